@@ -1,0 +1,56 @@
+# One command per act. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTHON ?= python3
+
+.PHONY: help
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+.PHONY: venv
+venv: .venv/.ready ## create .venv from the lock, with the project installed in it
+
+.venv/.ready: requirements.lock pyproject.toml scripts/venv
+	PYTHON="$(PYTHON)" scripts/venv
+
+.PHONY: demo
+demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves it running)
+	$(BIN)/dsp demo $(if $(filter 1,$(KEEP)),--keep)
+
+.PHONY: test
+test: venv ## run all tests against real servers
+	PYTHON="$(PYTHON)" scripts/system-packages test
+	$(BIN)/pytest tests
+
+.PHONY: lint
+lint: venv ## format, lint, types, import arrows, schema
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m dsp_airflow.config.schema --check
+
+.PHONY: bench
+bench: venv ## measure copy, check and purge beside other tools
+	PYTHON="$(PYTHON)" scripts/system-packages test
+	$(BIN)/python -m bench
+
+.PHONY: soak
+soak: venv ## kill the engine at random moments, in full
+	PYTHON="$(PYTHON)" scripts/system-packages test
+	DSP_SOAK=full $(BIN)/pytest tests -m soak
+
+.PHONY: lock
+lock: ## resolve the dependencies anew into requirements.lock
+	scripts/lock
+
+.PHONY: schema
+schema: venv ## generate the JSON Schema of the task files
+	$(BIN)/python -m dsp_airflow.config.schema
+
+.PHONY: clean
+clean: ## remove the virtual environment and all caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

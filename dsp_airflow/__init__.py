@@ -1,0 +1,1 @@
+"""Copy, archive, prove and purge database tables with Apache Airflow."""

@@ -1,0 +1,144 @@
+"""What must fit together inside one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dsp_airflow.config.errors import nearest
+from dsp_airflow.config.findings import Finding, Location
+from dsp_airflow.config.jobs import WarmJob, duplicates, same_table
+from dsp_airflow.config.sqltokens import SqlError
+from dsp_airflow.config.where import (
+    Expression,
+    missing_variable,
+    parse_expression,
+    parse_where,
+)
+
+# The dialect of a source is known only with its connection; PostgreSQL is the only one so far.
+DIALECT = "postgres"
+
+
+def job_findings(job: WarmJob) -> list[Finding]:
+    """Everything in the job that contradicts something else in it, or cannot be read as SQL."""
+    return [
+        *_table_findings(job),
+        *_purge_findings(job),
+        *duplicates("key", job.key),
+        *duplicates("accept_loss", job.accept_loss),
+        *duplicates("accept_triggers", job.accept_triggers),
+        *_column_findings(job),
+        *_sql_findings(job),
+    ]
+
+
+def _table_findings(job: WarmJob) -> Iterator[Finding]:
+    if same_table(job):
+        location: Location = ("target", "table") if job.target.table else ("target",)
+        yield Finding(
+            location,
+            "is the source itself; name another connection or another table",
+            job.target_table,
+            involves=frozenset({"source", "target"}),
+        )
+
+
+def _purge_findings(job: WarmJob) -> Iterator[Finding]:
+    if job.check is None and job.purge != "none":
+        yield Finding(
+            ("check",),
+            f"must not be none with purge: {job.purge}; give a percentage such as {{percent: 10}}",
+            "none",
+            involves=frozenset({"check", "purge"}),
+        )
+
+
+def _column_findings(job: WarmJob) -> Iterator[Finding]:
+    if job.columns is None:
+        return
+    targets: dict[str, int] = {}
+    for index, column in enumerate(job.columns):
+        if column.target_name in targets:
+            yield Finding(
+                ("columns", index, "target" if column.target else "source"),
+                "two columns are written to the same target column",
+                column.target_name,
+                involves=frozenset(
+                    {f"columns[{index}]", f"columns[{targets[column.target_name]}]"}
+                ),
+            )
+        targets.setdefault(column.target_name, index)
+    sources = [column.source for column in job.columns if column.source]
+    for index, name in enumerate(job.key):
+        if name not in sources:
+            yield Finding(
+                ("key", index),
+                "is not among the source columns that are copied; add it to columns",
+                name,
+                nearest(name, sources),
+                involves=frozenset({"columns", "key"}),
+            )
+
+
+def _sql_findings(job: WarmJob) -> Iterator[Finding]:
+    texts: list[tuple[Location, str]] = []
+    if job.where is not None:
+        texts.append((("where",), job.where))
+    for index, column in enumerate(job.columns or ()):
+        if column.expression is not None:
+            texts.append((("columns", index, "expression"), column.expression))
+    used: set[str] = set()
+    readable = True
+    for location, text in texts:
+        try:
+            parse = parse_where if location == ("where",) else parse_expression
+            parsed = parse(text, DIALECT)
+        except SqlError as error:
+            readable = False
+            yield Finding(
+                location,
+                error.message,
+                _excerpt(text, error.offset),
+                error.suggestion,
+                error.offset,
+                frozenset({_owner(location)}),
+            )
+        else:
+            used |= parsed.placeholders
+            yield from _dangling(job, location, parsed)
+    # Where a text cannot be read, which variables it uses is not known.
+    if readable:
+        yield from _unused(job, used)
+
+
+def _dangling(job: WarmJob, location: Location, parsed: Expression) -> Iterator[Finding]:
+    for name in sorted(parsed.placeholders - set(job.variables)):
+        message, near = missing_variable(name, job.variables)
+        yield Finding(
+            location,
+            message,
+            None,
+            near,
+            parsed.text.index(f":{name}"),
+            frozenset({_owner(location), "variables"}),
+        )
+
+
+def _unused(job: WarmJob, used: set[str]) -> Iterator[Finding]:
+    for name in job.variables:
+        if name not in used:
+            yield Finding(
+                ("variables", name),
+                f"is used neither in where nor in an expression; write :{name} there or remove it",
+                involves=frozenset({"where", "columns", "variables"}),
+            )
+
+
+def _owner(location: Location) -> str:
+    """The key, or the entry of columns, that a text of SQL belongs to."""
+    return f"columns[{location[1]}]" if location[0] == "columns" else str(location[0])
+
+
+def _excerpt(text: str, offset: int) -> str:
+    """The rest of the line from what is wrong, or the whole text when nothing is left."""
+    return text[offset:].split("\n", 1)[0].strip()[:40] or text.strip()

@@ -1,0 +1,134 @@
+"""The definition in one form, so that two files that mean the same give the same digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+from dsp_airflow.config.jobs import ColumnMapping, WarmJob
+from dsp_airflow.config.names import split_table
+from dsp_airflow.config.scalars import format_duration
+from dsp_airflow.config.tasks import Once, Task
+from dsp_airflow.config.variables import TimeVariable, Variable
+
+# Rises when the form changes, as then every digest does.
+FORMAT = 1
+
+
+def normalise(task: Task) -> dict[str, Any]:
+    """Everything the task says, included files resolved and defaults filled in, fit for JSON."""
+    schedule = task.schedule
+    return {
+        "format": FORMAT,
+        "name": task.name,
+        "display_name": task.display_name,
+        "description": task.description,
+        "owner": task.owner,
+        "schedule": {"once": _moment(schedule.once)} if isinstance(schedule, Once) else schedule,
+        "execution": task.execution,
+        "timeout": format_duration(task.timeout),
+        "retries": task.retries,
+        "retry_delay": format_duration(task.retry_delay),
+        "retry_backoff": task.retry_backoff,
+        "notify": {"when": task.notify.when, "to": list(task.notify.to)},
+        "remarks": task.remarks,
+        "jobs": [{**job_definition(job), **_pace(job)} for job in task.jobs],
+    }
+
+
+def data_definition(task: Task) -> dict[str, Any]:
+    """Only what decides which rows move where, how that is proved, and what is deleted.
+
+    Titles, schedule, retries, mails, batch sizes and the number of workers are left out.
+    """
+    return {"format": FORMAT, "jobs": [job_definition(job) for job in task.jobs]}
+
+
+def definition_digest(task: Task) -> str:
+    """SHA-256 of the whole normalised definition, in hex."""
+    return digest(normalise(task))
+
+
+def data_digest(task: Task) -> str:
+    """SHA-256 of the data definition, in hex."""
+    return digest(data_definition(task))
+
+
+def digest(definition: dict[str, Any]) -> str:
+    """SHA-256, in hex, of the JSON text with sorted keys and no blanks."""
+    text = json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def job_definition(job: WarmJob) -> dict[str, Any]:
+    """What one job does with data, fit for JSON."""
+    columns = job.columns
+    return {
+        "name": job.name,
+        "type": job.type,
+        "source": {"connection": job.source.connection, "table": _table(job.source.table)},
+        "target": {
+            "connection": job.target.connection,
+            "table": _table(job.target_table),
+            "create": job.target.create,
+        },
+        "key": list(job.key),
+        "columns": None if columns is None else [_column(column) for column in columns],
+        "where": None if job.where is None else job.where.strip(),
+        "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
+        "mode": job.mode,
+        "on_conflict": job.on_conflict,
+        "check": None
+        if job.check is None
+        else {"percent": job.check.percent, "seed": job.check.seed},
+        "purge": job.purge,
+        "accept_loss": sorted(job.accept_loss),
+        "accept_triggers": sorted(job.accept_triggers),
+    }
+
+
+def _pace(job: WarmJob) -> dict[str, Any]:
+    return {
+        "batch_size": job.batch_size,
+        "workers": job.workers,
+        "shards": job.shards,
+        "max_row_size": job.max_row_size,
+        "report_values": job.report_values,
+    }
+
+
+def _column(column: ColumnMapping) -> dict[str, Any]:
+    shown: dict[str, Any] = {"target": column.target_name}
+    if column.has_constant:
+        shown["constant"] = _variable(column.constant)
+    elif column.expression is not None:
+        shown["expression"] = column.expression.strip()
+    else:
+        shown["source"] = column.source
+    shown["type"] = None if column.type is None else str(column.type)
+    return shown
+
+
+def _variable(value: Variable | None) -> dict[str, Any] | None:
+    """The value with its type, as the text `1` and the number 1 are not the same filter."""
+    match value:
+        case None:
+            return None
+        case TimeVariable():
+            return {"time": str(value)}
+        case bool() | int() | float() | str():
+            return {type(value).__name__: value if not isinstance(value, float) else repr(value)}
+        case datetime():
+            return {"datetime": _moment(value)}
+        case date():
+            return {"date": value.isoformat()}
+
+
+def _moment(value: datetime) -> str:
+    return (value.astimezone(UTC) if value.utcoffset() is not None else value).isoformat()
+
+
+def _table(text: str) -> list[str]:
+    return list(split_table(text))

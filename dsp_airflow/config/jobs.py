@@ -1,0 +1,367 @@
+"""A job: one table copied to another, checked, and removed from the source if so asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+
+from dsp_airflow.config.findings import Finding, invalid, invalid_together
+from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
+from dsp_airflow.config.scalars import parse_size
+from dsp_airflow.config.typenames import TypeName, parse_type
+from dsp_airflow.config.variables import Constant, Variable, parse_variable
+
+MIN_ROW_SIZE = 1024
+MAX_ROW_SIZE = 1024**3
+
+
+class Model(BaseModel):
+    """What all models share: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
+
+
+def as_tuple(value: object) -> object:
+    """YAML gives lists; the models hold tuples, which cannot be changed."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Listed = BeforeValidator(as_tuple)
+Text = Annotated[str, Field(min_length=1)]
+TableText = Annotated[str, AfterValidator(check_table)]
+JobName = Annotated[
+    str,
+    AfterValidator(check_job_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{JOB_NAME_PATTERN}$"}),
+]
+NameList = Annotated[tuple[Text, ...], Listed]
+
+
+def _constant(value: object) -> Constant | None:
+    if value is None or isinstance(value, str | int | float | bool | date | datetime):
+        return value
+    raise invalid("must be text, a number, true, false, a date or null")
+
+
+def _batch_size(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise invalid("must be auto or a number of rows from 1", "auto")
+
+
+def _mode(value: object) -> Literal["full"]:
+    if value == "full":
+        return "full"
+    if value == "incremental":
+        raise invalid("incremental is not available in this version; the only mode is full", "full")
+    raise invalid("must be full", "full")
+
+
+def _check_or_none(value: object) -> object:
+    if value == "none":
+        return None
+    if not isinstance(value, dict | Check):
+        raise invalid("must be {percent: 10} or none")
+    return value
+
+
+def _row_size(value: object) -> int:
+    size = parse_size(value)
+    if not MIN_ROW_SIZE <= size <= MAX_ROW_SIZE:
+        raise invalid("must be from 1KiB to 1GiB")
+    return size
+
+
+class Source(Model):
+    """Where rows come from."""
+
+    connection: Text = Field(
+        description="Id of the Airflow connection to read from.", examples=["shop_pg"]
+    )
+    table: TableText = Field(
+        description=(
+            "Table to read, with its schema: public.flights. Names are taken exactly as written, "
+            "in their case; a part with a dot or a blank goes in double quotes."
+        ),
+        examples=["public.flights"],
+    )
+
+
+class Target(Model):
+    """Where rows go."""
+
+    connection: Text = Field(
+        description="Id of the Airflow connection to write to.", examples=["warehouse_pg"]
+    )
+    table: TableText | None = Field(
+        default=None,
+        description="Table to write, with its schema. Default: the name of the source table.",
+        examples=["public.flights_archive"],
+    )
+    create: Literal["missing", "never"] = Field(
+        default="missing",
+        description=(
+            "missing: create the table from the source's shape when it is not there. "
+            "never: refuse to run without it."
+        ),
+    )
+
+
+class ColumnMapping(Model):
+    """One column of the target: from a source column, a constant or an expression."""
+
+    source: Text | None = Field(
+        default=None, description="Name of the source column.", examples=["id"]
+    )
+    target: Text | None = Field(
+        default=None,
+        description="Name of the target column. Default: the name of the source column.",
+        examples=["user_id"],
+    )
+    constant: Annotated[
+        Constant | None,
+        PlainValidator(_constant),
+        WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
+    ] = Field(
+        default=None,
+        description="The same value for every row; null writes NULL. Needs target.",
+        examples=["legacy"],
+    )
+    expression: Text | None = Field(
+        default=None,
+        description=(
+            "One SQL expression of the source's dialect over the columns of the row, with listed "
+            "functions and :name variables. Needs target."
+        ),
+        examples=["lower(email)"],
+    )
+    type: Annotated[
+        TypeName | None,
+        PlainValidator(parse_type),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "pattern": r"^([a-z]+[0-9]*|decimal\(\s*[0-9]+\s*,\s*[0-9]+\s*\))$",
+            }
+        ),
+    ] = Field(
+        default=None,
+        description=(
+            "Logical type in the target: bool, int8, int16, int32, int64 (or integer), uint64, "
+            "decimal(precision,scale), float32, float64 (or number), string (or text), bytes, "
+            "date, time, timestamp, timestamptz, uuid or json. Default: the source column's type."
+        ),
+        examples=["decimal(6,1)"],
+    )
+
+    @property
+    def target_name(self) -> str:
+        """The column written, which is the source column's name unless `target` says otherwise."""
+        return self.target or self.source or ""
+
+    @property
+    def has_constant(self) -> bool:
+        """Whether the column gets a constant, which may be NULL."""
+        return "constant" in self.model_fields_set
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ColumnMapping:
+        given = [
+            name
+            for name in ("source", "constant", "expression")
+            if name in self.model_fields_set and (name == "constant" or getattr(self, name))
+        ]
+        if len(given) != 1:
+            shown = f"has {' and '.join(given)}" if given else "has none of them"
+            raise invalid(f"must have one of source, constant and expression; it {shown}")
+        if given != ["source"] and self.target is None:
+            raise invalid(f"needs target, the column that the {given[0]} is written to")
+        return self
+
+
+class Check(Model):
+    """How much of the copy is compared with the source, value for value."""
+
+    percent: float = Field(
+        default=10.0,
+        gt=0,
+        le=100,
+        description=(
+            "Share of the batches whose rows are compared, above 0 to 100. Row counts are always "
+            "compared. A purge proves every row whatever the share."
+        ),
+        examples=[10, 100],
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Chooses the batches; the same seed chooses the same ones.",
+    )
+
+
+class WarmJob(Model):
+    """Copies a table to another database, checks it, and purges the source if so asked."""
+
+    name: JobName = Field(
+        description="Name of the job, unique in its task: letters, digits, _ and -.",
+        examples=["flights_warm"],
+    )
+    type: Literal["warm"] = Field(description="warm: from database table to database table.")
+    source: Source = Field(description="Connection and table to read from.")
+    target: Target = Field(description="Connection and table to write to.")
+    key: NameList = Field(
+        default=(),
+        description=(
+            "Source columns that identify a row. Default: the primary key of the source table."
+        ),
+        examples=[["id"]],
+    )
+    columns: Annotated[tuple[ColumnMapping, ...], Field(min_length=1), Listed] | None = Field(
+        default=None,
+        description=(
+            "Columns to write, in order, or {file: ...} with the path of a file that lists them. "
+            "Default: all columns under their own names."
+        ),
+    )
+    where: Text | None = Field(
+        default=None,
+        description=(
+            "Which rows belong to the job: one SQL condition of the source's dialect over its "
+            "columns, with :name variables. Default: all rows."
+        ),
+        examples=["time_hour < :cutoff"],
+    )
+    variables: Mapping[
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+        Annotated[
+            Variable,
+            PlainValidator(parse_variable),
+            WithJsonSchema({"type": ["string", "number", "boolean"]}),
+        ],
+    ] = Field(
+        default_factory=dict,
+        description=(
+            "Values for :name in where and in expressions. Times relative to the run: now-90d, "
+            "data_interval_start-1M, data_interval_end, logical_date, run_date, with units s, m "
+            "(minutes), h, d, w, M (months), y. Everything else is a constant."
+        ),
+        examples=[{"cutoff": "now-90d"}],
+    )
+    mode: Annotated[
+        Literal["full"],
+        PlainValidator(_mode),
+        WithJsonSchema({"type": "string", "enum": ["full"]}),
+    ] = Field(default="full", description="full: every run copies all rows of the job.")
+    on_conflict: Literal["update", "ignore", "error"] = Field(
+        default="update",
+        description=(
+            "When the target holds a row of the same key: update it, ignore the new row, or fail "
+            "with an error."
+        ),
+    )
+    batch_size: Annotated[
+        int | Literal["auto"],
+        PlainValidator(_batch_size),
+        WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+    ] = Field(
+        default="auto",
+        description="Rows per batch; auto chooses by rows and bytes.",
+        examples=["auto", 1000],
+    )
+    workers: int = Field(
+        default=1, ge=1, le=32, description="Batches copied at once inside one worker process."
+    )
+    shards: int = Field(
+        default=1, ge=1, le=256, description="Airflow tasks that share the job's batches."
+    )
+    check: Annotated[Check | None, BeforeValidator(_check_or_none)] = Field(
+        default_factory=Check,
+        description=(
+            "How much of the copy is compared: {percent: 10}. none skips the comparison and is "
+            "only accepted without purge."
+        ),
+    )
+    purge: Literal["none", "manual", "system"] = Field(
+        default="none",
+        description=(
+            "What happens to the copied rows in the source. none: they stay. manual: they are "
+            "deleted when someone asks for it. system: they are deleted when every job of the "
+            "task on that table is copied and checked. Every row is proved before it is deleted."
+        ),
+    )
+    accept_loss: NameList = Field(
+        default=(),
+        description=(
+            "Source columns that the target does not hold, or holds with fewer values, and whose "
+            "loss is accepted. Without them such a job may not purge."
+        ),
+        examples=[["internal_note"]],
+    )
+    accept_triggers: NameList = Field(
+        default=(),
+        description=(
+            "Delete triggers of the source table that are known and accepted. A purge fires them."
+        ),
+        examples=[["orders_audit"]],
+    )
+    max_row_size: Annotated[
+        int,
+        PlainValidator(_row_size),
+        WithJsonSchema({"type": "string", "pattern": "^[0-9]+(B|kB|MB|GB|KiB|MiB|GiB)$"}),
+    ] = Field(
+        default=64 * 1024**2,
+        description="The largest row that may pass; a larger one is an error. From 1KiB to 1GiB.",
+        examples=["64MiB"],
+    )
+    report_values: bool = Field(
+        default=False,
+        description="Show values in difference reports. Default: keys and hashes only.",
+    )
+
+    @property
+    def target_table(self) -> str:
+        """The table written, which has the source table's name unless the target names one."""
+        return self.target.table or self.source.table
+
+    @model_validator(mode="after")
+    def _consistent(self) -> WarmJob:
+        from dsp_airflow.config.consistency import job_findings
+
+        found = job_findings(self)
+        if found:
+            raise invalid_together(found)
+        return self
+
+
+def same_table(job: WarmJob) -> bool:
+    """Whether source and target are one table of one connection."""
+    return job.source.connection == job.target.connection and split_table(
+        job.source.table
+    ) == split_table(job.target_table)
+
+
+def duplicates(location: str, names: tuple[str, ...]) -> list[Finding]:
+    """A finding for every name of the list that stands in it before."""
+    return [
+        Finding(
+            (location, index), "stands in the list already", name, involves=frozenset({location})
+        )
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]

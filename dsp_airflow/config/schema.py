@@ -1,0 +1,115 @@
+"""The JSON Schema of task files, which editors use for completion and hover text.
+
+`python -m dsp_airflow.config.schema --write` publishes it, `--check` tells whether the published
+one is current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dsp_airflow.config.tasks import FileReference, Once, Task
+
+PUBLISHED = Path(__file__).parents[2] / "dags" / "task.schema.json"
+
+_EXAMPLE = {
+    "name": "flights_archive",
+    "schedule": "0 2 * * *",
+    "notify": {"when": "failure", "to": ["oncall@example.com"]},
+    "jobs": [
+        {
+            "name": "flights_warm",
+            "type": "warm",
+            "source": {"connection": "shop_pg", "table": "public.flights"},
+            "target": {"connection": "warehouse_pg"},
+            "where": "time_hour < :cutoff",
+            "variables": {"cutoff": "now-90d"},
+            "check": {"percent": 10},
+            "purge": "manual",
+        }
+    ],
+}
+
+
+def task_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a task file; `$defs/WarmJob` is that of a job file."""
+    schema = Task.model_json_schema()
+    definitions = schema.pop("$defs")
+    definitions["Once"] = Once.model_json_schema()
+    schedule = schema["properties"]["schedule"]
+    schedule["anyOf"] = [{"type": schedule.pop("type")}, {"$ref": "#/$defs/Once"}]
+    definitions["FileReference"] = FileReference.model_json_schema()
+    reference = {"$ref": "#/$defs/FileReference"}
+    jobs = schema["properties"]["jobs"]
+    jobs["items"] = {"anyOf": [jobs["items"], reference]}
+    columns = definitions["WarmJob"]["properties"]["columns"]
+    columns["anyOf"].append(reference)
+    check = definitions["WarmJob"]["properties"]["check"]
+    check["anyOf"] = [{"$ref": "#/$defs/Check"}, {"const": "none"}]
+    definitions["WarmJob"]["properties"]["variables"]["additionalProperties"] = False
+    del definitions["ColumnMapping"]["properties"]["constant"]["default"]
+    for part in (schema, *definitions.values()):
+        for name, field in part["properties"].items():
+            if name != "constant":
+                _without_null(field)
+    _add_defaults(schema, definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "DSP task",
+        "description": "A task of dsp_airflow: which tables to copy, check and purge, and when.",
+        **{key: value for key, value in schema.items() if key not in ("title", "description")},
+        "examples": [_EXAMPLE],
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def schema_text() -> str:
+    """The schema as it stands in the published file."""
+    return json.dumps(task_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the published schema, or with `--check` exits 1 when it is stale."""
+    parser = argparse.ArgumentParser(prog="python -m dsp_airflow.config.schema")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--write", action="store_true", help="write the schema (the default)")
+    choice.add_argument("--check", action="store_true", help="exit 1 when the file is stale")
+    parser.add_argument("--file", type=Path, default=PUBLISHED, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    text = schema_text()
+    if not options.check:
+        options.file.write_text(text, encoding="utf-8")
+        return 0
+    if options.file.is_file() and options.file.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{options.file} is stale; run: python -m dsp_airflow.config.schema --write\n")
+    return 1
+
+
+def _without_null(field: dict[str, Any]) -> None:
+    """Takes null from the choices: in a file a key is written with a value or not at all."""
+    choices = [choice for choice in field.get("anyOf", ()) if choice.get("type") != "null"]
+    if len(choices) == 1 and "anyOf" in field:
+        del field["anyOf"]
+        field.update(choices[0])
+    elif choices:
+        field["anyOf"] = choices
+    if "default" in field and field["default"] is None:
+        del field["default"]
+
+
+def _add_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Defaults as an author writes them, where the model holds another form."""
+    schema["properties"]["timeout"]["default"] = "24h"
+    schema["properties"]["retry_delay"]["default"] = "5m"
+    job = definitions["WarmJob"]["properties"]
+    job["max_row_size"]["default"] = "64MiB"
+    job["check"]["default"] = {"percent": 10}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

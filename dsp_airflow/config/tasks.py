@@ -1,0 +1,202 @@
+"""A task: one file, one DAG, one or more jobs."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from dsp_airflow.config.cron import check_cron
+from dsp_airflow.config.findings import Finding, invalid, invalid_together
+from dsp_airflow.config.jobs import Listed, Model, Text, WarmJob
+from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
+from dsp_airflow.config.scalars import parse_duration
+
+MANUAL = "manual"
+
+_DURATION_SCHEMA = {"type": "string", "pattern": "^[0-9]+(s|m|h|d|w)$"}
+
+TaskName = Annotated[
+    str,
+    AfterValidator(check_task_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{TASK_NAME_PATTERN}$"}),
+]
+Email = Annotated[str, AfterValidator(check_email)]
+
+
+def _positive_duration(value: object) -> timedelta:
+    duration = parse_duration(value)
+    if not duration:
+        raise invalid("must be longer than 0s")
+    return duration
+
+
+Duration = Annotated[timedelta, PlainValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
+PositiveDuration = Annotated[
+    timedelta, PlainValidator(_positive_duration), WithJsonSchema(_DURATION_SCHEMA)
+]
+
+
+def _moment(value: object) -> datetime:
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime):
+        example = f"{value}T02:00+00:00" if isinstance(value, date) else None
+        raise invalid("must be a time such as 2026-12-01T02:00+07:00", example)
+    if moment.utcoffset() is None:
+        raise invalid(
+            "must say its time zone, such as +07:00 or Z", f"{moment.isoformat('T', 'minutes')}Z"
+        )
+    return moment
+
+
+class Once(Model):
+    """One run at a given time."""
+
+    once: Annotated[
+        datetime,
+        PlainValidator(_moment),
+        WithJsonSchema({"type": "string", "format": "date-time"}),
+    ] = Field(
+        description="When to run, with the time zone.", examples=["2026-12-01T02:00:00+07:00"]
+    )
+
+
+def _schedule(value: object) -> str | Once:
+    if isinstance(value, Once):
+        return value
+    if isinstance(value, dict):
+        return Once.model_validate(value)
+    if not isinstance(value, str):
+        raise invalid("must be manual, {once: <time with zone>}, or a cron expression in quotes")
+    return MANUAL if value == MANUAL else check_cron(value)
+
+
+class Notify(Model):
+    """Who hears about the end of a run by e-mail."""
+
+    when: Literal["never", "failure", "success", "always"] = Field(
+        default="never",
+        description="Which ends are told: never, failure, success, or always (both).",
+    )
+    to: Annotated[tuple[Email, ...], Listed] = Field(
+        default=(),
+        description="E-mail addresses. Needed unless when is never.",
+        examples=[["oncall@example.com"]],
+    )
+
+    @model_validator(mode="after")
+    def _has_readers(self) -> Notify:
+        if self.when != "never" and not self.to:
+            raise invalid(f"when is {self.when}, so to needs at least one e-mail address")
+        return self
+
+
+class FileReference(Model):
+    """A part of the definition that lives in a file of its own."""
+
+    file: Text = Field(
+        description="Path of a YAML file, relative to the file that names it.",
+        examples=["../jobs/flights.yaml"],
+    )
+
+
+class Task(Model):
+    """What one task file says."""
+
+    name: TaskName = Field(
+        description="Name of the task and id of its DAG: letters, digits, _ - and .",
+        examples=["flights_archive"],
+    )
+    display_name: str = Field(
+        default="",
+        description="Title for pages, logs and mails, in any words. Default: the name.",
+        examples=["Move old flights"],
+    )
+    description: str = Field(default="", description="What the task is for, in a sentence.")
+    owner: str = Field(
+        default="", description="Person or team that answers for the task.", examples=["data"]
+    )
+    schedule: Annotated[
+        str | Once,
+        PlainValidator(_schedule),
+        WithJsonSchema({"type": "string"}),
+    ] = Field(
+        default=MANUAL,
+        description=(
+            "When the task runs: a cron expression of five fields in quotes, {once: <time with "
+            "zone>}, or manual."
+        ),
+        examples=["0 2 * * *", "manual"],
+    )
+    execution: Literal["serial", "parallel"] = Field(
+        default="serial", description="Whether the jobs run one after the other or at once."
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(hours=24),
+        description="How long one execution may take, such as 24h. Units s, m, h, d, w.",
+        examples=["24h"],
+    )
+    retries: int = Field(
+        default=3, ge=0, le=100, description="How often a failed step is tried again."
+    )
+    retry_delay: Duration = Field(
+        default=timedelta(minutes=5),
+        description="How long to wait before the first retry, such as 5m.",
+        examples=["5m"],
+    )
+    retry_backoff: float = Field(
+        default=2.0,
+        ge=1,
+        le=100,
+        description="By how much the wait grows with each retry; 1 keeps it the same.",
+    )
+    notify: Notify = Field(
+        default_factory=Notify, description="Which ends of a run are told by e-mail, and to whom."
+    )
+    remarks: str = Field(default="", description="Anything worth keeping beside the task.")
+    jobs: Annotated[tuple[WarmJob, ...], Listed] = Field(
+        min_length=1,
+        description=(
+            "What the task does, in order. An entry {file: ...} takes the job from a file of its "
+            "own, so that several tasks can share it."
+        ),
+    )
+
+    @property
+    def title(self) -> str:
+        """What people read: the display name, or the name where there is none."""
+        return self.display_name or self.name
+
+    def job(self, name: str) -> WarmJob:
+        """The job of that name; KeyError with the names there are."""
+        for job in self.jobs:
+            if job.name == name:
+                return job
+        names = ", ".join(job.name for job in self.jobs)
+        raise KeyError(f"task '{self.name}' has no job '{name}'; its jobs are {names}")
+
+    @model_validator(mode="after")
+    def _unique_jobs(self) -> Task:
+        names = [job.name for job in self.jobs]
+        found = duplicate_jobs(list(enumerate(names)))
+        if found:
+            raise invalid_together(found)
+        return self
+
+
+def duplicate_jobs(names: list[tuple[int, str]]) -> list[Finding]:
+    """A finding for every job, given as index and name, whose name an earlier one has."""
+    seen: dict[str, int] = {}
+    found: list[Finding] = []
+    for index, name in names:
+        if name in seen:
+            message = f"jobs[{seen[name]}] has this name already; names of jobs must be unique"
+            found.append(Finding(("jobs", index, "name"), message, name))
+        seen.setdefault(name, index)
+    return found

@@ -1,0 +1,1 @@
+"""Moves, checks and deletes rows. Knows nothing of Airflow."""

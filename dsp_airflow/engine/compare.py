@@ -1,0 +1,87 @@
+"""Row by row, where digests differ: what is missing, extra or changed, and in which columns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from dsp_airflow.engine import canon
+from dsp_airflow.engine.model import Difference, Digest, Key, LogicalType, Plan, RowHash
+from dsp_airflow.engine.ports import Session
+
+REPORTED = 1_000
+"""Differences of one batch that are kept in full; all are counted."""
+
+
+def by_key(rows: Iterable[RowHash]) -> dict[Key, RowHash]:
+    """Row hashes by mapped key."""
+    return {row.key: row for row in rows}
+
+
+def digest_of(rows: Iterable[RowHash]) -> Digest:
+    """The md5 digest of rows that were hashed one by one; equal to the database's own."""
+    count = total = 0
+    for row in rows:
+        count += 1
+        total += int.from_bytes(bytes.fromhex(row.hash[:16]), "big", signed=True)
+    return Digest(count, total, "md5")
+
+
+def changed(
+    plan: Plan,
+    source: Session,
+    target: Session,
+    keys: Sequence[tuple[Key, Key]],
+    reason: str = "",
+) -> list[Difference]:
+    """Names the columns in which rows differ. ``keys`` are (mapped key, source's own key).
+
+    Rows whose texts differ while their values agree are left out.
+    """
+    ours = source.texts(plan.source, [own for _, own in keys])
+    theirs = target.texts(plan.target, [key for key, _ in keys])
+    found = []
+    for key, _ in keys:
+        mine, other = ours.get(key), theirs.get(key)
+        if mine is None or other is None:
+            found.append(Difference("changed", key, reason=reason or "it changes right now"))
+            continue
+        columns = [
+            n
+            for n, field in enumerate(plan.target.fields)
+            if not _agree(field.type, mine[n], other[n])
+        ]
+        if columns:
+            found.append(
+                Difference(
+                    kind="changed",
+                    key=key,
+                    columns=tuple(plan.target.fields[n].column for n in columns),
+                    source=tuple(_shown(mine[n], plan.report_values) for n in columns),
+                    target=tuple(_shown(other[n], plan.report_values) for n in columns),
+                    reason=reason,
+                )
+            )
+    return found
+
+
+def _agree(kind: LogicalType, mine: str | None, other: str | None) -> bool:
+    """Equal by value at the mapped type, where the texts may say the same differently."""
+    if mine == other:
+        return True
+    if mine is None or other is None or kind.name != "json":
+        return False
+    return _json(mine, kind) == _json(other, kind)
+
+
+def _json(text: str, kind: LogicalType) -> str | None:
+    return canon.python_text(json.loads(text, parse_float=Decimal), kind)
+
+
+def _shown(text: str | None, values: bool) -> str | None:
+    """A value for a report: itself, or a hash that tells equal from different."""
+    if text is None or values:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""Which source value goes into which target column, and how well it fits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.where import parse_expression, parse_where
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.model import Column, ColumnPair, Field, LogicalType, Shape
+from dsp_airflow.engine.ports import Dialect, Session
+from dsp_airflow.engine.types import fit, parse_type
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One mapped column before its target is known.
+
+    ``source`` is the column it comes from, or a stand-in that carries the type of a constant
+    or expression; ``plain`` tells the two apart.
+    """
+
+    target: str
+    source: Column
+    sql: str
+    plain: bool
+    wanted: LogicalType | None
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """``; did you mean ...`` or the names there are."""
+    found = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if found:
+        return f"; did you mean {' or '.join(found)}?"
+    return f"; it has {', '.join(names[:20])}" + (" ..." if len(names) > 20 else "")
+
+
+def column_of(shape: Shape, name: str, why: str) -> Column:
+    """The column, or ``ConfigError`` with the nearest names."""
+    column = shape.column(name)
+    if column is None:
+        names = [c.name for c in shape.columns]
+        raise ConfigError(f"{why}: {shape.table} has no column {name!r}{near(name, names)}")
+    return column
+
+
+def entries(
+    job: WarmJob,
+    shape: Shape,
+    target: Shape | None,
+    session: Session,
+    dialect: Dialect,
+    literals: Mapping[str, str],
+) -> list[Entry]:
+    """The job's mapping, spelled out: by default every column under its own name."""
+    if job.columns is None:
+        skip = {c.name for c in target.columns if c.generated} if target else set()
+        return [
+            Entry(c.name, c, dialect.quote(c.name), True, None)
+            for c in shape.columns
+            if c.name not in skip
+        ]
+    found: list[Entry] = []
+    for item in job.columns:
+        wanted = parse_type(str(item.type)) if item.type is not None else None
+        if item.source is not None:
+            column = column_of(shape, item.source, f"job {job.name}")
+            found.append(Entry(item.target_name, column, dialect.quote(column.name), True, wanted))
+            continue
+        if item.expression is not None:
+            parsed = parse_expression(item.expression, dialect.name)
+            why = f"job {job.name}: expression {item.expression!r}"
+            sql = parsed.render(literals, _columns(shape, dialect, why))
+        else:
+            sql = dialect.literal(item.constant)
+        (typed,) = session.typed(shape, [sql])
+        name = item.target_name
+        found.append(Entry(name, replace(typed, name=name), f"({sql})", False, wanted))
+    return found
+
+
+def rendered_filter(
+    job: WarmJob, shape: Shape, dialect: Dialect, literals: Mapping[str, str]
+) -> str | None:
+    """The job's ``where`` with its variables as quoted literals."""
+    if job.where is None:
+        return None
+    parsed = parse_where(job.where, dialect.name)
+    return parsed.render(literals, _columns(shape, dialect, f"job {job.name}: where"))
+
+
+def _columns(shape: Shape, dialect: Dialect, why: str) -> Callable[[str], str]:
+    def quoted(name: str) -> str:
+        return dialect.quote(column_of(shape, name, why).name)
+
+    return quoted
+
+
+def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Column:
+    """The column of a created target. ``alike``: both sides are the same system."""
+    source = entry.source
+    if entry.wanted is not None:
+        kind, native = entry.wanted, dialect.native(entry.wanted)
+    elif alike:
+        kind, native = source.type, source.native
+    else:
+        kind, native = source.type, dialect.native(source.type)
+    required = not source.nullable and entry.plain
+    return Column(
+        name=entry.target,
+        type=kind,
+        native=native,
+        nullable=not (required or key),
+        default=source.default if entry.plain and entry.wanted is None and alike else None,
+        collation=source.collation,
+        deterministic=source.deterministic,
+        wide=source.wide,
+    )
+
+
+def pair(entry: Entry, target: Column) -> ColumnPair:
+    """One line of the type report."""
+    source = entry.source
+    verdict, note = fit(source.type, target.type)
+    return ColumnPair(
+        source=source.name if entry.plain else entry.sql,
+        target=target.name,
+        source_type=source.native,
+        target_type=target.native,
+        fit=verdict,
+        note=note,
+    )
+
+
+def fields(
+    rows: Sequence[tuple[Entry, Column, ColumnPair]], source: Dialect, target: Dialect
+) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+    """Both sides' fields: the source's converted to the target's type, the target's plain."""
+    ours, theirs = [], []
+    for entry, column, report in rows:
+        expression, native = source.converted(entry.sql, entry.source, column, report.fit)
+        ours.append(Field(column.name, column.type, native, expression))
+        theirs.append(Field(column.name, column.type, column.native, target.quote(column.name)))
+    return tuple(ours), tuple(theirs)

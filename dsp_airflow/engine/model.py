@@ -1,0 +1,378 @@
+"""The values that travel through the engine. All are immutable and JSON-able.
+
+Keys are tuples of text: each value as its own database prints it under the session
+settings of the store (UTC, ISO dates, shortest round-trip floats). Text keeps every
+ordered type (integers, uuid, timestamps, composite keys) exact and storable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+Key: TypeAlias = tuple[str, ...]
+OnConflict: TypeAlias = Literal["update", "ignore", "error"]
+Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalType:
+    """A type of ``canon``: its name, and what bounds it.
+
+    ``precision`` and ``scale`` bound decimals; ``length`` bounds strings and bytes (in
+    characters or bytes); ``digits`` are fractional seconds of times and timestamps;
+    ``element`` is the type inside a list; ``labels`` are those of an enum, in order.
+    ``None`` means unbounded.
+    """
+
+    name: str
+    precision: int | None = None
+    scale: int | None = None
+    length: int | None = None
+    digits: int | None = None
+    element: LogicalType | None = None
+    labels: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.name == "decimal" and self.precision is not None:
+            return f"decimal({self.precision},{self.scale or 0})"
+        if self.name == "list" and self.element is not None:
+            return f"list of {self.element}"
+        if self.length is not None:
+            return f"{self.name}({self.length})"
+        if self.digits is not None and self.digits != 6:
+            return f"{self.name}({self.digits})"
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as its database describes it.
+
+    ``native`` is the type in the database's own words, fit for DDL and casts.
+    ``collation`` names the order and the version of it that the column sorts by
+    (``None`` where the type has none): equal texts mean equal order.
+    ``default`` is SQL that makes sense in a table created elsewhere, else ``None``.
+    """
+
+    name: str
+    type: LogicalType
+    native: str
+    nullable: bool = True
+    default: str | None = None
+    generated: bool = False
+    collation: str | None = None
+    deterministic: bool = True
+    wide: bool = False
+    """Values may be large (kept out of line)."""
+    required: bool = False
+    """A row cannot be inserted without a value: not nullable, no default, not generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A table's structure: what a plan is made from and what drift is measured against."""
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    """The primary key's columns, in index order; empty when there is none."""
+    unique: tuple[tuple[str, ...], ...] = ()
+    """Column sets of usable unique indexes (whole, immediate, valid), the key among them."""
+
+    @property
+    def table(self) -> str:
+        """``schema.name`` for messages; not quoted for SQL."""
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+    def column(self, name: str) -> Column | None:
+        """The column of exactly this name, or ``None``."""
+        return next((c for c in self.columns if c.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """``after < key <= upto`` in the source's key order; ``None`` is open on that side."""
+
+    after: Key | None = None
+    upto: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSize:
+    """How large a batch may get: rows, and bytes where a row's size varies."""
+
+    rows: int
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A range and what was counted in it when it was planned. Numbers start at 1."""
+
+    number: int
+    within: KeyRange
+    rows: int
+    sampled: bool = False
+    """The consistency check will compare its digest, so copying takes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """``count`` and the order-independent sum of 64-bit row hashes, an exact integer.
+
+    ``method`` names the hash. Digests of different methods cannot be compared.
+    They add and subtract: the digest of two disjoint sets is the sum of theirs.
+    """
+
+    rows: int
+    sum: int
+    method: str
+
+    def __add__(self, other: Digest) -> Digest:
+        return self._combine(other, 1)
+
+    def __sub__(self, other: Digest) -> Digest:
+        return self._combine(other, -1)
+
+    def _combine(self, other: Digest, sign: int) -> Digest:
+        if other.method != self.method:
+            raise ValueError(f"digests of {self.method} and {other.method} do not combine")
+        return Digest(self.rows + sign * other.rows, self.sum + sign * other.sum, self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One mapped column, as one side renders it.
+
+    ``expression`` is SQL of that side that yields the value at the mapped type; on the
+    target it is the plain column. ``column`` is the target column's name on both sides.
+    """
+
+    column: str
+    type: LogicalType
+    native: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """A key column on one side: ``column`` for ranges (quoted SQL), its native type for casts."""
+
+    column: str
+    native: str
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What of a table takes part, seen from one side.
+
+    The source's and the target's projection of one job have the same fields in the same
+    order, with the same logical types: their digests are comparable.
+    """
+
+    table: str
+    """Quoted, schema-qualified SQL."""
+    label: str
+    """For messages."""
+    fields: tuple[Field, ...]
+    key: tuple[KeyColumn, ...]
+    where: str | None = None
+    """Rendered SQL condition, source side only."""
+    markers: str = ""
+    """The commit markers' table beside the target (quoted SQL), target side only."""
+    method: str = "md5"
+    """The row hash: ``md5`` over the canonical text, or a store's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowHash:
+    """A row reduced to its key and a 128-bit hash of its canonical text.
+
+    ``settled`` is True when the row's version surely existed when the mark was taken (so it
+    has not changed since), False when it may be younger, None where the store cannot tell.
+    """
+
+    key: Key
+    """The mapped key's text: the same on both sides."""
+    hash: str
+    settled: bool | None = None
+    at: Key = ()
+    """The row's own key on the side that was read; what it is locked and deleted by."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPair:
+    """One line of the type report."""
+
+    source: str
+    target: str
+    source_type: str
+    target_type: str
+    fit: Fit
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a batch was read from: the source's digest of it (when sampled) and the mark."""
+
+    digest: Digest | None = None
+    mark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a target transaction did with a batch; stored in its commit marker.
+
+    ``rows`` were sent and are accounted for: ``inserted + updated + unchanged + ignored``.
+    ``others`` is the digest of what else the target's range holds, measured before the
+    write; ``instead`` is what ``ignore`` left in place, less what the source has for those
+    keys. The range's digest must be the batch's digest plus both. Their sums are only
+    meaningful when the batch is sampled.
+    """
+
+    rows: int
+    inserted: int
+    updated: int = 0
+    unchanged: int = 0
+    ignored: int = 0
+    others: Digest = field(default_factory=lambda: Digest(0, 0, "none"))
+    instead: Digest | None = None
+    origin: Origin | None = None
+    recovered: bool = False
+    """The commit had happened before; its marker told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The ledger's record of a copied batch."""
+
+    rows_read: int
+    written: Written
+    bytes: int
+    seconds: float
+
+    @property
+    def digest(self) -> Digest | None:
+        """The source's digest of the batch, taken in the snapshot it was read in."""
+        return self.written.origin.digest if self.written.origin else None
+
+    @property
+    def mark(self) -> str | None:
+        """The horizon of that snapshot, where the source has one."""
+        return self.written.origin.mark if self.written.origin else None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row that differs or was kept.
+
+    ``kind``: ``missing`` (not in the target), ``extra`` (not in the source), ``changed``
+    (columns named); for purge also ``new`` and ``left_filter``. Values are hashed unless
+    the job says ``report_values``.
+    """
+
+    kind: str
+    key: Key
+    """The mapped key, as the target has it."""
+    columns: tuple[str, ...] = ()
+    source: tuple[str | None, ...] = ()
+    target: tuple[str | None, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the consistency check found in one batch."""
+
+    rows: int
+    """Rows that were compared by value (or counted only, when not ``compared``)."""
+    compared: bool
+    different: int
+    differences: tuple[Difference, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The evidence of one purged batch. Append-only and hash-chained by the ledger."""
+
+    format: int
+    canon: int
+    run: str
+    task: str
+    job: str
+    batch: int
+    source: str
+    target: str
+    after: Key | None
+    upto: Key | None
+    filter: str | None
+    rows: int
+    kept: int
+    source_digest: str
+    target_digest: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge did with one batch."""
+
+    deleted: int
+    kept: int
+    differences: tuple[Difference, ...]
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A leased batch. The token only grows: a stale holder's records are refused."""
+
+    batch: Batch
+    owner: str
+    token: int
+    copied: Copied | None = None
+    intent: str | None = None
+    """A purge that began to commit: the source's transaction id and its receipt, as JSON."""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a job will do, frozen: the copy, check and purge read only this.
+
+    ``warnings`` do not stop the run; ``refusals`` stop it, ``purge_refusals`` stop a purge.
+    """
+
+    job: str
+    source: Projection
+    target: Projection
+    source_shape: Shape
+    target_shape: Shape
+    create: bool
+    """The target table is missing and will be created as ``target_shape``."""
+    ddl: tuple[str, ...]
+    key: tuple[str, ...]
+    """Target column names of the key."""
+    ordered_alike: bool
+    """Both sides sort the key alike: a source range selects the same rows on the target."""
+    wire: str
+    """The format relayed: ``binary`` or ``text``."""
+    pairs: tuple[ColumnPair, ...]
+    filter: str | None
+    on_conflict: OnConflict
+    batch_size: BatchSize
+    max_row_size: int
+    definition: str
+    """Digest of the definition, both shapes and where the connections lead."""
+    accept_triggers: tuple[str, ...] = ()
+    report_values: bool = False
+    rows: int = 0
+    bytes: int = 0
+    batches: int = 0
+    warnings: tuple[str, ...] = ()
+    purge_refusals: tuple[str, ...] = ()

@@ -1,0 +1,362 @@
+"""The seams. Everything the engine asks of a database, a ledger or an onlooker is here.
+
+A *store* is one endpoint; a *session* is one connection to it, used by one thread. Any
+method may raise ``Transient`` (the connection is then unusable; open another session),
+``Denied`` or ``Refused``. A capability that a store lacks is refused by the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, TypeAlias
+
+from dsp_airflow.engine.model import (
+    Batch,
+    BatchSize,
+    Checked,
+    Claim,
+    Column,
+    Copied,
+    Digest,
+    Fit,
+    Key,
+    KeyColumn,
+    KeyRange,
+    LogicalType,
+    OnConflict,
+    Origin,
+    Plan,
+    Projection,
+    Purged,
+    RowHash,
+    Shape,
+    Written,
+)
+
+Phase: TypeAlias = Literal["copy", "check", "purge"]
+Outcome: TypeAlias = Literal["committed", "aborted", "running", "unknown"]
+
+
+class Stream(Protocol):
+    """Buffers in a wire format, and after the last one how many rows and bytes they were."""
+
+    @property
+    def rows(self) -> int:
+        """What the source says it sent; negative until it was read to the end."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        ...
+
+    def __iter__(self) -> Iterator[bytes | memoryview]: ...
+
+
+class Reads(Protocol):
+    """Describes tables and streams their rows."""
+
+    def describe(self, table: str) -> Shape | None:
+        """The shape, or ``None`` when there is no such table (or it may not be seen)."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[str | None]:
+        """One consistent view for all reads inside; yields the mark of its horizon.
+
+        A row version whose writer is older than the mark was surely visible in it.
+        """
+        ...
+
+    def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
+        """The range's rows that match the filter, rendered by the database.
+
+        A row larger than ``max_row_size`` bytes raises ``Refused``.
+        """
+        ...
+
+    def nearest(self, table: str) -> list[str]:
+        """Existing tables of similar name, for an error message."""
+        ...
+
+    def typed(self, shape: Shape, expressions: Sequence[str]) -> list[Column]:
+        """The type each SQL expression over this table has; nothing is read."""
+        ...
+
+
+class Splits(Protocol):
+    """Cuts a table into batches."""
+
+    def split(
+        self, what: Projection, size: BatchSize, max_row_size: int
+    ) -> tuple[Sequence[Batch], int]:
+        """All batches up to the largest key there is now, and their bytes (estimated).
+
+        Batches count rows that match the filter; none is empty. A row that is surely
+        larger than ``max_row_size`` raises ``Refused`` naming its key.
+        """
+        ...
+
+
+class Digests(Protocol):
+    """Proves what rows are there."""
+
+    def digest(self, what: Projection, within: KeyRange) -> Digest:
+        """Of the rows in the range that match the filter."""
+        ...
+
+    def count(self, what: Projection, within: KeyRange) -> int:
+        """Only the number of them."""
+        ...
+
+    def holds_rows(self, what: Projection) -> bool:
+        """Whether the table holds any row."""
+        ...
+
+    def hashes(
+        self,
+        what: Projection,
+        within: KeyRange | None = None,
+        keys: Sequence[Key] | None = None,
+        mark: str | None = None,
+    ) -> Iterator[RowHash]:
+        """Row by row, in a range or for given keys. Keys are the *mapped* key's text.
+
+        ``mark`` fills ``RowHash.settled``.
+        """
+        ...
+
+    def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
+        """The canonical text of every field, by key. For naming what differs."""
+        ...
+
+
+class Writes(Protocol):
+    """Takes rows in. Never touches a row that is not of the batch."""
+
+    def design(
+        self, table: str, columns: Sequence[Column], key: Sequence[str]
+    ) -> tuple[Shape, tuple[str, ...]]:
+        """The shape that a table created here would have, and the DDL that creates it."""
+        ...
+
+    def create(self, table: str, ddl: Sequence[str]) -> None:
+        """Creates a missing table (quoted SQL); safe when several workers do it at once."""
+        ...
+
+    def write_refusals(
+        self, what: Projection, on_conflict: OnConflict, *, create: bool
+    ) -> list[str]:
+        """What keeps this role from writing so; writes nothing."""
+        ...
+
+    def prepare_markers(self, what: Projection) -> bool:
+        """Whether commit markers can be kept beside the target (created when missing)."""
+        ...
+
+    def write(
+        self,
+        what: Projection,
+        within: KeyRange,
+        stream: Stream,
+        *,
+        wire: str,
+        on_conflict: OnConflict,
+        ordered_alike: bool,
+        origin: Origin,
+        marker: tuple[str, str, int] | None,
+        direct: bool = True,
+    ) -> Written:
+        """One transaction: the batch's rows, and the marker (run, job, batch number).
+
+        Idempotent: when the marker is there already, nothing is read from the stream and
+        what it tells is returned with ``recovered``. Commits only when rows written equal
+        rows sent. When ``origin`` has a digest, the range's other rows are digested too; it
+        is kept with the marker. ``direct`` allows loading
+        straight into an empty range; ``Collision`` says that it was not empty after all, and
+        the batch is to be sent again without. Raises ``BadValue`` for a value that does not
+        fit, and for a conflict under ``error``.
+        """
+        ...
+
+    def forget_markers(self, what: Projection, run: str, job: str) -> None:
+        """Drops the markers of a job whose batches are all recorded."""
+        ...
+
+
+class Purge(Protocol):
+    """One open purge transaction on the source. Nothing is final before ``commit``."""
+
+    def take(self, what: Projection, within: KeyRange) -> Digest:
+        """Deletes the matching rows of the range, tentatively, and digests exactly those."""
+        ...
+
+    def undo(self) -> None:
+        """Takes back ``take`` (and its locks)."""
+        ...
+
+    def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
+        """Locks the matching rows of the range against change and hashes them."""
+        ...
+
+    def delete(self, what: Projection, keys: Sequence[Key]) -> int:
+        """Deletes locked rows by their source key; returns how many."""
+        ...
+
+    def token(self) -> str:
+        """Names this transaction, so that its outcome can be asked after a crash."""
+        ...
+
+    def commit(self) -> None: ...
+
+
+class Purges(Protocol):
+    """Deletes proved rows."""
+
+    def purge(self) -> AbstractContextManager[Purge]:
+        """Opens a purge transaction; leaving without ``commit`` rolls it back."""
+        ...
+
+    def outcome(self, token: str) -> Outcome:
+        """What became of an earlier purge transaction."""
+        ...
+
+    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
+        """Why rows of this table may not be deleted (cascades, triggers, kind); empty: they may."""
+        ...
+
+    def target_refusals(self, table: str) -> list[str]:
+        """Why a copy in this table is no ground for deletion (volatile, replicated from ...)."""
+        ...
+
+
+class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
+    """One connection."""
+
+    def fingerprint(self, table: str) -> str:
+        """Changes with anything that makes deleting from, or trusting, this table different:
+
+        columns, triggers, rules, references to it, persistence. One cheap query, to be asked
+        again inside a purge transaction.
+        """
+        ...
+
+    def same_database(self, other: Session) -> bool:
+        """Whether both sessions talk to the very same database."""
+        ...
+
+    def version(self) -> int:
+        """Major version of the server."""
+        ...
+
+    def warnings(self, table: str) -> list[str]:
+        """What an operator should know of this role and table, short of a refusal."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Dialect(Protocol):
+    """A system's words. Pure text, no connection."""
+
+    name: str
+    """The SQL dialect that filters and expressions are written in."""
+
+    def quote(self, identifier: str) -> str: ...
+
+    def literal(self, value: object) -> str:
+        """A typed, quoted literal of a Python value."""
+        ...
+
+    def qualified(self, shape: Shape) -> str:
+        """The table's quoted full name."""
+        ...
+
+    def markers(self, shape: Shape) -> str:
+        """The quoted name of the commit markers' table beside it."""
+        ...
+
+    def key_column(self, column: Column) -> KeyColumn: ...
+
+    def native(self, kind: LogicalType) -> str:
+        """The type that holds a logical type in a table made here."""
+        ...
+
+    def converted(
+        self, expression: str, source: Column, target: Column, fit: Fit
+    ) -> tuple[str, str]:
+        """A source expression at the target's type, and the native type it then has."""
+        ...
+
+
+class Store(Protocol):
+    """One endpoint. Opening sessions is the only thing that needs the network."""
+
+    system: str
+    name: str
+    """The connection's id, for messages."""
+    identity: str
+    """``host:port/database``: where the connection leads. Never a secret."""
+    dialect: Dialect
+
+    def session(self) -> AbstractContextManager[Session]: ...
+
+
+class Ledger(Protocol):
+    """The record of one job in one run. Written only after the commit it describes."""
+
+    run: str
+    job: str
+
+    def plan(self) -> Plan | None: ...
+
+    def planned(self, plan: Plan, batches: Iterable[Batch]) -> None:
+        """Stores both at once, in place of an earlier plan of which nothing was copied yet."""
+        ...
+
+    def claim(self, phase: Phase, only: Collection[int] | None = None) -> Claim | None:
+        """Leases the lowest batch that waits for the phase; ``None`` when none is left to take.
+
+        A batch leased by a dead or silent holder is taken over with a larger token.
+        """
+        ...
+
+    def waiting(self, phase: Phase, only: Collection[int] | None = None) -> int:
+        """Batches not through the phase, those that others hold included."""
+        ...
+
+    def keep(self, claim: Claim) -> None:
+        """Renews the lease. ``Transient`` when somebody else took the batch over."""
+        ...
+
+    def copied(self, claim: Claim, what: Copied) -> None: ...
+
+    def checked(self, claim: Claim, what: Checked) -> None: ...
+
+    def purging(self, claim: Claim, intent: str) -> None:
+        """A purge is about to commit; read back by ``Claim.intent`` after a crash."""
+        ...
+
+    def purged(self, claim: Claim, what: Purged) -> None:
+        """Stores the outcome and chains the receipt, in one transaction."""
+        ...
+
+    def release(self, claim: Claim, error: str | None = None) -> None:
+        """Gives the batch back undone."""
+        ...
+
+    def stop_requested(self) -> bool: ...
+
+
+class Pace(Protocol):
+    """Decides when the next batch may begin."""
+
+    def before_batch(self) -> None:
+        """Returns when it may; raises ``Terminated`` when the run was asked to stop."""
+        ...
+
+
+class Watch(Protocol):
+    """Onlooker. Its failures are never the work's."""
+
+    def on(self, event: object) -> None: ...

@@ -1,0 +1,428 @@
+"""What PostgreSQL's catalogs say of a table."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import psycopg
+
+from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.model import Column, LogicalType, Projection, Shape
+from dsp_airflow.engine.stores.postgres import dialect
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SIMPLE = {
+    "bool": "bool",
+    "int2": "int16",
+    "int4": "int32",
+    "int8": "int64",
+    "float4": "float32",
+    "float8": "float64",
+    "text": "string",
+    "bytea": "bytes",
+    "date": "date",
+    "uuid": "uuid",
+    "json": "json",
+    "jsonb": "json",
+}
+KINDS = {
+    "p": "a partitioned table",
+    "v": "a view",
+    "m": "a materialised view",
+    "f": "a foreign table",
+}
+# Defaults that mean the same in any database: constants with casts, and the clock.
+PORTABLE_DEFAULT = re.compile(
+    r"""(?ix) ^ \(? (?: '(?:[^']|'')*' | -?\d+(?:\.\d+)? | true | false | null
+        | now\(\) | current_timestamp | current_date | localtimestamp
+        | clock_timestamp\(\) | gen_random_uuid\(\) | ARRAY\[\] | '\{\}' )
+        \)? (?: :: [\w\s"\[\]()., ]+ )? $"""
+)
+
+FIND = """
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
+       EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND (n.nspname = %(schema)s OR (%(schema)s::text IS NULL AND n.nspname = ANY (current_schemas(false))))
+ORDER BY array_position(current_schemas(false), n.nspname) NULLS LAST
+LIMIT 1
+"""
+
+COLUMNS = """
+SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod,
+       a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attgenerated::text, a.attidentity::text,
+       t.typtype::text, t.typelem, e.typname, a.attstorage::text, a.attlen,
+       CASE WHEN a.attcollation = 0 THEN NULL ELSE to_jsonb(co) END,
+       CASE WHEN a.attcollation IN (0, 100) THEN NULL
+            ELSE pg_collation_actual_version(a.attcollation) END,
+       (SELECT array_agg(l.enumlabel ORDER BY l.enumsortorder)
+        FROM pg_enum l WHERE l.enumtypid = coalesce(nullif(t.typelem, 0), t.oid)),
+       e.typtype::text, t.typcategory::text
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+LEFT JOIN pg_collation co ON co.oid = a.attcollation
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
+
+INDEXES = """
+SELECT i.indisprimary,
+       (SELECT array_agg(a.attname ORDER BY k.n)
+        FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(attnum, n)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum)
+FROM pg_index i
+WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+ORDER BY i.indisprimary DESC, i.indexrelid
+"""
+
+
+def _logical(typname: str, typmod: int, typtype: str, labels: list[str] | None) -> LogicalType:
+    if typtype == "e":
+        return LogicalType("enum", labels=tuple(labels or ()))
+    if typtype != "b":
+        return LogicalType("other")
+    if typname in SIMPLE:
+        return LogicalType(SIMPLE[typname])
+    if typname in ("varchar", "bpchar"):
+        return LogicalType("string", length=typmod - 4 if typmod >= 4 else None)
+    if typname == "numeric":
+        if typmod < 4:
+            return LogicalType("decimal")
+        scale = ((typmod - 4) & 0x7FF ^ 1024) - 1024
+        return LogicalType("decimal", precision=(typmod - 4) >> 16 & 0xFFFF, scale=scale)
+    if typname in ("time", "timestamp", "timestamptz"):
+        return LogicalType(typname, digits=typmod if typmod >= 0 else 6)
+    return LogicalType("other")
+
+
+def _collation(row: dict[str, Any] | None, version: str | None, database: str) -> str | None:
+    """One text per sort order: provider, locale and its version."""
+    if row is None:
+        return None
+    if row["collprovider"] == "d":
+        return database
+    locale = row.get("collcollate") or row.get("colllocale") or row.get("colliculocale")
+    if locale in ("C", "POSIX"):
+        return "C"
+    return f"{row['collprovider']}:{locale}:{version}"
+
+
+def _database_collation(connection: Connection) -> str:
+    row = connection.execute(
+        "SELECT to_jsonb(d) FROM pg_database d WHERE d.datname = current_database()"
+    ).fetchone()
+    assert row is not None
+    info: dict[str, Any] = row[0]
+    locale = info.get("datlocale") or info.get("daticulocale") or info["datcollate"]
+    if locale in ("C", "POSIX"):
+        return "C"
+    return f"{info.get('datlocprovider', 'c')}:{locale}:{info.get('datcollversion')}"
+
+
+def find(connection: Connection, table: str) -> tuple[Any, ...] | None:
+    """oid, schema, name, kind, persistence, has children; ``None`` when there is no such table."""
+    schema, name = dialect.split_name(table)
+    return connection.execute(FIND, {"schema": schema, "name": name}).fetchone()
+
+
+def nearest(connection: Connection, table: str) -> list[str]:
+    """Names of existing tables that look like this one, for an error message."""
+    rows = connection.execute(
+        "SELECT n.nspname || '.' || c.relname FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r','p') AND n.nspname NOT IN ('pg_catalog','information_schema') "
+        "LIMIT 5000"
+    ).fetchall()
+    names = [r[0] for r in rows]
+    return difflib.get_close_matches(table, names, n=3, cutoff=0.5) or difflib.get_close_matches(
+        table.rsplit(".", maxsplit=1)[-1], [n.split(".")[-1] for n in names], n=3, cutoff=0.6
+    )
+
+
+def describe(connection: Connection, table: str) -> Shape | None:
+    """The table's shape. Types outside ``canon`` become ``other``; a plan refuses those."""
+    with connection.transaction():
+        found = find(connection, table)
+        if found is None:
+            return None
+        oid, schema, name, kind, _, has_children = found
+        if kind != "r" or has_children:
+            what = KINDS.get(kind, "a table with inheriting tables")
+            raise Refused(f"{schema}.{name} is {what}; only ordinary tables are supported")
+        encoding = connection.execute("SHOW server_encoding").fetchone()
+        if encoding != ("UTF8",):
+            raise Refused(
+                f"the database of {schema}.{name} is encoded in {encoding and encoding[0]}; "
+                "only UTF8 databases are supported"
+            )
+        # With an empty search path the catalogs print user types with their schema.
+        connection.execute("SET LOCAL search_path = ''")
+        database = _database_collation(connection)
+        columns = tuple(
+            _column(row, database) for row in connection.execute(COLUMNS, (oid,)).fetchall()
+        )
+        indexes = connection.execute(INDEXES, (oid,)).fetchall()
+    not_null = {c.name for c in columns if not c.nullable}
+    unique = tuple(tuple(cols) for _, cols in indexes if cols and set(cols) <= not_null)
+    key = next((tuple(cols) for primary, cols in indexes if primary), ())
+    return Shape(schema, name, columns, key, unique)
+
+
+def _column(row: tuple[Any, ...], database: str) -> Column:
+    (name, typname, native, typmod, notnull, default, generated, identity) = row[:8]
+    (typtype, _, element, storage, length, collation, version, labels, etype, category) = row[8:]
+    if category == "A" and element is not None:
+        inner = _logical(element, typmod, etype, labels)
+        kind = LogicalType("other") if inner.name == "other" else LogicalType("list", element=inner)
+    else:
+        kind = _logical(typname, typmod, typtype, labels)
+    portable = default if default and not generated and PORTABLE_DEFAULT.match(default) else None
+    return Column(
+        name=name,
+        type=kind,
+        native=native,
+        nullable=not notnull,
+        default=portable,
+        generated=bool(generated),
+        collation=_collation(collation, version, database),
+        deterministic=collation is None or bool(collation.get("collisdeterministic", True)),
+        wide=length == -1 and storage in ("x", "e", "m"),
+        required=bool(notnull) and default is None and not identity and not generated,
+    )
+
+
+def design(
+    connection: Connection, table: str, columns: Sequence[Column], key: Sequence[str]
+) -> tuple[Shape, tuple[str, ...]]:
+    """The shape a created table will have, and the DDL that creates it."""
+    schema, name = dialect.split_name(table)
+    if schema is None:
+        row = connection.execute("SELECT current_schema()").fetchone()
+        schema = row[0] if row else None
+        if schema is None:
+            raise ConfigError(f"table {table!r} needs a schema: the search path is empty")
+    if not connection.execute(
+        "SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)
+    ).fetchone():
+        raise ConfigError(
+            f"schema {schema!r} does not exist; create it, or correct the target table {table!r}"
+        )
+    enums: dict[str, tuple[str, ...]] = {}
+    for column in columns:
+        kind = column.type.element if column.type.name == "list" else column.type
+        if kind is None or kind.labels is None or not dialect.user_type(column.native):
+            continue
+        type_name = column.native.removesuffix("[]")
+        existing = connection.execute(
+            "SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum "
+            "WHERE enumtypid = to_regtype(%s)::oid",
+            (type_name,),
+        ).fetchone()
+        labels = existing[0] if existing else None
+        if labels is None:
+            enums[type_name] = kind.labels
+        elif tuple(labels) != kind.labels:
+            raise ConfigError(
+                f"type {type_name} exists in the target with other labels ({', '.join(labels)}); "
+                f"column {column.name} needs {', '.join(kind.labels)}"
+            )
+    order = [c for k in key for c in columns if c.name == k]
+    shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), (tuple(key),))
+    return shape, dialect.create_table(shape, enums)
+
+
+def typed(connection: Connection, shape: Shape, expressions: Sequence[str]) -> list[Column]:
+    """See ``ports.Reads``."""
+    columns = []
+    for expression in expressions:
+        cursor = connection.execute(
+            f"SELECT ({expression}) FROM {dialect.qualified(shape)} LIMIT 0"
+        )
+        assert cursor.description is not None
+        found = cursor.description[0]
+        modifier = -1
+        if cursor.pgresult is not None:
+            modifier = cursor.pgresult.fmod(0)
+        row = connection.execute(
+            "SELECT t.typname, format_type(t.oid, %s), t.typtype::text FROM pg_type t "
+            "WHERE t.oid = %s",
+            (modifier, found.type_code),
+        ).fetchone()
+        assert row is not None
+        name, native, kind = row
+        # An untyped constant is text.
+        native = "text" if name == "unknown" else native
+        columns.append(
+            Column(
+                expression,
+                _logical("text" if name == "unknown" else name, modifier, kind, None),
+                native,
+            )
+        )
+    return columns
+
+
+def write_refusals(
+    connection: Connection, what: Projection, on_conflict: str, *, create: bool
+) -> list[str]:
+    """See ``ports.Writes``."""
+    schema = what.markers.rpartition(".")[0]
+    row = connection.execute(
+        "SELECT has_schema_privilege(to_regnamespace(%s)::oid, 'CREATE'), "
+        "to_regclass(%s) IS NOT NULL, "
+        "has_database_privilege(current_database(), 'TEMPORARY')",
+        (schema, what.markers),
+    ).fetchone()
+    assert row is not None
+    may_create, has_markers, may_stage = row
+    why = []
+    if create and not may_create:
+        why.append(
+            f"{what.label} does not exist and the role may not create it: "
+            f"GRANT CREATE ON SCHEMA {schema} TO <role>, or create the table"
+        )
+    if not create:
+        wanted = ["SELECT", "INSERT", *(["UPDATE"] if on_conflict == "update" else [])]
+        missing = [
+            p
+            for p in wanted
+            if connection.execute(
+                "SELECT has_table_privilege(to_regclass(%s)::oid, %s)", (what.table, p)
+            ).fetchone()
+            != (True,)
+        ]
+        if missing:
+            why.append(
+                f"the role lacks privileges: GRANT {', '.join(missing)} ON {what.label} TO <role>"
+            )
+    if not may_stage:
+        why.append("the role may not stage rows: GRANT TEMPORARY ON DATABASE <database> TO <role>")
+    if on_conflict != "update" and not may_create and not has_markers:
+        why.append(
+            f"on_conflict {on_conflict} needs the commit markers' table {what.markers}, which the "
+            "role may not create; create it, or use on_conflict: update"
+        )
+    return why
+
+
+def warnings(connection: Connection, table: str) -> list[str]:
+    """See ``ports.Session``."""
+    row = connection.execute(
+        "SELECT rolsuper, current_setting('fsync') FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    assert row is not None
+    found = []
+    if row[0]:
+        found.append(f"the connection of {table} logs in as a superuser; a job needs far less")
+    if row[1] == "off":
+        found.append(
+            f"the server of {table} runs with fsync off: a crash may lose what it committed"
+        )
+    return found
+
+
+FINGERPRINT = """
+SELECT md5(concat_ws('|', c.relkind, c.relpersistence, c.relrowsecurity, c.relhassubclass,
+  (SELECT string_agg(format('%%s %%s %%s %%s %%s', attname, atttypid, atttypmod, attnotnull,
+                            attisdropped), ',' ORDER BY attnum)
+   FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),
+  (SELECT string_agg(format('%%s %%s %%s', tgname, tgenabled, tgtype), ',' ORDER BY oid)
+   FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal),
+  (SELECT string_agg(format('%%s %%s', oid, confdeltype), ',' ORDER BY oid)
+   FROM pg_constraint WHERE contype = 'f' AND confrelid = c.oid),
+  (SELECT string_agg(oid::text, ',' ORDER BY oid) FROM pg_rewrite WHERE ev_class = c.oid)))
+FROM pg_class c WHERE c.oid = to_regclass(%s)
+"""
+
+
+def fingerprint(connection: Connection, table: str) -> str:
+    """See ``ports.Session``. ``table`` is quoted SQL."""
+    row = connection.execute(FINGERPRINT, (table,)).fetchone()
+    return str(row[0]) if row else "no such table"
+
+
+REFERENCES = """
+SELECT conrelid::regclass::text, conname, confdeltype::text FROM pg_constraint
+WHERE contype = 'f' AND confrelid = %s AND conrelid <> 0
+"""
+TRIGGERS = """
+SELECT tgname FROM pg_trigger
+WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 8 <> 0
+ORDER BY tgname
+"""
+CASCADES = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+
+def purge_refusals(
+    connection: Connection, table: str, accepted_triggers: Collection[str]
+) -> list[str]:
+    """Why no row of this table may be deleted."""
+    found = find(connection, table)
+    if found is None:
+        return [f"{table} does not exist"]
+    oid, schema, name, kind, _, has_children = found
+    label = f"{schema}.{name}"
+    if kind != "r" or has_children:
+        return [f"{label} is {KINDS.get(kind, 'a table with inheriting tables')}"]
+    why = []
+    for child, constraint, action in connection.execute(REFERENCES, (oid,)).fetchall():
+        if action in CASCADES:
+            why.append(
+                f"{child} references {label} with ON DELETE {CASCADES[action]} ({constraint}): "
+                "deleting would change rows there that were not copied"
+            )
+    for (trigger,) in connection.execute(TRIGGERS, (oid,)).fetchall():
+        if trigger not in accepted_triggers:
+            why.append(
+                f"delete trigger {trigger} on {label} may write elsewhere; read it, then list it "
+                "under accept_triggers"
+            )
+    row = connection.execute(
+        "SELECT row_security_active(%s::oid), has_table_privilege(%s::oid, 'DELETE'), "
+        "has_table_privilege(%s::oid, 'SELECT'), "
+        "EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = %s AND ev_type = '4')",
+        (oid, oid, oid, oid),
+    ).fetchone()
+    assert row is not None
+    security, may_delete, may_select, rules = row
+    if security:
+        why.append(f"row-level security hides rows of {label} from this role")
+    if not (may_delete and may_select):
+        why.append(f"the role lacks a privilege: GRANT SELECT, DELETE ON {label} TO <role>")
+    if rules:
+        why.append(f"{label} has a DELETE rule, which would do something else instead")
+    return why
+
+
+def target_refusals(connection: Connection, table: str) -> list[str]:
+    """Why a copy in this table is no ground for deleting the original."""
+    found = find(connection, table)
+    if found is None:
+        return [f"target {table} does not exist"]
+    oid, schema, name, kind, persistence, has_children = found
+    label = f"target {schema}.{name}"
+    if kind != "r" or has_children:
+        return [f"{label} is {KINDS.get(kind, 'a table with inheriting tables')}"]
+    why = []
+    if persistence != "p":
+        state = "UNLOGGED: a crash empties it" if persistence == "u" else "temporary"
+        why.append(f"{label} is {state}; ALTER TABLE ... SET LOGGED first")
+    if connection.execute("SELECT 1 FROM pg_rewrite WHERE ev_class = %s", (oid,)).fetchone():
+        why.append(f"{label} has rules; what was written may stand elsewhere")
+    feed = connection.execute(
+        "SELECT 1 FROM pg_subscription_rel WHERE srrelid = %s", (oid,)
+    ).fetchone()
+    if feed:
+        why.append(
+            f"{label} is fed by a logical replication subscription: a delete on the source "
+            "could be replicated to it"
+        )
+    return why

@@ -1,0 +1,161 @@
+"""Digests, counts and row hashes: SQL around ``canon``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+
+from dsp_airflow.engine import canon
+from dsp_airflow.engine.model import Digest, Field, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.stores.postgres import dialect
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+KEYS_AT_ONCE = 10_000
+XIDS = 0xFFFFFFFF
+
+
+def row_hash(what: Projection) -> str:
+    """SQL of the 64-bit row hash that the projection's method names."""
+    if what.method == "record":
+        parts = [
+            canon.postgres_identity(f.expression, f.type, f.native)
+            or canon.postgres_text(f.expression, f.type, f.native)
+            for f in what.fields
+        ]
+        return f"hash_record_extended(ROW({', '.join(parts)}), 0)"
+    return canon.postgres_digest_md5(what.fields)
+
+
+def condition(what: Projection, within: KeyRange | None) -> str:
+    """The rows of a range that match the job's filter."""
+    parts = []
+    if within is not None:
+        parts.append(dialect.range_condition(what.key, within))
+    if what.where is not None:
+        parts.append(f"({what.where})")
+    return " AND ".join(parts) or "true"
+
+
+def digest_of(connection: Connection, source: str, method: str) -> Digest:
+    """Runs ``SELECT count, sum`` over a FROM clause that yields a column ``h``."""
+    row = connection.execute(f"SELECT count(*), coalesce(sum(h), 0) FROM {source}").fetchone()
+    assert row is not None
+    return Digest(int(row[0]), int(row[1]), method)
+
+
+def digest(connection: Connection, what: Projection, within: KeyRange) -> Digest:
+    """See ``ports.Digests``."""
+    row = connection.execute(
+        f"SELECT count(*), coalesce(sum({row_hash(what)}), 0) FROM {what.table} "
+        f"WHERE {condition(what, within)}"
+    ).fetchone()
+    assert row is not None
+    return Digest(int(row[0]), int(row[1]), what.method)
+
+
+def count(connection: Connection, what: Projection, within: KeyRange) -> int:
+    """See ``ports.Digests``."""
+    row = connection.execute(
+        f"SELECT count(*) FROM {what.table} WHERE {condition(what, within)}"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def key_fields(what: Projection) -> list[Field]:
+    """The fields that carry the mapped key: the first ones, in key order."""
+    return list(what.fields[: len(what.key)])
+
+
+def settled(connection: Connection, mark: str | None) -> str:
+    """SQL: whether a row's version is older than the mark.
+
+    xmin keeps 32 bits; the distance from now, modulo 2**32, restores the order.
+    """
+    if mark is None:
+        return "NULL::boolean"
+    row = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+    assert row is not None
+    now = int(row[0])
+    return f"(({now} - xmin::text::bigint) & {XIDS}) > {now - int(mark)}"
+
+
+def hash_columns(connection: Connection, what: Projection, mark: str | None) -> str:
+    """Select list of a ``RowHash``: mapped key texts, hash, settled, own key texts."""
+    mapped = [f"({f.expression})::text" for f in key_fields(what)]
+    own = [f"{k.column}::text" for k in what.key]
+    return ", ".join(
+        [*mapped, canon.postgres_row_hash_md5(what.fields), settled(connection, mark), *own]
+    )
+
+
+def as_hash(row: tuple[Any, ...], width: int) -> RowHash:
+    """A row of ``hash_columns`` as a value."""
+    return RowHash(tuple(row[:width]), row[width], row[width + 1], tuple(row[width + 2 :]))
+
+
+def hashes(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange | None,
+    keys: Sequence[Key] | None,
+    mark: str | None,
+) -> Iterator[RowHash]:
+    """See ``ports.Digests``."""
+    columns = hash_columns(connection, what, mark)
+    width = len(what.key)
+    if keys is None:
+        with connection.transaction(), connection.cursor(name="dsp_hashes") as cursor:
+            cursor.itersize = KEYS_AT_ONCE
+            cursor.execute(f"SELECT {columns} FROM {what.table} WHERE {condition(what, within)}")
+            for row in cursor:
+                yield as_hash(row, width)
+        return
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        chunk = keys[start : start + KEYS_AT_ONCE]
+        rows = connection.execute(
+            f"SELECT {verbatim(columns)} FROM {verbatim(what.table)} WHERE {by_keys(what)}",
+            key_arrays(chunk, width),
+        )
+        for row in rows.fetchall():
+            yield as_hash(row, width)
+
+
+def verbatim(sql: str) -> str:
+    """SQL text for a statement with parameters: its own percent signs are no placeholders."""
+    return sql.replace("%", "%%")
+
+
+def by_keys(what: Projection) -> str:
+    """Rows whose own key is among given texts (parameters: one text array a key column)."""
+    own = verbatim(", ".join(k.column for k in what.key))
+    cast = verbatim(", ".join(f"k.c{n}::{k.native}" for n, k in enumerate(what.key)))
+    names = ", ".join(f"c{n}" for n in range(len(what.key)))
+    arrays = ", ".join(["%s::text[]"] * len(what.key))
+    clause = f"({own}) IN (SELECT {cast} FROM unnest({arrays}) AS k({names}))"
+    filtered = f" AND ({verbatim(what.where)})" if what.where is not None else ""
+    return clause + filtered
+
+
+def key_arrays(keys: Sequence[Key], width: int) -> list[list[str]]:
+    """Keys turned into one array a column."""
+    return [[key[n] for key in keys] for n in range(width)]
+
+
+def texts(
+    connection: Connection, what: Projection, keys: Sequence[Key]
+) -> dict[Key, tuple[str | None, ...]]:
+    """See ``ports.Digests``."""
+    width = len(what.key)
+    mapped = ", ".join(f"({f.expression})::text" for f in key_fields(what))
+    fields = ", ".join(canon.postgres_text(f.expression, f.type, f.native) for f in what.fields)
+    select = verbatim(f"SELECT {mapped}, {fields} FROM {what.table}")
+    found: dict[Key, tuple[str | None, ...]] = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        chunk = keys[start : start + KEYS_AT_ONCE]
+        rows = connection.execute(f"{select} WHERE {by_keys(what)}", key_arrays(chunk, width))
+        for row in rows.fetchall():
+            found[tuple(row[:width])] = tuple(row[width:])
+    return found

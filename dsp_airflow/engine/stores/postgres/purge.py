@@ -1,0 +1,84 @@
+"""The open purge transaction on a PostgreSQL source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.ports import Outcome
+from dsp_airflow.engine.stores.postgres import proof
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+OUTCOMES: dict[str | None, Outcome] = {
+    "committed": "committed",
+    "aborted": "aborted",
+    "in progress": "running",
+    None: "unknown",
+}
+# Every statement re-reads what was committed meanwhile: a row that changed while the lock
+# was awaited is hashed, filtered and deleted as it is now.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+
+class PostgresPurge:
+    """See ``ports.Purge``. Deleting is the lock: the rows are gone only after ``commit``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.execute(BEGIN)
+
+    def take(self, what: Projection, within: KeyRange) -> Digest:
+        """Deletes and digests in one statement: what is digested is what was deleted."""
+        row = self._connection.execute(
+            f"WITH taken AS (DELETE FROM {what.table} WHERE {proof.condition(what, within)} "
+            f"RETURNING {proof.row_hash(what)} AS h) SELECT count(*), coalesce(sum(h), 0) FROM taken"
+        ).fetchone()
+        assert row is not None
+        return Digest(int(row[0]), int(row[1]), what.method)
+
+    def undo(self) -> None:
+        """Rolls back and begins anew."""
+        self._connection.execute("ROLLBACK")
+        self._connection.execute(BEGIN)
+
+    def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
+        """Locks row by row; a row that changes first is seen as it became."""
+        columns = proof.hash_columns(self._connection, what, mark)
+        rows = self._connection.execute(
+            f"SELECT {columns} FROM {what.table} WHERE {proof.condition(what, within)} FOR UPDATE"
+        ).fetchall()
+        return [proof.as_hash(row, len(what.key)) for row in rows]
+
+    def delete(self, what: Projection, keys: Sequence[Key]) -> int:
+        """Deletes by the source's own key."""
+        deleted = 0
+        for start in range(0, len(keys), proof.KEYS_AT_ONCE):
+            chunk = keys[start : start + proof.KEYS_AT_ONCE]
+            deleted += self._connection.execute(
+                f"DELETE FROM {proof.verbatim(what.table)} WHERE {proof.by_keys(what)}",
+                proof.key_arrays(chunk, len(what.key)),
+            ).rowcount
+        return deleted
+
+    def token(self) -> str:
+        """The transaction's full 64-bit id."""
+        row = self._connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def commit(self) -> None:
+        """Makes the deletions final."""
+        self._connection.execute("COMMIT")
+
+
+def outcome(connection: Connection, token: str) -> Outcome:
+    """Asks the server's commit log; ``unknown`` when it reaches back no further."""
+    try:
+        row = connection.execute("SELECT pg_xact_status(%s::xid8)", (token,)).fetchone()
+    except psycopg.errors.InvalidParameterValue:
+        # An id from the future: the server was restored or failed over without that commit.
+        return "aborted"
+    return OUTCOMES.get(row[0] if row else None, "unknown")

@@ -1,0 +1,82 @@
+"""Driver errors become the engine's, once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as pg
+
+from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+
+DROPPED = (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName, pg.UndefinedObject)
+LOSS_TAG = "dsp_loss:"
+"""Marks a value that a guarded cast refused; see ``dialect.guarded``."""
+
+
+def _loss(message: str) -> str | None:
+    start = message.find(LOSS_TAG)
+    if start < 0:
+        return None
+    column, _, value = message[start + len(LOSS_TAG) :].rstrip('"').partition(":")
+    return (
+        f"value {value!r} of column {column} does not fit its target type; widen the target "
+        "column, or map the column to a type that holds the value"
+    )
+
+
+def _value_error(error: psycopg.Error, where: str) -> DspError:
+    message = error.diag.message_primary or str(error)
+    loss = _loss(message)
+    if loss is not None:
+        return BadValue(f"{where}: {loss}")
+    detail = error.diag.context or error.diag.message_detail or ""
+    return BadValue(
+        f"{where}: {message}" + (f" ({' '.join(detail.split())[:300]})" if detail else "")
+    )
+
+
+def translated(error: psycopg.Error, where: str) -> DspError:
+    """The engine's error for a driver error. ``where`` names connection and object."""
+    message = (error.diag.message_primary or str(error)).strip()
+    state = error.sqlstate or ""
+    if isinstance(error, pg.UniqueViolation):
+        detail = error.diag.message_detail or message
+        return BadValue(
+            f"{where}: {message}: {detail} Another row already holds this value; "
+            "nothing of the batch was written"
+        )
+    if isinstance(error, pg.NotNullViolation):
+        return BadValue(
+            f"{where}: column {error.diag.column_name} does not accept NULL, and a row has none "
+            "to give; map a constant or an expression with coalesce, or allow NULL in the target"
+        )
+    if isinstance(error, pg.ForeignKeyViolation):
+        return Refused(f"{where}: {message}: {error.diag.message_detail or ''}")
+    if isinstance(error, pg.InsufficientPrivilege):
+        return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
+    if isinstance(error, DROPPED):
+        return ConfigError(f"{where}: {message}; it was dropped or renamed, or never existed")
+    if isinstance(error, (pg.DiskFull, pg.OutOfMemory)):
+        return Transient(f"{where}: {message}; make room on the server, then retry")
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        return Refused(f"{where}: {message}; the server or the role is read-only")
+    if state.startswith("28"):
+        return Denied(f"{where}: {message}; correct the login of the Airflow connection")
+    if state.startswith("3D"):
+        return ConfigError(f"{where}: {message}; correct the schema of the Airflow connection")
+    if state.startswith(("22", "23", "21")):
+        return _value_error(error, where)
+    if state.startswith("42"):
+        return ConfigError(f"{where}: {message}")
+    return Transient(f"{where}: {message}")
+
+
+@contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Translates every driver error raised inside."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translated(error, where) from error

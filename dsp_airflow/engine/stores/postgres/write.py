@@ -1,0 +1,261 @@
+"""One batch into a target table: direct load or staging and merge, with a commit marker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from pydantic import TypeAdapter
+
+from dsp_airflow.engine import canon
+from dsp_airflow.engine.errors import BadValue, Collision, Mismatch
+from dsp_airflow.engine.model import (
+    Digest,
+    Field,
+    KeyRange,
+    OnConflict,
+    Origin,
+    Projection,
+    Written,
+)
+from dsp_airflow.engine.ports import Stream
+from dsp_airflow.engine.stores.postgres import dialect, proof, relay
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+WRITTEN = TypeAdapter(Written)
+STAGE = "pg_temp.dsp_stage"
+
+
+def prepare_markers(connection: Connection, what: Projection) -> bool:
+    """Creates the markers' table beside the target unless it is there; False when not allowed."""
+    try:
+        with connection.transaction():
+            # Two workers creating at once would collide in the catalog.
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (what.markers,))
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {what.markers} (run text, job text, batch integer, "
+                "outcome text NOT NULL, committed_at timestamptz NOT NULL DEFAULT now(), "
+                "PRIMARY KEY (run, job, batch))"
+            )
+    except pg.InsufficientPrivilege:
+        return False
+    return True
+
+
+def forget_markers(connection: Connection, what: Projection, run: str, job: str) -> None:
+    """Drops the markers of one job."""
+    connection.execute(
+        f"DELETE FROM {proof.verbatim(what.markers)} WHERE run = %s AND job = %s", (run, job)
+    )
+
+
+def write(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange,
+    stream: Stream,
+    *,
+    wire: str,
+    on_conflict: OnConflict,
+    ordered_alike: bool,
+    origin: Origin,
+    marker: tuple[str, str, int] | None,
+    direct: bool = True,
+) -> Written:
+    """See ``ports.Writes``. The caller has translated nothing yet."""
+    with connection.transaction():
+        if marker is not None:
+            # Holders of the same batch queue here; who comes second sees the marker.
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (repr(marker),)
+            )
+            row = connection.execute(
+                f"SELECT outcome FROM {proof.verbatim(what.markers)} WHERE run = %s AND job = %s AND batch = %s",
+                marker,
+            ).fetchone()
+            if row is not None:
+                return _recovered(row[0])
+        alone = direct and ordered_alike and _empty(connection, what, within)
+        if alone:
+            done = _direct(connection, what, stream, wire)
+        else:
+            _stage(connection, what, stream, wire)
+            done = _merge(
+                connection,
+                what,
+                within if ordered_alike else None,
+                on_conflict,
+                origin.digest is not None,
+            )
+        done = replace(done, origin=origin)
+        if done.rows != stream.rows:
+            raise Mismatch(
+                f"{what.label}: the source sent {stream.rows:,} rows and the target took "
+                f"{done.rows:,}; a trigger or rule swallows rows there. Nothing was written"
+            )
+        if marker is not None:
+            connection.execute(
+                f"INSERT INTO {proof.verbatim(what.markers)} (run, job, batch, outcome) VALUES (%s, %s, %s, %s)",
+                (*marker, WRITTEN.dump_json(done).decode()),
+            )
+    return done
+
+
+def _recovered(outcome: str) -> Written:
+    return replace(WRITTEN.validate_json(outcome), recovered=True)
+
+
+def _empty(connection: Connection, what: Projection, within: KeyRange) -> bool:
+    row = connection.execute(
+        f"SELECT 1 FROM {what.table} WHERE {dialect.range_condition(what.key, within)} LIMIT 1"
+    ).fetchone()
+    return row is None
+
+
+def _columns(fields: tuple[Field, ...]) -> str:
+    return ", ".join(dialect.quote(f.column) for f in fields)
+
+
+def _copy(connection: Connection, table: str, what: Projection, stream: Stream, wire: str) -> int:
+    return relay.copy_in(
+        connection,
+        f"COPY {table} ({_columns(what.fields)}) FROM STDIN (FORMAT {wire})",
+        stream,
+    )
+
+
+def _direct(connection: Connection, what: Projection, stream: Stream, wire: str) -> Written:
+    try:
+        rows = _copy(connection, what.table, what, stream, wire)
+    except pg.UniqueViolation as error:
+        raise Collision(f"{what.label}: rows appeared in the range") from error
+    return Written(rows, rows, others=Digest(0, 0, what.method))
+
+
+def _stage(connection: Connection, what: Projection, stream: Stream, wire: str) -> None:
+    columns = ", ".join(f"{dialect.quote(f.column)} {f.native}" for f in what.fields)
+    connection.execute(f"DROP TABLE IF EXISTS {STAGE}")
+    connection.execute(f"CREATE TEMPORARY TABLE dsp_stage ({columns}) ON COMMIT DROP")
+    rows = _copy(connection, STAGE, what, stream, wire)
+    if rows != stream.rows:
+        raise Mismatch(f"{what.label}: {stream.rows:,} rows were sent, {rows:,} were staged")
+    key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
+    connection.execute(f"CREATE INDEX ON {STAGE} ({key})")
+    connection.execute(f"ANALYZE {STAGE}")
+
+
+def _merge(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange | None,
+    on_conflict: OnConflict,
+    digest: bool,
+) -> Written:
+    staged = _one(connection, f"SELECT count(*) FROM {STAGE}")
+    others, instead = Digest(0, 0, what.method), None
+    if within is not None:
+        others = _others(connection, what, within, digest)
+    if on_conflict == "ignore" and digest:
+        instead = _instead(connection, what)
+    columns = _columns(what.fields)
+    head = (
+        f"INSERT INTO {what.table} AS t ({columns}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {columns} FROM {STAGE}"
+    )
+    if on_conflict == "error":
+        try:
+            inserted = connection.execute(head).rowcount
+        except pg.UniqueViolation as error:
+            raise BadValue(
+                f"{what.label}: {error.diag.message_detail or error} The target holds this key "
+                "already and on_conflict is error; nothing of the batch was written"
+            ) from error
+        return Written(inserted, inserted, others=others)
+    key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
+    rest = what.fields[len(what.key) :]
+    if on_conflict == "ignore" or not rest:
+        inserted = connection.execute(f"{head} ON CONFLICT ({key}) DO NOTHING").rowcount
+        left = staged - inserted
+        if on_conflict == "ignore":
+            return Written(staged, inserted, ignored=left, others=others, instead=instead)
+        return Written(staged, inserted, unchanged=left, others=others)
+    changes = ", ".join(f"{c} = EXCLUDED.{c}" for c in map(dialect.quote, (f.column for f in rest)))
+    inserted, updated = _two(
+        connection,
+        f"WITH merged AS ({head} ON CONFLICT ({key}) DO UPDATE SET {changes} "
+        f"WHERE ({_identities(rest, 't')}) IS DISTINCT FROM ({_identities(rest, 'EXCLUDED')}) "
+        # A fresh row has no xmax; one that was updated carries this transaction's lock.
+        "RETURNING xmax = 0 AS fresh) "
+        "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM merged",
+    )
+    return Written(staged, inserted, updated, unchanged=staged - inserted - updated, others=others)
+
+
+def _identities(fields: tuple[Field, ...], alias: str) -> str:
+    """Expressions whose equality is identity: -0.0 is not 0.0, 1.0 not 1.00."""
+    parts = []
+    for f in fields:
+        column = f"{alias}.{dialect.quote(f.column)}"
+        parts.append(
+            canon.postgres_identity(column, f.type, f.native)
+            or canon.postgres_text(column, f.type, f.native)
+        )
+    return ", ".join(parts)
+
+
+def _matches(what: Projection) -> str:
+    return " AND ".join(
+        f"s.{c} = t.{c}" for c in (dialect.quote(f.column) for f in proof.key_fields(what))
+    )
+
+
+def _others(connection: Connection, what: Projection, within: KeyRange, digest: bool) -> Digest:
+    """The rows in the target's range that are not of this batch."""
+    row_hash = proof.row_hash(what) if digest else "0"
+    condition = dialect.range_condition(what.key, within)
+    return proof.digest_of(
+        connection,
+        f"(SELECT {row_hash} AS h FROM {what.table} AS t WHERE {condition} "
+        f"AND NOT EXISTS (SELECT 1 FROM {STAGE} AS s WHERE {_matches(what)})) AS o",
+        what.method,
+    )
+
+
+def _instead(connection: Connection, what: Projection) -> Digest:
+    """What ``ignore`` leaves in place, less what the source has for those keys."""
+    row_hash = proof.row_hash(what)
+
+    def of(kept: str, other: str) -> Digest:
+        return proof.digest_of(
+            connection,
+            f"(SELECT {row_hash} AS h FROM {kept} WHERE EXISTS "
+            f"(SELECT 1 FROM {other} WHERE {_matches(what)})) AS o",
+            what.method,
+        )
+
+    return of(f"{what.table} AS t", f"{STAGE} AS s") - of(f"{STAGE} AS s", f"{what.table} AS t")
+
+
+def _one(connection: Connection, statement: str) -> int:
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _two(connection: Connection, statement: str) -> tuple[int, int]:
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def create(connection: Connection, statements: tuple[str, ...] | list[str], table: str) -> None:
+    """Runs the DDL unless the table came to be meanwhile."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (table,))
+        row = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
+        if row is not None and row[0] is not None:
+            return
+        for statement in statements:
+            connection.execute(statement)

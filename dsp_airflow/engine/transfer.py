@@ -1,0 +1,88 @@
+"""Copying: read a range, write it, record it. The source renders, the target loads."""
+
+from __future__ import annotations
+
+import time
+
+from dsp_airflow.engine.errors import Collision, Refused
+from dsp_airflow.engine.events import JobStarted, tell
+from dsp_airflow.engine.model import Claim, Copied, Origin, Plan, Written
+from dsp_airflow.engine.ports import Session
+from dsp_airflow.engine.work import Done, Job, run_phase
+
+
+def copy(job: Job) -> None:
+    """Copies every batch that is not copied yet. Safe to repeat and to run many times at once."""
+    plan = job.plan
+    with job.target.session() as session:
+        marked = prepare(session, plan)
+    tell(
+        job.watch,
+        JobStarted("copy", plan.job, plan.source.label, plan.rows, plan.batches),
+    )
+
+    def step(source: Session, target: Session, claim: Claim) -> Done:
+        done = copy_batch(job, source, target, claim, marked=marked)
+        job.ledger.copied(claim, done)
+        return done.written.rows, 0
+
+    run_phase(job, "copy", step)
+    if marked and not job.ledger.waiting("copy"):
+        # Every batch is recorded: the markers have said what they were kept for.
+        with job.target.session() as session:
+            session.forget_markers(plan.target, job.ledger.run, plan.job)
+
+
+def prepare(session: Session, plan: Plan) -> bool:
+    """Creates what is missing in the target; returns whether commit markers can be kept."""
+    if plan.create:
+        session.create(plan.target.table, plan.ddl)
+    marked = session.prepare_markers(plan.target)
+    if not marked and plan.on_conflict != "update":
+        raise Refused(
+            f"{plan.target.label}: on_conflict {plan.on_conflict} needs the table "
+            f"{plan.target.markers}, which the role may not create; use update, or create it"
+        )
+    return marked
+
+
+def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, marked: bool) -> Copied:
+    """One batch: read and digested in one snapshot, written in one transaction."""
+    plan, batch = job.plan, claim.batch
+    began = time.monotonic()
+    with source.snapshot() as mark:
+        digest = source.digest(plan.source, batch.within) if batch.sampled else None
+        origin = Origin(digest, mark)
+        try:
+            written, size = _relay(job, source, target, claim, origin, marked, direct=True)
+        except Collision:
+            written, size = _relay(job, source, target, claim, origin, marked, direct=False)
+    return Copied(
+        rows_read=written.rows, written=written, bytes=size, seconds=time.monotonic() - began
+    )
+
+
+def _relay(
+    job: Job,
+    source: Session,
+    target: Session,
+    claim: Claim,
+    origin: Origin,
+    marked: bool,
+    *,
+    direct: bool,
+) -> tuple[Written, int]:
+    plan, batch = job.plan, claim.batch
+    stream = source.read(plan.source, batch.within, plan.wire, plan.max_row_size)
+    written = target.write(
+        plan.target,
+        batch.within,
+        stream,
+        wire=plan.wire,
+        on_conflict=plan.on_conflict,
+        ordered_alike=plan.ordered_alike,
+        origin=origin,
+        marker=(job.ledger.run, plan.job, batch.number) if marked else None,
+        direct=direct,
+    )
+    return written, stream.size

@@ -1,0 +1,111 @@
+"""Workers over claimed batches: the loop that copy, check and purge share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from dsp_airflow.engine.errors import DspError, Transient
+from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
+from dsp_airflow.engine.model import Claim, Plan
+from dsp_airflow.engine.ports import Ledger, Pace, Phase, Session, Store, Watch
+
+POLL = 1.0
+"""Seconds between two looks at batches that other workers hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A planned job and everything its phases work with."""
+
+    plan: Plan
+    source: Store
+    target: Store
+    ledger: Ledger
+    pace: Pace
+    watch: Watch
+    workers: int = 1
+    wait: bool = True
+    """Wait for batches that other workers hold, so that a finished phase is really finished."""
+
+
+Done = tuple[int, int]
+"""Rows dealt with, and those among them that differ or were kept."""
+Step = Callable[[Session, Session, Claim], Done]
+
+
+def run_phase(job: Job, phase: Phase, step: Step, only: Collection[int] | None = None) -> None:
+    """Claims and works batches until none waits for the phase.
+
+    A failed batch is given back with its error; the other workers stop at their next batch
+    edge and the first error is raised.
+    """
+    halt = threading.Event()
+    if job.workers == 1:
+        _worker(job, phase, step, only, halt)
+        return
+    with ThreadPoolExecutor(job.workers, thread_name_prefix=f"dsp-{phase}") as pool:
+        futures = [pool.submit(_worker, job, phase, step, only, halt) for _ in range(job.workers)]
+    errors = [e for e in (f.exception() for f in futures) if e is not None]
+    if errors:
+        raise next((e for e in errors if not isinstance(e, Transient)), errors[0])
+
+
+def _worker(
+    job: Job, phase: Phase, step: Step, only: Collection[int] | None, halt: threading.Event
+) -> None:
+    with ExitStack() as stack:
+        sessions: tuple[Session, Session] | None = None
+        while not halt.is_set():
+            claim = _next(job, phase, only, halt)
+            if claim is None:
+                return
+            try:
+                if sessions is None:
+                    sessions = (
+                        stack.enter_context(job.source.session()),
+                        stack.enter_context(job.target.session()),
+                    )
+                _work(job, phase, step, sessions, claim)
+            except BaseException as error:
+                halt.set()
+                _give_back(job, claim, error)
+                raise
+
+
+def _next(
+    job: Job, phase: Phase, only: Collection[int] | None, halt: threading.Event
+) -> Claim | None:
+    while not halt.is_set():
+        job.pace.before_batch()
+        claim = job.ledger.claim(phase, only)
+        if claim is not None:
+            return claim
+        if not job.wait or not job.ledger.waiting(phase, only):
+            return None
+        halt.wait(POLL)
+    return None
+
+
+def _work(
+    job: Job, phase: Phase, step: Step, sessions: tuple[Session, Session], claim: Claim
+) -> None:
+    batch, total = claim.batch, job.plan.batches
+    tell(job.watch, BatchStarted(phase, job.plan.job, batch.number, total, batch.rows))
+    began = time.monotonic()
+    rows, exceptions = step(*sessions, claim)
+    took = time.monotonic() - began
+    tell(job.watch, BatchDone(phase, job.plan.job, batch.number, total, rows, took, exceptions))
+
+
+def _give_back(job: Job, claim: Claim, error: BaseException) -> None:
+    """Frees the lease. When even that fails, the lease runs out by itself."""
+    text = str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
+    try:
+        job.ledger.release(claim, text)
+    except Transient as also:
+        error.add_note(f"and the batch could not be given back: {also}")

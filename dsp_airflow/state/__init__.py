@@ -1,0 +1,1 @@
+"""The package's own database: runs, batches, receipts, mails. Never Airflow's."""

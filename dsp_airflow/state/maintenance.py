@@ -1,0 +1,82 @@
+"""Removing history that is old enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
+
+from dsp_airflow.state.database import StateDatabase, clock
+from dsp_airflow.state.tables import (
+    BatchRow,
+    DifferenceRow,
+    JobRow,
+    LeaseRow,
+    MailRow,
+    ReceiptRow,
+    RunRow,
+)
+
+_ENDED = ("succeeded", "failed", "terminated")
+_CHUNK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many of each were removed."""
+
+    runs: int
+    batches: int
+    differences: int
+    mails: int
+    leases: int
+
+
+def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
+    """Removes what ended longer ago than ``older_than``, by the state database's clock.
+
+    Kept for good, whatever their age: receipts; runs that have a receipt, a purged row or a
+    purge whose outcome is not recorded, with all their batches and differences; runs that
+    have not ended. Removed: other runs with their jobs, batches and differences; mails that
+    were sent or given up; leases that nobody holds.
+    """
+    with database.read() as connection:
+        before = clock(connection) - older_than
+        runs = list(
+            connection.execute(
+                select(RunRow.id).where(_removable(before)).order_by(RunRow.id)
+            ).scalars()
+        )
+    pruned = batches = differences = 0
+    for start in range(0, len(runs), _CHUNK):
+        some = runs[start : start + _CHUNK]
+        with database.write() as connection:
+            # Asked again: one may have been begun anew since.
+            still = select(RunRow.id).where(RunRow.id.in_(some), _removable(before))
+            ids = list(connection.execute(still.with_for_update()).scalars())
+            gone = connection.execute(delete(DifferenceRow).where(DifferenceRow.run.in_(ids)))
+            differences += gone.rowcount
+            batches += connection.execute(delete(BatchRow).where(BatchRow.run.in_(ids))).rowcount
+            connection.execute(delete(JobRow).where(JobRow.run.in_(ids)))
+            connection.execute(delete(RunRow).where(RunRow.id.in_(ids)))
+            pruned += len(ids)
+    with database.write() as connection:
+        mails = connection.execute(
+            delete(MailRow).where(
+                MailRow.state.in_(("sent", "failed")), MailRow.created_at < before
+            )
+        ).rowcount
+        leases = connection.execute(delete(LeaseRow).where(LeaseRow.until < before)).rowcount
+    return Pruned(pruned, batches, differences, mails, leases)
+
+
+def _removable(before: datetime) -> ColumnElement[bool]:
+    evidence = or_(
+        exists().where(ReceiptRow.run == RunRow.id),
+        exists().where(
+            BatchRow.run == RunRow.id,
+            or_(BatchRow.rows_purged > 0, BatchRow.intent.is_not(None)),
+        ),
+    )
+    return and_(RunRow.state.in_(_ENDED), RunRow.ended_at < before, ~evidence)

@@ -1,0 +1,182 @@
+"""What was done so far: a run's summary, its batches and its differences."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, and_, case, func, select
+
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.model import Difference, KeyRange
+from dsp_airflow.state.codec import load_key
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.owner import holder
+from dsp_airflow.state.records import (
+    BatchDifference,
+    BatchState,
+    BatchStatus,
+    JobSummary,
+    RunSummary,
+)
+from dsp_airflow.state.tables import BatchRow, DifferenceRow, JobRow, RunRow
+
+
+def summary(database: StateDatabase, run: str) -> RunSummary:
+    """The run's jobs with their counts, aggregated by the database."""
+    with database.read(snapshot=True) as connection:
+        row = connection.execute(select(RunRow.__table__).where(RunRow.id == run)).one_or_none()
+        if row is None:
+            raise ConfigError(f"there is no run {run} in {database.label}")
+        jobs = connection.execute(
+            select(
+                JobRow.name,
+                JobRow.state,
+                _total(BatchRow.rows).label("rows_total"),
+                _total(BatchRow.rows_read).label("rows_read"),
+                _total(BatchRow.rows_written).label("rows_written"),
+                _total(_failed_rows()).label("rows_failed"),
+                _total(BatchRow.rows_checked).label("rows_checked"),
+                _total(BatchRow.rows_different).label("rows_different"),
+                func.coalesce(func.sum(BatchRow.rows_purged), 0).label("rows_purged"),
+                _total(BatchRow.rows_kept).label("rows_kept"),
+                _total(BatchRow.bytes).label("bytes"),
+                _count(BatchRow.number).label("batches"),
+                _count(BatchRow.copied_at).label("batches_copied"),
+                _count(BatchRow.checked_at).label("batches_checked"),
+                _count(BatchRow.purged_at).label("batches_purged"),
+                JobRow.error,
+            )
+            .outerjoin(BatchRow, and_(BatchRow.run == JobRow.run, BatchRow.job == JobRow.name))
+            .where(JobRow.run == run)
+            .group_by(JobRow.run, JobRow.name)
+            .order_by(JobRow.ordinal, JobRow.name)
+        ).all()
+    return RunSummary(
+        run=row.id,
+        task=row.task,
+        attempt=row.attempt,
+        state=row.state,
+        error=row.error,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        jobs=tuple(_job(job._mapping) for job in jobs),
+    )
+
+
+def batches(database: StateDatabase, run: str, job: str) -> list[BatchStatus]:
+    """The batches of the job's present attempt, by number."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(BatchRow.__table__)
+            .join(JobRow, _present())
+            .where(BatchRow.run == run, BatchRow.job == job)
+            .order_by(BatchRow.number)
+        ).all()
+    return [_batch(row) for row in rows]
+
+
+def differences(
+    database: StateDatabase, run: str, job: str | None = None, batch: int | None = None
+) -> list[BatchDifference]:
+    """What checks and purges of the present attempt reported, by job, batch and phase."""
+    query = (
+        select(DifferenceRow.__table__)
+        .join(
+            JobRow,
+            and_(
+                JobRow.run == DifferenceRow.run,
+                JobRow.name == DifferenceRow.job,
+                JobRow.attempt == DifferenceRow.attempt,
+            ),
+        )
+        .where(DifferenceRow.run == run)
+        .order_by(JobRow.ordinal, DifferenceRow.batch, DifferenceRow.phase, DifferenceRow.id)
+    )
+    if job is not None:
+        query = query.where(DifferenceRow.job == job)
+    if batch is not None:
+        query = query.where(DifferenceRow.batch == batch)
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return [BatchDifference(row.job, row.batch, row.phase, _difference(row)) for row in rows]
+
+
+def _present() -> ColumnElement[bool]:
+    return and_(
+        JobRow.run == BatchRow.run,
+        JobRow.name == BatchRow.job,
+        JobRow.attempt == BatchRow.attempt,
+    )
+
+
+def _total(value: Any) -> ColumnElement[int]:
+    now = BatchRow.attempt == JobRow.attempt
+    return func.coalesce(func.sum(case((now, value))), 0)
+
+
+def _count(value: Any) -> ColumnElement[int]:
+    return func.count(case((BatchRow.attempt == JobRow.attempt, value)))
+
+
+def _failed_rows() -> ColumnElement[int]:
+    failed = and_(BatchRow.copied_at.is_(None), BatchRow.error.is_not(None))
+    return case((failed, BatchRow.rows))
+
+
+def _job(row: Any) -> JobSummary:
+    # PostgreSQL sums bigints to decimals.
+    values: dict[str, Any] = {k: int(v) if isinstance(v, Decimal) else v for k, v in row.items()}
+    return JobSummary(**values)
+
+
+def _batch(row: Any) -> BatchStatus:
+    return BatchStatus(
+        number=row.number,
+        state=_state(row),
+        within=KeyRange(load_key(row.after), load_key(row.upto)),
+        rows=row.rows,
+        sampled=row.sampled,
+        rows_read=row.rows_read,
+        rows_written=row.rows_written,
+        bytes=row.bytes,
+        seconds=row.seconds,
+        rows_checked=row.rows_checked,
+        rows_different=row.rows_different,
+        check_note=row.check_note,
+        rows_purged=row.rows_purged,
+        rows_kept=row.rows_kept,
+        holder=None if row.lease_owner is None else holder(row.lease_owner),
+        attempts=row.attempts,
+        error=row.error,
+        copied_at=row.copied_at,
+        checked_at=row.checked_at,
+        purged_at=row.purged_at,
+    )
+
+
+def _state(row: Any) -> BatchState:
+    doing = {"copy": "copying", "check": "checking", "purge": "purging"}
+    state = "waiting"
+    if row.lease_phase is not None:
+        state = doing[row.lease_phase]
+    elif row.purged_at is not None:
+        state = "kept" if row.rows_kept else "purged"
+    elif row.checked_at is not None:
+        state = "different" if row.rows_different else "checked"
+    elif row.copied_at is not None:
+        state = "copied"
+    return cast("BatchState", state)
+
+
+def _difference(row: Any) -> Difference:
+    return Difference(
+        kind=row.kind,
+        key=tuple(json.loads(row.key)),
+        columns=tuple(json.loads(row.columns)),
+        source=tuple(json.loads(row.source)),
+        target=tuple(json.loads(row.target)),
+        reason=row.reason,
+    )

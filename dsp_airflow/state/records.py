@@ -1,0 +1,157 @@
+"""What the state database tells about runs: frozen values for the CLI, operators and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from dsp_airflow.engine.model import Difference, KeyRange
+
+RunState: TypeAlias = Literal["planned", "running", "succeeded", "failed", "terminated"]
+EndState: TypeAlias = Literal["succeeded", "failed", "terminated"]
+JobState: TypeAlias = Literal[
+    "waiting",
+    "planned",
+    "copying",
+    "copied",
+    "checking",
+    "checked",
+    "purging",
+    "succeeded",
+    "failed",
+    "terminated",
+]
+BatchState: TypeAlias = Literal[
+    "waiting", "copying", "copied", "checking", "checked", "different", "purging", "purged", "kept"
+]
+PurgeMode: TypeAlias = Literal["none", "manual", "system"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a task file. ``attempt`` grows when an ended run is begun again."""
+
+    id: str
+    task: str
+    file: str
+    external_key: str | None
+    attempt: int
+    definition: Mapping[str, Any]
+    definition_digest: str
+    variables: Mapping[str, Any]
+    state: RunState
+    stop_requested: bool
+    error: str | None
+    triggered_by: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen in this attempt."""
+        return self.state in {"succeeded", "failed", "terminated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job of a run. ``attempt`` grows when it is planned anew."""
+
+    run: str
+    name: str
+    ordinal: int
+    attempt: int
+    source_table: str
+    source_connection: str
+    source_identity: str
+    purge_mode: PurgeMode
+    check_percent: float | None
+    check_seed: int | None
+    planned: bool
+    state: JobState
+    error: str | None
+    created_at: datetime
+    planned_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job's counts, from its batches' records.
+
+    ``rows_written`` stand in the target as copied (inserted, updated or found equal).
+    ``rows_failed`` are the planned rows of uncopied batches whose last try ended in an error.
+    ``rows_purged`` counts all attempts, the rest the present one.
+    """
+
+    name: str
+    state: JobState
+    rows_total: int
+    rows_read: int
+    rows_written: int
+    rows_failed: int
+    rows_checked: int
+    rows_different: int
+    rows_purged: int
+    rows_kept: int
+    bytes: int
+    batches: int
+    batches_copied: int
+    batches_checked: int
+    batches_purged: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run and all its jobs, in the order of the task file."""
+
+    run: str
+    task: str
+    attempt: int
+    state: RunState
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    jobs: tuple[JobSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """One batch as status pages show it."""
+
+    number: int
+    state: BatchState
+    within: KeyRange
+    rows: int
+    sampled: bool
+    rows_read: int | None
+    rows_written: int | None
+    bytes: int | None
+    seconds: float | None
+    rows_checked: int | None
+    rows_different: int | None
+    check_note: str | None
+    rows_purged: int
+    rows_kept: int | None
+    holder: str | None
+    """Who works on it, in words."""
+    attempts: int
+    error: str | None
+    copied_at: datetime | None
+    checked_at: datetime | None
+    purged_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDifference:
+    """One reported row of a batch."""
+
+    job: str
+    batch: int
+    phase: Literal["check", "purge"]
+    difference: Difference

@@ -1,0 +1,337 @@
+"""Runs and their jobs: beginning, finding, moving on, ending."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, text, update
+
+from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.state import leases, progress, repeats
+from dsp_airflow.state.codec import canonical, message
+from dsp_airflow.state.database import StateDatabase, clock
+from dsp_airflow.state.records import (
+    BatchDifference,
+    BatchStatus,
+    EndState,
+    Job,
+    JobState,
+    PurgeMode,
+    Run,
+    RunSummary,
+)
+from dsp_airflow.state.tables import JobRow, RunRow
+
+_LOCK = 7_203_911_444
+"""PostgreSQL's advisory lock for beginning a run under an external key."""
+
+_WORKING = frozenset({"copying", "copied", "checking", "checked", "purging", "succeeded"})
+_ENDS = frozenset({"failed", "terminated"})
+_MOVES: Mapping[str, frozenset[str]] = {
+    "waiting": frozenset({"planned"}) | _ENDS,
+    "planned": frozenset({"copying"}) | _ENDS,
+    "copying": frozenset({"copied"}) | _ENDS,
+    # A worker that comes late, or a cleared task, goes through a phase again.
+    "copied": _WORKING | _ENDS,
+    "checking": frozenset({"copying", "checked"}) | _ENDS,
+    "checked": _WORKING | _ENDS,
+    "purging": frozenset({"copied", "checking", "checked", "succeeded"}) | _ENDS,
+    "succeeded": _WORKING | _ENDS,
+    "failed": frozenset({"planned", "terminated"}) | _WORKING,
+    "terminated": frozenset({"planned", "failed"}) | _WORKING,
+}
+"""Which state of a job may follow which; the same one always may."""
+
+
+class Runs:
+    """All runs of a state database. Each method is one short transaction."""
+
+    def __init__(self, database: StateDatabase) -> None:
+        self.database = database
+
+    def start(
+        self,
+        task: str,
+        file: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        external_key: str | None = None,
+        triggered_by: str | None = None,
+    ) -> Run:
+        """A new planned run; with an ``external_key``, the one that has it already.
+
+        The caller compares ``definition_digest``: a run keeps the definition it began with.
+        """
+        with self.database.write() as connection:
+            if external_key is not None:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
+                found = _one(connection, RunRow.external_key == external_key)
+                if found is not None:
+                    return found
+            now = clock(connection)
+            run = run_id(now)
+            connection.execute(
+                insert(RunRow).values(
+                    id=run,
+                    task=task,
+                    file=file,
+                    external_key=external_key,
+                    attempt=1,
+                    definition=canonical(definition),
+                    definition_digest=digest,
+                    variables=canonical(variables or {}),
+                    state="planned",
+                    stop_requested=False,
+                    triggered_by=triggered_by,
+                    created_at=now,
+                )
+            )
+            return _present(connection, run)
+
+    def get(self, run: str) -> Run:
+        """The run; ``ConfigError`` when there is none."""
+        with self.database.read() as connection:
+            return _present(connection, run)
+
+    def find(self, external_key: str) -> Run | None:
+        """The run of this external key."""
+        with self.database.read() as connection:
+            return _one(connection, RunRow.external_key == external_key)
+
+    def recent(self, task: str | None = None, limit: int = 20) -> list[Run]:
+        """The youngest runs first."""
+        query = select(RunRow.__table__).order_by(RunRow.created_at.desc(), RunRow.id.desc())
+        if task is not None:
+            query = query.where(RunRow.task == task)
+        with self.database.read() as connection:
+            return [_run(row) for row in connection.execute(query.limit(limit))]
+
+    def latest(self, task: str) -> Run | None:
+        """The task's youngest run."""
+        return next(iter(self.recent(task, 1)), None)
+
+    def latest_unfinished(self, task: str) -> Run | None:
+        """The task's youngest run without an external key, unless it succeeded.
+
+        An older one that never succeeded is superseded; one with a key is Airflow's to resume.
+        """
+        with self.database.read() as connection:
+            found = _one(connection, RunRow.task == task, RunRow.external_key.is_(None))
+        return None if found is None or found.state == "succeeded" else found
+
+    def begin(self, run: str, variables: Mapping[str, Any] | None = None) -> Run:
+        """The run works, from now on or still; ``variables`` are kept at the first time only.
+
+        An ended run begins a new attempt: its error and its stop request are forgotten.
+        """
+        with self.database.write() as connection:
+            found = _present(connection, run, for_update=True)
+            values: dict[str, Any] = {"state": "running"}
+            if found.started_at is None:
+                values["started_at"] = clock(connection)
+                if variables is not None:
+                    values["variables"] = canonical(variables)
+            if found.ended:
+                values |= {
+                    "attempt": found.attempt + 1,
+                    "error": None,
+                    "stop_requested": False,
+                    "ended_at": None,
+                }
+            connection.execute(update(RunRow).where(RunRow.id == run).values(**values))
+            return _present(connection, run)
+
+    def finish(self, run: str, state: EndState, error: str | None = None) -> Run:
+        """Ends the run's attempt. One that has ended keeps the state it ended in."""
+        with self.database.write() as connection:
+            found = _present(connection, run, for_update=True)
+            if found.ended:
+                return found
+            connection.execute(
+                update(RunRow)
+                .where(RunRow.id == run)
+                .values(state=state, error=message(error), ended_at=clock(connection))
+            )
+            return _present(connection, run)
+
+    def request_stop(self, run: str) -> bool:
+        """Asks the run to stop at the next batch; ``False`` when it has ended already."""
+        with self.database.write() as connection:
+            found = _present(connection, run, for_update=True)
+            if not found.ended:
+                connection.execute(
+                    update(RunRow).where(RunRow.id == run).values(stop_requested=True)
+                )
+            return not found.ended
+
+    def add_job(
+        self,
+        run: str,
+        name: str,
+        ordinal: int,
+        *,
+        source_table: str,
+        source_connection: str,
+        source_identity: str,
+        purge_mode: PurgeMode = "none",
+        check_percent: float | None = None,
+        check_seed: int | None = None,
+    ) -> Job:
+        """A job of the run, as it was added first."""
+        with self.database.write() as connection:
+            _present(connection, run, for_update=True)
+            found = _job_or_none(connection, run, name)
+            if found is not None:
+                return found
+            connection.execute(
+                insert(JobRow).values(
+                    run=run,
+                    name=name,
+                    ordinal=ordinal,
+                    attempt=1,
+                    source_table=source_table,
+                    source_connection=source_connection,
+                    source_identity=source_identity,
+                    purge_mode=purge_mode,
+                    check_percent=check_percent,
+                    check_seed=check_seed,
+                    state="waiting",
+                    created_at=clock(connection),
+                )
+            )
+            return _job(connection, run, name)
+
+    def job(self, run: str, name: str) -> Job:
+        """One job; ``ConfigError`` when the run has none of that name."""
+        with self.database.read() as connection:
+            return _job(connection, run, name)
+
+    def jobs(self, run: str) -> list[Job]:
+        """The run's jobs in the order of the task file."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                select(JobRow.__table__)
+                .where(JobRow.run == run)
+                .order_by(JobRow.ordinal, JobRow.name)
+            ).all()
+        return [_job_of(row) for row in rows]
+
+    def move(self, run: str, job: str, state: JobState, error: str | None = None) -> Job:
+        """The job is now in ``state``; ``Refused`` where that cannot follow the present one."""
+        with self.database.write() as connection:
+            found = _job(connection, run, job, for_update=True)
+            if state != found.state and state not in _MOVES[found.state]:
+                raise Refused(
+                    f"job {job} of run {run} is {found.state}; it cannot become {state} now"
+                )
+            now = clock(connection)
+            ends = state in _ENDS or state == "succeeded"
+            values: dict[str, Any] = {
+                "state": state,
+                "error": message(error),
+                "ended_at": now if ends else None,
+            }
+            if found.started_at is None and state in _WORKING:
+                values["started_at"] = now
+            connection.execute(update(JobRow).where(_its(run, job)).values(**values))
+            return _job(connection, run, job)
+
+    def new_attempt(self, run: str, job: str) -> int:
+        """See ``repeats.new_attempt``."""
+        return repeats.new_attempt(self.database, run, job)
+
+    def reopen(
+        self,
+        run: str,
+        job: str,
+        phase: Literal["check", "purge"],
+        numbers: Collection[int] | None = None,
+    ) -> tuple[int, ...]:
+        """See ``repeats.reopen``."""
+        return repeats.reopen(self.database, run, job, phase, numbers)
+
+    def resample(self, run: str, job: str, numbers: Collection[int]) -> None:
+        """See ``repeats.resample``."""
+        repeats.resample(self.database, run, job, numbers)
+
+    def summary(self, run: str) -> RunSummary:
+        """See ``progress.summary``."""
+        return progress.summary(self.database, run)
+
+    def batches(self, run: str, job: str) -> list[BatchStatus]:
+        """See ``progress.batches``."""
+        return progress.batches(self.database, run, job)
+
+    def differences(
+        self, run: str, job: str | None = None, batch: int | None = None
+    ) -> list[BatchDifference]:
+        """See ``progress.differences``."""
+        return progress.differences(self.database, run, job, batch)
+
+    def table_lease(self, resource: str, owner: str) -> AbstractContextManager[leases.TableLease]:
+        """See ``leases.table_lease``."""
+        return leases.table_lease(self.database, resource, owner)
+
+
+def run_id(now: datetime) -> str:
+    """``YYYYMMDDTHHMMSS-xxxxxx``: sorts by the second of creation, unique by chance."""
+    chance = base64.b32encode(secrets.token_bytes(4)).decode().lower()[:6]
+    return f"{now:%Y%m%dT%H%M%S}-{chance}"
+
+
+def _one(connection: Connection, *conditions: ColumnElement[bool]) -> Run | None:
+    row = connection.execute(
+        select(RunRow.__table__)
+        .where(*conditions)
+        .order_by(RunRow.created_at.desc(), RunRow.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _run(row)
+
+
+def _present(connection: Connection, run: str, *, for_update: bool = False) -> Run:
+    query = select(RunRow.__table__).where(RunRow.id == run)
+    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
+    if row is None:
+        raise ConfigError(f"there is no run {run} in the state database")
+    return _run(row)
+
+
+def _run(row: Any) -> Run:
+    values = dict(row._mapping)
+    for name in ("definition", "variables"):
+        values[name] = json.loads(values[name])
+    return Run(**values)
+
+
+def _its(run: str, job: str) -> ColumnElement[bool]:
+    return and_(JobRow.run == run, JobRow.name == job)
+
+
+def _job_or_none(
+    connection: Connection, run: str, name: str, *, for_update: bool = False
+) -> Job | None:
+    query = select(JobRow.__table__).where(_its(run, name))
+    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
+    return None if row is None else _job_of(row)
+
+
+def _job(connection: Connection, run: str, name: str, *, for_update: bool = False) -> Job:
+    found = _job_or_none(connection, run, name, for_update=for_update)
+    if found is None:
+        raise ConfigError(f"run {run} has no job {name} in the state database")
+    return found
+
+
+def _job_of(row: Any) -> Job:
+    values = dict(row._mapping)
+    return Job(planned=values.pop("plan") is not None, **values)

@@ -1,0 +1,1 @@
+"""What Airflow shows of this package: the plugin, its pages and its API."""

@@ -1,0 +1,139 @@
+"""Fixtures for all tests: a clean Airflow home, real servers, a fresh database per test.
+
+A server that is missing or does not start fails the tests that need it; none is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+# Before anything imports Airflow: no setting and no connection of the machine reaches a test.
+for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[_name]
+_AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="dsp-airflow-home-"))
+os.environ["AIRFLOW_HOME"] = str(_AIRFLOW_HOME)
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+from tests.servers import (  # noqa: E402
+    Database,
+    PostgresServer,
+    SmtpSink,
+    fresh_database,
+    postgres,
+)
+from tests.share import full  # noqa: E402
+
+NewDatabase = Callable[[], Database]
+
+
+def pytest_configure() -> None:
+    """Let a `timeout` end the run in order, so that no server is left behind."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        pytest.exit("terminated", returncode=128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_AIRFLOW_HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what is marked `soak` unless it was asked for."""
+    if full() or "soak" in config.getoption("markexpr"):
+        return
+    soak = [item for item in items if item.get_closest_marker("soak")]
+    if soak:
+        items[:] = [item for item in items if item not in soak]
+        config.hook.pytest_deselected(items=soak)
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> Path:
+    """The AIRFLOW_HOME of this test session."""
+    return _AIRFLOW_HOME
+
+
+@pytest.fixture(scope="session")
+def airflow_db(airflow_home: Path) -> Path:
+    """Airflow's metadata database (SQLite), migrated once per session; returns AIRFLOW_HOME."""
+    airflow = Path(sys.executable).parent / "airflow"
+    done = subprocess.run(
+        [str(airflow), "db", "migrate"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return airflow_home
+
+
+@pytest.fixture(scope="session")
+def pg15() -> Iterator[PostgresServer]:
+    """PostgreSQL 15, Debian's."""
+    with postgres("15") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pg18() -> Iterator[PostgresServer]:
+    """PostgreSQL 18, from the wheel."""
+    with postgres("18") as server:
+        yield server
+
+
+@pytest.fixture(params=["15", "18"], ids=["pg15", "pg18"])
+def pg(request: pytest.FixtureRequest) -> PostgresServer:
+    """Each PostgreSQL in turn."""
+    server: PostgresServer = request.getfixturevalue(f"pg{request.param}")
+    return server
+
+
+@pytest.fixture
+def pg15_db(pg15: PostgresServer) -> Iterator[Database]:
+    """A fresh database on PostgreSQL 15."""
+    with fresh_database(pg15) as database:
+        yield database
+
+
+@pytest.fixture
+def pg18_db(pg18: PostgresServer) -> Iterator[Database]:
+    """A fresh database on PostgreSQL 18."""
+    with fresh_database(pg18) as database:
+        yield database
+
+
+@pytest.fixture
+def pg_db(pg: PostgresServer) -> Iterator[Database]:
+    """A fresh database on each PostgreSQL in turn."""
+    with fresh_database(pg) as database:
+        yield database
+
+
+@pytest.fixture
+def new_pg_db(pg: PostgresServer) -> Iterator[NewDatabase]:
+    """Makes as many fresh databases as the test calls for, on each PostgreSQL in turn."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(fresh_database(pg))
+
+
+@pytest.fixture(scope="session")
+def _smtp() -> Iterator[SmtpSink]:
+    with SmtpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def smtp_sink(_smtp: SmtpSink) -> SmtpSink:
+    """An SMTP server whose inbox is empty at the start of the test."""
+    _smtp.clear()
+    return _smtp

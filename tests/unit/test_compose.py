@@ -1,0 +1,253 @@
+"""docker-compose.yaml and Dockerfile against the code: no container is started for this."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = ROOT / "dags" / "tasks"
+AIRFLOW_SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer"}
+OURS = {*AIRFLOW_SERVICES, "init"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose["services"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> str:
+    return (ROOT / "Dockerfile").read_text()
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return found
+
+
+def substituted(text: str) -> str:
+    """The text with every `${NAME:-default}` replaced by its default."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
+def used_connections(value: object) -> Iterator[str]:
+    """Every value of a `connection` key, at any depth of a task file."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "connection":
+                yield str(inner)
+            else:
+                yield from used_connections(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from used_connections(inner)
+
+
+def test_every_airflow_process_has_its_service(services: dict[str, dict[str, Any]]) -> None:
+    assert OURS | {"postgres", "source", "target", "mail"} == services.keys()
+    for name in AIRFLOW_SERVICES:
+        assert services[name]["command"] == ["airflow", name]
+        assert services[name]["healthcheck"]["test"]
+
+
+def test_image_names_the_project_and_the_locked_airflow(
+    services: dict[str, dict[str, Any]], project: dict[str, Any]
+) -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = re.search(r"^apache-airflow==(\S+)", lock, re.MULTILINE)
+    assert pinned
+    expected = f"dsp-airflow:{project['version']}-airflow{pinned[1]}"
+    assert {services[name]["image"] for name in OURS} == {expected}
+    assert {services[name]["build"] for name in OURS} == {"."}
+    others = [service["image"] for name, service in services.items() if name not in OURS]
+    assert all(re.fullmatch(r"[a-z/]+:v?\d[\w.-]*", image) for image in others), others
+
+
+def test_dockerfile_installs_the_project_from_the_lock(
+    dockerfile: str, project: dict[str, Any]
+) -> None:
+    steps = dockerfile.replace("\\\n", " ")
+    assert re.search(r"pip install .*--require-hashes --requirement requirements\.lock", steps)
+    assert re.search(r"pip install .*--no-deps --no-build-isolation \.", steps)
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", steps, re.MULTILINE)
+    for source in " ".join(copied).split():
+        assert (ROOT / source).exists(), source
+    assert set(project["license-files"]) <= set(" ".join(copied).split())
+    if "readme" in project:
+        assert project["readme"] in " ".join(copied).split()
+    version = re.search(r"^ARG PYTHON_VERSION=(\S+)", dockerfile, re.MULTILINE)
+    assert version
+    assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
+
+
+def test_image_builds_what_has_no_wheel(dockerfile: str) -> None:
+    """The build needs the Debian packages that scripts/system-packages installs for `make venv`."""
+    script = (ROOT / "scripts/system-packages").read_text()
+    base = re.search(r"^base=\((.+)\)$", script, re.MULTILINE)
+    assert base
+    assert set(base[1].split()) <= set(dockerfile.split())
+
+
+def test_every_setting_is_an_option_of_airflow_or_of_this_package(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    from airflow.configuration import conf
+
+    from dsp_airflow.provider_info import get_provider_info
+
+    known = {
+        f"AIRFLOW__{section}__{option}".upper()
+        for section, content in {
+            **conf.configuration_description,
+            **get_provider_info()["config"],
+        }.items()
+        for option in content["options"]
+    }
+    for name in OURS:
+        settings = {key for key in services[name]["environment"] if key.startswith("AIRFLOW__")}
+        assert settings
+        assert settings - known == set()
+        assert "AIRFLOW__DSP__SQL_ALCHEMY_CONN" in settings
+
+
+def test_databases_exist_where_the_settings_say(services: dict[str, dict[str, Any]]) -> None:
+    """Every database URL names a service, its user, its password and a database it creates."""
+    from sqlalchemy import make_url
+
+    environment = services["scheduler"]["environment"]
+    urls = [
+        make_url(substituted(value))
+        for name, value in environment.items()
+        if substituted(value).startswith("postgresql")
+    ]
+    assert len(urls) >= 4
+    for url in urls:
+        assert url.host
+        own = services[url.host]["environment"]
+        created = {own["POSTGRES_DB"]}
+        for volume in services[url.host]["volumes"]:
+            if volume.partition(":")[0].endswith(".sql"):
+                script = (ROOT / volume.partition(":")[0]).read_text()
+                created |= set(re.findall(r"^CREATE DATABASE (\w+);", script, re.MULTILINE))
+        assert url.database in created
+        assert url.username == own["POSTGRES_USER"]
+        assert url.password == substituted(own["POSTGRES_PASSWORD"])
+        assert url.port == 5432
+    state = make_url(substituted(environment["AIRFLOW__DSP__SQL_ALCHEMY_CONN"]))
+    metadata = make_url(substituted(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]))
+    assert state.database != metadata.database
+
+
+def test_connections_parse_and_reach_a_service(services: dict[str, dict[str, Any]]) -> None:
+    from airflow.sdk import Connection
+
+    environment = services["scheduler"]["environment"]
+    names = [name for name in environment if name.startswith("AIRFLOW_CONN_")]
+    assert "AIRFLOW_CONN_SMTP_DEFAULT" in names
+    for name in names:
+        connection = Connection.from_uri(substituted(environment[name]), conn_id="any")
+        assert connection.host in services, name
+        assert connection.port
+
+
+def test_connections_cover_the_example_tasks(services: dict[str, dict[str, Any]]) -> None:
+    given = {
+        name.removeprefix("AIRFLOW_CONN_")
+        for name in services["scheduler"]["environment"]
+        if name.startswith("AIRFLOW_CONN_")
+    }
+    files = sorted(TASKS.rglob("*.yaml"))
+    assert files or not TASKS.exists(), "dags/tasks holds no task file"
+    for path in files:
+        used = {name.upper() for name in used_connections(yaml.safe_load(path.read_text()))}
+        assert used, f"{path.name} names no connection"
+        assert used - given == set(), path.name
+
+
+def test_environment_is_the_same_everywhere(services: dict[str, dict[str, Any]]) -> None:
+    environments = [services[name]["environment"] for name in sorted(OURS)]
+    assert all(environment == environments[0] for environment in environments)
+
+
+def test_no_secret_without_a_variable(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        for key, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD$|SECRET|FERNET_KEY", key):
+                assert re.fullmatch(r"\$\{\w+:[-?][^}]*\}", value), f"{name}: {key}"
+            if re.search(r"://[^/@]+:[^/@]+@", value):
+                assert re.search(r"://\w+:\$\{\w+:[-?][^}]*\}@", value), f"{name}: {key}"
+
+
+def test_mounts_exist(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+    volumes = set()
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            source, target = volume.split(":")[:2]
+            assert target.startswith("/")
+            if source.startswith("."):
+                assert (ROOT / source).exists(), f"{name}: {source}"
+            else:
+                volumes.add(source)
+    assert volumes == compose["volumes"].keys()
+
+
+def test_dags_and_plugins_are_mounted_where_airflow_looks(
+    services: dict[str, dict[str, Any]], dockerfile: str
+) -> None:
+    home = re.search(r"AIRFLOW_HOME=(\S+)", dockerfile)
+    assert home
+    for name in OURS:
+        assert {f"./dags:{home[1]}/dags:ro", f"./plugins:{home[1]}/plugins:ro"} <= set(
+            services[name]["volumes"]
+        )
+    # A named volume takes its owner from the image's folder.
+    mounted = {v.split(":")[1] for s in OURS for v in services[s]["volumes"] if v[0] not in "./"}
+    for folder in mounted:
+        assert re.search(rf"install --directory .*{re.escape(folder)}\b", dockerfile), folder
+
+
+def test_published_ports_are_unique_and_local(services: dict[str, dict[str, Any]]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert all(port.startswith("127.0.0.1:") for port in ports), ports
+    published = [port.split(":")[1] for port in ports]
+    assert len(published) == len(set(published)) >= 2
+
+
+def test_commands_exist(services: dict[str, dict[str, Any]]) -> None:
+    from airflow.cli.cli_parser import airflow_commands
+
+    known = {command.name for command in airflow_commands}
+    for name in OURS:
+        texts = [services[name]["command"], services[name].get("healthcheck", {}).get("test", [])]
+        words = " ".join(word for text in texts for word in text)
+        for command in re.findall(r"\bairflow ([a-z-]+)", words):
+            assert command in known, f"{name}: {command}"
+    assert "dsp db upgrade" in " ".join(services["init"]["command"])
+
+
+def test_dependencies_can_be_met(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert needed in services
+            if how["condition"] == "service_healthy":
+                assert services[needed].get("healthcheck"), f"{name} waits for {needed}"
+    for name in AIRFLOW_SERVICES:
+        assert services[name]["depends_on"]["init"] == {
+            "condition": "service_completed_successfully"
+        }
+    assert services["init"]["restart"] == "no"
