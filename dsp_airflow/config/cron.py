@@ -64,7 +64,7 @@ def _values(text: str, field: _Field) -> set[int]:
     for part in text.split(","):
         match = _PART.fullmatch(part)
         if match is None or (match[1] == "*" and match[2]):
-            raise invalid(f"has a {field.name} that cannot be read: '{part}'")
+            raise invalid(f"cannot be read at the field {field.name}: '{part}'")
         if match[1] == "*":
             low, high = field.low, field.high
         else:
@@ -83,5 +83,5 @@ def _number(text: str, field: _Field) -> int:
         return field.names.index(text.lower()) + field.first_name
     # `isdecimal` alone would let digits of other scripts through.
     if not (text.isascii() and text.isdecimal()) or not field.low <= int(text) <= field.high:
-        raise invalid(f"has a {field.name} outside {field.low} to {field.high}: '{text}'")
+        raise invalid(f"must have {field.name} within {field.low} to {field.high}, not '{text}'")
     return int(text)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _REMEDIES = (
     ("alphabetic or numeric character", "; text that begins with * or & goes in quotes"),
     ("cannot start any token", "; text that begins with such a character goes in quotes"),
+    ("end of stream", "; a quote or a bracket that begins here is not closed"),
     ("mapping values are not allowed", "; text that holds ': ' goes in quotes"),
 )
+_DECIMAL_HEAD = re.compile(r"decimal\(\s*[0-9]+\s*")
+_DECIMAL_REST = re.compile(r"[0-9]+\s*\)")
 _TRUTH = {"true": True, "false": False}
 
 
@@ -181,6 +185,7 @@ class _Builder:
             if name not in result.keys:
                 result.keys[name] = (line, column)
                 result.value[name] = child
+        _rejoin_decimals(result)
 
     def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
         text = node.value
@@ -247,6 +252,22 @@ class _Builder:
         return "\n".join([self._lines[start.line][start.column :], *between, last])
 
 
+def _rejoin_decimals(mapping: Node) -> None:
+    """`{type: decimal(6,1)}` as it is meant.
+
+    Inside braces YAML ends a text at the comma and makes a key of the rest, `1)`, which can be
+    nothing else: no key has a parenthesis.
+    """
+    names = list(mapping.value)
+    for before, name in pairwise(names):
+        head, rest = mapping.value[before], mapping.value[name]
+        if rest.value is not None or not _DECIMAL_REST.fullmatch(name):
+            continue
+        if isinstance(head.value, str) and _DECIMAL_HEAD.fullmatch(head.value):
+            head.value = head.raw = f"{head.value},{name}"
+            del mapping.value[name], mapping.keys[name]
+
+
 def _position_in(raw: str, value: str, offset: int) -> int:
     """Where in the text of the file the character `offset` of the value stands, or 0.
 
@@ -283,6 +304,9 @@ def _syntax_problem(error: yaml.YAMLError, text: str, shown: str) -> Problem:
         position = getattr(error, "position", 0)
         line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
         return Problem(shown, line, column, "", f"is not YAML: {reason}")
+    if "end of stream" in reason and getattr(error, "context_mark", None):
+        # What was never closed is of more use than where the file ends.
+        mark = error.context_mark  # type: ignore[attr-defined]
     lines = text.split("\n")
     here = lines[mark.line] if mark.line < len(lines) else ""
     indentation = here[: len(here) - len(here.lstrip())]

@@ -289,7 +289,7 @@ class Checked:
     """What the consistency check found in one batch."""
 
     rows: int
-    """Rows that were compared by value (or counted only, when not ``compared``)."""
+    """Rows that were compared, by digest or by value; 0 when they were only counted."""
     compared: bool
     different: int
     differences: tuple[Difference, ...] = ()

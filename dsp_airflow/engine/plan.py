@@ -140,7 +140,7 @@ def _structure_of(shape: Shape) -> dict[str, Any]:
 
 def _structure(job: WarmJob, sides: _Sides, variables: Mapping[str, Any], definition: str) -> Plan:
     shape = _described(job, sides)
-    target_table = job.target.table or job.source.table
+    target_table = job.target_table
     there = sides.write.describe(target_table)
     key = _key(job, shape)
     literals = {name: sides.source.dialect.literal(v) for name, v in variables.items()}

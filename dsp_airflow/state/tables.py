@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -111,7 +112,7 @@ class JobRow(Base):
     source_connection: Mapped[str] = mapped_column(Text)
     source_identity: Mapped[str] = mapped_column(Text)
     purge_mode: Mapped[str] = mapped_column(State)
-    check_percent: Mapped[float | None]
+    check_percent: Mapped[float | None] = mapped_column(Double)
     """``None``: the job has no consistency check."""
     check_seed: Mapped[int | None] = mapped_column(Count)
     plan: Mapped[str | None] = mapped_column(Text)
@@ -161,7 +162,7 @@ class BatchRow(Base):
     rows_read: Mapped[int | None] = mapped_column(Count)
     rows_written: Mapped[int | None] = mapped_column(Count)
     bytes: Mapped[int | None] = mapped_column(Count)
-    seconds: Mapped[float | None]
+    seconds: Mapped[float | None] = mapped_column(Double)
     copied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     rows_checked: Mapped[int | None] = mapped_column(Count)

@@ -361,7 +361,7 @@ ONLY_POSTGRES = {
 }
 """Values that differ, for which Python has no value of its own: SQL only."""
 
-JSON = (
+JSON: tuple[tuple[Any, str, str], ...] = (
     # (Python value, SQL, the canonical text by value)
     (
         {"b": 1, "a": [1, 2.5, None, True]},

@@ -127,16 +127,18 @@ def test_a_plain_bigint_in_a_record_hash_would_not_do(sql: psycopg.Connection, v
     assert run(sql, f"SELECT {' = '.join(hashes)}") == [(True,)]
 
 
-def test_loose_collations_do_not_loosen_the_hash(sql: psycopg.Connection) -> None:
-    sql.execute(
-        "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
-    )
-    sql.execute("CREATE TABLE t (v text COLLATE loose); INSERT INTO t VALUES ('abc'), ('ABC')")
+def test_loose_collations_do_not_loosen_the_hash(pg15_db: Database) -> None:
+    """On 15 only: the wheel of 18 is built without ICU, which such collations need."""
     identity = canon.postgres_identity("v", typed("string"), "text")
-    assert run(sql, f"SELECT count(DISTINCT hash_record_extended(ROW({identity}), 0)) FROM t") == [
-        (2,)
-    ]
-    assert run(sql, "SELECT count(DISTINCT hash_record_extended(ROW(v), 0)) FROM t") == [(1,)]
+    pg15_db.execute(
+        "CREATE COLLATION loose"
+        " (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        "CREATE TABLE t (v text COLLATE loose)",
+        "INSERT INTO t VALUES ('abc'), ('ABC')",
+    )
+    count = "SELECT count(DISTINCT hash_record_extended(ROW({}), 0)) FROM t"
+    assert pg15_db.value(count.format("v")) == 1
+    assert pg15_db.value(count.format(identity)) == 2
 
 
 def test_unknown_type_has_no_identity() -> None:
@@ -277,7 +279,7 @@ STRATEGIES: dict[str, tuple[LogicalType, str, st.SearchStrategy[Any]]] = {
     "numeric": (
         typed("decimal"),
         "numeric",
-        st.decimals(allow_nan=True, min_value=-(10**20), max_value=10**20),
+        st.decimals(allow_nan=False, min_value=-(10**20), max_value=10**20),
     ),
     "text": (
         typed("string"),

@@ -1,0 +1,458 @@
+"""One run of a task, step by step: what the operators and the CLI both call.
+
+A step opens what it needs, does its part, records how it ended, and can be repeated. Steps
+of one run may execute in different processes and machines; they meet in the state database.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from dsp_airflow.config.definition import data_digest, normalise
+from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.names import split_table
+from dsp_airflow.config.tasks import Task
+from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+from dsp_airflow.engine import check as checking
+from dsp_airflow.engine import plan as planning
+from dsp_airflow.engine import purge as purging
+from dsp_airflow.engine import transfer
+from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
+from dsp_airflow.engine.events import JobDone, Quiet, tell
+from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.pace import BatchEdgePace
+from dsp_airflow.engine.ports import Store, Watch
+from dsp_airflow.engine.work import Job
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.keeper import Keeper
+from dsp_airflow.state.ledger import SqlLedger
+from dsp_airflow.state.records import JobSummary, Run, RunSummary
+from dsp_airflow.state.runs import Runs
+
+OpenStore = Callable[[str], Store]
+"""Gives the store of an Airflow connection id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What Airflow knows of a scheduled run's time; all ``None`` for a run by hand."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    logical_date: datetime | None = None
+
+
+@dataclass
+class TaskRun:
+    """A run of a task, as this process works on it.
+
+    ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
+    """
+
+    database: StateDatabase
+    task: Task
+    run: Run
+    open_store: OpenStore
+    watch: Watch = field(default_factory=Quiet)
+    pace: BatchEdgePace = field(init=False)
+    runs: Runs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.database)
+        self.pace = BatchEdgePace(self._stop_requested)
+
+    def _stop_requested(self) -> bool:
+        return self.runs.get(self.run.id).stop_requested
+
+    # Steps
+
+    def plan(self, name: str, *, anew: bool = False) -> Plan:
+        """Plans a job, unless it is planned: a repeated step goes on with the plan there is.
+
+        ``anew`` begins a new attempt. Nothing is written to the databases.
+        """
+        job = self._job(name)
+        source, target = self._stores(job)
+        self.runs.add_job(
+            self.run.id,
+            name,
+            [j.name for j in self.task.jobs].index(name),
+            source_table=job.source.table,
+            source_connection=job.source.connection,
+            source_identity=source.identity,
+            purge_mode=job.purge,
+            check_percent=job.check.percent if job.check else None,
+            check_seed=job.check.seed if job.check else None,
+        )
+        if anew and self.runs.job(self.run.id, name).planned:
+            self.runs.new_attempt(self.run.id, name)
+        ledger = SqlLedger(self.database, self.run.id, name)
+        with self._recorded(name):
+            self._refuse_edited()
+            known = ledger.plan()
+            if known is not None:
+                planning.verify_unchanged(known, self._definition(), source, target)
+                return known
+            plan, batches = planning.plan_job(
+                job, source, target, self._variables(job), self._definition()
+            )
+            ledger.planned(plan, batches)
+            self.runs.move(self.run.id, name, "planned")
+        return plan
+
+    def copy(self, name: str, *, wait: bool = True) -> JobSummary:
+        """Copies what is not copied yet.
+
+        ``wait=False``: come back when only batches that others hold are left (a shard).
+        """
+        with self._recorded(name):
+            work, plan = self._work(name, wait=wait)
+            self.runs.move(self.run.id, name, "copying")
+            with Keeper(_sql(work)):
+                transfer.copy(work)
+            if work.ledger.waiting("copy"):
+                return self._job_summary(name)
+            self.runs.move(self.run.id, name, "copied")
+            if self._job(name).check is None and self._job(name).purge != "system":
+                self.runs.move(self.run.id, name, "succeeded")
+        found = self._job_summary(name)
+        tell(
+            self.watch,
+            JobDone("copy", name, plan.rows, found.rows_written, found.rows_failed),
+        )
+        return found
+
+    def check(self, name: str, *, wait: bool = True) -> JobSummary:
+        """Compares what was copied; raises ``Mismatch`` when rows differ."""
+        if self._job(name).check is None:
+            return self._job_summary(name)
+        with self._recorded(name):
+            work, _ = self._work(name, wait=wait)
+            self.runs.move(self.run.id, name, "checking")
+            with Keeper(_sql(work)):
+                checking.check(work)
+            found = self._job_summary(name)
+            if found.rows_different:
+                raise Mismatch(self._differing(name, found))
+            if work.ledger.waiting("check"):
+                return found
+            self.runs.move(self.run.id, name, "checked")
+            if self._job(name).purge != "system":
+                self.runs.move(self.run.id, name, "succeeded")
+        tell(
+            self.watch,
+            JobDone("check", name, found.rows_total, found.rows_checked, found.rows_different),
+        )
+        return found
+
+    def check_again(self, name: str, percent: float | None = None) -> JobSummary:
+        """Forgets an earlier check and compares anew, as much as the file (or ``percent``) says."""
+        job = self._job(name)
+        if percent is None:
+            percent = job.check.percent if job.check else 100.0
+        self._require_copied(self._job_summary(name))
+        batches = self.runs.batches(self.run.id, name)
+        seed = job.check.seed if job.check else 0
+        sampled = planning.sample(len(batches), percent, seed)
+        self.runs.resample(self.run.id, name, sampled)
+        self.runs.reopen(self.run.id, name, "check")
+        return self.check(name)
+
+    def purge(self, name: str, numbers: Collection[int] | None = None) -> JobSummary:
+        """Deletes proved rows from the source; ``None`` means every batch not purged yet.
+
+        Raises ``Refused`` when some job of the task on this table is not copied and checked,
+        or a batch has no record.
+        """
+        with self._recorded(name):
+            work, plan = self._work(name, wait=True)
+            self._require_whole(name, plan, numbers)
+            self._require_others(name, plan, work.source.identity)
+            if numbers is not None:
+                self.runs.reopen(self.run.id, name, "purge", numbers)
+            resource = f"{work.source.identity} {plan.source.label}"
+            self.runs.move(self.run.id, name, "purging")
+            with self.runs.table_lease(resource, self.run.id), Keeper(_sql(work)):
+                purging.purge(work, self.task.name, numbers)
+            self.runs.move(self.run.id, name, "succeeded")
+        found = self._job_summary(name)
+        tell(
+            self.watch,
+            JobDone("purge", name, found.rows_total, found.rows_purged, found.rows_kept),
+        )
+        return found
+
+    # The whole run
+
+    def begin(self, interval: Interval | None = None) -> None:
+        """The execution starts (or goes on): every variable gets its value once, here."""
+        when = interval or Interval()
+        now = self.database.now()
+        try:
+            resolved = {
+                job.name: _packed(
+                    resolve_variables(
+                        job.variables,
+                        now=now,
+                        data_interval_start=when.start,
+                        data_interval_end=when.end,
+                        logical_date=when.logical_date,
+                    )
+                )
+                for job in self.task.jobs
+            }
+        except UnresolvedVariableError as error:
+            raise ConfigError(str(error)) from error
+        self.run = self.runs.begin(self.run.id, resolved)
+
+    def finish(self, error: BaseException | None = None) -> RunSummary:
+        """Records how the run ended."""
+        if error is None:
+            self.runs.finish(self.run.id, "succeeded")
+        else:
+            state = "terminated" if isinstance(error, Terminated) else "failed"
+            self.runs.finish(self.run.id, "terminated" if state == "terminated" else "failed",
+                             _message(error))
+        return self.summary()
+
+    def summary(self) -> RunSummary:
+        """The run's jobs with their counts."""
+        return self.runs.summary(self.run.id)
+
+    # Helpers
+
+    def _job(self, name: str) -> WarmJob:
+        job = next((j for j in self.task.jobs if j.name == name), None)
+        if job is None:
+            names = ", ".join(j.name for j in self.task.jobs)
+            raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
+        return job
+
+    def _stores(self, job: WarmJob) -> tuple[Store, Store]:
+        return self.open_store(job.source.connection), self.open_store(job.target.connection)
+
+    def _definition(self) -> str:
+        return data_digest(self.task)
+
+    def _variables(self, job: WarmJob) -> dict[str, Any]:
+        return _unpacked(self.run.variables.get(job.name, {}))
+
+    def _refuse_edited(self) -> None:
+        if self._definition() != self.run.definition_digest:
+            raise Refused(
+                f"the definition of task {self.task.name} was edited after run {self.run.id} "
+                "began; nothing was done. Start a new run"
+            )
+
+    def _work(self, name: str, *, wait: bool) -> tuple[Job, Plan]:
+        """The engine's job, once definition, tables and endpoints are proved unchanged."""
+        job = self._job(name)
+        source, target = self._stores(job)
+        ledger = SqlLedger(self.database, self.run.id, name)
+        plan = ledger.plan()
+        if plan is None:
+            raise Refused(f"job {name} of run {self.run.id} is not planned")
+        self._refuse_edited()
+        started = self._job_summary(name).batches_copied > 0
+        if started or not plan.create:
+            planning.verify_unchanged(plan, self._definition(), source, target)
+        work = Job(
+            plan=plan,
+            source=source,
+            target=target,
+            ledger=ledger,
+            pace=self.pace,
+            watch=self.watch,
+            workers=job.workers,
+            wait=wait,
+        )
+        return work, plan
+
+    @contextmanager
+    def _recorded(self, name: str) -> Iterator[None]:
+        """Records on the job how a step failed, and lets the error go on."""
+        try:
+            yield
+        except Terminated as error:
+            self.runs.move(self.run.id, name, "terminated", str(error))
+            raise
+        except Exception as error:
+            self.runs.move(self.run.id, name, "failed", _message(error))
+            raise
+
+    def _job_summary(self, name: str) -> JobSummary:
+        return next(j for j in self.summary().jobs if j.name == name)
+
+    def _differing(self, name: str, found: JobSummary) -> str:
+        first = self.runs.differences(self.run.id, name)[:3]
+        examples = "; ".join(
+            f"{d.difference.kind} {', '.join(d.difference.key)}"
+            + (f" ({', '.join(d.difference.columns)})" if d.difference.columns else "")
+            for d in first
+        )
+        return (
+            f"job {name}: {found.rows_different:,} rows differ between source and target"
+            + (f": {examples}" if examples else "")
+            + f"; see dsp status {self.run.id} --differences"
+        )
+
+    def _require_copied(self, found: JobSummary) -> None:
+        if not found.batches or found.batches_copied < found.batches:
+            raise Refused(
+                f"job {found.name}: {found.batches_copied} of {found.batches} batches are copied; "
+                "finish the copy first"
+            )
+
+    def _require_whole(
+        self, name: str, plan: Plan, numbers: Collection[int] | None
+    ) -> None:
+        """Every batch to purge has a record that says it was copied and, if so, checked."""
+        known = {b.number: b for b in self.runs.batches(self.run.id, name)}
+        wanted = set(numbers) if numbers is not None else set(range(1, plan.batches + 1))
+        beyond = sorted(n for n in wanted if not 1 <= n <= plan.batches)
+        if beyond:
+            raise ConfigError(
+                f"job {name} has batches 1 to {plan.batches}; there is no batch {beyond[0]}"
+            )
+        missing = sorted(wanted - known.keys())
+        if missing:
+            raise Refused(
+                f"job {name}: the ledger has no record of batch {_listed(missing)}; without it "
+                "nothing is proved, so nothing was deleted. Start a new run"
+            )
+        bare = sorted(n for n in wanted if known[n].copied_at is None)
+        if bare:
+            raise Refused(
+                f"job {name}: batch {_listed(bare)} is not copied, so nothing was deleted"
+            )
+
+    def _require_others(self, name: str, plan: Plan, identity: str) -> None:
+        """Every job of the task that reads this table is copied and checked."""
+        state = {j.name: j for j in self.summary().jobs}
+        for job in self.task.jobs:
+            if job.name != name and not self._reads(job, plan, identity):
+                continue
+            found = state.get(job.name)
+            if found is None or found.batches_copied < found.batches:
+                raise Refused(
+                    f"purge of {plan.source.label} waits: job {job.name} is not copied completely"
+                )
+            if job.check and (found.batches_checked < found.batches or found.rows_different):
+                raise Refused(
+                    f"purge of {plan.source.label} waits: job {job.name} is not checked"
+                    + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
+                )
+
+    def _reads(self, job: WarmJob, plan: Plan, identity: str) -> bool:
+        if self.open_store(job.source.connection).identity != identity:
+            return False
+        if any(j.name == job.name for j in self.runs.jobs(self.run.id)):
+            other = SqlLedger(self.database, self.run.id, job.name).plan()
+            if other is not None:
+                return other.source.table == plan.source.table
+        *schema, table = split_table(job.source.table)
+        shape = plan.source_shape
+        return table == shape.name and schema in ([], [shape.schema])
+
+
+def open_run(
+    database: StateDatabase,
+    task: Task,
+    file: Path,
+    open_store: OpenStore,
+    *,
+    watch: Watch | None = None,
+    external_key: str | None = None,
+    triggered_by: str | None = None,
+    new: bool = False,
+) -> TaskRun:
+    """The run to work on: Airflow's by its key; else the latest unfinished one, or a new one.
+
+    Raises ``Refused`` when the unfinished run began with another definition.
+    """
+    runs = Runs(database)
+    digest = data_digest(task)
+    run: Run | None = None
+    if external_key is None and not new:
+        run = runs.latest_unfinished(task.name)
+        if run is not None and run.definition_digest != digest:
+            raise Refused(
+                f"run {run.id} of task {task.name} is unfinished and began with another "
+                "definition; start afresh with --new, or take back the edit"
+            )
+    if run is None:
+        run = runs.start(
+            task.name,
+            str(file),
+            normalise(task),
+            digest,
+            external_key=external_key,
+            triggered_by=triggered_by,
+        )
+    return TaskRun(database, task, run, open_store, watch or Quiet())
+
+
+def latest_run(
+    database: StateDatabase,
+    task: Task,
+    open_store: OpenStore,
+    *,
+    watch: Watch | None = None,
+    run_id: str | None = None,
+) -> TaskRun:
+    """An existing run, for a check or a purge by hand: the latest, or the one named."""
+    runs = Runs(database)
+    run = runs.get(run_id) if run_id else runs.latest(task.name)
+    if run is None:
+        raise ConfigError(f"task {task.name} has no run yet; start one with dsp run")
+    return TaskRun(database, task, run, open_store, watch or Quiet())
+
+
+def _sql(work: Job) -> SqlLedger:
+    assert isinstance(work.ledger, SqlLedger)
+    return work.ledger
+
+
+def _message(error: BaseException) -> str:
+    return str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
+
+
+def _packed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Variable values for JSON; dates keep their kind."""
+
+    def pack(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return {"datetime": value.isoformat()}
+        if isinstance(value, date):
+            return {"date": value.isoformat()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": repr(value)}
+        return value
+
+    return {name: pack(value) for name, value in values.items()}
+
+
+def _unpacked(values: Mapping[str, Any]) -> dict[str, Any]:
+    def unpack(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((kind, text),) = value.items()
+        kinds: dict[str, Callable[[str], Any]] = {
+            "datetime": datetime.fromisoformat,
+            "date": date.fromisoformat,
+            "float": float,
+        }
+        return kinds[kind](text)
+
+    return {name: unpack(value) for name, value in values.items()}
