@@ -15,8 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.engine.harness import Bench
 
 # Before anything imports Airflow: no setting and no connection of the machine reaches a test.
 for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
@@ -137,3 +141,11 @@ def smtp_sink(_smtp: SmtpSink) -> SmtpSink:
     """An SMTP server whose inbox is empty at the start of the test."""
     _smtp.clear()
     return _smtp
+
+
+@pytest.fixture
+def bench(tmp_path: Path, new_pg_db: NewDatabase) -> Bench[Database]:
+    """A task folder with a state database, and two fresh databases on each PostgreSQL in turn."""
+    from tests.engine.harness import Bench  # noqa: PLC0415
+
+    return Bench(tmp_path, new_pg_db(), new_pg_db())

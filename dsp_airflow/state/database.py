@@ -105,21 +105,14 @@ def open_state(url: str | None = None, *, create: bool = False) -> StateDatabase
     ``Transient`` when it cannot be reached and ``Denied`` when it refuses the login.
     ``create``: a missing SQLite file is made, and an older one brought up to date.
     """
-    where = state_url(url)
-    database = StateDatabase(where)
-    if database.is_sqlite and create:
-        make_file(where)
-        with database.read() as connection:
-            current = schema.version(connection)
-        if schema.is_behind(current):
-            upgrade_state(database)
-    _require_file(database)
-    with database.read() as connection:
-        current = schema.version(connection)
-    problem = schema.problem(current)
-    if problem is not None:
+    database = StateDatabase(state_url(url))
+    try:
+        if database.is_sqlite and create:
+            _create(database)
+        _require_schema(database)
+    except BaseException:
         database.close()
-        raise ConfigError(f"{database.label} {problem}")
+        raise
     return database
 
 
@@ -155,9 +148,21 @@ def make_file(url: URL) -> None:
         raise Denied(f"{label(url)} cannot be created: {error.strerror}") from error
 
 
-def _require_file(database: StateDatabase) -> None:
+def _create(database: StateDatabase) -> None:
+    make_file(database.url)
+    with database.read() as connection:
+        behind = schema.is_behind(schema.version(connection))
+    if behind:
+        upgrade_state(database)
+
+
+def _require_schema(database: StateDatabase) -> None:
     if database.is_sqlite and not Path(database.url.database or "").is_file():
         raise ConfigError(f"{database.label} does not exist; run `dsp db upgrade`")
+    with database.read() as connection:
+        problem = schema.problem(schema.version(connection))
+    if problem is not None:
+        raise ConfigError(f"{database.label} {problem}")
 
 
 def _sqlite_engine(url: URL) -> Engine:
@@ -166,18 +171,20 @@ def _sqlite_engine(url: URL) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # isolation_level=None: the driver begins nothing by itself, see `begin` below.
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             file, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+            _write_ahead(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -214,11 +221,15 @@ def _postgres_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        connection.execute(
-            "SET SESSION TimeZone = 'UTC';"
-            f" SET SESSION lock_timeout = '{BUSY_SECONDS}s';"
-            f" SET SESSION idle_in_transaction_session_timeout = '{2 * BUSY_SECONDS}s'"
-        )
-        connection.commit()
+        try:
+            connection.execute(
+                "SET SESSION TimeZone = 'UTC';"
+                f" SET SESSION lock_timeout = '{BUSY_SECONDS}s';"
+                f" SET SESSION idle_in_transaction_session_timeout = '{2 * BUSY_SECONDS}s'"
+            )
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
 
     return engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import psycopg.conninfo
 import yaml
@@ -16,16 +16,25 @@ from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import JobSummary, RunSummary
 from dsp_airflow.steps import TaskRun, latest_run, open_run
-from tests.servers import Database
+
+
+class HasUri(Protocol):
+    """A database that can be connected to."""
+
+    @property
+    def uri(self) -> str: ...
+
+
+DB = TypeVar("DB", bound=HasUri)
 
 
 @dataclass
-class Bench:
+class Bench(Generic[DB]):
     """A folder with a task file and a state database, and two databases to work on."""
 
     folder: Path
-    source: Database
-    target: Database
+    source: DB
+    target: DB
     state: StateDatabase = field(init=False)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from dsp_airflow.engine.errors import Mismatch
 from tests.engine.harness import Bench
+from tests.servers import Database
 
 TABLE = """
 CREATE TABLE t (id bigint PRIMARY KEY, name text, amount numeric(12,2), at timestamptz,
@@ -19,11 +20,11 @@ FROM generate_series(1, {rows}) AS n
 """
 
 
-def fill(bench: Bench, rows: int = 1000) -> None:
+def fill(bench: Bench[Database], rows: int = 1000) -> None:
     bench.source.execute(TABLE, FILL.format(rows=rows))
 
 
-def test_copied_checked_and_purged(bench: Bench) -> None:
+def test_copied_checked_and_purged(bench: Bench[Database]) -> None:
     fill(bench)
     before = bench.source.rows("SELECT * FROM t ORDER BY id")
     bench.write(bench.job(where="id <= 600", purge="system", batch_size=100))
@@ -37,7 +38,7 @@ def test_copied_checked_and_purged(bench: Bench) -> None:
     assert bench.source.rows("SELECT * FROM t ORDER BY id") == before[600:]
 
 
-def test_second_run_merges_and_leaves_other_rows_alone(bench: Bench) -> None:
+def test_second_run_merges_and_leaves_other_rows_alone(bench: Bench[Database]) -> None:
     fill(bench)
     bench.write(bench.job(batch_size=100, check={"percent": 100}, where="id % 2 = 0"))
     bench.run()
@@ -65,7 +66,7 @@ def test_second_run_merges_and_leaves_other_rows_alone(bench: Bench) -> None:
     ],
 )
 def test_planted_difference_is_named(
-    bench: Bench, harm: str, kind: str, columns: tuple[str, ...]
+    bench: Bench[Database], harm: str, kind: str, columns: tuple[str, ...]
 ) -> None:
     fill(bench)
     bench.source.execute("UPDATE t SET f = 0.0 WHERE id = 501", "UPDATE t SET name='' WHERE id=502")

@@ -7,11 +7,13 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from dsp_airflow.engine.errors import ConfigError, Refused, Transient
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.leases import table_lease
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.tables import LeaseRow
 from tests.state import processes
 from tests.state.samples import JOB, check_all, checked, copied, planned, purged, take
 
@@ -143,9 +145,11 @@ def test_table_lease_is_renewed(state: StateDatabase) -> None:
 
 
 def test_lost_table_lease(state: StateDatabase) -> None:
-    expired = timedelta(milliseconds=-1)
-    with table_lease(state, "t", "a", ttl=expired) as lost, table_lease(state, "t", "b"):
-        with pytest.raises(Transient, match="lost to somebody else"):
+    with table_lease(state, "t", "a") as lost:
+        with state.write() as connection:
+            past = state.now() - timedelta(seconds=1)
+            connection.execute(update(LeaseRow).values(until=past))
+        with table_lease(state, "t", "b"), pytest.raises(Transient, match="lost to somebody"):
             lost.check()
     with table_lease(state, "t", "a"):
         pass

@@ -44,6 +44,7 @@ from dsp_airflow.engine.model import (
     KeyRange,
     LogicalType,
     OnConflict,
+    Origin,
     Projection,
     RowHash,
     Shape,
@@ -206,7 +207,8 @@ class MemoryDialect:
 
 _LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)|(true|false)|(null)", re.I)
 _CONDITION: Final = re.compile(
-    rf"\(*\s*({_PART}|\w+?)\s*(?:(<=|>=|<>|!=|=|<|>)\s*\(?({_LITERAL.pattern})\)?"
+    r"\(*\s*(\"(?:[^\"]|\"\")+\"|\w+)\s*(?:"
+    rf"(<=|>=|<>|!=|=|<|>)\s*\(?({_LITERAL.pattern})\)?"
     r"|(is\s+not\s+null|is\s+null))\s*\)*",
     re.I,
 )
@@ -516,7 +518,7 @@ class MemoryStream:
 
     def __init__(self, lines: Iterable[tuple[Key, bytes]], max_row_size: int, label: str) -> None:
         self.rows = -1
-        self.bytes = 0
+        self.size = 0
         self._lines = lines
         self._max = max_row_size
         self._label = label
@@ -538,7 +540,7 @@ class MemoryStream:
 
     def _handed_on(self, pieces: list[bytes]) -> bytes:
         buffer = b"".join(pieces)
-        self.bytes += len(buffer)
+        self.size += len(buffer)
         return buffer
 
 
@@ -742,12 +744,12 @@ class MemorySession:
         wire: str,
         on_conflict: OnConflict,
         ordered_alike: bool,
-        digest: bool,
+        origin: Origin,
         marker: tuple[str, str, int] | None,
         direct: bool = True,
     ) -> Written:
         del wire
-        work = _Write(self, what, within if ordered_alike else None, on_conflict, digest)
+        work = _Write(self, what, within if ordered_alike else None, on_conflict, origin)
         with self.store.guard:
             lock = self.store.marker_locks.setdefault(marker or ("", "", 0), threading.Lock())
         if marker is None:
@@ -778,6 +780,11 @@ class MemorySession:
     def target_refusals(self, table: str) -> list[str]:
         return list(self._table(table).target_refusals)
 
+    def fingerprint(self, table: str) -> str:
+        with self.store.guard:
+            found = self._table(table)
+            return repr((found.shape, found.purge_refusals, found.target_refusals))
+
     def same_database(self, other: Session) -> bool:
         return isinstance(other, MemorySession) and other.store is self.store
 
@@ -802,14 +809,14 @@ class _Write:
         what: Projection,
         within: KeyRange | None,
         on_conflict: OnConflict,
-        digest: bool,
+        origin: Origin,
     ) -> None:
         self._session = session
         self._store = session.store
         self._what = what
         self._within = within
         self._on_conflict = on_conflict
-        self._digest = digest
+        self._origin = origin
 
     def run(self, stream: Stream, marker: tuple[str, str, int] | None, direct: bool) -> Written:
         alone = direct and self._within is not None and self._in_range() == 0
@@ -871,7 +878,8 @@ class _Write:
             if view.texts(table.rows[there[key]].values) != view.texts(sent[key])
         }
         update = self._on_conflict == "update"
-        others = self._others(view, table, sent, [] if update else known)
+        others = self._others(view, table, sent)
+        instead = self._instead(view, table, sent) if self._on_conflict == "ignore" else None
         result = dict(table.rows)
         version = self._store.version + 1
         for key, row in sent.items():
@@ -883,7 +891,14 @@ class _Write:
         self._require_unique(table.shape, result)
         self._store.version, table.rows = version, result
         counts = (len(changed), len(known) - len(changed), 0) if update else (0, 0, len(known))
-        return Written(len(rows), len(rows) - len(known), *counts, others=others)
+        return Written(
+            len(rows),
+            len(rows) - len(known),
+            *counts,
+            others=others,
+            instead=instead,
+            origin=self._origin,
+        )
 
     def _kept(self, table: _Table, number: int, row: Row) -> Row:
         """An updated row keeps the columns that are not mapped."""
@@ -891,17 +906,18 @@ class _Write:
         pairs = zip(table.shape.columns, table.rows[number].values, row, strict=True)
         return tuple(new if column.name in mapped else old for column, old, new in pairs)
 
-    def _others(
-        self, view: _View, table: _Table, sent: Mapping[Key, Row], ignored: Sequence[Key]
-    ) -> Digest:
+    def _others(self, view: _View, table: _Table, sent: Mapping[Key, Row]) -> Digest:
         if self._within is None:
             return Digest(0, 0, self._what.method)
         rows = [version.values for _, version in view.select(table.rows, self._within)]
         others = view.digest(row for row in rows if view.own_key(row) not in sent)
-        if not self._digest:
-            return Digest(others.rows, 0, self._what.method)
-        kept = [v.values for v in table.rows.values() if view.own_key(v.values) in set(ignored)]
-        return others + view.digest(kept) - view.digest(sent[key] for key in ignored)
+        return others if self._origin.digest is not None else replace(others, sum=0)
+
+    def _instead(self, view: _View, table: _Table, sent: Mapping[Key, Row]) -> Digest | None:
+        if self._origin.digest is None:
+            return None
+        kept = [v.values for v in table.rows.values() if view.own_key(v.values) in sent]
+        return view.digest(kept) - view.digest(sent[view.own_key(row)] for row in kept)
 
     def _require_unique(self, shape: Shape, rows: Mapping[int, _Version]) -> None:
         for columns in {shape.key, *shape.unique} - {()}:

@@ -1,0 +1,1 @@
+"""What breaks in the middle: killed processes, cut connections, altered tables."""
