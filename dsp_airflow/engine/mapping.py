@@ -77,7 +77,9 @@ def entries(
             sql = dialect.literal(item.constant)
         (typed,) = session.typed(shape, [sql])
         name = item.target_name
-        found.append(Entry(name, replace(typed, name=name), f"({sql})", False, wanted))
+        # An untyped constant gets its type here: every expression that travels has one.
+        sql = f"({sql})::{typed.native}"
+        found.append(Entry(name, replace(typed, name=name), sql, False, wanted))
     return found
 
 

@@ -227,7 +227,7 @@ class PostgresPlace(Place):
         self, connection: psycopg.Connection, table: Table, key: Row, column: str, value: Any
     ) -> None:
         statement = f"UPDATE {self.label(table.name)} SET {{}} = %s WHERE {self._is(table)}"
-        connection.execute(sql.SQL(statement).format(sql.Identifier(column)), (value, *key))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(statement).format(sql.Identifier(column)), (value, *key))
 
     def _is(self, table: Table) -> str:
         return " AND ".join(f"{self.store.dialect.quote(name)} = %s" for name in table.key)

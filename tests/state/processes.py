@@ -11,12 +11,12 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
-from dsp_airflow.state.database import open_state, upgrade
+from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.leases import table_lease
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.outbox import Outbox
 from dsp_airflow.state.runs import Runs
-from tests.state.samples import copied
+from tests.state.samples import copied, purge_all
 
 _context = multiprocessing.get_context("fork")
 
@@ -114,3 +114,16 @@ def send_mails(url: str) -> list[str]:
             mine.append(mail.key.event)
             outbox.sent(mail)
         return mine
+
+
+def purge_claims(url: str, run: str, job: str) -> int:
+    with open_state(url) as database:
+        purge_all(SqlLedger(database, run, job))
+    return 0
+
+
+def use_inherited(database: StateDatabase) -> str:
+    """With the parent's open database, connections of its own."""
+    for _ in range(20):
+        database.now()
+    return str(database.now())

@@ -77,6 +77,12 @@ def test_many_processes_create_it_at_once(empty_url: str) -> None:
     open_state(empty_url).close()
 
 
+def test_forked_processes_share_an_open_database(state: StateDatabase) -> None:
+    state.now()
+    assert len(processes.together(4, processes.use_inherited, state)) == 4
+    assert state.now()
+
+
 def test_sqlite_file_is_private_and_durable(tmp_path: Path) -> None:
     old = os.umask(0)
     try:

@@ -106,7 +106,10 @@ def test_prune_keeps_evidence_and_what_goes_on(runs: Runs, state: StateDatabase)
     plain, going, intent = (planned(runs, 4, percent=None) for _ in range(3))
     copy_all(intent)
     intent.purging(take(intent, "purge"), "{}")
-    for run in (evidence, plain.run_id, intent.run_id):
+    nothing = planned(runs, 1, percent=None)
+    copy_all(nothing)
+    purge_all(nothing, kept=10)
+    for run in (evidence, plain.run_id, intent.run_id, nothing.run_id):
         runs.finish(run, "failed")
     outbox = Outbox(state)
     mail = outbox.claim()
@@ -120,7 +123,7 @@ def test_prune_keeps_evidence_and_what_goes_on(runs: Runs, state: StateDatabase)
     assert (done.runs, done.batches, done.mails) == (1, 4, 1)
     with pytest.raises(ConfigError):
         runs.get(plain.run_id)
-    for kept in (evidence, going.run_id, intent.run_id, young.run_id):
+    for kept in (evidence, going.run_id, intent.run_id, young.run_id, nothing.run_id):
         runs.get(kept)
     assert receipts.verify(state) == []
     assert prune(state, timedelta(days=1)).runs == 0

@@ -11,6 +11,7 @@ from dsp_airflow.state import receipts
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
+from tests.state import processes
 from tests.state.samples import copy_all, planned, purge_all
 
 
@@ -128,3 +129,11 @@ def test_other_runs_are_left_out(ledger: SqlLedger, state: StateDatabase) -> Non
     change(state, "UPDATE receipts SET hash = :h WHERE seq = 3", h="0" * 64)
     assert receipts.verify(state, run="another") == []
     assert receipts.verify(state, run=ledger.run_id) != []
+
+
+def test_eight_processes_make_one_chain(runs: Runs, state: StateDatabase, state_url: str) -> None:
+    ledger = planned(runs, 60, percent=None)
+    copy_all(ledger)
+    processes.together(8, processes.purge_claims, state_url, ledger.run_id, ledger.job)
+    assert receipts.verify(state) == []
+    assert receipts.head(state).seq == 60

@@ -11,6 +11,7 @@ import itertools
 import json
 import operator
 import re
+import struct
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,7 +74,8 @@ def from_text(text: str, kind: LogicalType) -> Any:
     if kind.name in INTEGERS:
         return int(text)
     if kind.name in FLOATS:
-        return float(text)
+        pattern = "f" if kind.name == "float32" else "d"
+        return struct.unpack(pattern, struct.pack(pattern, float(text)))[0]
     parse = _PARSERS.get(kind.name)
     if parse is None:
         raise ValueError(f"no values of type {kind} here")
@@ -424,7 +426,7 @@ class MemoryStore:
         with self.guard:
             table = _Table(shape, {}, list(purge_refusals), list(target_refusals))
             self.tables[shape.schema, shape.name] = table
-            self.insert(shape.table, rows)
+            self.insert(self.dialect.qualified(shape), rows)
 
     def insert(self, table: str, rows: Iterable[Row]) -> None:
         """Adds rows, each with all columns in order."""

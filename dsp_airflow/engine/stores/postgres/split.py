@@ -43,45 +43,76 @@ def _average(connection: Connection, what: Projection) -> float:
     return float(row[0]) if row else 0.0
 
 
-def split(
-    connection: Connection, what: Projection, size: BatchSize, max_row_size: int
-) -> tuple[Sequence[Batch], int]:
-    """See ``ports.Splits``. The window functions stream over the key's index."""
-    key = ", ".join(k.column for k in what.key)
+def _names(what: Projection) -> tuple[str, str, str]:
+    """The key's columns as ``k0, k1``: selected, named, and as texts."""
     names = [f"k{n}" for n in range(len(what.key))]
-    rows = size.rows
-    average = _average(connection, what)
-    wide = _wide_columns(connection, what)
-    if size.bytes is not None and not wide and average:
-        rows = max(1, min(rows, int(size.bytes / average)))
-    weigh = " + ".join(f"coalesce({w}, 0)" for w in wide) or "0"
-    if size.bytes is not None and wide:
-        # A row weighs its share of a batch, by number or by bytes, whichever is more.
-        share = f"greatest(1.0::float8 / {rows}, bytes::float8 / {size.bytes})"
-        # The small offset keeps sums like 10 x 0.1 on the right side of a whole number.
-        group = f"floor(sum({share}) OVER w - {share} + 1e-9)"
-    else:
-        group = f"(row_number() OVER w - 1) / {rows}"
-    selected = ", ".join(f"{k.column}::text AS {n}" for k, n in zip(what.key, names, strict=True))
-    statement = f"""
-    SELECT {", ".join(names)}, n, total, widest FROM (
+    selected = ", ".join(f"{k.column} AS {n}" for k, n in zip(what.key, names, strict=True))
+    return selected, ", ".join(names), ", ".join(f"{n}::text" for n in names)
+
+
+def _by_number(what: Projection, rows: int, wide: list[str]) -> str:
+    """Every ``rows``-th key and the last one. Only these few become text."""
+    selected, names, texts = _names(what)
+    weigh = " + ".join(f"coalesce({w}, 0)" for w in wide)
+    bytes_so_far = "sum(bytes) OVER w, max(bytes) OVER w" if wide else "0, 0"
+    measured = f", ({weigh})::bigint AS bytes" if wide else ""
+    return f"""
+    SELECT {texts}, n, total, widest FROM (
+      SELECT {names}, n, total, widest, lead(n) OVER (ORDER BY {names}) AS following FROM (
+        SELECT {names}, row_number() OVER w AS n, {bytes_so_far}
+        FROM (SELECT {selected}{measured} FROM {what.table}
+              WHERE {condition(what, None)}) AS filtered
+        WINDOW w AS (ORDER BY {names} ROWS UNBOUNDED PRECEDING)
+      ) AS numbered ({names}, n, total, widest)
+    ) AS paired
+    WHERE n % {rows} = 0 OR following IS NULL
+    ORDER BY n
+    """
+
+
+def _by_weight(what: Projection, rows: int, size: int, wide: list[str]) -> str:
+    """Batches end where rows or bytes are full, whichever comes first."""
+    selected, names, texts = _names(what)
+    weigh = " + ".join(f"coalesce({w}, 0)" for w in wide)
+    # A row weighs its share of a batch, by number or by bytes, whichever is more. The small
+    # offset keeps sums like 10 x 0.1 on the right side of a whole number.
+    share = f"greatest(1.0::float8 / {rows}, bytes::float8 / {size})"
+    return f"""
+    SELECT {texts}, n, total, widest FROM (
       SELECT *, lead(g) OVER (ORDER BY n) AS following, sum(bytes) OVER (ORDER BY n) AS total,
              max(bytes) OVER (ORDER BY n) AS widest
       FROM (
-        SELECT {", ".join(names)}, bytes, row_number() OVER w AS n, {group} AS g
-        FROM (SELECT {key}, {selected}, ({weigh})::bigint AS bytes
-              FROM {what.table} WHERE {condition(what, None)}) AS filtered
-        WINDOW w AS (ORDER BY {key})
+        SELECT {names}, bytes, row_number() OVER w AS n,
+               floor(sum({share}) OVER w - {share} + 1e-9) AS g
+        FROM (SELECT {selected}, ({weigh})::bigint AS bytes FROM {what.table}
+              WHERE {condition(what, None)}) AS filtered
+        WINDOW w AS (ORDER BY {names} ROWS UNBOUNDED PRECEDING)
       ) AS numbered
     ) AS grouped
     WHERE following IS DISTINCT FROM g
     ORDER BY n
     """
+
+
+def split(
+    connection: Connection, what: Projection, size: BatchSize, max_row_size: int
+) -> tuple[Sequence[Batch], int]:
+    """See ``ports.Splits``. The window functions stream over the key's index."""
+    average = _average(connection, what)
+    wide = _wide_columns(connection, what)
+    if size.bytes is not None and wide:
+        statement = _by_weight(what, size.rows, size.bytes, wide)
+    else:
+        rows = size.rows
+        if size.bytes is not None and average:
+            rows = max(1, min(rows, int(size.bytes / average)))
+        statement = _by_number(what, rows, wide)
+    width = len(what.key)
     batches: list[Batch] = []
     last, counted, total = None, 0, 0
     for row in connection.execute(statement).fetchall():
-        upto = tuple(row[: len(names)])
-        position, total, widest = row[len(names) :]
+        upto = tuple(row[:width])
+        position, total, widest = row[width:]
         if widest > max_row_size:
             raise Refused(
                 f"{what.label}: a row at or before key {upto} has {widest:,} bytes, more than "

@@ -1,0 +1,1 @@
+"""The command ``dsp``. What a command needs is imported when it runs, not before."""

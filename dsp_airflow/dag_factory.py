@@ -1,0 +1,215 @@
+"""Task files to DAGs: the only place that knows the order of a task's steps.
+
+Building is deterministic and touches neither a database nor the network. A worker, which
+runs one DAG, loads that DAG's file only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
+
+from dsp_airflow.config.errors import ConfigProblems
+from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.loading import load_task, load_tasks
+from dsp_airflow.config.names import PURGE_SUFFIX
+from dsp_airflow.config.tasknames import task_names
+from dsp_airflow.config.tasks import MANUAL, Once, Task
+from dsp_airflow.import_errors import report
+from dsp_airflow.notify import Event, RunEnded
+from dsp_airflow.operators.check import ConsistencyCheckOperator
+from dsp_airflow.operators.estimate import EstimateOperator
+from dsp_airflow.operators.plan import PlanOperator
+from dsp_airflow.operators.purge import LATEST, PurgeSourceOperator
+from dsp_airflow.operators.sync import TableSyncOperator
+from dsp_airflow.sensors.approval import ApprovalSensor
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+"""Before any run: with ``catchup`` off it only has to be fixed."""
+GRACE = timedelta(minutes=15)
+"""A run stops by itself at the first batch edge after its timeout; Airflow waits this longer."""
+ROOT_IDS = ("estimate", "approval", "purge")
+
+
+def dags_in(folder: str | Path) -> dict[str, DAG]:
+    """The DAGs of all task files below a folder, by id; of a worker's one file only.
+
+    Files with errors become import errors of their own and take no other file with them.
+    """
+    wanted = get_parsing_context().dag_id
+    if wanted is not None:
+        path = task_names(folder).get(wanted.removesuffix(PURGE_SUFFIX))
+        found, failed = _one(path) if path else ([], [])
+    else:
+        found, failed = load_tasks(folder)
+    dags: dict[str, DAG] = {}
+    for path, task in found:
+        for dag in build_dags(task, path):
+            dags[dag.dag_id] = dag
+    report(failed)
+    return dags
+
+
+def build_dags(task: Task, path: str | Path) -> list[DAG]:
+    """The task's DAG, and that of manual deletion where a job allows it."""
+    dags = [build_dag(task, path)]
+    if any(job.purge == "manual" for job in task.jobs):
+        dags.append(build_purge_dag(task, path))
+    return dags
+
+
+def build_dag(task: Task, path: str | Path) -> DAG:
+    """``estimate >> approval >> jobs (plan >> copy >> check) >> purge``."""
+    file = str(path)
+    schedule, start = _schedule(task)
+    with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
+        estimate = EstimateOperator(task_id="estimate", task_file=file)
+        approval = ApprovalSensor(task_id="approval")
+        jobs = [_job_group(job, file, task) for job in task.jobs]
+        estimate >> approval
+        _in_order(task, approval, jobs)
+        purged = [job for job in task.jobs if job.purge == "system"]
+        if purged:
+            jobs >> _purge_group(purged, file, task)
+    return dag
+
+
+def build_purge_dag(task: Task, path: str | Path) -> DAG:
+    """Deletes batches of an earlier run by hand; its form asks which."""
+    names = [job.name for job in task.jobs if job.purge == "manual"]
+    params = {
+        "job": Param(names[0], enum=names, title="Job", description="Whose rows are deleted."),
+        "batches": Param(
+            "all",
+            type="string",
+            title="Batches",
+            pattern=r"^\s*(all|\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*)\s*$",
+            description="Batch numbers such as 1-5,8, or all.",
+        ),
+        "run": Param(
+            LATEST,
+            type="string",
+            title="Run",
+            description="Id of the run that copied the rows, as dsp status shows it, or latest.",
+        ),
+    }
+    title = f"{task.title}: purge by hand"
+    with _dag(task, f"{task.name}{PURGE_SUFFIX}", title, params=params, by_hand=True) as dag:
+        approval = ApprovalSensor(task_id="approval")
+        purge = PurgeSourceOperator(
+            task_id="purge",
+            task_file=str(path),
+            job="{{ params.job }}",
+            batches="{{ params.batches }}",
+            earlier_run="{{ params.run }}",
+        )
+        approval >> purge
+    return dag
+
+
+def _dag(task: Task, dag_id: str, title: str, *, by_hand: bool = False, **values: Any) -> DAG:
+    def ended(event: Event) -> RunEnded:
+        return RunEnded(event, task.name, task.title, task.notify.when, task.notify.to, by_hand)
+
+    # A failure is always recorded; an end that nobody wants to hear of needs no callback.
+    success = ended("success")
+    return DAG(
+        dag_id,
+        description=task.description or None,
+        dag_display_name=title,
+        doc_md=_documentation(task),
+        tags=["dsp", "purge"] if by_hand else ["dsp"],
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=task.timeout + GRACE,
+        default_args=_defaults(task),
+        on_failure_callback=ended("failure"),
+        on_success_callback=success if success.tells else None,
+        **values,
+    )
+
+
+def _defaults(task: Task) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "retries": task.retries,
+        "retry_delay": task.retry_delay,
+        # Airflow's word for "the same wait each time" is 0.
+        "retry_exponential_backoff": task.retry_backoff if task.retry_backoff > 1 else 0,
+    }
+    if task.owner:
+        defaults["owner"] = task.owner
+    return defaults
+
+
+def _schedule(task: Task) -> tuple[str | None, datetime]:
+    if isinstance(task.schedule, Once):
+        return "@once", task.schedule.once
+    return (None if task.schedule == MANUAL else task.schedule), START
+
+
+def _documentation(task: Task) -> str | None:
+    parts = [part.strip() for part in (task.description, task.remarks) if part.strip()]
+    # The line break keeps Airflow from taking a text that ends in .md for a file's name.
+    return "\n\n".join(parts) + "\n" if parts else None
+
+
+def _job_group(job: WarmJob, file: str, task: Task) -> TaskGroup:
+    with TaskGroup(_group_id(job, task)) as group:
+        steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
+        steps.append(_sharded(TableSyncOperator, "copy", job, file))
+        if job.check is not None:
+            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file))
+        chain(*steps)
+    return group
+
+
+def _sharded(
+    operator: type[TableSyncOperator | ConsistencyCheckOperator],
+    task_id: str,
+    job: WarmJob,
+    file: str,
+) -> Any:
+    """One task; or several, each in a worker of its own, that share the job's batches."""
+    if job.shards == 1:
+        return operator(task_id=task_id, task_file=file, job=job.name)
+    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name)
+    return mapped.expand(shard=list(range(1, job.shards + 1)))
+
+
+def _purge_group(jobs: list[WarmJob], file: str, task: Task) -> TaskGroup:
+    with TaskGroup("purge") as group:
+        tables: dict[object, list[Any]] = {}
+        for job in jobs:
+            purge = PurgeSourceOperator(task_id=job.name, task_file=file, job=job.name)
+            # Two purges of one table exclude each other anyway.
+            together = None if task.execution == "serial" else job.source
+            tables.setdefault(together, []).append(purge)
+        for row in tables.values():
+            chain(*row)
+    return group
+
+
+def _in_order(task: Task, first: Any, jobs: list[TaskGroup]) -> None:
+    if task.execution == "serial":
+        chain(first, *jobs)
+    else:
+        first >> jobs
+
+
+def _group_id(job: WarmJob, task: Task) -> str:
+    """The job's name; with an underscore where a step of the task has that name."""
+    name, others = job.name, {other.name for other in task.jobs if other is not job}
+    while name in ROOT_IDS or (name != job.name and name in others):
+        name += "_"
+    return name
+
+
+def _one(path: Path) -> tuple[Iterable[tuple[Path, Task]], list[ConfigProblems]]:
+    try:
+        return [(path, load_task(path))], []
+    except ConfigProblems as problems:
+        return [], [problems]

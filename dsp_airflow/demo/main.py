@@ -1,0 +1,206 @@
+"""`dsp demo`: the example task through a real Airflow, on real data, with all that it needs.
+
+PostgreSQL, a mail server and Airflow are started on free ports of this machine, in folders
+that are removed at the end, and nothing is asked.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import psycopg
+from rich.console import Console
+from rich.markup import escape
+
+from dsp_airflow.demo import progress, stage, summary
+from dsp_airflow.demo.errors import DemoError
+from dsp_airflow.demo.rest import AirflowApi
+from dsp_airflow.demo.screen import Screen
+from dsp_airflow.demo.servers import ServerError
+from dsp_airflow.demo.stage import Stage
+from dsp_airflow.demo.standalone import USER
+from dsp_airflow.engine.errors import DspError
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.runs import Runs
+
+TASK = "flights_archive"
+RUN = "demo"
+DAG_SECONDS = 180.0
+RUN_SECONDS = 600.0
+MAIL_SECONDS = 60.0
+INTERRUPTED = 130
+
+_FORESEEN = (DemoError, ServerError, DspError, psycopg.Error, httpx.HTTPError, OSError)
+
+
+def run(keep: bool = False) -> int:
+    """Run the demonstration; return 0 when every row is accounted for, else 1.
+
+    `keep` leaves everything running until Ctrl-C. Whatever happens, no process and no folder
+    is left behind in the end.
+    """
+    screen = Screen(Console())
+    stack = ExitStack()
+    code = 1
+    with _signals_as_ctrl_c():
+        try:
+            code = _demonstrate(screen, stack, keep=keep)
+        except KeyboardInterrupt:
+            screen.line("\nInterrupted.")
+            code = INTERRUPTED
+        except _FORESEEN as error:
+            screen.failure(error)
+        finally:
+            _stop(screen, stack)
+    return code
+
+
+def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
+    screen.line("[bold]dsp demo[/]: old flights move from a shop's database to a warehouse")
+    with screen.step("Starting PostgreSQL and a mail server"):
+        servers = stage.start(stack)
+    with screen.step("Loading the flights of 2013 into the source, while Airflow starts"):
+        servers.load()
+        before = servers.count()
+    with screen.step("Starting Airflow") as tell:
+        api = servers.airflow.wait_until_ready(tell)
+    stack.callback(api.close)
+    state = stack.enter_context(servers.open_state())
+    seconds = _run_task(screen, servers, api, state)
+    mails = _mails(screen, servers)
+    with screen.step("Counting source and target"):
+        after = servers.count()
+        runs = Runs(state)
+        found = runs.summary(_run_id(runs))
+    outcome = summary.Outcome(before, after, found, mails, seconds, screen.seconds)
+    summary.show(screen.console, outcome)
+    wrong = summary.problems(outcome)
+    _say_verdict(screen, wrong, outcome)
+    _say_where(screen, servers, found.run, keep=keep)
+    if keep:
+        _wait_for_ctrl_c(servers)
+    return 1 if wrong else 0
+
+
+def _run_task(screen: Screen, servers: Stage, api: AirflowApi, state: StateDatabase) -> float:
+    """Run the example through Airflow and return the seconds it took."""
+    airflow = servers.airflow
+    with screen.step(f"Waiting for Airflow to read the DAG {TASK}"):
+        api.wait_for_dag(TASK, DAG_SECONDS)
+    began = time.monotonic()
+    with screen.step(f"Running {TASK}") as tell:
+        api.unpause(TASK)
+        api.trigger(TASK, RUN)
+        ended = progress.follow(
+            api, Runs(state), TASK, RUN, tell, alive=airflow.require_running, seconds=RUN_SECONDS
+        )
+        if ended != "success":
+            failed = [t.task for t in api.task_instances(TASK, RUN) if t.state == "failed"]
+            logs = [f"{task}:\n{airflow.task_log(TASK, RUN, task)}" for task in failed]
+            raise DemoError(
+                f"the run ended in state {ended}; failed: {', '.join(failed) or 'no task'}",
+                "\n".join(logs),
+            )
+    return time.monotonic() - began
+
+
+def _mails(screen: Screen, servers: Stage) -> list[EmailMessage]:
+    with screen.step("Waiting for the mail"):
+        try:
+            return servers.smtp.wait_for_mails(1, MAIL_SECONDS)
+        except TimeoutError:
+            return []
+
+
+def _run_id(runs: Runs) -> str:
+    found = runs.latest(TASK)
+    if found is None:
+        raise DemoError(f"the state database knows no run of {TASK}")
+    return found.id
+
+
+def _say_verdict(screen: Screen, wrong: list[str], outcome: summary.Outcome) -> None:
+    if not wrong:
+        screen.line(
+            f"\n[bold green]Every one of the {outcome.before.both.rows:,} rows stands on exactly "
+            "one side, unchanged.[/]"
+        )
+        return
+    screen.line("\n[bold red]The numbers do not add up:[/]")
+    for problem in wrong:
+        screen.line(f"  - {escape(problem)}")
+
+
+def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> None:
+    airflow = servers.airflow
+    screen.line(f"\n[bold]Airflow[/]  {airflow.url}/dags/{TASK}/runs/{RUN}")
+    screen.line(f"         user {USER}, password {escape(airflow.password)}")
+    if not keep:
+        screen.line(
+            "\nIt stops now. [bold]make demo KEEP=1[/] leaves all of it running to look at."
+        )
+        return
+    programs = Path(sys.executable).parent
+    screen.line("\n[bold]To look further[/], in another terminal:")
+    screen.line(f"  . {servers.home / stage.SETTINGS_FILE}")
+    screen.line(f"  {programs / 'dsp'} status {run_id}")
+    screen.line(f"  psql {servers.postgres.uri('warehouse')}")
+    screen.line(f"  ls {servers.smtp.folder}  [dim]# the mails[/]")
+    screen.line(f"  less {airflow.log}")
+    screen.line("\nAll of it keeps running. [bold]Ctrl-C[/] stops and removes it.")
+
+
+def _wait_for_ctrl_c(servers: Stage) -> None:
+    try:
+        while True:
+            servers.airflow.require_running()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return
+
+
+def _stop(screen: Screen, stack: ExitStack) -> None:
+    """End everything; a second Ctrl-C meanwhile would leave processes behind, so it waits."""
+    previous = signal.getsignal(signal.SIGINT)
+    if _in_main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with screen.step("Stopping and removing everything"):
+            stack.close()
+    finally:
+        # Where nothing can be printed any more, the step has not even begun.
+        stack.close()
+        if _in_main_thread():
+            signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Treat `kill` and a closed terminal like Ctrl-C."""
+    numbers = (signal.SIGTERM, signal.SIGHUP) if _in_main_thread() else ()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        # Once is enough: what ends the servers must not be interrupted.
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

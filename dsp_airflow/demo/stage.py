@@ -1,0 +1,103 @@
+"""Everything the demonstration runs on: PostgreSQL, a mail server, Airflow, all new and empty."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsp_airflow.demo import flights
+from dsp_airflow.demo.errors import DemoError
+from dsp_airflow.demo.servers import PostgresServer, SmtpSink, embedded_postgres_bin
+from dsp_airflow.demo.standalone import AirflowStandalone
+from dsp_airflow.state.database import StateDatabase, open_state, upgrade
+
+CHECKOUT = Path(__file__).parents[2]
+CONNECTIONS = {
+    "flights_source": "shop",
+    "flights_target": "warehouse",
+    "app_source": "app",
+    "analytics_target": "analytics",
+}
+"""The connections of the tasks in `dags/tasks`, each with its database."""
+
+STATE = "dsp"
+SETTINGS_FILE = "settings.sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What source and target hold at one time."""
+
+    source: flights.Content
+    target: flights.Content
+
+    @property
+    def both(self) -> flights.Content:
+        """All rows, wherever they are."""
+        return self.source + self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The servers. `home` is Airflow's home and holds the mails and `settings.sh`."""
+
+    home: Path
+    postgres: PostgresServer
+    smtp: SmtpSink
+    airflow: AirflowStandalone
+
+    def load(self) -> None:
+        """Fill the sources of both example tasks."""
+        with self.postgres.connect("shop") as shop:
+            flights.load_flights(shop)
+        with self.postgres.connect("app") as app:
+            flights.load_users(app)
+
+    def count(self) -> Tables:
+        """Count the flights on both sides."""
+        with self.postgres.connect("shop") as shop:
+            source = flights.content(shop, flights.SOURCE_TABLE)
+        with self.postgres.connect("warehouse") as warehouse:
+            return Tables(source, flights.content(warehouse, flights.TARGET_TABLE))
+
+    def open_state(self) -> StateDatabase:
+        """Create this package's own database and open it."""
+        url = self.postgres.sqlalchemy_url(STATE)
+        upgrade(url)
+        return open_state(url)
+
+
+def start(stack: ExitStack) -> Stage:
+    """Start everything; Airflow takes most of a minute from here. `stack` ends it all."""
+    for folder in ("dags", "plugins"):
+        if not (CHECKOUT / folder).is_dir():
+            raise DemoError(f"dsp demo runs in a checkout of the project: no {CHECKOUT / folder}")
+    home = Path(tempfile.mkdtemp(prefix="dsp-demo-"))
+    stack.callback(shutil.rmtree, home, ignore_errors=True)
+    postgres = stack.enter_context(PostgresServer(embedded_postgres_bin()))
+    smtp = stack.enter_context(SmtpSink(home / "mail"))
+    postgres.create_database(STATE)
+    airflow = AirflowStandalone(
+        home,
+        dags=CHECKOUT / "dags",
+        plugins=CHECKOUT / "plugins",
+        state_url=postgres.sqlalchemy_url(STATE),
+        connections={
+            **{name: postgres.create_database(data) for name, data in CONNECTIONS.items()},
+            "smtp_default": smtp.airflow_uri,
+        },
+    )
+    _write_settings(home / SETTINGS_FILE, airflow.settings)
+    stack.enter_context(airflow)
+    return Stage(home, postgres, smtp, airflow)
+
+
+def _write_settings(file: Path, settings: dict[str, str]) -> None:
+    """For a shell that wants to use `dsp` or `airflow` on these servers; it holds passwords."""
+    file.touch(mode=0o600)
+    lines = (f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+    file.write_text("\n".join(lines) + "\n")

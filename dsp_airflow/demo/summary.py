@@ -1,0 +1,123 @@
+"""What the demonstration has shown: counted on both databases, not taken from the run's word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dsp_airflow.demo.flights import SOURCE_TABLE, TARGET_TABLE
+from dsp_airflow.demo.stage import Tables
+from dsp_airflow.state.records import JobSummary, RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The tables before and after the run, what the run says of itself, the mails it sent."""
+
+    before: Tables
+    after: Tables
+    run: RunSummary
+    mails: Sequence[EmailMessage]
+    run_seconds: float
+    total_seconds: float
+
+    @property
+    def job(self) -> JobSummary:
+        """The example's only job."""
+        return self.run.jobs[0]
+
+
+def problems(outcome: Outcome) -> list[str]:
+    """Return what does not add up, in words; nothing when all is well."""
+    before, after, job = outcome.before, outcome.after, outcome.job
+    moved = after.target.rows - before.target.rows
+    gone = before.source.rows - after.source.rows
+    found = []
+    if before.both.rows != after.both.rows:
+        found.append(
+            f"rows: {before.both.rows:,} before, but {after.source.rows:,} in the source and "
+            f"{after.target.rows:,} in the target make {after.both.rows:,}"
+        )
+    elif before.both != after.both:
+        found.append("some row is not the same as before (the sums of the rows' hashes differ)")
+    if moved == 0:
+        found.append("nothing was moved")
+    if job.rows_written != moved:
+        found.append(f"the run reports {job.rows_written:,} rows written, the target got {moved:,}")
+    if job.rows_purged != gone:
+        found.append(f"the run reports {job.rows_purged:,} rows purged, the source lost {gone:,}")
+    if job.rows_purged + job.rows_kept != job.rows_total:
+        found.append(
+            f"{job.rows_purged:,} rows purged and {job.rows_kept:,} kept are not the "
+            f"{job.rows_total:,} of the job"
+        )
+    if job.rows_different:
+        found.append(f"the check found {job.rows_different:,} rows that differ")
+    if not job.rows_checked:
+        found.append("the check compared no row")
+    if outcome.run.state != "succeeded":
+        found.append(f"run {outcome.run.run} is {outcome.run.state}: {outcome.run.error or '-'}")
+    if len(outcome.mails) != 1:
+        found.append(f"{len(outcome.mails)} mails arrived instead of one")
+    return found
+
+
+def show(console: Console, outcome: Outcome) -> None:
+    """Print the tables, the run and the mail."""
+    console.print()
+    console.print(_tables(outcome))
+    console.print()
+    console.print(_facts(outcome))
+    for mail in outcome.mails:
+        console.print()
+        console.print(_mail(mail))
+
+
+def _tables(outcome: Outcome) -> Table:
+    table = Table(title="Rows, counted in PostgreSQL", title_justify="left", title_style="bold")
+    table.add_column("table")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right")
+    before, after = outcome.before, outcome.after
+    for name, was, now in (
+        (f"shop.{SOURCE_TABLE}", before.source.rows, after.source.rows),
+        (f"warehouse.{TARGET_TABLE}", before.target.rows, after.target.rows),
+        ("both", before.both.rows, after.both.rows),
+    ):
+        if name == "both":
+            table.add_section()
+        table.add_row(name, f"{was:,}", f"{now:,}", f"{now - was:+,}")
+    return table
+
+
+def _facts(outcome: Outcome) -> Table:
+    job = outcome.job
+    verdict = "no difference" if not job.rows_different else f"{job.rows_different:,} differ"
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    facts.add_row("run", f"{outcome.run.run}, {outcome.run.state}")
+    facts.add_row("copied", f"{job.rows_written:,} rows in {job.batches} batches")
+    facts.add_row(
+        "checked",
+        f"all counts, and the content of {job.rows_checked:,} rows: {verdict}",
+    )
+    facts.add_row(
+        "purged",
+        f"{job.rows_purged:,} rows, each proved in the target first; {job.rows_kept:,} kept",
+    )
+    facts.add_row("time", f"{outcome.run_seconds:.0f} s the run, {outcome.total_seconds:.0f} s all")
+    return facts
+
+
+def _mail(mail: EmailMessage) -> Panel:
+    part = mail.get_body(("plain", "html"))
+    body = part.get_content() if part else ""
+    text = Text(f"To: {mail['To']}\nSubject: {mail['Subject']}\n\n{body.strip()}", overflow="fold")
+    return Panel(text, title="The mail that arrived", title_align="left", expand=False)

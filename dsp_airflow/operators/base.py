@@ -1,0 +1,339 @@
+"""What all step operators share: their arguments, their run, and how they end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from dsp_airflow.config.tasks import Task
+from dsp_airflow.connections import open_store
+from dsp_airflow.engine.errors import ConfigError, Refused, Terminated
+from dsp_airflow.engine.pace import BatchEdgePace
+from dsp_airflow.operators.definition import from_arguments, from_file
+from dsp_airflow.operators.errors import translated
+from dsp_airflow.operators.watch import TaskWatch
+from dsp_airflow.state.database import StateDatabase, open_state
+from dsp_airflow.state.records import JobSummary
+from dsp_airflow.steps import Interval, TaskRun, open_run
+
+LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
+
+JOB_FIELDS = (
+    "source",
+    "target",
+    "key",
+    "columns",
+    "where",
+    "variables",
+    "on_conflict",
+    "batch_size",
+    "workers",
+    "check",
+    "purge",
+    "accept_loss",
+    "accept_triggers",
+    "max_row_size",
+    "report_values",
+)
+
+
+class DeadlinePace(BatchEdgePace):
+    """Also stops at the first batch edge after the task's timeout."""
+
+    def __init__(self, inner: BatchEdgePace, deadline: datetime, timeout: timedelta) -> None:
+        super().__init__()
+        self._inner = inner
+        self._deadline = deadline
+        self._timeout = timeout
+
+    def stop(self, reason: str) -> None:
+        """Asks every worker to stop at its next batch edge."""
+        self._inner.stop(reason)
+
+    def before_batch(self) -> None:
+        """Raises ``Terminated`` once the work was asked to stop or its time is over."""
+        self._inner.before_batch()
+        if datetime.now(UTC) > self._deadline:
+            raise Terminated(
+                f"stopped at a batch edge: the timeout of {self._timeout} is over; what is "
+                "recorded stays. Raise timeout in the task file, or clear the step to go on"
+            )
+
+
+class StepOperator(BaseOperator):
+    """One step of one job.
+
+    :param job: name of the job.
+    :param task_file: path of the task file that has the job. Without it the job is made of
+        the arguments below, which mean what they mean in a task file; give all operators of
+        the job the same ones. The run's state then belongs to this DAG run and job.
+    :param source: ``{"connection": ..., "table": ...}``.
+    :param target: ``{"connection": ..., "table": ..., "create": "missing" | "never"}``.
+    :param key: source columns that identify a row; default: the primary key.
+    :param columns: column mappings; default: all columns under their own names.
+    :param where: SQL condition with ``:name`` variables.
+    :param variables: their values, such as ``{"cutoff": "now-90d"}``.
+    :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
+    :param batch_size: rows, or ``auto`` (default).
+    :param workers: batches worked on at once.
+    :param check: ``{"percent": 10}`` (default), or ``"none"``.
+    :param purge: ``none`` (default), ``manual`` or ``system``.
+    :param accept_loss: source columns whose loss is accepted.
+    :param accept_triggers: delete triggers that are known and accepted.
+    :param max_row_size: such as ``64MiB``.
+    :param report_values: show values in difference reports.
+    """
+
+    template_fields: ClassVar[Sequence[str]] = (
+        "task_file",
+        "job",
+        "source",
+        "target",
+        "key",
+        "columns",
+        "where",
+        "variables",
+        "check",
+    )
+    ui_color = "#e3f0f7"
+    retry_unknown: ClassVar[bool] = True
+    """Whether an error that nobody foresaw may be tried again."""
+
+    def __init__(
+        self,
+        *,
+        job: str | None = None,
+        task_file: str | None = None,
+        source: Mapping[str, str] | None = None,
+        target: Mapping[str, str] | None = None,
+        key: Sequence[str] | None = None,
+        columns: Sequence[Mapping[str, Any]] | None = None,
+        where: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        on_conflict: str | None = None,
+        batch_size: int | str | None = None,
+        workers: int | None = None,
+        check: Mapping[str, Any] | str | None = None,
+        purge: str | None = None,
+        accept_loss: Sequence[str] | None = None,
+        accept_triggers: Sequence[str] | None = None,
+        max_row_size: str | None = None,
+        report_values: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.task_file = task_file
+        self.source = source
+        self.target = target
+        self.key = key
+        self.columns = columns
+        self.where = where
+        self.variables = variables
+        self.on_conflict = on_conflict
+        self.batch_size = batch_size
+        self.workers = workers
+        self.check = check
+        self.purge = purge
+        self.accept_loss = accept_loss
+        self.accept_triggers = accept_triggers
+        self.max_row_size = max_row_size
+        self.report_values = report_values
+        self._pace: BatchEdgePace | None = None
+        self._killed = False
+
+    @property
+    def job_name(self) -> str:
+        """The job this step is about."""
+        if self.job is None:
+            raise ConfigError(f"{type(self).__name__} {self.task_id} needs job")
+        return self.job
+
+    @abstractmethod
+    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+        """Does the step, by the facade; may be repeated."""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Opens the run, does the step, records how it ended, returns ids and counts."""
+        with self._translated(), self._state() as database:
+            with self._working(database, context) as run:
+                found = self.step(run, context)
+            return counts(run, found)
+
+    def on_kill(self) -> None:
+        """Airflow asks the process to end: the next batch edge is soon enough."""
+        self._killed = True
+        if self._pace is not None:
+            self._pace.stop("Airflow asked the task to end")
+
+    # Helpers
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the job is made of this operator's arguments."""
+        return self.task_file is None
+
+    def definition(self) -> Task:
+        """The task this step belongs to."""
+        given = {name: getattr(self, name) for name in JOB_FIELDS}
+        if self.task_file is None:
+            if self.job is None or self.source is None or self.target is None:
+                raise ConfigError(
+                    f"{type(self).__name__} {self.task_id} needs job, and either task_file, or "
+                    "source and target"
+                )
+            return from_arguments(self.dag_id, self.job, given)
+        named = [name for name, value in given.items() if value is not None]
+        if named:
+            raise ConfigError(
+                f"{type(self).__name__} {self.task_id} has task_file, so {', '.join(named)} "
+                "belongs in that file"
+            )
+        return from_file(self.task_file)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with translated(retry_unknown=self.retry_unknown, retry_stopped=False):
+                yield
+        except AirflowFailException as error:
+            if self._killed and isinstance(error.__cause__, Terminated):
+                # The process was asked to end, not the run: a retry goes on with the rest.
+                raise error.__cause__ from None
+            raise
+
+    @contextmanager
+    def _state(self) -> Iterator[StateDatabase]:
+        with open_state() as database:
+            refuse_remote(database)
+            yield database
+
+    def _open(self, database: StateDatabase, context: Mapping[str, Any]) -> TaskRun:
+        """This DAG run's run, watched and paced."""
+        task = self.definition()
+        dag_run = context["dag_run"]
+        run = open_run(
+            database,
+            task,
+            Path(self.task_file or ""),
+            open_store,
+            watch=self._watch(context),
+            external_key=self._external_key(dag_run),
+            triggered_by=getattr(dag_run, "triggering_user_name", None),
+        )
+        self._paced(run)
+        return run
+
+    def _external_key(self, dag_run: Any) -> str:
+        return external_key(dag_run.dag_id, dag_run.run_id, self.job if self.stands_alone else None)
+
+    def _watch(self, context: Mapping[str, Any]) -> TaskWatch:
+        from dsp_airflow.progress import LogWatch
+
+        return TaskWatch(LogWatch(self.log), context.get("task_state_store"), self.log)
+
+    def _paced(self, run: TaskRun) -> None:
+        self._pace = run.pace
+        if self._killed:
+            self._pace.stop("Airflow asked the task to end")
+
+    @contextmanager
+    def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:
+        """The run goes on; when this step was its last, or its end, that is recorded."""
+        run = self._open(database, context)
+        if not run.run.ended or is_repeated(context) or is_started_since(run, context):
+            run.begin(interval(context))
+        run.pace = self._pace = DeadlinePace(run.pace, *self._deadline(run, context))
+        try:
+            with translated(retry_unknown=self.retry_unknown, retry_stopped=self._killed):
+                yield run
+        except BaseException as error:
+            if isinstance(error, AirflowFailException) or not has_retries(context):
+                run.finish(error.__cause__ or error)
+            raise
+        states = {j.name: j.state for j in run.summary().jobs}
+        if all(states.get(j.name) == "succeeded" for j in run.task.jobs):
+            run.finish()
+
+    def _deadline(self, run: TaskRun, context: Mapping[str, Any]) -> tuple[datetime, timedelta]:
+        """Counted from the start of the execution; a cleared DAG run starts anew."""
+        starts = [run.run.started_at, getattr(context["dag_run"], "start_date", None)]
+        known = [start for start in starts if start is not None]
+        return max(known, default=datetime.now(UTC)) + run.task.timeout, run.task.timeout
+
+
+def external_key(dag_id: str, run_id: str, job: str | None = None) -> str:
+    """By which the run of a DAG run is found in the state database."""
+    return f"{dag_id}/{run_id}" + (f"/{job}" if job else "")
+
+
+def interval(context: Mapping[str, Any]) -> Interval:
+    """A run triggered by hand has none of the three."""
+    return Interval(
+        context.get("data_interval_start"),
+        context.get("data_interval_end"),
+        context.get("logical_date"),
+    )
+
+
+def has_retries(context: Mapping[str, Any]) -> bool:
+    """Whether Airflow will try this task instance again."""
+    instance = context["ti"]
+    return int(instance.try_number or 1) <= int(getattr(instance, "max_tries", 0) or 0)
+
+
+def is_cleared(context: Mapping[str, Any]) -> bool:
+    """Whether this is the first try after somebody cleared the task instance.
+
+    A clear raises ``max_tries`` to the tries so far and the retries once more.
+    """
+    instance = context["ti"]
+    retries = int(context["task"].retries or 0)
+    first = int(getattr(instance, "max_tries", 0) or 0) - retries + 1
+    return first > 1 and int(instance.try_number or 1) == first
+
+
+def is_started_since(run: TaskRun, context: Mapping[str, Any]) -> bool:
+    """Whether the DAG run was started, again, after the run ended: somebody cleared it."""
+    started, ended = getattr(context["dag_run"], "start_date", None), run.run.ended_at
+    return started is not None and ended is not None and started > ended
+
+
+def is_repeated(context: Mapping[str, Any]) -> bool:
+    """Whether this task instance was tried before, by a retry or before a clear."""
+    return int(context["ti"].try_number or 1) > 1
+
+
+def refuse_remote(database: StateDatabase) -> None:
+    """SQLite serves one machine; an executor of several would give each its own file."""
+    from airflow.configuration import conf
+
+    names = str(conf.get("core", "executor", fallback="") or "").split(",")
+    remote = [n for n in names if not n.strip().endswith(LOCAL_EXECUTORS)]
+    if database.is_sqlite and remote:
+        raise Refused(
+            f"{database.label} is SQLite, which {remote[0].strip()} cannot share between "
+            "machines; set [dsp] sql_alchemy_conn to a PostgreSQL database"
+        )
+
+
+def counts(run: TaskRun, job: JobSummary) -> dict[str, Any]:
+    """What goes into XCom: ids and numbers."""
+    return {
+        "run": run.run.id,
+        "job": job.name,
+        "rows_total": job.rows_total,
+        "rows_written": job.rows_written,
+        "rows_checked": job.rows_checked,
+        "rows_different": job.rows_different,
+        "rows_purged": job.rows_purged,
+        "rows_kept": job.rows_kept,
+        "batches": job.batches,
+    }

@@ -1,0 +1,68 @@
+"""The first step of a task: how much it is going to do, before anybody approves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dsp_airflow.config.definition import data_digest
+from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.model import KeyRange
+from dsp_airflow.engine.plan import plan_job
+from dsp_airflow.operators.base import StepOperator, interval
+from dsp_airflow.state.records import JobSummary
+from dsp_airflow.steps import TaskRun
+
+
+class EstimateOperator(StepOperator):
+    """Looks at every job of a task: whether it can be planned, and how many rows it has now.
+
+    Writes nothing in the databases. Missing tables, columns and privileges, and purges that
+    would not be safe, fail here, before approval.
+
+    :param job: look at this job only.
+    """
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Returns the run's id and each job's rows."""
+        with self._translated(), self._state() as database:
+            run = self._open(database, context)
+            jobs = [j for j in run.task.jobs if self.job in {None, j.name}]
+            rows = {job.name: self._rows(run, job, context) for job in jobs}
+            return {"run": run.run.id, "rows": rows}
+
+    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+        """An estimate records nothing, so there is no step to do."""
+        raise NotImplementedError
+
+    def _rows(self, run: TaskRun, job: WarmJob, context: Mapping[str, Any]) -> int:
+        source = run.open_store(job.source.connection)
+        target = run.open_store(job.target.connection)
+        when = interval(context)
+        try:
+            # Only for this look: the run's own values are set when its execution starts.
+            variables = resolve_variables(
+                job.variables,
+                now=run.database.now(),
+                data_interval_start=when.start,
+                data_interval_end=when.end,
+                logical_date=when.logical_date,
+            )
+        except UnresolvedVariableError as error:
+            raise ConfigError(str(error)) from error
+        plan, _ = plan_job(job, source, target, variables, data_digest(run.task), count=False)
+        with source.session() as session:
+            rows = session.count(plan.source, KeyRange())
+        self.log.info(
+            "Job %s: %s rows of %s -> %s%s",
+            job.name,
+            f"{rows:,}",
+            plan.source.label,
+            plan.target.label,
+            " (to be created)" if plan.create else "",
+        )
+        for warning in plan.warnings:
+            self.log.warning("Job %s: %s", job.name, warning)
+        return rows

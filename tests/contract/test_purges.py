@@ -1,0 +1,220 @@
+"""Purges: nothing is final before the commit, and what is deleted was held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from dsp_airflow.engine.errors import Transient
+from tests.contract.places import ALL, BIGINT, ITEMS, TEXT, Place, Table, items
+
+
+@pytest.fixture
+def full(place: Place) -> Place:
+    place.make(ITEMS, items(*range(1, 6)))
+    return place
+
+
+def test_take_digests_exactly_what_it_deletes(full: Place) -> None:
+    for method in full.methods:
+        what = full.project(ITEMS, where='"size" > 20', method=method)
+        with full.session() as session:
+            expected = session.digest(what, ALL)
+            with session.purge() as purge:
+                assert purge.take(what, ALL) == expected
+                assert expected.rows == 3
+    with full.session() as session, session.purge() as purge:
+        purge.take(full.project(ITEMS, where='"size" > 20'), ALL)
+        purge.commit()
+    assert full.rows(ITEMS) == items(1, 2)
+
+
+def test_leaving_without_commit_changes_nothing(full: Place) -> None:
+    what = full.project(ITEMS)
+    with full.session() as session, session.purge() as purge:
+        purge.take(what, ALL)
+        assert full.rows(ITEMS) == items(*range(1, 6))
+        token = purge.token()
+    assert full.rows(ITEMS) == items(*range(1, 6))
+    with full.session() as session:
+        assert session.outcome(token) == "aborted"
+        assert full.may_change(ITEMS, (1,), "size", 0)
+
+
+def test_an_error_inside_rolls_back(full: Place) -> None:
+    def fail() -> None:
+        with full.session() as session, session.purge() as purge:
+            purge.take(full.project(ITEMS), ALL)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert full.rows(ITEMS) == items(*range(1, 6))
+
+
+def test_undo_gives_the_locks_back(full: Place) -> None:
+    what = full.project(ITEMS)
+    with full.session() as session, session.purge() as purge:
+        purge.take(what, ALL)
+        assert not full.may_change(ITEMS, (1,), "size", 0)
+        purge.undo()
+        assert full.may_change(ITEMS, (1,), "size", 0)
+        assert purge.take(what, ALL).rows == 5
+
+
+def test_lock_holds_rows_and_hashes_them(full: Place) -> None:
+    what = full.project(ITEMS, where='"size" > 20')
+    with full.session() as session:
+        expected = {row.key: row.hash for row in session.hashes(what, ALL)}
+        with session.purge() as purge:
+            locked = purge.lock(what, ALL, None)
+            assert {row.key: row.hash for row in locked} == expected
+            assert {row.settled for row in locked} == {None}
+            assert not full.may_change(ITEMS, (4,), "size", 0)
+            assert full.may_change(ITEMS, (1,), "size", 0)
+
+
+def test_delete_only_what_was_asked(full: Place) -> None:
+    what = full.project(ITEMS)
+    with full.session() as session, session.purge() as purge:
+        locked = purge.lock(what, ALL, None)
+        assert purge.delete(what, [row.at for row in locked if row.key != ("3",)]) == 4
+        assert purge.delete(what, []) == 0
+        assert purge.delete(what, [("99",)]) == 0
+        assert full.rows(ITEMS) == items(*range(1, 6))
+        purge.commit()
+    assert full.rows(ITEMS) == items(3)
+
+
+def test_take_undo_lock_delete_commit(full: Place) -> None:
+    """The whole way of a batch that is not equal as a whole."""
+    what = full.project(ITEMS, where='"size" < 100')
+    with full.session() as session, session.purge() as purge:
+        assert purge.take(what, ALL).rows == 5
+        purge.undo()
+        full.change(ITEMS, (2,), "size", 1000)
+        full.change(ITEMS, (3,), "size", 31)
+        locked = {row.key: row for row in purge.lock(what, ALL, None)}
+        assert ("2",) not in locked
+        keys = [row.at for key, row in locked.items() if key != ("3",)]
+        assert purge.delete(what, keys) == 3
+        token = purge.token()
+        purge.commit()
+        assert session.outcome(token) == "committed"
+    assert [row[0] for row in full.rows(ITEMS)] == [2, 3]
+
+
+def test_rows_that_appear_later_stay(full: Place) -> None:
+    what = full.project(ITEMS)
+    with full.session() as session, session.purge() as purge:
+        taken = purge.take(what, ALL)
+        full.insert(ITEMS.name, items(6))
+        assert taken.rows == 5
+        purge.commit()
+    assert full.rows(ITEMS) == items(6)
+
+
+def test_composite_and_text_keys(place: Place) -> None:
+    table = Table("pairs", {"n": BIGINT, "t": TEXT}, ("t", "n"))
+    place.make(table, [(1, "a'b"), (2, "\\"), (3, "%s"), (3, "")])
+    what = place.project(table)
+    with place.session() as session, session.purge() as purge:
+        locked = purge.lock(what, ALL, None)
+        assert purge.delete(what, [row.at for row in locked if row.key != ("%s", "3")]) == 3
+        purge.commit()
+    assert place.rows(table) == [(3, "%s")]
+
+
+def test_outcomes(full: Place) -> None:
+    what = full.project(ITEMS)
+    with full.session() as other:
+        with full.session() as session, session.purge() as purge:
+            purge.take(what, ALL)
+            token = purge.token()
+            assert purge.token() == token
+            assert other.outcome(token) == "running"
+            purge.commit()
+            assert other.outcome(token) == "committed"
+        assert other.outcome(token) == "committed"
+
+
+def test_outcome_of_a_connection_that_was_lost(full: Place) -> None:
+    with full.session() as other:
+        with full.session() as session:
+            work = session.purge()
+            purge = work.__enter__()
+            purge.take(full.project(ITEMS), ALL)
+            token = purge.token()
+            session.close()
+            work.__exit__(None, None, None)
+        for _ in range(100):
+            if other.outcome(token) != "running":
+                break
+        assert other.outcome(token) == "aborted"
+    assert full.rows(ITEMS) == items(*range(1, 6))
+
+
+def test_a_token_nobody_gave_is_not_committed(full: Place) -> None:
+    with full.session() as session:
+        assert session.outcome("9000000000") in {"aborted", "unknown"}
+
+
+def test_two_purges_at_once_never_take_a_row_twice(full: Place) -> None:
+    what = full.project(ITEMS)
+
+    def run() -> int:
+        with full.session() as session, session.purge() as purge:
+            try:
+                rows = purge.take(what, ALL).rows
+            except Transient:
+                return 0
+            purge.commit()
+            return rows
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [f.result() for f in [pool.submit(run) for _ in range(4)]]
+    assert sum(done) == 5
+    assert full.rows(ITEMS) == []
+
+
+def test_fit_tables_are_not_refused(full: Place) -> None:
+    with full.session() as session:
+        assert session.purge_refusals(full.label(ITEMS.name), ()) == []
+        assert session.target_refusals(full.label(ITEMS.name)) == []
+
+
+def test_fingerprint_changes_with_the_table(full: Place) -> None:
+    label = full.label(ITEMS.name)
+    with full.session() as session:
+        before = session.fingerprint(label)
+        full.insert(ITEMS.name, items(9))
+        assert session.fingerprint(label) == before
+        full.alter(ITEMS)
+        assert session.fingerprint(label) != before
+
+
+def test_same_database(
+    place: Place, new_place: Callable[[str], Place], request: pytest.FixtureRequest
+) -> None:
+    elsewhere = new_place(request.node.callspec.params["place"])
+    with place.session() as one, place.session() as two, elsewhere.session() as other:
+        assert one.same_database(two)
+        assert not one.same_database(other)
+        assert one.version() == two.version() >= 1
+        assert isinstance(one.warnings(place.label("x")), list)
+
+
+def test_purge_through_a_narrower_projection(full: Place) -> None:
+    """Only the mapped columns are hashed; the row goes as a whole."""
+    what = full.project(ITEMS)
+    narrow = replace(what, fields=what.fields[:2])
+    with full.session() as session:
+        expected = session.digest(narrow, ALL)
+        assert expected != session.digest(what, ALL)
+    with full.session() as session, session.purge() as purge:
+        assert purge.take(narrow, ALL) == expected
+        purge.undo()
+        assert purge.delete(narrow, [row.at for row in purge.lock(narrow, ALL, None)]) == 5
