@@ -7,7 +7,7 @@ runs one DAG, loads that DAG's file only.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ from dsp_airflow.operators.purge import LATEST, PurgeSourceOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.sensors.approval import ApprovalSensor
 
-START = datetime(2020, 1, 1, tzinfo=UTC)
-"""Before any run: with ``catchup`` off it only has to be fixed."""
 GRACE = timedelta(minutes=15)
 """A run stops by itself at the first batch edge after its timeout; Airflow waits this longer."""
 ROOT_IDS = ("estimate", "approval", "purge")
@@ -145,10 +143,11 @@ def _defaults(task: Task) -> dict[str, Any]:
     return defaults
 
 
-def _schedule(task: Task) -> tuple[str | None, datetime]:
+def _schedule(task: Task) -> tuple[str | None, datetime | None]:
+    """Without a start date Airflow waits for the next time, also of a DAG just unpaused."""
     if isinstance(task.schedule, Once):
         return "@once", task.schedule.once
-    return (None if task.schedule == MANUAL else task.schedule), START
+    return (None if task.schedule == MANUAL else task.schedule), None
 
 
 def _documentation(task: Task) -> str | None:

@@ -76,15 +76,18 @@ class Screen:
 
     def _lines(self) -> Tell:
         """Tell each change as a line, and from time to time that nothing has changed."""
-        last = ""
+        last: list[str] = []
         told = time.monotonic()
 
         def tell(text: str) -> None:
             nonlocal last, told
             now = time.monotonic()
-            if text != last or now - told > QUIET_SECONDS:
-                self.line(f"    [dim]{self.seconds:5.0f} s[/] {escape(text)}")
-                last, told = text, now
+            lines = text.splitlines()
+            changed = [line for line in lines if line not in last]
+            if changed or now - told > QUIET_SECONDS:
+                for line in changed or lines[:1]:
+                    self.line(f"    [dim]{self.seconds:5.0f} s[/] {escape(line)}")
+                last, told = lines, now
 
         return tell
 

@@ -101,9 +101,8 @@ def test_snapshot_is_one_view(place: Place) -> None:
 def test_reading_a_table_that_is_gone(place: Place) -> None:
     place.make(ITEMS)
     gone = replace(place.project(ITEMS), table=place.label("gone"), label="gone")
-    with place.session() as session:
-        with pytest.raises(ConfigError, match="gone"):
-            session.digest(gone, ALL)
+    with place.session() as session, pytest.raises(ConfigError, match="gone"):
+        session.digest(gone, ALL)
 
 
 def test_rows_are_negative_until_all_was_read(place: Place) -> None:

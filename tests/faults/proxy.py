@@ -1,0 +1,75 @@
+"""A TCP proxy that cuts connections in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class CuttingProxy:
+    """Forwards to ``host:port``; cuts every connection after ``budget`` bytes, both ways summed.
+
+    ``budget`` may be set anew at any time and counts for connections made afterwards; ``None``
+    lets everything through.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.budget: int | None = None
+        self.cuts = 0
+        self._there = (host, port)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def port(self) -> int:
+        return int(self._server.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        self._server.settimeout(0.1)
+        self._spawn(self._accept)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._server.close()
+
+    def _spawn(self, target: object, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args)  # type: ignore[arg-type]
+        thread.start()
+        self._threads.append(thread)
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                client, _ = self._server.accept()
+                self._spawn(self._forward, client, self.budget)
+
+    def _forward(self, client: socket.socket, budget: int | None) -> None:
+        left = budget
+        with client, socket.create_connection(self._there) as server, selectors.DefaultSelector() as s:
+            s.register(client, selectors.EVENT_READ, server)
+            s.register(server, selectors.EVENT_READ, client)
+            while not self._stop.is_set():
+                for key, _ in s.select(0.1):
+                    try:
+                        data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                        if not data:
+                            return
+                        if left is not None and (left := left - len(data)) < 0:
+                            self.cuts += 1
+                            return
+                        key.data.sendall(data)
+                    except OSError:
+                        return
