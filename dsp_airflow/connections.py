@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
 from dsp_airflow.engine.ports import Store
@@ -88,7 +88,7 @@ def _airflow_connection(conn_id: str) -> Any:
             f"there is no Airflow connection {conn_id!r}; "
             f"create it under Admin > Connections{variable}"
         ) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a secrets backend raises
         # Not chained and not quoted: a connection that cannot be read may be quoted in it.
         raise ConfigError(
             f"connection {conn_id} cannot be read ({type(error).__name__}); "
@@ -118,9 +118,7 @@ def _postgres_arguments(conn_id: str) -> dict[str, Any]:
 
     try:
         given: Any = Arguments(postgres_conn_id=conn_id).get_conn()
-    except DspError:
-        raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - what IAM or a bad extra raises, secrets in it
         raise ConfigError(
             f"connection {conn_id}: PostgresHook cannot use it ({type(error).__name__}); "
             "check its extra field"
@@ -179,13 +177,13 @@ def _unreachable(error: DspError) -> Finding:
 
 
 def _server(connection: psycopg.Connection[Any]) -> list[Finding]:
-    row = connection.execute(
+    row = _row(
+        connection,
         "SELECT session_user, current_database(), clock_timestamp(), "
         "current_setting('TimeZone'), current_setting('server_encoding'), "
         "pg_is_in_recovery(), current_setting('server_version'), "
-        "(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())"
-    ).fetchone()
-    assert row is not None
+        "(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())",
+    )
     user, database, clock, zone, encoding, replica, version, encrypted = row
     found = [
         Finding("login", "ok", f"{user}, database {database}"),
@@ -235,13 +233,13 @@ def _server(connection: psycopg.Connection[Any]) -> list[Finding]:
 
 def _privileges(connection: psycopg.Connection[Any]) -> list[Finding]:
     """What the role may do in general; tables are looked at by the plan of a job."""
-    row = connection.execute(
+    row = _row(
+        connection,
         "SELECT current_user, current_database(), current_schema(), "
         "has_database_privilege(current_database(), 'TEMPORARY'), "
         "coalesce(has_schema_privilege(current_schema(), 'CREATE'), false), "
-        "rolsuper FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    assert row is not None
+        "rolsuper FROM pg_roles WHERE rolname = current_user",
+    )
     role, database, schema, temporary, create, superuser = row
     found = [
         _may(
@@ -267,6 +265,11 @@ def _privileges(connection: psycopg.Connection[Any]) -> list[Finding]:
             )
         )
     return found
+
+
+def _row(connection: psycopg.Connection[Any], query: LiteralString) -> tuple[Any, ...]:
+    (row,) = connection.execute(query).fetchall()
+    return tuple(row)
 
 
 def _may(subject: str, allowed: bool, why: str, grant: str) -> Finding:

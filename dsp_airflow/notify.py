@@ -200,8 +200,9 @@ def _job(job: JobSummary) -> list[str]:
         f"  rows different  {job.rows_different:>14,}",
         f"  rows purged     {job.rows_purged:>14,}",
         f"  rows kept       {job.rows_kept:>14,}",
-        f"  batches         {job.batches_copied:>14,} of {job.batches:,} copied, "
-        f"{job.batches_checked:,} checked, {job.batches_purged:,} purged",
+        f"  batches copied  {job.batches_copied:>14,} of {job.batches:,}",
+        f"          checked {job.batches_checked:>14,}",
+        f"          purged  {job.batches_purged:>14,}",
     ]
     if job.error:
         lines.append(f"  error           {_one_line(job.error)}")

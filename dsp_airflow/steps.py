@@ -68,7 +68,8 @@ class TaskRun:
         self.pace = BatchEdgePace(self._stop_requested)
 
     def _stop_requested(self) -> bool:
-        return self.runs.get(self.run.id).stop_requested
+        # A request that an ended run had obeyed does not stop a check or purge of it by hand.
+        return not self.run.ended and self.runs.get(self.run.id).stop_requested
 
     # Steps
 
@@ -112,9 +113,9 @@ class TaskRun:
         ``wait=False``: come back when only batches that others hold are left (a shard).
         """
         with self._recorded(name):
-            work, plan = self._work(name, wait=wait)
+            work, plan, ledger = self._work(name, wait=wait)
             self.runs.move(self.run.id, name, "copying")
-            with Keeper(_sql(work)):
+            with Keeper(ledger):
                 transfer.copy(work)
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
@@ -132,10 +133,13 @@ class TaskRun:
         """Compares what was copied; raises ``Mismatch`` when rows differ."""
         if self._job(name).check is None:
             return self._job_summary(name)
+        return self._check(name, wait=wait)
+
+    def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            work, _ = self._work(name, wait=wait)
+            work, _, ledger = self._work(name, wait=wait)
             self.runs.move(self.run.id, name, "checking")
-            with Keeper(_sql(work)):
+            with Keeper(ledger):
                 checking.check(work)
             found = self._job_summary(name)
             if found.rows_different:
@@ -162,7 +166,7 @@ class TaskRun:
         sampled = planning.sample(len(batches), percent, seed)
         self.runs.resample(self.run.id, name, sampled)
         self.runs.reopen(self.run.id, name, "check")
-        return self.check(name)
+        return self._check(name, wait=True)
 
     def purge(self, name: str, numbers: Collection[int] | None = None) -> JobSummary:
         """Deletes proved rows from the source; ``None`` means every batch not purged yet.
@@ -170,15 +174,20 @@ class TaskRun:
         Raises ``Refused`` when some job of the task on this table is not copied and checked,
         or a batch has no record.
         """
+        if self._job(name).purge == "none":
+            raise Refused(
+                f"job {name} keeps its rows (purge: none), so nothing was deleted; a run begun "
+                "with purge: manual can be purged"
+            )
         with self._recorded(name):
-            work, plan = self._work(name, wait=True)
+            work, plan, ledger = self._work(name, wait=True)
             self._require_whole(name, plan, numbers)
             self._require_others(name, plan, work.source.identity)
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
-            with self.runs.table_lease(resource, self.run.id), Keeper(_sql(work)):
+            with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
                 purging.purge(work, self.task.name, numbers)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
@@ -217,8 +226,9 @@ class TaskRun:
             self.runs.finish(self.run.id, "succeeded")
         else:
             state = "terminated" if isinstance(error, Terminated) else "failed"
-            self.runs.finish(self.run.id, "terminated" if state == "terminated" else "failed",
-                             _message(error))
+            self.runs.finish(
+                self.run.id, "terminated" if state == "terminated" else "failed", _message(error)
+            )
         return self.summary()
 
     def summary(self) -> RunSummary:
@@ -250,7 +260,7 @@ class TaskRun:
                 "began; nothing was done. Start a new run"
             )
 
-    def _work(self, name: str, *, wait: bool) -> tuple[Job, Plan]:
+    def _work(self, name: str, *, wait: bool) -> tuple[Job, Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
         source, target = self._stores(job)
@@ -272,7 +282,7 @@ class TaskRun:
             workers=job.workers,
             wait=wait,
         )
-        return work, plan
+        return work, plan, ledger
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:
@@ -303,15 +313,14 @@ class TaskRun:
         )
 
     def _require_copied(self, found: JobSummary) -> None:
-        if not found.batches or found.batches_copied < found.batches:
+        planned = self.runs.job(self.run.id, found.name).planned
+        if not planned or found.batches_copied < found.batches:
             raise Refused(
                 f"job {found.name}: {found.batches_copied} of {found.batches} batches are copied; "
                 "finish the copy first"
             )
 
-    def _require_whole(
-        self, name: str, plan: Plan, numbers: Collection[int] | None
-    ) -> None:
+    def _require_whole(self, name: str, plan: Plan, numbers: Collection[int] | None) -> None:
         """Every batch to purge has a record that says it was copied and, if so, checked."""
         known = {b.number: b for b in self.runs.batches(self.run.id, name)}
         wanted = set(numbers) if numbers is not None else set(range(1, plan.batches + 1))
@@ -412,11 +421,6 @@ def latest_run(
     if run is None:
         raise ConfigError(f"task {task.name} has no run yet; start one with dsp run")
     return TaskRun(database, task, run, open_store, watch or Quiet())
-
-
-def _sql(work: Job) -> SqlLedger:
-    assert isinstance(work.ledger, SqlLedger)
-    return work.ledger
 
 
 def _message(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from dsp_airflow.config.errors import ConfigProblems
@@ -35,8 +36,19 @@ def message(error: BaseException) -> str:
     return str(error) if isinstance(error, ConfigProblems) else f"[ERROR] {text(error)}"
 
 
+def raise_worst(errors: Sequence[BaseException]) -> None:
+    """Of several, raises the one to exit with and tells the others; none: nothing."""
+    if not errors:
+        return
+    last = worst(errors)
+    for one in errors:
+        if one is not last:
+            sys.stderr.write(message(one) + "\n")
+    raise last
+
+
 def worst(errors: Sequence[BaseException]) -> BaseException:
-    """Of several, the one to exit with; the first among its equals."""
+    """The one to exit with; the first among its equals."""
 
     def rank(error: BaseException) -> tuple[bool, bool, int]:
         return isinstance(error, Terminated), not is_known(error), _RANK[exit_code(error)]

@@ -29,7 +29,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("[ERROR] interrupted\n")
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last one to catch it
         sys.exit(_told(error, debug=options.debug))
     sys.exit(0)
 

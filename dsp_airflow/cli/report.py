@@ -96,7 +96,7 @@ class Report:
         if found is not None:
             job = job_document(found)
         else:
-            job = {key: 0 for key in JOB_KEYS} | {"name": name, "state": "waiting", "error": None}
+            job = dict.fromkeys(JOB_KEYS, 0) | {"name": name, "state": "waiting", "error": None}
         error = self.errors.get(name)
         if error is not None and not job["error"]:
             stopped = isinstance(error, Terminated)

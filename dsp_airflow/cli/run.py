@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.errors import message, worst
+from dsp_airflow.cli.errors import raise_worst
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
@@ -78,8 +78,7 @@ class _Whole:
             raise
         rest = self._rest()
         if rest:
-            error = Terminated(f"{', '.join(rest)} not done yet; dsp run goes on with it")
-            work.finish(error)
+            work.finish(Terminated(f"{', '.join(rest)} not done yet; dsp run goes on with it"))
             self.report.remarks.append(
                 f"The run is not finished: without --job it goes on with {', '.join(rest)}."
             )
@@ -100,13 +99,8 @@ class _Whole:
     def _at_once(self) -> None:
         with ThreadPoolExecutor(len(self.names), thread_name_prefix="dsp-job") as pool:
             futures = [pool.submit(self._guarded, name, self._job) for name in self.names]
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        if errors:
-            last = worst(errors)
-            for error in errors:
-                if error is not last:
-                    output.note(message(error).removeprefix("[ERROR] "), "ERROR")
-            raise last
+        errors = [one for future in futures if (one := future.exception()) is not None]
+        raise_worst(errors)
 
     def _guarded(self, name: str, act: Callable[[str], object]) -> None:
         try:
@@ -181,11 +175,6 @@ def user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):
         return None
-
-
-def bars(watch: RichWatch | None) -> AbstractContextManager[object]:
-    """The watch's display, where there is one."""
-    return watch if watch is not None else nullcontext()
 
 
 def _recorded(work: TaskRun, error: BaseException) -> None:

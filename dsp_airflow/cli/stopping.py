@@ -50,7 +50,7 @@ class Stopper:
         if self._asked is not None:
             run.pace.stop(self._asked)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self._asked is None:
             self._asked = name

@@ -1,4 +1,4 @@
-"""The consistency check: is what stands in the target what was copied?
+"""The consistency check: whether what stands in the target is what was copied.
 
 Every batch is counted. Sampled batches are compared by digest with what the copy read in its
 own snapshot, so that a source that moved on raises no alarm. Where counts or digests differ,

@@ -10,7 +10,6 @@ from dsp_airflow.engine.ports import Stream
 
 AHEAD = 16
 """Buffers read ahead. A buffer is 256 KiB, or one larger row."""
-_END = object()
 
 
 class Overlapped:
@@ -22,7 +21,7 @@ class Overlapped:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._queue: queue.Queue[object] = queue.Queue(AHEAD)
+        self._queue: queue.Queue[bytes | memoryview | BaseException | None] = queue.Queue(AHEAD)
         self._left = threading.Event()
 
     @property
@@ -39,10 +38,9 @@ class Overlapped:
         thread = threading.Thread(target=self._read, name="dsp-read", daemon=True)
         thread.start()
         try:
-            while (item := self._queue.get()) is not _END:
+            while (item := self._queue.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
-                assert isinstance(item, bytes | memoryview)
                 yield item
         finally:
             self._left.set()
@@ -64,4 +62,4 @@ class Overlapped:
         except BaseException as error:  # noqa: BLE001 - carried to the reader's thread
             self._queue.put(error)
         else:
-            self._queue.put(_END)
+            self._queue.put(None)

@@ -207,7 +207,9 @@ class Purge(Protocol):
         """Names this transaction, so that its outcome can be asked after a crash."""
         ...
 
-    def commit(self) -> None: ...
+    def commit(self) -> None:
+        """Makes the deletions final."""
+        ...
 
 
 class Purges(Protocol):
@@ -222,11 +224,11 @@ class Purges(Protocol):
         ...
 
     def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
-        """Why rows of this table may not be deleted (cascades, triggers, kind); empty: they may."""
+        """Why rows of this table may not be deleted (cascades, triggers, kind), if anything."""
         ...
 
     def target_refusals(self, table: str) -> list[str]:
-        """Why a copy in this table is no ground for deletion (volatile, replicated from ...)."""
+        """Why a copy in this table is no ground for deletion (volatile, replicated), if anything."""
         ...
 
 
@@ -253,7 +255,9 @@ class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
         """What an operator should know of this role and table, short of a refusal."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the connection; what is open is rolled back."""
+        ...
 
 
 class Dialect(Protocol):
@@ -262,7 +266,9 @@ class Dialect(Protocol):
     name: str
     """The SQL dialect that filters and expressions are written in."""
 
-    def quote(self, identifier: str) -> str: ...
+    def quote(self, identifier: str) -> str:
+        """A quoted identifier, whatever it holds."""
+        ...
 
     def literal(self, value: object) -> str:
         """A typed, quoted literal of a Python value."""
@@ -276,7 +282,9 @@ class Dialect(Protocol):
         """The quoted name of the commit markers' table beside it."""
         ...
 
-    def key_column(self, column: Column) -> KeyColumn: ...
+    def key_column(self, column: Column) -> KeyColumn:
+        """How a key column is compared and its bounds are cast."""
+        ...
 
     def native(self, kind: LogicalType) -> str:
         """The type that holds a logical type in a table made here."""
@@ -299,7 +307,9 @@ class Store(Protocol):
     """``host:port/database``: where the connection leads. Never a secret."""
     dialect: Dialect
 
-    def session(self) -> AbstractContextManager[Session]: ...
+    def session(self) -> AbstractContextManager[Session]:
+        """Opens one connection."""
+        ...
 
 
 class Ledger(Protocol):
@@ -308,7 +318,9 @@ class Ledger(Protocol):
     run: str
     job: str
 
-    def plan(self) -> Plan | None: ...
+    def plan(self) -> Plan | None:
+        """The job's plan, once there is one."""
+        ...
 
     def planned(self, plan: Plan, batches: Iterable[Batch]) -> None:
         """Stores both at once, in place of an earlier plan of which nothing was copied yet."""
@@ -329,9 +341,13 @@ class Ledger(Protocol):
         """Renews the lease. ``Transient`` when somebody else took the batch over."""
         ...
 
-    def copied(self, claim: Claim, what: Copied) -> None: ...
+    def copied(self, claim: Claim, what: Copied) -> None:
+        """Records a copy that is committed."""
+        ...
 
-    def checked(self, claim: Claim, what: Checked) -> None: ...
+    def checked(self, claim: Claim, what: Checked) -> None:
+        """Records what the check found."""
+        ...
 
     def purging(self, claim: Claim, intent: str) -> None:
         """A purge is about to commit; read back by ``Claim.intent`` after a crash."""
@@ -345,7 +361,9 @@ class Ledger(Protocol):
         """Gives the batch back undone."""
         ...
 
-    def stop_requested(self) -> bool: ...
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        ...
 
 
 class Pace(Protocol):
@@ -359,4 +377,6 @@ class Pace(Protocol):
 class Watch(Protocol):
     """Onlooker. Its failures are never the work's."""
 
-    def on(self, event: object) -> None: ...
+    def on(self, event: object) -> None:
+        """Is told an event of ``events``; called from any worker's thread."""
+        ...

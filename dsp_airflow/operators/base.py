@@ -19,6 +19,7 @@ from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
 from dsp_airflow.operators.watch import TaskWatch
+from dsp_airflow.progress import LogWatch
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import Interval, TaskRun, open_run
@@ -67,8 +68,8 @@ class DeadlinePace(BatchEdgePace):
             )
 
 
-class StepOperator(BaseOperator):
-    """One step of one job.
+class TaskOperator(BaseOperator):
+    """Works on a task, or on one job of it.
 
     :param job: name of the job.
     :param task_file: path of the task file that has the job. Without it the job is made of
@@ -91,7 +92,7 @@ class StepOperator(BaseOperator):
     :param report_values: show values in difference reports.
     """
 
-    template_fields: ClassVar[Sequence[str]] = (
+    template_fields: Sequence[str] = (
         "task_file",
         "job",
         "source",
@@ -149,24 +150,6 @@ class StepOperator(BaseOperator):
         self._pace: BatchEdgePace | None = None
         self._killed = False
 
-    @property
-    def job_name(self) -> str:
-        """The job this step is about."""
-        if self.job is None:
-            raise ConfigError(f"{type(self).__name__} {self.task_id} needs job")
-        return self.job
-
-    @abstractmethod
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
-        """Does the step, by the facade; may be repeated."""
-
-    def execute(self, context: Any) -> dict[str, Any]:
-        """Opens the run, does the step, records how it ended, returns ids and counts."""
-        with self._translated(), self._state() as database:
-            with self._working(database, context) as run:
-                found = self.step(run, context)
-            return counts(run, found)
-
     def on_kill(self) -> None:
         """Airflow asks the process to end: the next batch edge is soon enough."""
         self._killed = True
@@ -216,7 +199,7 @@ class StepOperator(BaseOperator):
             yield database
 
     def _open(self, database: StateDatabase, context: Mapping[str, Any]) -> TaskRun:
-        """This DAG run's run, watched and paced."""
+        """The run that belongs to this DAG run, watched and paced."""
         task = self.definition()
         dag_run = context["dag_run"]
         run = open_run(
@@ -224,7 +207,7 @@ class StepOperator(BaseOperator):
             task,
             Path(self.task_file or ""),
             open_store,
-            watch=self._watch(context),
+            watch=self._watch(task, context),
             external_key=self._external_key(dag_run),
             triggered_by=getattr(dag_run, "triggering_user_name", None),
         )
@@ -234,15 +217,43 @@ class StepOperator(BaseOperator):
     def _external_key(self, dag_run: Any) -> str:
         return external_key(dag_run.dag_id, dag_run.run_id, self.job if self.stands_alone else None)
 
-    def _watch(self, context: Mapping[str, Any]) -> TaskWatch:
-        from dsp_airflow.progress import LogWatch
+    def _watch(self, task: Task, context: Mapping[str, Any]) -> TaskWatch:
+        tables = {job.name: job.source.table for job in task.jobs}
 
-        return TaskWatch(LogWatch(self.log), context.get("task_state_store"), self.log)
+
+        def emit(line: str) -> None:
+            self.log.info("%s", line)
+
+        return TaskWatch(LogWatch(emit, tables), context.get("task_state_store"), emit)
 
     def _paced(self, run: TaskRun) -> None:
         self._pace = run.pace
         if self._killed:
             self._pace.stop("Airflow asked the task to end")
+
+
+class StepOperator(TaskOperator):
+    """One step of one job. See ``TaskOperator`` for the arguments."""
+
+    @property
+    def job_name(self) -> str:
+        """The job this step is about."""
+        if self.job is None:
+            raise ConfigError(f"{type(self).__name__} {self.task_id} needs job")
+        return self.job
+
+    @abstractmethod
+    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+        """Does the step, by the facade; may be repeated."""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Opens the run, does the step, records how it ended, returns ids and counts."""
+        with self._translated(), self._state() as database:
+            with self._working(database, context) as run:
+                found = self.step(run, context)
+            return counts(run, found)
+
+    # Helpers
 
     @contextmanager
     def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:

@@ -22,6 +22,6 @@ class ConsistencyCheckOperator(StepOperator):
         super().__init__(**kwargs)
         self.shard = shard
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
         """Checks every batch that is not checked yet."""
         return run.check(self.job_name, wait=self.shard is None)

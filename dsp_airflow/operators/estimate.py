@@ -11,12 +11,11 @@ from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variab
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import KeyRange
 from dsp_airflow.engine.plan import plan_job
-from dsp_airflow.operators.base import StepOperator, interval
-from dsp_airflow.state.records import JobSummary
+from dsp_airflow.operators.base import TaskOperator, interval
 from dsp_airflow.steps import TaskRun
 
 
-class EstimateOperator(StepOperator):
+class EstimateOperator(TaskOperator):
     """Looks at every job of a task: whether it can be planned, and how many rows it has now.
 
     Writes nothing in the databases. Missing tables, columns and privileges, and purges that
@@ -32,10 +31,6 @@ class EstimateOperator(StepOperator):
             jobs = [j for j in run.task.jobs if self.job in {None, j.name}]
             rows = {job.name: self._rows(run, job, context) for job in jobs}
             return {"run": run.run.id, "rows": rows}
-
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
-        """An estimate records nothing, so there is no step to do."""
-        raise NotImplementedError
 
     def _rows(self, run: TaskRun, job: WarmJob, context: Mapping[str, Any]) -> int:
         source = run.open_store(job.source.connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.errors import ConfigError
@@ -27,7 +27,7 @@ class PurgeSourceOperator(StepOperator):
     :param earlier_run: id of an earlier run, or ``latest``; default: the run of this DAG run.
     """
 
-    template_fields: ClassVar[Sequence[str]] = (
+    template_fields: Sequence[str] = (
         *StepOperator.template_fields,
         "batches",
         "earlier_run",
@@ -44,23 +44,24 @@ class PurgeSourceOperator(StepOperator):
 
     @contextmanager
     def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:
-        """This DAG run's run; or by hand an earlier one, whose end stays as it was recorded."""
+        """The DAG run's own run; or, by hand, an earlier one, which keeps its recorded end."""
         if self.earlier_run is None:
             with super()._working(database, context) as run:
                 yield run
             return
         wanted = self.earlier_run.strip()
+        task = self.definition()
         run = latest_run(
             database,
-            self.definition(),
+            task,
             open_store,
-            watch=self._watch(context),
+            watch=self._watch(task, context),
             run_id=None if wanted in ("", LATEST) else wanted,
         )
         self._paced(run)
         yield run
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
         """Purges every batch that was asked for."""
         job = next((j for j in run.task.jobs if j.name == self.job_name), None)
         if job is not None and job.purge == "none":

@@ -39,7 +39,7 @@ class TableSyncOperator(StepOperator):
         super().__init__(**kwargs)
         self.shard = shard
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
         """Copies every batch that is not copied yet."""
         if self.stands_alone:
             run.plan(self.job_name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any
 
 from dsp_airflow.engine.events import BatchDone, JobDone, JobStarted, tell
 from dsp_airflow.engine.ports import Watch
+from dsp_airflow.progress import Emit
 
 KEY = "progress"
 EVERY = 5.0
@@ -20,13 +20,14 @@ SAY_EVERY = 30.0
 class TaskWatch:
     """Passes every event on, and keeps the task state and the log up to date.
 
-    ``store`` is Airflow's task state store, or ``None`` where there is none.
+    ``store`` is Airflow's task state store, or ``None`` where there is none; ``emit`` takes
+    lines for the log.
     """
 
-    def __init__(self, inner: Watch, store: Any, logger: logging.Logger) -> None:
+    def __init__(self, inner: Watch, store: Any, emit: Emit) -> None:
         self._inner = inner
         self._store = store
-        self._log = logger
+        self._emit = emit
         self._lock = threading.Lock()
         self._total = 0
         self._rows = 0
@@ -64,12 +65,9 @@ class TaskWatch:
             )
         if now - self._said >= SAY_EVERY:
             self._said = now
-            self._log.info(
-                "Batch %d/%d done: %s rows so far in this try, %s rows/s",
-                event.number,
-                event.batches,
-                f"{self._rows:,}",
-                f"{speed:,}",
+            self._emit(
+                f"Batch {event.number}/{event.batches} done: {self._rows:,} rows so far in this "
+                f"try, {speed:,} rows/s"
             )
 
     def _report(self, values: dict[str, Any]) -> None:

@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.contract.places import Leg, MemoryPlace, Place, PostgresPlace
-from tests.servers import PostgresServer, fresh_database
+from tests.servers import Database, PostgresServer, fresh_database
 
 STORES = ("memory", "pg15", "pg18")
 
+Pool = dict[str, list[Database]]
+
+
+@pytest.fixture(scope="session")
+def pool(pg15: PostgresServer, pg18: PostgresServer) -> Iterator[tuple[Pool, ExitStack]]:
+    """Databases that are free. Emptying one takes a tenth of the time of creating one."""
+    with ExitStack() as stack:
+        yield defaultdict(list), stack
+
+
+def emptied(database: Database) -> Database:
+    database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    database.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    return database
+
 
 @pytest.fixture
-def new_place(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Place]]:
+def new_place(
+    request: pytest.FixtureRequest, pool: tuple[Pool, ExitStack]
+) -> Iterator[Callable[[str], Place]]:
     """Makes an empty place of a kind: as many as the test calls for."""
-    with ExitStack() as stack:
+    free, stack = pool
+    taken: list[tuple[str, Database]] = []
 
-        def new(kind: str) -> Place:
-            if kind == "memory":
-                return MemoryPlace()
-            server: PostgresServer = request.getfixturevalue(kind)
-            return PostgresPlace(stack.enter_context(fresh_database(server, "contract")))
+    def new(kind: str) -> Place:
+        if kind == "memory":
+            return MemoryPlace()
+        server: PostgresServer = request.getfixturevalue(kind)
+        if free[kind]:
+            database = emptied(free[kind].pop())
+        else:
+            database = stack.enter_context(fresh_database(server, "contract"))
+        taken.append((kind, database))
+        return PostgresPlace(database)
 
-        yield new
+    yield new
+    for kind, database in taken:
+        free[kind].append(database)
 
 
 @pytest.fixture(params=STORES)

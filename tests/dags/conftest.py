@@ -55,7 +55,11 @@ class World:
 
 @pytest.fixture
 def world(
-    airflow_db: Path, pg15_db: Database, pg18_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    airflow_db: Path,
+    pg15_db: Database,
+    pg18_db: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     from airflow import settings
 

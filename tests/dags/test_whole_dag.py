@@ -46,3 +46,4 @@ def test_copies_checks_and_purges(
         2000,
         "succeeded",
     )
+    print(mails.wait_for_mails(1, 5)[0])

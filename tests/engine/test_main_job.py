@@ -42,7 +42,9 @@ def test_second_run_merges_and_leaves_other_rows_alone(bench: Bench[Database]) -
     fill(bench)
     bench.write(bench.job(batch_size=100, check={"percent": 100}, where="id % 2 = 0"))
     bench.run()
-    bench.target.execute("INSERT INTO t (id, name) SELECT n, 'other' FROM generate_series(1,999,2) n")
+    bench.target.execute(
+        "INSERT INTO t (id, name) SELECT n, 'other' FROM generate_series(1,999,2) n"
+    )
     bench.source.execute("UPDATE t SET name = 'new' WHERE id = 10", "DELETE FROM t WHERE id = 12")
     found = bench.run(new=True)
     (job,) = found.jobs

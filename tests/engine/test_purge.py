@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from dsp_airflow.engine.errors import Mismatch, Refused, Transient
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores import postgres
 from dsp_airflow.engine.stores.postgres import PostgresSession
 from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
@@ -91,8 +93,8 @@ def test_a_row_that_left_the_filter_survives(bench: Db) -> None:
         ("source", "DROP TABLE t CASCADE", "gone"),
         (
             "source",
-            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';"
-            "CREATE TRIGGER watch AFTER DELETE ON t FOR EACH ROW EXECUTE FUNCTION f()",
+            """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+            CREATE TRIGGER watch AFTER DELETE ON t FOR EACH ROW EXECUTE FUNCTION f()""",
             "delete trigger watch",
         ),
         ("source", "CREATE RULE r AS ON DELETE TO t DO ALSO NOTHING", "DELETE rule"),
@@ -195,8 +197,6 @@ def test_a_lost_acknowledgement_of_the_commit_is_counted_once(
     bench: Db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copied(bench)
-    from dsp_airflow.engine.stores import postgres  # noqa: PLC0415
-
     commit = postgres._Purge.commit
     lost = []
 
@@ -218,8 +218,6 @@ def test_a_commit_that_never_happened_is_done_again(
     bench: Db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copied(bench)
-    from dsp_airflow.engine.stores import postgres  # noqa: PLC0415
-
     commit: Callable[[object], None] = postgres._Purge.commit  # type: ignore[assignment]
     lost = []
 
@@ -268,7 +266,7 @@ def test_a_failed_check_stops_the_purge(bench: Db) -> None:
     bench.target.execute("UPDATE t SET name = 'x' WHERE id = 7")
     with pytest.raises(Mismatch):
         run.check("copy")
-    with pytest.raises(Refused, match="not checked|differ"):
+    with pytest.raises(Refused, match=r"not checked|differ"):
         run.purge("copy")
     assert bench.source.value("SELECT count(*) FROM t") == 300
 
@@ -312,8 +310,6 @@ def test_a_row_locked_elsewhere_is_waited_for(bench: Db) -> None:
     with bench.source.connect() as other:
         other.execute("BEGIN")
         other.execute("UPDATE t SET name = 'late' WHERE id = 7")
-        import threading  # noqa: PLC0415
-
         timer = threading.Timer(1.0, lambda: other.execute("COMMIT"))
         timer.start()
         found = run.purge("copy")

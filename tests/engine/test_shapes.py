@@ -70,12 +70,18 @@ def test_keys_of_every_ordered_type(bench: Db, kind: str, value: str) -> None:
 NASTY = [
     ("int", "-2147483648, 2147483647, 0, NULL"),
     ("bigint", "-9223372036854775808, 9223372036854775807"),
-    ("numeric", "1.0, 1.00, 'NaN', 'Infinity', '-Infinity', 1e-40, 123456789012345678901234567890.5"),
+    (
+        "numeric",
+        "1.0, 1.00, 'NaN', 'Infinity', '-Infinity', 1e-40, 123456789012345678901234567890.5",
+    ),
     ("numeric(12,2)", "0, -0.01, 9999999999.99, 'NaN'"),
     ("float4", "'NaN', 'Infinity', '-0', 0, 1e-45, 3.4028235e38, 0.1"),
     ("float8", "'NaN', '-Infinity', '-0', 0, 5e-324, 1.7976931348623157e308, 0.1"),
     ("boolean", "true, false, NULL"),
-    ("text", "'', ' ', 'a ', NULL, E'tab\\tnl\\ncr\\rbs\\\\ ff\\f vt\\v', '\\N', '\\.', 'é€😀', 'a''b\"'"),
+    (
+        "text",
+        "'', ' ', 'a ', NULL, E'tab\\tnl\\ncr\\rbs\\\\ ff\\f vt\\v', '\\N', '\\.', 'é€😀', 'a''b\"'",
+    ),
     ("varchar(5)", "'', 'a ', '😀😀😀😀😀'"),
     ("char(5)", "'', 'a ', 'abcde'"),
     ("bytea", "'\\x', '\\x00', '\\x00ff5c27', NULL"),
@@ -87,7 +93,7 @@ NASTY = [
     ("json", "'{\"a\":1, \"a\": 2}', '[1.0, 1e2, null]', 'null', '\"\\u00e9\"'"),
     ("jsonb", "'{\"b\":1,\"a\":12345678901234567890.10}', '[]', 'null'"),
     ("int[]", "'{}', '{1,NULL,3}', '[0:1]={1,2}', NULL"),
-    ("text[]", "'{\"\",NULL,\"NULL\",\"a,b\",\"{\"}', '{}'"),
+    ("text[]", '\'{"",NULL,"NULL","a,b","{"}\', \'{}\''),
     ("float8[]", "'{-0,0,NaN}'"),
     ("mood", "'sad', 'ok', 'it''s, \"fine\"'"),
     ("mood[]", "'{sad,ok}', '{}'"),
@@ -106,7 +112,9 @@ def test_values_arrive_as_they_were(bench: Db, kind: str, values: str) -> None:
     moved(bench)
     there = bench.target.rows("SELECT id, v::text, w::text, pg_column_size(v) FROM t ORDER BY id")
     assert there == rows
-    mine = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass"
+    mine = (
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass"
+    )
     assert bench.source.rows(mine) == bench.target.rows(mine)
 
 
@@ -216,7 +224,9 @@ def test_a_value_that_does_not_fit_stops_its_batch(bench: Db) -> None:
 def test_what_does_not_fit_is_said_before_anything_is_written(
     bench: Db, target: str, job: dict[str, object], message: str
 ) -> None:
-    bench.source.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 2)")
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 2)"
+    )
     if target:
         bench.target.execute(target)
     bench.write(bench.job(**job))
@@ -225,7 +235,9 @@ def test_what_does_not_fit_is_said_before_anything_is_written(
 
 
 def test_null_for_a_column_that_takes_none(bench: Db) -> None:
-    bench.source.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, NULL)")
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, NULL)"
+    )
     bench.target.execute("CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL)")
     bench.write(bench.job())
     with pytest.raises(BadValue, match="column v does not accept NULL"):
@@ -234,8 +246,12 @@ def test_null_for_a_column_that_takes_none(bench: Db) -> None:
 
 
 def test_error_on_conflict_names_the_row(bench: Db) -> None:
-    bench.source.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 2), (2, 2)")
-    bench.target.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (2, 5)")
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 2), (2, 2)"
+    )
+    bench.target.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (2, 5)"
+    )
     bench.write(bench.job(on_conflict="error"))
     with pytest.raises(BadValue, match=r"\(id\)=\(2\)"):
         bench.run()

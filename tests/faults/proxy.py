@@ -58,7 +58,11 @@ class CuttingProxy:
 
     def _forward(self, client: socket.socket, budget: int | None) -> None:
         left = budget
-        with client, socket.create_connection(self._there) as server, selectors.DefaultSelector() as s:
+        with (
+            client,
+            socket.create_connection(self._there) as server,
+            selectors.DefaultSelector() as s,
+        ):
             s.register(client, selectors.EVENT_READ, server)
             s.register(server, selectors.EVENT_READ, client)
             while not self._stop.is_set():

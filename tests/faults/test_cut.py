@@ -23,7 +23,7 @@ CUTS = share(60, 8)
 
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_cut_connections(bench: Bench[Database], side: str) -> None:
-    chance = random.Random(5)  # noqa: S311
+    chance = random.Random(5)
     fill(bench, ROWS)
     before = bench.source.rows("SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM t")
     bench.write(bench.job(purge="system", batch_size=2000, check={"percent": 50}))
@@ -44,8 +44,10 @@ def test_cut_connections(bench: Bench[Database], side: str) -> None:
         for name in ("plan", "copy", "check", "purge"):
             proxy.budget = 0
             for _ in range(200):
-                proxy.budget = None if proxy.cuts >= CUTS * (1 + _order(name)) / 4 else (
-                    chance.randint(2_000, 400_000)
+                proxy.budget = (
+                    None
+                    if proxy.cuts >= CUTS * (1 + _order(name)) / 4
+                    else (chance.randint(2_000, 400_000))
                 )
                 try:
                     getattr(run, name)("copy")

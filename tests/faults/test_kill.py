@@ -19,8 +19,8 @@ import psycopg
 import pytest
 
 from tests.engine.harness import Bench
-from tests.servers import Database
 from tests.faults.work import phase
+from tests.servers import Database
 from tests.share import share
 
 ROWS = share(200_000, 40_000)
@@ -47,7 +47,7 @@ processes.set_forkserver_preload(["tests.faults.work"])
 def updating(bench: Bench[Database], share_of_rows: float = 0.1) -> Iterator[None]:
     """Changes random rows, a few at a time, until a tenth of the table was changed."""
     stop = threading.Event()
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
 
     def work() -> None:
         left = int(ROWS * share_of_rows)
@@ -124,12 +124,10 @@ def verify(bench: Bench[Database]) -> None:
 
 @pytest.mark.timeout(3600)
 def test_killed_at_random_moments(bench: Bench[Database]) -> None:
-    chance = random.Random(share(1, 2))  # noqa: S311
+    chance = random.Random(share(1, 2))
     bench.source.execute(*SETUP)
     bench.write(
-        bench.job(
-            purge="system", batch_size=BATCH, workers=2, accept_triggers=["log_deleted"]
-        )
+        bench.job(purge="system", batch_size=BATCH, workers=2, accept_triggers=["log_deleted"])
     )
     counts = {}
     with updating(bench):

@@ -31,8 +31,7 @@ def everything(folder: Path, source: str, target: str) -> None:
 def test_large_rows(bench: Bench[Database]) -> None:
     bench.source.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
-        "INSERT INTO t SELECT n, repeat(md5(n::text), 32768) "
-        f"FROM generate_series(1, {ROWS}) n",
+        f"INSERT INTO t SELECT n, repeat(md5(n::text), 32768) FROM generate_series(1, {ROWS}) n",
     )
     bench.write(bench.job(check={"percent": 100}, purge="system"))
     process = processes.Process(

@@ -209,7 +209,7 @@ def test_the_state_database_is_missing(bench: Db) -> None:
 def test_onlookers_never_fail_the_work(bench: Db) -> None:
     class Broken:
         def on(self, event: object) -> None:
-            raise RuntimeError("no terminal")
+            raise RuntimeError(f"no terminal for {event}")
 
     fill(bench, 30)
     bench.write(bench.job(batch_size=10))
@@ -228,5 +228,3 @@ def test_a_row_larger_than_allowed(bench: Db) -> None:
     bench.write(bench.job(max_row_size="2MiB"))
     with pytest.raises(Refused, match="max_row_size"):
         bench.run()
-
-

@@ -36,8 +36,7 @@ from dsp_airflow.engine.stores.postgres import (
     translate,
     write,
 )
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 # Text of keys and canonical values depends on these; the rest keeps a session harmless.
 SETTINGS = """
@@ -141,10 +140,7 @@ class PostgresSession:
     def snapshot(self) -> Iterator[str | None]:
         with self._at("snapshot"):
             self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            row = self.connection.execute(
-                "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
-            ).fetchone()
-        assert row is not None
+            row = one(self.connection, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
         try:
             yield str(row[0])
         finally:

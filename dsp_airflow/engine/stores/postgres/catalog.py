@@ -7,13 +7,10 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import psycopg
-
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Column, LogicalType, Projection, Shape
 from dsp_airflow.engine.stores.postgres import dialect
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 SIMPLE = {
     "bool": "bool",
@@ -48,7 +45,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
        EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND (n.nspname = %(schema)s OR (%(schema)s::text IS NULL AND n.nspname = ANY (current_schemas(false))))
+  AND (n.nspname = %(schema)s
+       OR (%(schema)s::text IS NULL AND n.nspname = ANY (current_schemas(false))))
 ORDER BY array_position(current_schemas(false), n.nspname) NULLS LAST
 LIMIT 1
 """
@@ -116,10 +114,9 @@ def _collation(row: dict[str, Any] | None, version: str | None, database: str) -
 
 
 def _database_collation(connection: Connection) -> str:
-    row = connection.execute(
-        "SELECT to_jsonb(d) FROM pg_database d WHERE d.datname = current_database()"
-    ).fetchone()
-    assert row is not None
+    row = one(
+        connection, "SELECT to_jsonb(d) FROM pg_database d WHERE d.datname = current_database()"
+    )
     info: dict[str, Any] = row[0]
     locale = info.get("datlocale") or info.get("daticulocale") or info["datcollate"]
     if locale in ("C", "POSIX"):
@@ -246,17 +243,15 @@ def typed(connection: Connection, shape: Shape, expressions: Sequence[str]) -> l
         cursor = connection.execute(
             f"SELECT ({expression}) FROM {dialect.qualified(shape)} LIMIT 0"
         )
-        assert cursor.description is not None
-        found = cursor.description[0]
-        modifier = -1
-        if cursor.pgresult is not None:
-            modifier = cursor.pgresult.fmod(0)
-        row = connection.execute(
+        if cursor.pgresult is None:
+            raise Refused(f"the server does not tell the type of {expression}")
+        kind_id, modifier = cursor.pgresult.ftype(0), cursor.pgresult.fmod(0)
+        row = one(
+            connection,
             "SELECT t.typname, format_type(t.oid, %s), t.typtype::text FROM pg_type t "
             "WHERE t.oid = %s",
-            (modifier, found.type_code),
-        ).fetchone()
-        assert row is not None
+            (modifier, kind_id),
+        )
         name, native, kind = row
         # An untyped constant is text.
         native = "text" if name == "unknown" else native
@@ -275,13 +270,13 @@ def write_refusals(
 ) -> list[str]:
     """See ``ports.Writes``."""
     schema = what.markers.rpartition(".")[0]
-    row = connection.execute(
+    row = one(
+        connection,
         "SELECT has_schema_privilege(to_regnamespace(%s)::oid, 'CREATE'), "
         "to_regclass(%s) IS NOT NULL, "
         "has_database_privilege(current_database(), 'TEMPORARY')",
         (schema, what.markers),
-    ).fetchone()
-    assert row is not None
+    )
     may_create, has_markers, may_stage = row
     why = []
     if create and not may_create:
@@ -315,10 +310,10 @@ def write_refusals(
 
 def warnings(connection: Connection, table: str) -> list[str]:
     """See ``ports.Session``."""
-    row = connection.execute(
-        "SELECT rolsuper, current_setting('fsync') FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    assert row is not None
+    row = one(
+        connection,
+        "SELECT rolsuper, current_setting('fsync') FROM pg_roles WHERE rolname = current_user",
+    )
     found = []
     if row[0]:
         found.append(f"the connection of {table} logs in as a superuser; a job needs far less")
@@ -385,13 +380,13 @@ def purge_refusals(
                 f"delete trigger {trigger} on {label} may write elsewhere; read it, then list it "
                 "under accept_triggers"
             )
-    row = connection.execute(
+    row = one(
+        connection,
         "SELECT row_security_active(%s::oid), has_table_privilege(%s::oid, 'DELETE'), "
         "has_table_privilege(%s::oid, 'SELECT'), "
         "EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = %s AND ev_type = '4')",
         (oid, oid, oid, oid),
-    ).fetchone()
-    assert row is not None
+    )
     security, may_delete, may_select, rules = row
     if security:
         why.append(f"row-level security hides rows of {label} from this role")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import psycopg
-
 from dsp_airflow.engine import canon
 from dsp_airflow.engine.model import Digest, Field, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.stores.postgres import dialect
+from dsp_airflow.engine.stores.postgres.query import Connection, one
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 KEYS_AT_ONCE = 10_000
 XIDS = 0xFFFFFFFF
 
@@ -40,27 +38,19 @@ def condition(what: Projection, within: KeyRange | None) -> str:
 
 def digest_of(connection: Connection, source: str, method: str) -> Digest:
     """Runs ``SELECT count, sum`` over a FROM clause that yields a column ``h``."""
-    row = connection.execute(f"SELECT count(*), coalesce(sum(h), 0) FROM {source}").fetchone()
-    assert row is not None
+    row = one(connection, f"SELECT count(*), coalesce(sum(h), 0) FROM {source}")
     return Digest(int(row[0]), int(row[1]), method)
 
 
 def digest(connection: Connection, what: Projection, within: KeyRange) -> Digest:
     """See ``ports.Digests``."""
-    row = connection.execute(
-        f"SELECT count(*), coalesce(sum({row_hash(what)}), 0) FROM {what.table} "
-        f"WHERE {condition(what, within)}"
-    ).fetchone()
-    assert row is not None
-    return Digest(int(row[0]), int(row[1]), what.method)
+    rows = f"(SELECT {row_hash(what)} AS h FROM {what.table} WHERE {condition(what, within)}) AS r"
+    return digest_of(connection, rows, what.method)
 
 
 def count(connection: Connection, what: Projection, within: KeyRange) -> int:
     """See ``ports.Digests``."""
-    row = connection.execute(
-        f"SELECT count(*) FROM {what.table} WHERE {condition(what, within)}"
-    ).fetchone()
-    assert row is not None
+    row = one(connection, f"SELECT count(*) FROM {what.table} WHERE {condition(what, within)}")
     return int(row[0])
 
 
@@ -76,8 +66,7 @@ def settled(connection: Connection, mark: str | None) -> str:
     """
     if mark is None:
         return "NULL::boolean"
-    row = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
-    assert row is not None
+    row = one(connection, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
     now = int(row[0])
     return f"(({now} - xmin::text::bigint) & {XIDS}) > {now - int(mark)}"
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import psycopg
 
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Outcome
 from dsp_airflow.engine.stores.postgres import proof
+from dsp_airflow.engine.stores.postgres.query import Connection, one
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 OUTCOMES: dict[str | None, Outcome] = {
     "committed": "committed",
     "aborted": "aborted",
@@ -32,11 +31,12 @@ class PostgresPurge:
 
     def take(self, what: Projection, within: KeyRange) -> Digest:
         """Deletes and digests in one statement: what is digested is what was deleted."""
-        row = self._connection.execute(
+        row = one(
+            self._connection,
             f"WITH taken AS (DELETE FROM {what.table} WHERE {proof.condition(what, within)} "
-            f"RETURNING {proof.row_hash(what)} AS h) SELECT count(*), coalesce(sum(h), 0) FROM taken"
-        ).fetchone()
-        assert row is not None
+            f"RETURNING {proof.row_hash(what)} AS h) "
+            "SELECT count(*), coalesce(sum(h), 0) FROM taken",
+        )
         return Digest(int(row[0]), int(row[1]), what.method)
 
     def undo(self) -> None:
@@ -65,8 +65,7 @@ class PostgresPurge:
 
     def token(self) -> str:
         """The transaction's full 64-bit id."""
-        row = self._connection.execute("SELECT pg_current_xact_id()::text").fetchone()
-        assert row is not None
+        row = one(self._connection, "SELECT pg_current_xact_id()::text")
         return str(row[0])
 
     def commit(self) -> None:

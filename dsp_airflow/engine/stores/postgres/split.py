@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import psycopg
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, Projection
 from dsp_airflow.engine.stores.postgres.proof import condition
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from dsp_airflow.engine.stores.postgres.query import Connection
 
 
 def _wide_columns(connection: Connection, what: Projection) -> list[str]:

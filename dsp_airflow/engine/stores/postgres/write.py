@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import psycopg
 from psycopg import errors as pg
 from pydantic import TypeAdapter
 
@@ -22,8 +20,8 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import Stream
 from dsp_airflow.engine.stores.postgres import dialect, proof, relay
+from dsp_airflow.engine.stores.postgres.query import Connection, one
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 WRITTEN = TypeAdapter(Written)
 STAGE = "pg_temp.dsp_stage"
 
@@ -153,7 +151,7 @@ def _merge(
     on_conflict: OnConflict,
     digest: bool,
 ) -> Written:
-    staged = _one(connection, f"SELECT count(*) FROM {STAGE}")
+    staged = int(one(connection, f"SELECT count(*) FROM {STAGE}")[0])
     others, instead = Digest(0, 0, what.method), None
     if within is not None:
         others = _others(connection, what, within, digest)
@@ -238,15 +236,8 @@ def _instead(connection: Connection, what: Projection) -> Digest:
     return of(f"{what.table} AS t", f"{STAGE} AS s") - of(f"{STAGE} AS s", f"{what.table} AS t")
 
 
-def _one(connection: Connection, statement: str) -> int:
-    row = connection.execute(statement).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def _two(connection: Connection, statement: str) -> tuple[int, int]:
-    row = connection.execute(statement).fetchone()
-    assert row is not None
+    row = one(connection, statement)
     return int(row[0]), int(row[1])
 
 

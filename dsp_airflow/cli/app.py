@@ -1,0 +1,232 @@
+"""The commands: their names, arguments and help. What they do is in the module of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+@dataclass
+class Options:
+    """What stands before the command."""
+
+    debug: bool = False
+
+
+options = Options()
+
+app = typer.Typer(
+    name="dsp",
+    help="Copy, prove and purge database tables from YAML task files.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database = typer.Typer(
+    help="Look after the state database.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(database, name="db")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
+JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]
+RunId = Annotated[
+    str | None, typer.Option("--run", metavar="RUN", help="A run's id; default: the latest.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def _percent(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 100:
+        raise typer.BadParameter("must be above 0, up to 100")
+    return value
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dsp {version('dsp-airflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback acts
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    options.debug = debug
+
+
+@app.command()
+def lint(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Task files or folders.")],
+    as_json: Json = False,
+) -> None:
+    """Check task files and show every problem at once; connects nowhere."""
+    from dsp_airflow.cli import lint as command
+
+    command.lint(paths, as_json=as_json)
+
+
+@app.command()
+def plan(file: File, job: JobName = None, as_json: Json = False) -> None:
+    """Show all that a run would do: columns, types, losses, batches, warnings; changes nothing."""
+    from dsp_airflow.cli import plan as command
+
+    command.plan(file, job=job, as_json=as_json)
+
+
+@app.command()
+def run(
+    file: File,
+    job: JobName = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin a new run, even if the last one is unfinished.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+) -> None:
+    """Run a task: copy, check, and purge where the file says so; resumes an unfinished run."""
+    from dsp_airflow.cli import run as command
+
+    command.run(file, job=job, new=new, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def check(
+    file: File,
+    job: JobName = None,
+    run_id: RunId = None,
+    percent: Annotated[
+        float | None,
+        typer.Option(
+            "--percent",
+            metavar="PERCENT",
+            callback=_percent,
+            help="Share of the batches to compare, above 0 to 100; default: what the file says.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare once more what a run copied; exits with 3 when rows differ."""
+    from dsp_airflow.cli import check as command
+
+    command.check(file, job=job, run_id=run_id, percent=percent, as_json=as_json)
+
+
+@app.command()
+def purge(  # noqa: PLR0917 - the options of a command
+    file: File,
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="LIST", help="1-5, 3, 1,4-6 or all.")
+    ],
+    job: JobName = None,
+    run_id: RunId = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete batches from the source by hand; only rows proved in the target are deleted."""
+    from dsp_airflow.cli import purge as command
+
+    command.purge(file, batches=batches, job=job, run_id=run_id, yes=yes, as_json=as_json)
+
+
+@app.command()
+def status(  # noqa: PLR0917 - the options of a command
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="NAME", help="Only runs of this task.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs to list.")] = 20,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Verify the receipts; exits with 3 when one is wrong.")
+    ] = False,
+    differences: Annotated[
+        bool, typer.Option("--differences", help="Show the rows that differ or were kept.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List runs, or show one with its jobs and batches."""
+    from dsp_airflow.cli import status as command
+
+    command.status(
+        run, task=task, limit=limit, verify=verify, differences=differences, as_json=as_json
+    )
+
+
+@app.command("check-connection")
+def check_connection(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Id of an Airflow connection.")],
+    as_json: Json = False,
+) -> None:
+    """Test a connection: reachable, login, privileges, version, clock."""
+    from dsp_airflow.cli import connection as command
+
+    command.check_connection(name, as_json=as_json)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
+) -> None:
+    """Show the product at work: real data, through Airflow, on servers of its own."""
+    # By name only: the demonstration stands above this package and calls it.
+    from importlib import import_module
+
+    import_module("dsp_airflow.demo.main").run(keep=keep)
+
+
+@database.command()
+def upgrade() -> None:
+    """Create the tables, or bring them up to date."""
+    from dsp_airflow.cli import db
+
+    db.upgrade()
+
+
+@database.command()
+def version() -> None:
+    """Show the schema's version, and the one this package needs."""
+    from dsp_airflow.cli import db
+
+    db.version()
+
+
+NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")]
+
+
+@database.command()
+def backup(file: NewFile) -> None:
+    """Write all tables to a file that is whole or absent."""
+    from dsp_airflow.cli import db
+
+    db.backup(file)
+
+
+@database.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+) -> None:
+    """Fill an empty state database from a backup."""
+    from dsp_airflow.cli import db
+
+    db.restore(file)
+
+
+@database.command()
+def prune(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Such as 90d; units s, m, h, d, w.")
+    ],
+) -> None:
+    """Remove ended runs of that age; what was purged keeps its receipts and its run."""
+    from dsp_airflow.cli import db
+
+    db.prune(older_than)

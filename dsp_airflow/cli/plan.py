@@ -1,0 +1,173 @@
+"""``dsp plan``: everything a run would do. Connects and reads, and changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsp_airflow.cli import output
+from dsp_airflow.cli.errors import raise_worst, text
+from dsp_airflow.cli.report import Report, chosen, load
+from dsp_airflow.cli.surroundings import log_to_stderr, opener
+from dsp_airflow.engine.errors import ConfigError, DspError, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from dsp_airflow.config import Task, WarmJob
+    from dsp_airflow.engine.model import Batch, Plan
+    from dsp_airflow.engine.ports import Store
+
+_RANGES = 5
+"""How many batches are listed by their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    job: WarmJob
+    plan: Plan | None
+    batches: Sequence[Batch]
+    error: DspError | None
+
+
+def plan(file: Path, *, job: str | None, as_json: bool) -> None:
+    """Plans each job; one that cannot be planned hides no other."""
+    output.stdout()
+    report = Report(as_json=as_json)
+    try:
+        task = load(report, file)
+        names = chosen(report, task, job)
+    except Exception as error:
+        if as_json:
+            output.write_json({"task": report.task, "jobs": [], "error": text(error)})
+        raise
+    log_to_stderr()
+    open_store = opener()
+    found = [_planned(task, one, open_store) for one in task.jobs if one.name in names]
+    if as_json:
+        output.write_json({"task": task.name, "jobs": [_document(one) for one in found]})
+    else:
+        shown = output.console()
+        for one in found:
+            if one.plan is not None:
+                _show(shown, one, one.plan)
+    errors = [one.error for one in found if one.error is not None]
+    raise_worst(errors)
+
+
+def _planned(task: Task, job: WarmJob, open_store: Callable[[str], Store]) -> _Planned:
+    from dsp_airflow.config.definition import data_digest
+    from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+    from dsp_airflow.engine.plan import plan_job
+
+    def planned(job: WarmJob) -> tuple[Plan, Sequence[Batch]]:
+        source, target = open_store(job.source.connection), open_store(job.target.connection)
+        try:
+            # A run takes the time from the state database; a plan touches none.
+            values = resolve_variables(job.variables, now=datetime.now(UTC))
+        except UnresolvedVariableError as error:
+            raise ConfigError(f"job {job.name}: {error}") from error
+        return plan_job(job, source, target, values, data_digest(task))
+
+    try:
+        made, batches = planned(job)
+    except Refused as error:
+        if job.purge == "none":
+            return _Planned(job, None, (), error)
+        # What is refused may be the purge alone: then the rest is worth seeing.
+        try:
+            made, batches = planned(job.model_copy(update={"purge": "none"}))
+        except DspError:
+            return _Planned(job, None, (), error)
+        return _Planned(job, made, batches, error)
+    except DspError as error:
+        return _Planned(job, None, (), error)
+    return _Planned(job, made, batches, None)
+
+
+def _document(one: _Planned) -> dict[str, Any]:
+    from dsp_airflow.engine.plan import as_json
+
+    error = None if one.error is None else text(one.error)
+    if one.plan is None:
+        return {"name": one.job.name, "plan": None, "error": error}
+    return {
+        "name": one.job.name,
+        "plan": as_json(one.plan),
+        "sampled": [batch.number for batch in one.batches if batch.sampled],
+        "error": error,
+    }
+
+
+def _show(shown: Console, one: _Planned, plan: Plan) -> None:
+    job = one.job
+    shown.print(output.table(f"Job {job.name}", ("", " "), _facts(one, plan)))
+    columns = ("source", "type", "target", "type", "fit", "note")
+    rows = [
+        (pair.source, pair.source_type, pair.target, pair.target_type, pair.fit, pair.note)
+        for pair in plan.pairs
+    ]
+    shown.print(output.table("Columns", columns, rows))
+    listed = [
+        (batch.number, batch.rows, batch.sampled, _key(batch.within.after), _key(batch.within.upto))
+        for batch in one.batches[:_RANGES]
+    ]
+    if listed:
+        heads = ("batch", "rows", "compared", "after key", "up to key")
+        more = len(one.batches) - len(listed)
+        title = "Batches" + (f" (and {more:,} more)" if more else "")
+        shown.print(output.table(title, heads, listed, right=("batch", "rows")))
+    for statement in plan.ddl:
+        shown.print(f"Creates: {statement}")
+    for kind, texts in (
+        ("Loss", _losses(plan)),
+        ("Warning", plan.warnings),
+        ("Purge refused", plan.purge_refusals),
+    ):
+        for each in texts:
+            shown.print(f"{kind}: {each}")
+    shown.print()
+
+
+def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
+    job = one.job
+    sampled = sum(batch.sampled for batch in one.batches)
+    create = " (will be created)" if plan.create else ""
+    size = plan.batch_size
+    limit = f", {_bytes(size.bytes)}" if size.bytes else ""
+    return [
+        ("source", f"{job.source.connection}: {plan.source.label}"),
+        ("target", f"{job.target.connection}: {plan.target.label}{create}"),
+        ("key", ", ".join(plan.key)),
+        ("filter", plan.filter or "all rows"),
+        ("rows", f"{plan.rows:,} ({_bytes(plan.bytes)} estimated)"),
+        ("batches", f"{plan.batches:,} of up to {size.rows:,} rows{limit}"),
+        ("on conflict", plan.on_conflict),
+        ("relayed as", plan.wire),
+        ("check", f"{sampled:,} batches ({job.check.percent:g} %)" if job.check else "none"),
+        ("purge", job.purge),
+    ]
+
+
+def _losses(plan: Plan) -> list[str]:
+    mapped = {pair.source for pair in plan.pairs}
+    dropped = [c.name for c in plan.source_shape.columns if c.name not in mapped]
+    lossy = [f"{p.source} -> {p.target}: {p.note}" for p in plan.pairs if p.fit == "lossy"]
+    return lossy + ([f"not copied: {', '.join(dropped)}"] if dropped else [])
+
+
+def _key(key: tuple[str, ...] | None) -> str:
+    return "" if key is None else ", ".join(key)
+
+
+def _bytes(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.4g} {unit}"
+        amount /= 1024
+    return f"{amount:,.4g} TiB"

@@ -1,0 +1,137 @@
+"""``dsp purge``: deletes batches of a run by hand, each row proved as always."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dsp_airflow.cli.check import existing, planned
+from dsp_airflow.cli.report import Report, chosen, load, reporting
+from dsp_airflow.cli.run import expect, shown
+from dsp_airflow.cli.stopping import Stopper
+from dsp_airflow.cli.surroundings import log_to_stderr
+from dsp_airflow.engine.errors import ConfigError, Refused, Rejected
+
+if TYPE_CHECKING:
+    from dsp_airflow.config import Task
+    from dsp_airflow.state.records import BatchStatus
+    from dsp_airflow.steps import TaskRun
+
+_RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")
+_MOST = 1_000_000
+
+
+def purge(
+    file: Path,
+    *,
+    batches: str,
+    job: str | None,
+    run_id: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Purges the batches of one job, or with ``all`` of every job that allows it."""
+    report = Report(as_json=as_json)
+    with reporting(report), ExitStack() as stack:
+        task = load(report, file)
+        names = _jobs(report, task, job)
+        numbers = numbers_of(batches)
+        if numbers is not None and len(names) > 1:
+            raise ConfigError(
+                f"task {task.name} has several jobs to purge; name one with --job: "
+                + ", ".join(names)
+            )
+        log_to_stderr()
+        from dsp_airflow.state.database import open_state
+
+        stopper = stack.enter_context(Stopper(report))
+        database = stack.enter_context(open_state(create=True))
+        watch = shown(task)
+        work = existing(database, task, run_id, watch)
+        report.run = work
+        for name in names:
+            planned(work, name)
+            _within(work, name, numbers)
+        if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+            _confirm(work, names, batches, numbers)
+        stopper.attach(work)
+        stack.enter_context(watch)
+        for name in names:
+            work.pace.before_batch()
+            expect(
+                watch, work, "purge", name, lambda batch: numbers is None or batch.number in numbers
+            )
+            try:
+                work.purge(name, numbers)
+            except BaseException as error:
+                report.errors[name] = error
+                raise
+
+
+def numbers_of(text: str) -> frozenset[int] | None:
+    """``1-5``, ``3`` or ``1,4-6`` as numbers; ``all`` as None, every batch not purged yet."""
+    if text.strip() == "all":
+        return None
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise ConfigError(f"--batches: {part.strip()!r} is no number and no range; {_HOW}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 1 <= first <= last:
+            raise ConfigError(f"--batches: {part.strip()!r} runs from nowhere; {_HOW}")
+        if last - first >= _MOST:
+            raise ConfigError(f"--batches: {part.strip()!r} is too many; {_HOW}")
+        found.update(range(first, last + 1))
+    return frozenset(found)
+
+
+_HOW = "write 1-5, 3, 1,4-6 or all"
+
+
+def _jobs(report: Report, task: Task, job: str | None) -> tuple[str, ...]:
+    names = chosen(report, task, job)
+    allowed = tuple(one.name for one in task.jobs if one.name in names and one.purge != "none")
+    if not allowed:
+        raise Refused(
+            f"{'job ' + job if job else 'task ' + task.name} keeps its rows (purge: none); "
+            "write purge: manual into the file and run it anew"
+        )
+    report.jobs = allowed
+    return allowed
+
+
+def _within(work: TaskRun, name: str, numbers: frozenset[int] | None) -> None:
+    """A slip in ``--batches`` is told before the job's state knows of a purge."""
+    last = next(job.batches for job in work.summary().jobs if job.name == name)
+    if numbers is not None and last and max(numbers) > last:
+        raise ConfigError(f"job {name} has batches 1 to {last}; there is no batch {max(numbers)}")
+
+
+def _confirm(
+    work: TaskRun, names: Sequence[str], batches: str, numbers: frozenset[int] | None
+) -> None:
+    """Asks once, with the object and the consequence before the eyes."""
+    jobs = {job.name: job for job in work.runs.jobs(work.run.id)}
+    for name in names:
+        job = jobs[name]
+        rows = sum(b.rows for b in work.runs.batches(work.run.id, name) if _waits(b, numbers))
+        sys.stderr.write(
+            f"Job {name}: deletes up to {rows:,} rows (batches: {batches}) of "
+            f"{job.source_table} in {job.source_connection} ({job.source_identity}).\n"
+        )
+    sys.stderr.write("Rows that are not proved in the target are kept. ")
+    sys.stderr.write("Deleted rows remain in the target only. Delete them? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise Rejected("not confirmed; nothing was deleted")
+
+
+def _waits(batch: BatchStatus, numbers: frozenset[int] | None) -> bool:
+    if numbers is None:
+        return batch.purged_at is None
+    return batch.number in numbers and (batch.purged_at is None or bool(batch.rows_kept))

@@ -1,0 +1,209 @@
+"""``dsp status``: what the state database knows of runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dsp_airflow.cli import output
+from dsp_airflow.cli.report import job_document, jobs_table
+from dsp_airflow.engine.errors import Mismatch
+
+if TYPE_CHECKING:
+    from dsp_airflow.state.database import StateDatabase
+    from dsp_airflow.state.records import BatchDifference, BatchStatus, Run
+    from dsp_airflow.state.runs import Runs
+
+_DIFFERENCES = 100
+"""How many of them a person is shown; ``--json`` gives all that were kept."""
+
+
+def status(
+    run: str | None,
+    *,
+    task: str | None,
+    limit: int,
+    verify: bool,
+    differences: bool,
+    as_json: bool,
+) -> None:
+    """A list of runs, one run, or what is wrong with the receipts."""
+    output.stdout()
+    from dsp_airflow.state.database import open_state
+    from dsp_airflow.state.runs import Runs
+
+    with open_state(create=True) as database:
+        runs = Runs(database)
+        if run is None and task is not None and differences:
+            latest = runs.latest(task)
+            run = latest.id if latest is not None else None
+        if verify:
+            _verify(database, run if run is None else runs.get(run).id, as_json=as_json)
+        elif run is not None:
+            _one(runs, run, differences=differences, as_json=as_json)
+        else:
+            _list(runs.recent(task, limit), as_json=as_json)
+
+
+def _verify(database: StateDatabase, run: str | None, *, as_json: bool) -> None:
+    from dsp_airflow.state.receipts import head, verify
+
+    found = verify(database, run)
+    count = head(database).seq
+    if as_json:
+        output.write_json({"receipts": count, "problems": found})
+    else:
+        for one in found:
+            output.write(one)
+        if not found:
+            output.write(f"{count:,} receipts, each as it was written")
+    if found:
+        raise Mismatch(f"the receipts are not as they were written: {len(found)} findings")
+
+
+def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
+    run, summary = runs.get(run_id), runs.summary(run_id)
+    batches = {job.name: runs.batches(run_id, job.name) for job in summary.jobs}
+    found = runs.differences(run_id) if differences else []
+    if as_json:
+        document: dict[str, Any] = {
+            "task": run.task,
+            "run": run.id,
+            "state": run.state,
+            "jobs": [job_document(job) for job in summary.jobs],
+            **_times(run),
+            "batches": {name: [_batch(one) for one in some] for name, some in batches.items()},
+        }
+        if differences:
+            document["differences"] = [_difference(one) for one in found]
+        output.write_json(document)
+        return
+    shown = output.console()
+    title = f"Run {run.id} of task {run.task}: {run.state}, attempt {run.attempt}"
+    shown.print(jobs_table(title, [job_document(job) for job in summary.jobs]))
+    for job in summary.jobs:
+        if job.error:
+            shown.print(f"{job.name}: {job.error}")
+    if run.error and not any(job.error for job in summary.jobs):
+        shown.print(f"{run.error}")
+    if differences:
+        _show_differences(found)
+        return
+    for name, some in batches.items():
+        heads = (
+            "batch",
+            "state",
+            "rows",
+            "written",
+            "checked",
+            "different",
+            "purged",
+            "kept",
+            "note",
+        )
+        rows = [_row(one) for one in some]
+        shown.print(output.table(f"Job {name}", heads, rows, right=set(heads) - {"state", "note"}))
+
+
+def _row(one: BatchStatus) -> tuple[object, ...]:
+    return (
+        one.number,
+        one.state,
+        one.rows,
+        one.rows_written,
+        one.rows_checked,
+        one.rows_different,
+        one.rows_purged,
+        one.rows_kept,
+        one.error or one.check_note,
+    )
+
+
+def _show_differences(found: list[BatchDifference]) -> None:
+    shown = output.console()
+    rows = [
+        (
+            one.job,
+            one.batch,
+            one.phase,
+            one.difference.kind,
+            ", ".join(one.difference.key),
+            ", ".join(one.difference.columns),
+            one.difference.reason,
+            ", ".join(str(value) for value in one.difference.source),
+            ", ".join(str(value) for value in one.difference.target),
+        )
+        for one in found[:_DIFFERENCES]
+    ]
+    heads = ("job", "batch", "found by", "kind", "key", "columns", "reason", "source", "target")
+    title = f"Differences ({len(found):,})"
+    if len(found) > len(rows):
+        title += f", the first {len(rows)}; --json gives all"
+    shown.print(output.table(title, heads, rows, right=("batch",)))
+
+
+def _list(found: list[Run], *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(
+            {
+                "runs": [
+                    {"run": run.id, "task": run.task, "state": run.state, **_times(run)}
+                    for run in found
+                ]
+            }
+        )
+        return
+    if not found:
+        output.write("no runs yet")
+        return
+    heads = ("run", "task", "state", "attempt", "by", "started (UTC)", "ended (UTC)", "error")
+    rows = [
+        (
+            run.id,
+            run.task,
+            run.state,
+            run.attempt,
+            "Airflow" if run.external_key else run.triggered_by,
+            run.started_at,
+            run.ended_at,
+            run.error,
+        )
+        for run in found
+    ]
+    output.console().print(output.table("", heads, rows, right=("attempt",)))
+
+
+def _times(run: Run) -> dict[str, Any]:
+    return {
+        "attempt": run.attempt,
+        "file": run.file,
+        "triggered_by": run.triggered_by,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "error": run.error,
+    }
+
+
+def _batch(one: BatchStatus) -> dict[str, Any]:
+    return {
+        name: getattr(one, name)
+        for name in (
+            "number",
+            "state",
+            "rows",
+            "sampled",
+            "rows_read",
+            "rows_written",
+            "rows_checked",
+            "rows_different",
+            "rows_purged",
+            "rows_kept",
+            "holder",
+            "error",
+        )
+    } | {"after": one.within.after, "upto": one.within.upto}
+
+
+def _difference(one: BatchDifference) -> dict[str, Any]:
+    return {"job": one.job, "batch": one.batch, "phase": one.phase, **asdict(one.difference)}

@@ -1,0 +1,266 @@
+"""Building DAGs: one bad file hurts one task, nothing is connected to, workers load one file."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dags.conftest import LOADER
+
+FILES = 500
+BROKEN = 137
+
+
+def task(name: str, purge: str = "none", extra: str = "") -> str:
+    return f"""\
+name: {name}
+{extra}
+jobs:
+  - name: flights
+    type: warm
+    source: {{connection: s, table: public.flights}}
+    target: {{connection: t, table: public.flights}}
+    purge: {purge}
+"""
+
+
+@pytest.fixture
+def folder(airflow_db: Path, tmp_path: Path) -> Path:
+    """A DAG folder with the loader and no task yet."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "dsp_tasks.py").write_text(LOADER.read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def many(folder: Path) -> Path:
+    """500 task files, one of them broken, every tenth with manual deletion."""
+    for number in range(FILES):
+        purge = "manual" if number % 10 == 0 else "none"
+        text = task(f"task_{number}", purge)
+        if number == BROKEN:
+            text = text.replace("purge: none", "purge: nonne")
+        (folder / "tasks" / f"{number:03}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket and no SQLite connection can be opened."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("parsing connects to something")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+
+
+def bag_of(folder: Path, **values: Any) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(folder, **values)
+
+
+def processed(folder: Path) -> Any:
+    """What the DAG processor gets from the loader's file."""
+    import structlog
+    from airflow.dag_processing.processor import DagFileParseRequest, _parse_file
+
+    request = DagFileParseRequest(
+        file=str(folder / "dsp_tasks.py"), bundle_path=folder, bundle_name="dags-folder"
+    )
+    return _parse_file(request, structlog.get_logger())
+
+
+def test_one_broken_file_of_500_is_one_import_error(many: Path, sealed: None) -> None:
+    bag = bag_of(many)
+    broken = many / "tasks" / f"{BROKEN:03}.yaml"
+    assert list(bag.import_errors) == [str(broken)]
+    assert bag.import_errors[str(broken)] == (
+        f"{broken}:8:12: jobs[0].purge: must be none, manual or system (got 'nonne'); "
+        "did you mean 'none'?"
+    )
+    names = {f"task_{n}" for n in range(FILES) if n != BROKEN}
+    purges = {f"task_{n}__purge" for n in range(0, FILES, 10)}
+    assert set(bag.dags) == names | purges
+
+
+def test_the_dag_processor_stores_it_under_the_yaml_files_name(many: Path) -> None:
+    """Under the loader's name it would hide every other DAG."""
+    result = processed(many)
+    assert list(result.import_errors) == [f"tasks/{BROKEN:03}.yaml"]
+    assert len(result.serialized_dags) == FILES - 1 + FILES // 10
+
+
+def test_good_dags_stay_schedulable_beside_a_broken_file(folder: Path) -> None:
+    """As Airflow's database has it afterwards."""
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.models.dag import DagModel
+    from airflow.models.errors import ParseImportError
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    (folder / "tasks" / "good.yaml").write_text(task("good_beside_broken"))
+    (folder / "tasks" / "bad.yaml").write_text(task("bad_beside_good", "x"))
+    (folder / "tasks" / "worse.yaml").write_text("name: [")
+    result = processed(folder)
+    with create_session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+        session.commit()
+        update_dag_parsing_results_in_db(
+            "dags-folder",
+            None,
+            result.serialized_dags,
+            {("dags-folder", name): text for name, text in result.import_errors.items()},
+            1.0,
+            set(),
+            session,
+            files_parsed={("dags-folder", "dsp_tasks.py")},
+        )
+        session.commit()
+        good = session.get(DagModel, "good_beside_broken")
+        assert (good.is_stale, good.has_import_errors) == (False, False)
+        errors = session.scalars(select(ParseImportError)).all()
+        assert {e.filename for e in errors} == {"tasks/bad.yaml", "tasks/worse.yaml"}
+        assert all(e.stacktrace.startswith(str(folder / e.filename) + ":") for e in errors)
+        for error in errors:
+            session.delete(error)
+
+
+def test_a_worker_loads_its_own_file_only(
+    many: Path, sealed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsp_airflow.config import nodes
+
+    read: list[Path] = []
+    original: Callable[..., Any] = nodes.read
+    monkeypatch.setattr(nodes, "read", lambda *a: (read.append(a[0]), original(*a))[1])
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "task_40__purge")
+    bag = bag_of(many)
+    assert set(bag.dags) == {"task_40", "task_40__purge"}
+    assert read == [many / "tasks" / "040.yaml"]
+
+
+def test_building_twice_gives_the_same(many: Path) -> None:
+    """What varies would make a new DAG version of each parse."""
+    first, second = processed(many), processed(many)
+    data = [
+        {d.data["dag"]["dag_id"]: d.hash for d in result.serialized_dags}
+        for result in (first, second)
+    ]
+    assert data[0] == data[1]
+
+
+def dag_of(folder: Path, text: str, dag_id: str = "it") -> Any:
+    (folder / "tasks" / "it.yaml").write_text(text)
+    bag = bag_of(folder)
+    assert bag.import_errors == {}
+    return bag.dags[dag_id]
+
+
+def test_settings_are_airflows_own(folder: Path) -> None:
+    extra = """\
+display_name: The title
+description: What it does.
+remarks: And why.
+owner: data
+schedule: "0 2 * * *"
+timeout: 2h
+retries: 5
+retry_delay: 30s
+retry_backoff: 3"""
+    dag = dag_of(folder, task("it", extra=extra))
+    assert (dag.dag_display_name, dag.description) == ("The title", "What it does.")
+    assert dag.doc_md == "What it does.\n\nAnd why.\n"
+    assert (dag.schedule, dag.catchup, dag.max_active_runs) == ("0 2 * * *", False, 1)
+    assert timedelta(hours=2) < dag.dagrun_timeout < timedelta(hours=3)
+    step = dag.get_task("flights.copy")
+    assert (step.owner, step.retries, step.retry_delay) == ("data", 5, timedelta(seconds=30))
+    assert step.retry_exponential_backoff == 3
+
+
+def test_backoff_of_one_keeps_the_wait(folder: Path) -> None:
+    dag = dag_of(folder, task("it", extra="retry_backoff: 1"))
+    assert dag.get_task("flights.copy").retry_exponential_backoff == 0
+
+
+def test_once_runs_at_its_time(folder: Path) -> None:
+    dag = dag_of(folder, task("it", extra="schedule: {once: 2026-12-01T02:00:00+07:00}"))
+    assert dag.schedule == "@once"
+    assert dag.start_date == datetime(2026, 11, 30, 19, tzinfo=UTC)
+
+
+def test_manual_has_no_schedule(folder: Path) -> None:
+    assert dag_of(folder, task("it")).schedule is None
+
+
+JOB = """\
+  - name: {name}
+    type: warm
+    source: {{connection: s, table: {table}}}
+    target: {{connection: t}}
+    shards: {shards}
+    purge: {purge}
+"""
+
+
+def edges(dag: Any) -> set[tuple[str, str]]:
+    return {(t.task_id, d) for t in dag.tasks for d in t.downstream_task_ids}
+
+
+@pytest.mark.parametrize("execution", ["serial", "parallel"])
+def test_shape(folder: Path, execution: str) -> None:
+    text = f"name: it\nexecution: {execution}\njobs:\n"
+    text += JOB.format(name="a", table="x", shards=1, purge="system")
+    text += JOB.format(name="b", table="y", shards=1, purge="none")
+    found = edges(dag_of(folder, text))
+    expected = {("estimate", "approval"), ("approval", "a.plan")}
+    for job in "ab":
+        expected |= {(f"{job}.plan", f"{job}.copy"), (f"{job}.copy", f"{job}.check")}
+    if execution == "serial":
+        expected |= {("a.check", "b.plan"), ("b.check", "purge.a")}
+        # A group is after all of the one before it.
+        found -= {("a.check", "purge.a")}
+    else:
+        expected |= {("approval", "b.plan"), ("a.check", "purge.a"), ("b.check", "purge.a")}
+    assert found == expected
+
+
+def test_shards_are_mapped(folder: Path) -> None:
+    text = "name: it\njobs:\n" + JOB.format(name="a", table="x", shards=3, purge="none")
+    dag = dag_of(folder, text)
+    for step in ("copy", "check"):
+        mapped = dag.get_task(f"a.{step}")
+        assert mapped.expand_input.value == {"shard": [1, 2, 3]}
+
+
+def test_jobs_may_be_named_like_steps(folder: Path) -> None:
+    text = "name: it\njobs:\n"
+    for name in ("estimate", "approval", "purge", "purge_"):
+        text += JOB.format(name=name, table=name, shards=1, purge="system")
+    dag = dag_of(folder, text)
+    assert {"purge__.copy", "purge_.copy", "estimate_.copy", "purge.purge"} <= set(dag.task_ids)
+
+
+def test_the_form_of_manual_deletion(folder: Path) -> None:
+    dag = dag_of(folder, task("it", "manual"), "it__purge")
+    assert dag.params.dump() == {"job": "flights", "batches": "all", "run": "latest"}
+    assert dag.params.get_param("job").schema["enum"] == ["flights"]
+    assert edges(dag) == {("approval", "purge")}
+
+
+def test_outside_of_airflow_errors_are_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from dsp_airflow.dag_factory import dags_in
+
+    (folder / "tasks" / "bad.yaml").write_text("name: [")
+    assert dags_in(folder / "tasks") == {}
+    assert "bad.yaml:1" in caplog.text
