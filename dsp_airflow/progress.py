@@ -185,7 +185,14 @@ class _Bars:
 
 
 def _columns() -> list[str | ProgressColumn]:
-    from rich.progress import BarColumn, ProgressColumn, TaskProgressColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        ProgressColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
     from rich.text import Text
 
     class Rows(ProgressColumn):
@@ -195,9 +202,9 @@ def _columns() -> list[str | ProgressColumn]:
             return Text(rows + (f"  {int(speed):,} rows/s" if speed else ""))
 
     return [
-        "{task.description}",
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=16),
         TaskProgressColumn(),
-        Rows(),
+        Rows(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(elapsed_when_finished=True),
     ]

@@ -98,7 +98,8 @@ class TaskRun:
             self._refuse_edited()
             known = ledger.plan()
             if known is not None:
-                planning.verify_unchanged(known, self._definition(), source, target)
+                begun = self._job_summary(name).batches_copied > 0
+                planning.verify_unchanged(known, self._definition(), source, target, begun=begun)
                 return known
             plan, batches = planning.plan_job(
                 job, source, target, self._variables(job), self._definition()
@@ -269,9 +270,8 @@ class TaskRun:
         if plan is None:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
-        started = self._job_summary(name).batches_copied > 0
-        if started or not plan.create:
-            planning.verify_unchanged(plan, self._definition(), source, target)
+        begun = self._job_summary(name).batches_copied > 0
+        planning.verify_unchanged(plan, self._definition(), source, target, begun=begun)
         work = Job(
             plan=plan,
             source=source,

@@ -24,7 +24,7 @@ def check(
     file: Path, *, job: str | None, run_id: str | None, percent: float | None, as_json: bool
 ) -> None:
     """Checks every job that was asked for, whatever an earlier one came to."""
-    report = Report(as_json=as_json)
+    report = Report("Check of run", as_json=as_json)
     with reporting(report), ExitStack() as stack:
         task = load(report, file)
         names = chosen(report, task, job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import tempfile
@@ -14,10 +13,6 @@ def main() -> NoReturn:
     """Runs the command line and exits: 0 done, 1 failed, 2 bad file or usage, 3 differences
     found, 4 refused or denied.
     """
-    # The modules that a command loads are full of objects that live on; looking through them
-    # again and again is a fifth of the time of a short command.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     from dsp_airflow.cli.app import app, options
 
     try:

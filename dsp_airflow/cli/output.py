@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_WIDE = 10_000
+WIDE = 10_000
 """Columns of an output that is no terminal: nothing is cut off or folded."""
+SHORT = 12
+"""Text of so few characters is not folded."""
 
 
 @cache
@@ -56,7 +58,7 @@ def console() -> Console:
     from rich.console import Console
 
     stream = stdout()
-    width = None if stream.isatty() else _WIDE
+    width = None if stream.isatty() else WIDE
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
@@ -70,12 +72,19 @@ def table(
 
     made = Table(title=title or None, box=SIMPLE, title_justify="left", title_style="bold")
     numbers = set(right)
-    for name in columns:
+    cells = [[_shown(value) for value in row] for row in rows]
+    for index, name in enumerate(columns):
+        number = name in numbers
+        longest = max([len(name), *(len(row[index]) for row in cells)])
+        # Where the terminal is narrow, long texts fold; short ones and numbers stay readable.
         made.add_column(
-            name, justify="right" if name in numbers else "left", no_wrap=name in numbers
+            name,
+            justify="right" if number else "left",
+            no_wrap=number,
+            min_width=longest if number else min(longest, SHORT),
         )
-    for row in rows:
-        made.add_row(*(Text(_shown(value)) for value in row))
+    for row in cells:
+        made.add_row(*map(Text, row))
     return made
 
 

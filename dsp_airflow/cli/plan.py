@@ -37,7 +37,7 @@ class _Planned:
 def plan(file: Path, *, job: str | None, as_json: bool) -> None:
     """Plans each job; one that cannot be planned hides no other."""
     output.stdout()
-    report = Report(as_json=as_json)
+    report = Report("Plan", as_json=as_json)
     try:
         task = load(report, file)
         names = chosen(report, task, job)

@@ -35,7 +35,7 @@ def purge(
     as_json: bool,
 ) -> None:
     """Purges the batches of one job, or with ``all`` of every job that allows it."""
-    report = Report(as_json=as_json)
+    report = Report("Purge of run", as_json=as_json)
     with reporting(report), ExitStack() as stack:
         task = load(report, file)
         names = _jobs(report, task, job)

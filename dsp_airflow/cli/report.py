@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from dsp_airflow.cli.errors import text
 from dsp_airflow.engine.errors import DspError, Terminated
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dsp_airflow.config import Task
     from dsp_airflow.state.records import JobSummary
     from dsp_airflow.steps import TaskRun
@@ -36,10 +38,12 @@ JOB_KEYS = (
 class Report:
     """Filled while a command works; told once, whatever happens to the command.
 
-    ``jobs`` are those that were asked for, so that one that was never begun is listed too.
+    ``act`` says in words what was done. ``jobs`` are those that were asked for, so that one
+    that was never begun is listed too.
     """
 
-    def __init__(self, *, as_json: bool, quiet: bool = False) -> None:
+    def __init__(self, act: str, *, as_json: bool, quiet: bool = False) -> None:
+        self.act = act
         self.as_json = as_json
         self.quiet = quiet
         self.task: str | None = None
@@ -106,8 +110,8 @@ class Report:
     def _write_table(self) -> None:
         document = self.document()
         shown = output.console()
-        title = f"Run {document['run']} of task {self.task}: {document['state']}"
-        shown.print(jobs_table(title, document["jobs"]))
+        title = f"{self.act} {document['run']} of task {self.task}: {document['state']}"
+        show_jobs(shown, title, document["jobs"])
         for remark in self.remarks:
             shown.print(remark)
 
@@ -117,12 +121,19 @@ def job_document(job: JobSummary) -> dict[str, Any]:
     return {key: getattr(job, key) for key in JOB_KEYS}
 
 
-def jobs_table(title: str, jobs: Iterable[Mapping[str, Any]]) -> Any:
-    """The jobs of a run for a person."""
-    numbers = [key for key in JOB_KEYS if key.startswith("rows_")] + ["batches"]
-    heads = ["job", "state", *(key.removeprefix("rows_") for key in numbers)]
-    rows = [[job["name"], job["state"], *(job[key] for key in numbers)] for job in jobs]
-    return output.table(title, heads, rows, right=heads[2:])
+def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> None:
+    """The jobs of a run for a person: a line each, or a column each where lines are too long."""
+    keys = [key for key in JOB_KEYS if key != "error"]
+    heads = ["job", *(key.removeprefix("rows_") for key in keys[1:])]
+    rows = [[job[key] for key in keys] for job in jobs]
+    made = output.table(title, heads, rows, right=heads[2:])
+    if (
+        shown.measure(made, options=shown.options.update(max_width=output.WIDE)).maximum
+        > shown.width
+    ):
+        names, *facts = zip(heads, *rows, strict=True)
+        made = output.table(title, [str(name) for name in names], facts)
+    shown.print(made)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def run(file: Path, *, job: str | None, new: bool, as_json: bool, quiet: bool) -> None:
     """Plans, copies and checks the jobs, then purges what the system is to purge."""
-    report = Report(as_json=as_json, quiet=quiet)
+    report = Report("Run", as_json=as_json, quiet=quiet)
     with reporting(report), ExitStack() as stack:
         task = load(report, file)
         names = chosen(report, task, job)

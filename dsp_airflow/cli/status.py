@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.report import job_document, jobs_table
+from dsp_airflow.cli.report import job_document, show_jobs
 from dsp_airflow.engine.errors import Mismatch
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
         return
     shown = output.console()
     title = f"Run {run.id} of task {run.task}: {run.state}, attempt {run.attempt}"
-    shown.print(jobs_table(title, [job_document(job) for job in summary.jobs]))
+    show_jobs(shown, title, [job_document(job) for job in summary.jobs])
     for job in summary.jobs:
         if job.error:
             shown.print(f"{job.name}: {job.error}")

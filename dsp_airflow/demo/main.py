@@ -101,7 +101,7 @@ def _run_task(screen: Screen, servers: Stage, api: AirflowApi, state: StateDatab
         api.unpause(TASK)
         api.trigger(TASK, RUN)
         ended = progress.follow(
-            api, Runs(state), TASK, RUN, tell, alive=airflow.require_running, seconds=RUN_SECONDS
+            api, Runs(state), TASK, RUN, tell, airflow=airflow, seconds=RUN_SECONDS
         )
         if ended != "success":
             failed = [t.task for t in api.task_instances(TASK, RUN) if t.state == "failed"]

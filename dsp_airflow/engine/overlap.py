@@ -34,6 +34,10 @@ class Overlapped:
         """See ``ports.Stream``."""
         return self._stream.size
 
+    def leave(self) -> None:
+        """See ``ports.Stream``."""
+        self._stream.leave()
+
     def __iter__(self) -> Iterator[bytes | memoryview]:
         thread = threading.Thread(target=self._read, name="dsp-read", daemon=True)
         thread.start()
@@ -44,6 +48,7 @@ class Overlapped:
                 yield item
         finally:
             self._left.set()
+            self._stream.leave()
             while thread.is_alive():
                 self._drain()
                 thread.join(0.05)

@@ -92,8 +92,13 @@ def definition_of(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def verify_unchanged(plan: Plan, definition: str, source: Store, target: Store) -> None:
-    """Raises ``Refused`` unless definition, tables and endpoints are still those of the plan."""
+def verify_unchanged(
+    plan: Plan, definition: str, source: Store, target: Store, *, begun: bool
+) -> None:
+    """Raises ``Refused`` unless definition, tables and endpoints are still those of the plan.
+
+    ``begun``: something was copied already, so a target that was to be created is there.
+    """
     with source.session() as read, target.session() as write:
         shapes = []
         for session, projection, planned in (
@@ -101,6 +106,8 @@ def verify_unchanged(plan: Plan, definition: str, source: Store, target: Store) 
             (write, plan.target, plan.target_shape),
         ):
             shape = session.describe(projection.table)
+            if shape is None and session is write and plan.create and not begun:
+                shape = planned
             if shape is None:
                 raise Refused(f"{projection.label} is gone since the run was planned")
             if _structure_of(shape) != _structure_of(planned):

@@ -263,4 +263,4 @@ def test_outside_of_airflow_errors_are_logged(
 
     (folder / "tasks" / "bad.yaml").write_text("name: [")
     assert dags_in(folder / "tasks") == {}
-    assert "bad.yaml:1" in caplog.text
+    assert "bad.yaml:2:1: is not YAML" in caplog.text

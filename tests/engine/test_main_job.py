@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dsp_airflow.engine.errors import Mismatch
+from dsp_airflow.engine.stores.postgres import write
 from tests.engine.harness import Bench
 from tests.servers import Database
 
@@ -36,6 +37,23 @@ def test_copied_checked_and_purged(bench: Bench[Database]) -> None:
     assert (job.rows_purged, job.rows_kept) == (600, 0)
     assert bench.target.rows("SELECT * FROM t ORDER BY id") == before[:600]
     assert bench.source.rows("SELECT * FROM t ORDER BY id") == before[600:]
+
+
+def test_rows_that_appear_during_a_direct_load(
+    bench: Bench[Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The range looked empty and was not: the batch goes through staging instead."""
+    fill(bench)
+    bench.write(bench.job(batch_size=100, check={"percent": 100}))
+    run = bench.open()
+    run.plan("copy")
+    bench.target.execute(*run.plan("copy").ddl)
+    bench.target.execute("INSERT INTO t (id, name) VALUES (250, 'first'), (2000, 'other')")
+    monkeypatch.setattr(write, "_empty", lambda *_: True)
+    assert run.copy("copy").rows_written == 1000
+    assert run.check("copy").rows_different == 0
+    assert bench.target.value("SELECT name FROM t WHERE id = 250") == "name 250"
+    assert bench.target.value("SELECT name FROM t WHERE id = 2000") == "other"
 
 
 def test_second_run_merges_and_leaves_other_rows_alone(bench: Bench[Database]) -> None:

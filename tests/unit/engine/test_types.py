@@ -32,6 +32,7 @@ ALL = [
     typed("list", element=typed("list", element=typed("int32"))),
 ]
 
+
 @pytest.mark.parametrize("source", ALL, ids=str)
 def test_every_pair_has_a_verdict(source: LogicalType) -> None:
     for target in ALL:

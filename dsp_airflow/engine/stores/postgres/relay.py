@@ -18,6 +18,9 @@ from dsp_airflow.engine.errors import Refused
 CHUNK = 256 * 1024
 """Bytes gathered before they are handed on; a single larger row is handed on alone."""
 
+NOTICE = 0.5
+"""Seconds until a reader without data notices that nobody wants any."""
+
 
 class _Wait:
     """Waits until the connection's socket can be read or written."""
@@ -26,9 +29,9 @@ class _Wait:
         self._poll = select.poll()
         self._socket = pgconn.socket
 
-    def readable(self) -> None:
+    def readable(self, seconds: float | None = None) -> None:
         self._poll.register(self._socket, select.POLLIN | select.POLLERR | select.POLLHUP)
-        self._poll.poll()
+        self._poll.poll(None if seconds is None else seconds * 1000)
 
     def writable(self) -> None:
         # Readable counts too: the server may be refusing the data right now.
@@ -76,6 +79,11 @@ class CopyOut:
         self._connection = connection
         self._statement = statement
         self._max = max_row_size
+        self._left = False
+
+    def leave(self) -> None:
+        """Ends the iteration soon, from another thread, even while the server is silent."""
+        self._left = True
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -107,7 +115,9 @@ class CopyOut:
                     yield pieces[0] if len(pieces) == 1 else b"".join(pieces)  # type: ignore[misc]
                     pieces, gathered = [], 0
             elif length == 0:
-                wait.readable()
+                wait.readable(NOTICE)
+                if self._left:
+                    return
                 pgconn.consume_input()
             else:
                 break
