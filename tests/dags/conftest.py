@@ -7,7 +7,9 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,3 +101,63 @@ def run_dag(world: World) -> Callable[..., Any]:
             return bag.dags[dag_id].test(**values)
 
     return run
+
+
+class Stepper:
+    """Executes single steps of a DAG, as Airflow would in one DAG run."""
+
+    def __init__(self, dag: Any, run_id: str = "by_test") -> None:
+        self.dag = dag
+        self.dag_run = SimpleNamespace(
+            dag_id=dag.dag_id,
+            run_id=run_id,
+            triggering_user_name="anna",
+            start_date=datetime.now(UTC),
+            clear_number=0,
+        )
+        self.tries: dict[str, tuple[int, int]] = {}
+        self.kept: list[tuple[str, Any]] = []
+
+    def __call__(self, task_id: str, **changes: Any) -> Any:
+        """Another try, with some of the operator's arguments replaced (mapped or rendered)."""
+        operator = self.dag.get_task(task_id)
+        if operator.is_mapped:
+            operator = operator.unmap({**changes})
+        for name, value in changes.items():
+            setattr(operator, name, value)
+        tried, most = self.tries.get(task_id, (0, operator.retries))
+        self.tries[task_id] = (tried + 1, most)
+        context = {
+            "dag": self.dag,
+            "dag_run": self.dag_run,
+            "run_id": self.dag_run.run_id,
+            "task": operator,
+            "ti": SimpleNamespace(try_number=tried + 1, max_tries=most),
+            "task_state_store": SimpleNamespace(set=lambda k, v: self.kept.append((k, v))),
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return type(operator).execute.__wrapped__(operator, context)
+
+    def clear(self, *task_ids: str) -> None:
+        """As Airflow does it for a DAG run that has ended."""
+        for task_id in task_ids:
+            tried, _ = self.tries.get(task_id, (0, 0))
+            self.tries[task_id] = (tried, tried + self.dag.get_task(task_id).retries)
+        self.dag_run.start_date = datetime.now(UTC)
+        self.dag_run.clear_number += 1
+
+
+@pytest.fixture
+def steps(world: World) -> Callable[..., Stepper]:
+    """Steps of the DAG made of a task file's text."""
+
+    def build(text: str, dag_id: str | None = None, run_id: str = "by_test") -> Stepper:
+        from dsp_airflow.config.loading import load_task
+        from dsp_airflow.dag_factory import build_dags
+
+        path = world.write("it", text)
+        dags = {dag.dag_id: dag for dag in build_dags(load_task(path), path)}
+        return Stepper(dags[dag_id] if dag_id else next(iter(dags.values())), run_id)
+
+    return build

@@ -34,18 +34,11 @@ SESSION = (
 """What the store fixes; but zone and interval style are odd: nothing may hang on them."""
 
 
-@pytest.fixture
-def sql(pg_db: Database) -> Iterator[psycopg.Connection]:
-    pg_db.execute(MOOD)
-    with pg_db.connect() as connection:
-        connection.execute(SESSION)
-        yield connection
-
-
-@pytest.fixture(scope="module", params=["15", "18"])
-def bulk(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
-    server: PostgresServer = request.getfixturevalue(f"pg{request.param}")
+@pytest.fixture(scope="module", params=["pg15", "pg18"])
+def sql(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
+    server: PostgresServer = request.getfixturevalue(request.param)
     with fresh_database(server) as database, database.connect() as connection:
+        database.execute(MOOD)
         connection.execute(SESSION)
         yield connection
 
@@ -306,7 +299,7 @@ STRATEGIES: dict[str, tuple[LogicalType, str, st.SearchStrategy[Any]]] = {
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_bulk(bulk: psycopg.Connection, name: str) -> None:
+def test_bulk(sql: psycopg.Connection, name: str) -> None:
     kind, native, strategy = STRATEGIES[name]
 
     @BULK
@@ -318,7 +311,7 @@ def test_bulk(bulk: psycopg.Connection, name: str) -> None:
             + ", ".join([f"(%s::{native})"] * len(values))
             + ") AS t(v)"
         )
-        found = [v for (v,) in bulk.execute(query.encode(), values).fetchall()]
+        found = [v for (v,) in sql.execute(query.encode(), values).fetchall()]
         assert found == [canon.python_text(value, kind) for value in values]
 
     agree()
@@ -356,28 +349,28 @@ def assert_floats(
 
 
 @pytest.mark.parametrize("native", ["float8", "float4"])
-def test_bulk_floats(bulk: psycopg.Connection, native: str) -> None:
+def test_bulk_floats(sql: psycopg.Connection, native: str) -> None:
     kind = typed("float64" if native == "float8" else "float32")
     width, pattern = (64, ">d") if native == "float8" else (32, ">f")
 
     @BULK
     @given(st.lists(st.integers(0, 2**width - 1), min_size=200, max_size=200))
     def agree(bits: list[int]) -> None:
-        assert_floats(bulk, kind, native, from_bits(pattern, bits))
+        assert_floats(sql, kind, native, from_bits(pattern, bits))
 
     agree()
     edges = powers_of_two(-1074, 1024) if native == "float8" else powers_of_two(-149, 128)
-    assert_floats(bulk, kind, native, edges)
+    assert_floats(sql, kind, native, edges)
     # Where Python and PostgreSQL choose differently: decimals halfway between two floats.
     assert_floats(
-        bulk,
+        sql,
         typed("float64"),
         "float8",
         [float(f"{n}e{e}") for n in range(1, 10) for e in range(15, 40)],
     )
 
 
-def test_bulk_json(bulk: psycopg.Connection) -> None:
+def test_bulk_json(sql: psycopg.Connection) -> None:
     scalars = (
         st.none()
         | st.booleans()
@@ -396,7 +389,7 @@ def test_bulk_json(bulk: psycopg.Connection) -> None:
             + ") AS t(v)"
         )
         given_as = [json.dumps(document) for document in documents]
-        found = bulk.execute(query.encode(), given_as).fetchall()
+        found = sql.execute(query.encode(), given_as).fetchall()
         back = [canon.python_text(json.loads(v), typed("json")) for (v,) in found]
         assert back == [
             canon.python_text(document, typed("json")) if document is not None else back[n]
@@ -406,11 +399,11 @@ def test_bulk_json(bulk: psycopg.Connection) -> None:
     agree()
 
 
-def test_dates_of_every_year_and_day_kind(bulk: psycopg.Connection) -> None:
+def test_dates_of_every_year_and_day_kind(sql: psycopg.Connection) -> None:
     text = canon.postgres_text("v", typed("date"), "date")
     days = "SELECT date '0001-01-01' + n * 97 AS v FROM generate_series(0, 37000) AS n"
     query = f"SELECT v, {text} FROM ({days}) AS t"
-    for value, found in run(bulk, query):
+    for value, found in run(sql, query):
         assert isinstance(value, date)
         assert found == canon.python_text(value, typed("date"))
 

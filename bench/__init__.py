@@ -1,0 +1,1 @@
+"""Copy, check and purge beside the limit and other tools. See docs/performance.md."""
