@@ -31,6 +31,7 @@ lint: venv ## format, lint, types, import arrows, schema
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dsp_airflow.config.schema --check
+	$(BIN)/python -m dsp_airflow.config.reference --check
 
 .PHONY: bench
 bench: venv ## measure copy, check and purge beside other tools
@@ -47,8 +48,9 @@ lock: ## resolve the dependencies anew into requirements.lock
 	scripts/lock
 
 .PHONY: schema
-schema: venv ## generate the JSON Schema of the task files
+schema: venv ## generate the JSON Schema and the reference of the task files
 	$(BIN)/python -m dsp_airflow.config.schema
+	$(BIN)/python -m dsp_airflow.config.reference --write
 
 .PHONY: clean
 clean: ## remove the virtual environment and all caches

