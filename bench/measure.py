@@ -9,13 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-TIMEOUT = 3600.0
-"""Seconds that no single measurement should need."""
 MB = 1024 * 1024
 
 
@@ -99,9 +97,7 @@ def programs(*commands: Sequence[str], env: Mapping[str, str] | None = None) -> 
         began = time.perf_counter()
         for number, command in enumerate(commands):
             last = number + 1 == len(commands)
-            feed: int | IO[bytes] | None = (
-                processes[-1].stdout if processes else subprocess.DEVNULL
-            )
+            feed: int | IO[bytes] | None = processes[-1].stdout if processes else subprocess.DEVNULL
             process = subprocess.Popen(
                 command,
                 stdin=feed,
@@ -147,8 +143,18 @@ def step(spec: Mapping[str, Any], env: Mapping[str, str], log: Path) -> tuple[Sa
             os.close(write)
         processes.append(process)
         text = result.read()
-        process.wait(TIMEOUT)
+        process.wait()
     if process.returncode or not text:
         raise FailedError(f"{spec}: {log.read_text(errors='replace')[-3000:]}")
     found = json.loads(text)
     return Sample(found["seconds"], found["cpu"], found["peak"]), found["returned"]
+
+
+Entry = tuple[Contest, Callable[[], Sample]]
+
+
+def alternate(rounds: int, entries: Sequence[Entry]) -> None:
+    """Every contestant once a round, in turns from the first and from the last on."""
+    for number in range(rounds):
+        for contest, act in entries if number % 2 == 0 else reversed(entries):
+            contest.add(act())

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +99,11 @@ class Stage:
     def run_programs(self, *commands: list[str]) -> Sample:
         return measure.programs(*commands, env=self.env)
 
-    # Ours
+    # Steps in processes of their own
+
+    def run_step(self, spec: Mapping[str, Any]) -> tuple[Sample, Any]:
+        spec = {"connection": SOURCE, **spec}
+        return measure.step(spec, self.env, self.folder / "steps.log")
 
     def task(self, table: str = TABLE, target: str | None = None, **job: Any) -> Task:
         """A task file of one job, and a run of it to come."""
@@ -133,7 +137,7 @@ class Task:
     def step(self, name: str, **more: Any) -> tuple[Sample, dict[str, Any]]:
         """Returns the measurement and the step's counts."""
         spec = {"step": name, "file": str(self.file), "job": JOB, "run": self.run, **more}
-        sample, counts = measure.step(spec, self.stage.env, self.stage.folder / "steps.log")
+        sample, counts = self.stage.run_step(spec)
         if counts.get("rows_different"):
             raise FailedError(f"{name} found {counts['rows_different']} different rows")
         return sample, counts

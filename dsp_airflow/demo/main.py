@@ -153,7 +153,7 @@ def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> No
     screen.line("\n[bold]To look further[/], in another terminal:")
     screen.line(f"  . {servers.home / stage.SETTINGS_FILE}")
     screen.line(f"  {programs / 'dsp'} status {run_id}")
-    screen.line(f"  psql {servers.postgres.uri('warehouse')}")
+    screen.line(f"  {servers.postgres.bin_dir / 'psql'} {servers.uri('warehouse')}")
     screen.line(f"  ls {servers.smtp.folder}  [dim]# the mails[/]")
     screen.line(f"  less {airflow.log}")
     screen.line("\nAll of it keeps running. [bold]Ctrl-C[/] stops and removes it.")

@@ -62,6 +62,10 @@ class AirflowApi:
         answer.raise_for_status()
         return {part: (found or {}).get("status") for part, found in answer.json().items()}
 
+    def wake_task_server(self) -> None:
+        """Have the API that tasks talk to built now; the first call of all takes seconds."""
+        self._client.get("/execution/health").raise_for_status()
+
     def has_dag(self, dag: str) -> bool:
         """Tell whether the DAG processor has found the DAG."""
         return self._send("GET", f"/dags/{dag}", expected=NOT_FOUND).status_code != NOT_FOUND

@@ -65,7 +65,8 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Print a line of rich markup."""
-        self.console.print(text, highlight=False)
+        # What reads a pipe does its own wrapping; a terminal's width is known.
+        self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def failure(self, error: Exception) -> None:
         """Print what went wrong, and the end of the log that belongs to it."""

@@ -9,6 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from dsp_airflow.demo import flights
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.servers import PostgresServer, SmtpSink, embedded_postgres_bin
@@ -25,6 +28,9 @@ CONNECTIONS = {
 """The connections of the tasks in `dags/tasks`, each with its database."""
 
 STATE = "dsp"
+USER = "dsp_demo"
+"""Owns the databases and is no superuser: what a job needs, and no more."""
+
 SETTINGS_FILE = "settings.sh"
 
 
@@ -50,25 +56,32 @@ class Stage:
     smtp: SmtpSink
     airflow: AirflowStandalone
 
+    def uri(self, database: str) -> str:
+        """Return the URI of a database for its owner."""
+        return _uri(self.postgres, database)
+
     def load(self) -> None:
         """Fill the sources of both example tasks."""
-        with self.postgres.connect("shop") as shop:
+        with self._connect("shop") as shop:
             flights.load_flights(shop)
-        with self.postgres.connect("app") as app:
+        with self._connect("app") as app:
             flights.load_users(app)
 
     def count(self) -> Tables:
         """Count the flights on both sides."""
-        with self.postgres.connect("shop") as shop:
+        with self._connect("shop") as shop:
             source = flights.content(shop, flights.SOURCE_TABLE)
-        with self.postgres.connect("warehouse") as warehouse:
+        with self._connect("warehouse") as warehouse:
             return Tables(source, flights.content(warehouse, flights.TARGET_TABLE))
 
     def open_state(self) -> StateDatabase:
         """Create this package's own database and open it."""
-        url = self.postgres.sqlalchemy_url(STATE)
+        url = self.uri(STATE)
         upgrade(url)
         return open_state(url)
+
+    def _connect(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(self.uri(database), autocommit=True)
 
 
 def start(stack: ExitStack) -> Stage:
@@ -78,22 +91,40 @@ def start(stack: ExitStack) -> Stage:
             raise DemoError(f"dsp demo runs in a checkout of the project: no {CHECKOUT / folder}")
     home = Path(tempfile.mkdtemp(prefix="dsp-demo-"))
     stack.callback(shutil.rmtree, home, ignore_errors=True)
-    postgres = stack.enter_context(PostgresServer(embedded_postgres_bin()))
+    postgres = stack.enter_context(PostgresServer(embedded_postgres_bin(), fsync=True))
     smtp = stack.enter_context(SmtpSink(home / "mail"))
-    postgres.create_database(STATE)
+    _create_databases(postgres)
     airflow = AirflowStandalone(
         home,
         dags=CHECKOUT / "dags",
         plugins=CHECKOUT / "plugins",
-        state_url=postgres.sqlalchemy_url(STATE),
+        state_url=_uri(postgres, STATE),
         connections={
-            **{name: postgres.create_database(data) for name, data in CONNECTIONS.items()},
+            **{name: _uri(postgres, data) for name, data in CONNECTIONS.items()},
             "smtp_default": smtp.airflow_uri,
         },
     )
     _write_settings(home / SETTINGS_FILE, airflow.settings)
     stack.enter_context(airflow)
     return Stage(home, postgres, smtp, airflow)
+
+
+def _create_databases(postgres: PostgresServer) -> None:
+    owner = sql.Identifier(USER)
+    for name in (*CONNECTIONS.values(), STATE):
+        postgres.create_database(name)
+    with postgres.connect() as connection:
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(owner, postgres.password)
+        )
+        for name in (*CONNECTIONS.values(), STATE):
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), owner)
+            )
+
+
+def _uri(postgres: PostgresServer, database: str) -> str:
+    return postgres.uri(database, user=USER)
 
 
 def _write_settings(file: Path, settings: dict[str, str]) -> None:

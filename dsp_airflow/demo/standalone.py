@@ -27,7 +27,7 @@ from dsp_airflow.demo.rest import AirflowApi
 from dsp_airflow.demo.servers import HOST, free_port
 
 START_SECONDS = 420.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 15.0
 POLL_SECONDS = 0.5
 USER = "admin"
 
@@ -68,6 +68,8 @@ class AirflowStandalone:
             "AIRFLOW__API__PORT": str(ports[0]),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__WORKERS": "1",
+            # A machine with little to spare answers late, which is no reason to fail a task.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
@@ -135,6 +137,7 @@ class AirflowStandalone:
             if not missing:
                 with contextlib.suppress(OSError, ValueError, KeyError, httpx.HTTPError):
                     api.login(USER, self.password)
+                    api.wake_task_server()
                     return api
             on_progress("waiting for " + ", ".join(missing or ["the login"]))
             time.sleep(POLL_SECONDS)

@@ -122,10 +122,13 @@ def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Colum
     )
 
 
-def pair(entry: Entry, target: Column) -> ColumnPair:
+def pair(entry: Entry, target: Column, dialect: Dialect) -> ColumnPair:
     """One line of the type report."""
     source = entry.source
     verdict, note = fit(source.type, target.type)
+    caveat = dialect.caveat(source, target)
+    if caveat and verdict != "refused":
+        verdict, note = "lossy", "; ".join(filter(None, [note, caveat]))
     return ColumnPair(
         source=source.name if entry.plain else entry.sql,
         target=target.name,

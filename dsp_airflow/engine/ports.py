@@ -228,11 +228,11 @@ class Purges(Protocol):
         ...
 
     def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
-        """Why rows of this table may not be deleted (cascades, triggers, kind), if anything."""
+        """Why rows of this table may not be deleted (cascades, triggers, kind)."""
         ...
 
     def target_refusals(self, table: str) -> list[str]:
-        """Why a copy in this table is no ground for deletion (volatile, replicated), if anything."""
+        """Why a copy in this table is no ground for deletion (volatile, replicated)."""
         ...
 
 
@@ -240,9 +240,9 @@ class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
     """One connection."""
 
     def fingerprint(self, table: str) -> str:
-        """Changes with anything that makes deleting from, or trusting, this table different:
+        """A text that changes when deleting from this table, or trusting it, becomes different.
 
-        columns, triggers, rules, references to it, persistence. One cheap query, to be asked
+        Columns, triggers, rules, references to it, persistence. One cheap query, to be asked
         again inside a purge transaction.
         """
         ...
@@ -292,6 +292,10 @@ class Dialect(Protocol):
 
     def native(self, kind: LogicalType) -> str:
         """The type that holds a logical type in a table made here."""
+        ...
+
+    def caveat(self, source: Column, target: Column) -> str:
+        """What the native types lose beyond what the logical ones do, if anything."""
         ...
 
     def converted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -181,16 +181,8 @@ class TaskOperator(BaseOperator):
             )
         return from_file(self.task_file)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            with translated(retry_unknown=self.retry_unknown, retry_stopped=False):
-                yield
-        except AirflowFailException as error:
-            if self._killed and isinstance(error.__cause__, Terminated):
-                # The process was asked to end, not the run: a retry goes on with the rest.
-                raise error.__cause__ from None
-            raise
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(retry_unknown=self.retry_unknown, retry_stopped=lambda: self._killed)
 
     @contextmanager
     def _state(self) -> Iterator[StateDatabase]:
@@ -220,11 +212,22 @@ class TaskOperator(BaseOperator):
     def _watch(self, task: Task, context: Mapping[str, Any]) -> TaskWatch:
         tables = {job.name: job.source.table for job in task.jobs}
 
-
         def emit(line: str) -> None:
             self.log.info("%s", line)
 
         return TaskWatch(LogWatch(emit, tables), context.get("task_state_store"), emit)
+
+    @contextmanager
+    def _recorded(self, run: TaskRun, context: Mapping[str, Any]) -> Iterator[None]:
+        """An error that Airflow will not try again ends the run."""
+        try:
+            with self._translated():
+                yield
+        except BaseException as error:
+            final = isinstance(error, AirflowFailException)
+            if final or not has_retries(context):
+                run.finish((error.__cause__ if final else None) or error)
+            raise
 
     def _paced(self, run: TaskRun) -> None:
         self._pace = run.pace
@@ -259,17 +262,11 @@ class StepOperator(TaskOperator):
     def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:
         """The run goes on; when this step was its last, or its end, that is recorded."""
         run = self._open(database, context)
-        if not run.run.ended or is_repeated(context) or is_started_since(run, context):
+        if not run.run.ended or is_again(run, context):
             run.begin(interval(context))
         run.pace = self._pace = DeadlinePace(run.pace, *self._deadline(run, context))
-        try:
-            with translated(retry_unknown=self.retry_unknown, retry_stopped=self._killed):
-                yield run
-        except BaseException as error:
-            final = isinstance(error, AirflowFailException)
-            if final or not has_retries(context):
-                run.finish((error.__cause__ if final else None) or error)
-            raise
+        with self._recorded(run, context):
+            yield run
         states = {j.name: j.state for j in run.summary().jobs}
         if all(states.get(j.name) == "succeeded" for j in run.task.jobs):
             run.finish()
@@ -312,15 +309,14 @@ def is_cleared(context: Mapping[str, Any]) -> bool:
     return first > 1 and int(instance.try_number or 1) == first
 
 
-def is_started_since(run: TaskRun, context: Mapping[str, Any]) -> bool:
-    """Whether the DAG run was started, again, after the run ended: somebody cleared it."""
+def is_again(run: TaskRun, context: Mapping[str, Any]) -> bool:
+    """Whether an ended run goes on: a retry, or somebody cleared a step or the DAG run.
+
+    A step of another job that merely comes later leaves the end as it was recorded.
+    """
     started, ended = getattr(context["dag_run"], "start_date", None), run.run.ended_at
-    return started is not None and ended is not None and started > ended
-
-
-def is_repeated(context: Mapping[str, Any]) -> bool:
-    """Whether this task instance was tried before, by a retry or before a clear."""
-    return int(context["ti"].try_number or 1) > 1
+    cleared_since = started is not None and ended is not None and started > ended
+    return cleared_since or int(context["ti"].try_number or 1) > 1
 
 
 def refuse_remote(database: StateDatabase) -> None:

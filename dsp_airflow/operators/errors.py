@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -12,18 +12,18 @@ from dsp_airflow.engine.errors import DspError, Terminated, Transient
 
 
 @contextmanager
-def translated(*, retry_unknown: bool, retry_stopped: bool) -> Iterator[None]:
+def translated(*, retry_unknown: bool, retry_stopped: Callable[[], bool]) -> Iterator[None]:
     """Lets through what a retry may heal; anything else fails the task without one.
 
     ``retry_unknown``: an error nobody foresaw is tried again (never around a delete).
-    ``retry_stopped``: the process was asked to end, not the run.
+    ``retry_stopped``: asked once the work stopped: was the process told to end, not the run?
     """
     try:
         yield
     except (Transient, AirflowFailException):
         raise
     except Terminated as error:
-        if retry_stopped:
+        if retry_stopped():
             raise
         raise AirflowFailException(str(error)) from error
     except (ConfigProblems, DspError) as error:

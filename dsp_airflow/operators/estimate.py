@@ -11,7 +11,7 @@ from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variab
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import KeyRange
 from dsp_airflow.engine.plan import plan_job
-from dsp_airflow.operators.base import TaskOperator, interval
+from dsp_airflow.operators.base import TaskOperator, interval, is_again
 from dsp_airflow.steps import TaskRun
 
 
@@ -28,8 +28,11 @@ class EstimateOperator(TaskOperator):
         """Returns the run's id and each job's rows."""
         with self._translated(), self._state() as database:
             run = self._open(database, context)
+            if run.run.ended and is_again(run, context):
+                run.begin(interval(context))
             jobs = [j for j in run.task.jobs if self.job in {None, j.name}]
-            rows = {job.name: self._rows(run, job, context) for job in jobs}
+            with self._recorded(run, context):
+                rows = {job.name: self._rows(run, job, context) for job in jobs}
             return {"run": run.run.id, "rows": rows}
 
     def _rows(self, run: TaskRun, job: WarmJob, context: Mapping[str, Any]) -> int:

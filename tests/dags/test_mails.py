@@ -145,7 +145,9 @@ def test_a_mail_that_could_not_go_out_follows_with_the_next(
 
 
 def test_odd_titles_do_no_harm(world: World, mails: SmtpSink) -> None:
-    odd = RunEnded("failure", "t", "Rückgabe\nBcc: x@example.com 数据", "always", ("a@example.com",))
+    odd = RunEnded(
+        "failure", "t", "Rückgabe\nBcc: x@example.com 数据", "always", ("a@example.com",)
+    )
     odd(context())
     [mail] = mails.wait_for_mails(1, 10)
     assert mail["Subject"] == "[dsp] Rückgabe Bcc: x@example.com 数据 failed"
@@ -180,5 +182,3 @@ def test_a_failing_dag_sends_one_mail(
     assert mail["X-RcptTo"] == "oncall@example.com, boss@example.com"
     assert "public.nowhere" in text(mail)
     assert world.runs.recent()[0].state == "failed"
-
-

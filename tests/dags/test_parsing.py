@@ -100,8 +100,8 @@ def test_the_dag_processor_stores_it_under_the_yaml_files_name(many: Path) -> No
 
 def test_good_dags_stay_schedulable_beside_a_broken_file(folder: Path) -> None:
     """As Airflow's database has it afterwards."""
-    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
     from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
     from airflow.models.dag import DagModel
     from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -74,18 +73,17 @@ def test_steps_return_ids_and_counts(world: World, steps: Build) -> None:
 
 
 def test_log_lines_of_a_copy(
-    world: World, steps: Build, caplog: pytest.LogCaptureFixture
+    world: World, steps: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.fill(50_000)
     step = ready(steps(task().replace("batch_size: 500", "batch_size: 1000")))
-    # Airflow's task loggers do not pass on to the root, where caplog listens.
-    logger = step.dag.get_task("job.copy").log
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.addHandler(caplog.handler)
-        caplog.clear()
-        step("job.copy")
-        logger.removeHandler(caplog.handler)
-    assert [r.getMessage() for r in caplog.records if r.name == logger.name] == [
+    capsys.readouterr()
+    step("job.copy")
+    lines = re.findall(
+        r"\[info +\] (.*?) +\[airflow\.task\.operators\.\S+\.TableSyncOperator\]",
+        capsys.readouterr().out,
+    )
+    assert lines == [
         "Starting sync job: job",
         "Fetching records from source: public.flights",
         "Total records: 50,000",
@@ -114,7 +112,9 @@ def test_wrong_password_fails_without_retry(
     world: World, steps: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.fill()
-    world.source.execute("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN PASSWORD 'right-one'")
+    world.source.execute(
+        "DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN PASSWORD 'right-one'"
+    )
     wrong = re.sub(r"//[^@]*@", "//guest:wrong-one@", world.source.uri)
     monkeypatch.setenv("AIRFLOW_CONN_FLIGHTS_SOURCE", wrong)
     step = steps(task(retries=3))
@@ -196,6 +196,21 @@ def test_difference_fails_without_retry_and_nothing_is_purged(world: World, step
     assert world.count() == (2500, 2500)
 
 
+def test_a_cleared_estimate_goes_on(world: World, steps: Build) -> None:
+    step = steps(task())
+    with pytest.raises(AirflowFailException):
+        step("estimate")
+    [run] = world.runs.recent()
+    assert (run.state, "public.flights" in (run.error or "")) == ("failed", True)
+    world.fill()
+    step.clear("estimate")
+    ready(step)
+    assert world.runs.get(run.id).state == "running"
+    for name in ("job.copy", "job.check", "purge.job"):
+        step(name)
+    assert world.runs.get(run.id).state == "succeeded"
+
+
 def test_unforeseen_errors_are_tried_again_except_around_a_delete(
     world: World, steps: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,9 +236,7 @@ def test_unforeseen_errors_are_tried_again_except_around_a_delete(
         step("purge.job")
 
 
-def test_cleared_copy_resumes(
-    world: World, steps: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cleared_copy_resumes(world: World, steps: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     from dsp_airflow.engine import transfer
 
     world.fill()
@@ -256,9 +269,7 @@ def test_cleared_copy_resumes(
     assert world.runs.job(run.id, "job").attempt == 1
 
 
-def test_cleared_plan_begins_a_new_attempt_and_a_retry_does_not(
-    world: World, steps: Build
-) -> None:
+def test_cleared_plan_begins_a_new_attempt_and_a_retry_does_not(world: World, steps: Build) -> None:
     world.fill()
     step = ready(steps(task("none", retries=2)))
     for name in ("job.copy", "job.check"):

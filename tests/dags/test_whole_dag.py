@@ -24,6 +24,26 @@ TASK = """
         check: {percent: 100}
         purge: system
 """
+SHARDED = """
+    name: flights_sharded
+    execution: parallel
+    retries: 0
+    jobs:
+      - name: low
+        type: warm
+        source: {connection: flights_source, table: public.flights}
+        target: {connection: flights_target, table: public.flights}
+        where: "id <= 1000"
+        batch_size: 100
+        shards: 2
+        check: {percent: 100}
+        purge: manual
+      - name: high
+        type: warm
+        source: {connection: flights_source, table: public.flights}
+        target: {connection: flights_target, table: public.flights_high}
+        where: "id > 1000"
+"""
 
 
 def test_copies_checks_and_purges(
@@ -35,9 +55,10 @@ def test_copies_checks_and_purges(
     assert dag_run.state == "success"
     assert world.count() == (500, 2000)
     [run] = world.runs.recent()
-    assert (run.state, run.external_key) == (
+    assert (run.state, run.external_key, run.triggered_by) == (
         "succeeded",
         f"flights_archive/{dag_run.run_id}",
+        "dag_test",
     )
     [job] = world.runs.summary(run.id).jobs
     assert (job.rows_written, job.rows_checked, job.rows_purged, job.state) == (
@@ -46,4 +67,21 @@ def test_copies_checks_and_purges(
         2000,
         "succeeded",
     )
-    print(mails.wait_for_mails(1, 5)[0])
+    [mail] = mails.wait_for_mails(1, 10)
+    assert mail["Subject"] == "[dsp] Move old flights succeeded"
+
+
+def test_shards_several_jobs_and_manual_deletion(world: World, run_dag: Callable[..., Any]) -> None:
+    world.fill()
+    world.write("flights", SHARDED)
+    dag_run = run_dag("flights_sharded")
+    assert dag_run.state == "success"
+    mapped = [t for t in dag_run.get_task_instances() if t.task_id == "low.copy"]
+    assert sorted(t.map_index for t in mapped) == [0, 1]
+    assert world.count() == (2500, 1000)
+    assert world.target.value("SELECT count(*) FROM flights_high") == 1500
+    [run] = world.runs.recent()
+    assert run.state == "succeeded"
+    by_hand = run_dag("flights_sharded__purge", run_conf={"batches": "1-3, 10", "run": run.id})
+    assert by_hand.state == "success"
+    assert world.count() == (2100, 1000)

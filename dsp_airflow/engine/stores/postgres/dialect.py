@@ -165,14 +165,20 @@ def converted(expression: str, source: Column, target: Column, fit: Fit) -> tupl
         return f"{expression}::text", "text"
     if source.native == target.native or (user_type(target.native) and fit == "exact"):
         return expression, source.native
-    cast = f"{expression}::{target.native}"
-    if fit != "lossy":
+    # There is no cast between boolean and the other numbers than integer.
+    names = {source.type.name, target.type.name}
+    via = "::integer" if "bool" in names and names.isdisjoint({"string"}) else ""
+    cast = f"{expression}{via}::{target.native}"
+    if fit != "lossy" or (source.type.name, target.type.name) == ("string", "json"):
+        # A text that is no JSON fails in the cast; its spelling is no value.
         return cast, target.native
-    back = f"({cast})::{source.native}"
+    back = f"({cast}){via}::{source.native}"
     if source.type.name in ("float32", "float64"):
         # Their plain comparison takes -0 for 0.
         send = "float4send" if source.type.name == "float32" else "float8send"
         back, compared = f"{send}({back})", f"{send}({expression})"
+    elif source.type.name == "json":
+        back, compared = f"({back})::text", f"({expression})::text"
     else:
         compared = expression
     tag = text_literal(f"{LOSS_TAG}{source.name}:")
@@ -185,12 +191,26 @@ def converted(expression: str, source: Column, target: Column, fit: Fit) -> tupl
     )
 
 
+def caveat(source: Column, target: Column) -> str:
+    """What the native types lose beyond what the logical ones do."""
+    if base(target.native) == "bpchar" and base(source.native) != "bpchar":
+        return "blanks at the end"
+    return ""
+
+
 def create_table(shape: Shape, enums: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     """DDL for a missing target: enum types, columns with NOT NULL and defaults, the key."""
     statements = []
     for name, labels in enums.items():
         values = ", ".join(text_literal(label) for label in labels)
-        statements.append(f"CREATE TYPE {name} AS ENUM ({values})")
+        made = f"CREATE TYPE {name} AS ENUM ({values})"
+        tag = "dsp"
+        while f"${tag}$" in made:
+            tag += "_"
+        # Two tables made at once may share the type.
+        statements.append(
+            f"DO ${tag}$ BEGIN {made}; EXCEPTION WHEN duplicate_object THEN NULL; END ${tag}$"
+        )
     lines = []
     for column in shape.columns:
         line = f"{quote(column.name)} {column.native}"

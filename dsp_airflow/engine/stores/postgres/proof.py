@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from dsp_airflow.engine.stores.postgres import dialect
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 KEYS_AT_ONCE = 10_000
+_cursors = itertools.count()
 XIDS = 0xFFFFFFFF
 
 
@@ -59,25 +61,23 @@ def key_fields(what: Projection) -> list[Field]:
     return list(what.fields[: len(what.key)])
 
 
-def settled(connection: Connection, mark: str | None) -> str:
-    """SQL: whether a row's version is older than the mark.
+def settled(mark: str | None) -> str:
+    """SQL: whether a row's version is surely older than the mark.
 
-    xmin keeps 32 bits; the distance from now, modulo 2**32, restores the order.
+    xmin keeps the last 32 bits of a transaction id; two ids are compared around that circle.
+    Ids below 3 mark rows that were frozen for good.
     """
     if mark is None:
         return "NULL::boolean"
-    row = one(connection, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
-    now = int(row[0])
-    return f"(({now} - xmin::text::bigint) & {XIDS}) > {now - int(mark)}"
+    apart = f"(xmin::text::bigint - {int(mark) & XIDS}) & {XIDS}"
+    return f"(xmin::text::bigint < 3 OR ({apart}) >= {(XIDS + 1) // 2})"
 
 
-def hash_columns(connection: Connection, what: Projection, mark: str | None) -> str:
+def hash_columns(what: Projection, mark: str | None) -> str:
     """Select list of a ``RowHash``: mapped key texts, hash, settled, own key texts."""
     mapped = [f"({f.expression})::text" for f in key_fields(what)]
     own = [f"{k.column}::text" for k in what.key]
-    return ", ".join(
-        [*mapped, canon.postgres_row_hash_md5(what.fields), settled(connection, mark), *own]
-    )
+    return ", ".join([*mapped, canon.postgres_row_hash_md5(what.fields), settled(mark), *own])
 
 
 def as_hash(row: tuple[Any, ...], width: int) -> RowHash:
@@ -93,10 +93,11 @@ def hashes(
     mark: str | None,
 ) -> Iterator[RowHash]:
     """See ``ports.Digests``."""
-    columns = hash_columns(connection, what, mark)
+    columns = hash_columns(what, mark)
     width = len(what.key)
     if keys is None:
-        with connection.transaction(), connection.cursor(name="dsp_hashes") as cursor:
+        name = f"dsp_hashes_{next(_cursors)}"
+        with connection.transaction(), connection.cursor(name=name) as cursor:
             cursor.itersize = KEYS_AT_ONCE
             cursor.execute(f"SELECT {columns} FROM {what.table} WHERE {condition(what, within)}")
             for row in cursor:

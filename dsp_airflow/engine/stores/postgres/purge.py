@@ -46,7 +46,7 @@ class PostgresPurge:
 
     def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
         """Locks row by row; a row that changes first is seen as it became."""
-        columns = proof.hash_columns(self._connection, what, mark)
+        columns = proof.hash_columns(what, mark)
         rows = self._connection.execute(
             f"SELECT {columns} FROM {what.table} WHERE {proof.condition(what, within)} FOR UPDATE"
         ).fetchall()

@@ -24,6 +24,8 @@ from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 WRITTEN = TypeAdapter(Written)
 STAGE = "pg_temp.dsp_stage"
+CREATING = "dsp_airflow creates"
+"""Names the lock under which anything is created."""
 
 
 def prepare_markers(connection: Connection, what: Projection) -> bool:
@@ -31,15 +33,23 @@ def prepare_markers(connection: Connection, what: Projection) -> bool:
     try:
         with connection.transaction():
             # Two workers creating at once would collide in the catalog.
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (what.markers,))
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {what.markers} (run text, job text, batch integer, "
-                "outcome text NOT NULL, committed_at timestamptz NOT NULL DEFAULT now(), "
-                "PRIMARY KEY (run, job, batch))"
-            )
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (CREATING,))
+            if one(connection, "SELECT to_regclass(%s) IS NULL", (what.markers,))[0]:
+                connection.execute(
+                    f"CREATE TABLE {what.markers} (run text, job text, batch integer, "
+                    "outcome text NOT NULL, committed_at timestamptz NOT NULL DEFAULT now(), "
+                    "PRIMARY KEY (run, job, batch))"
+                )
+            usable: bool = one(
+                connection,
+                "SELECT has_table_privilege(to_regclass(%s)::oid, 'SELECT') "
+                "AND has_table_privilege(to_regclass(%s)::oid, 'INSERT') "
+                "AND has_table_privilege(to_regclass(%s)::oid, 'DELETE')",
+                (what.markers,) * 3,
+            )[0]
+            return usable
     except pg.InsufficientPrivilege:
         return False
-    return True
 
 
 def forget_markers(connection: Connection, what: Projection, run: str, job: str) -> None:
@@ -70,7 +80,8 @@ def write(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (repr(marker),)
             )
             row = connection.execute(
-                f"SELECT outcome FROM {proof.verbatim(what.markers)} WHERE run = %s AND job = %s AND batch = %s",
+                f"SELECT outcome FROM {proof.verbatim(what.markers)} "
+                "WHERE run = %s AND job = %s AND batch = %s",
                 marker,
             ).fetchone()
             if row is not None:
@@ -95,7 +106,8 @@ def write(
             )
         if marker is not None:
             connection.execute(
-                f"INSERT INTO {proof.verbatim(what.markers)} (run, job, batch, outcome) VALUES (%s, %s, %s, %s)",
+                f"INSERT INTO {proof.verbatim(what.markers)} (run, job, batch, outcome) "
+                "VALUES (%s, %s, %s, %s)",
                 (*marker, WRITTEN.dump_json(done).decode()),
             )
     return done
@@ -175,6 +187,7 @@ def _merge(
     rest = what.fields[len(what.key) :]
     if on_conflict == "ignore" or not rest:
         inserted = connection.execute(f"{head} ON CONFLICT ({key}) DO NOTHING").rowcount
+        _refuse_swallowed(connection, what, 0)
         left = staged - inserted
         if on_conflict == "ignore":
             return Written(staged, inserted, ignored=left, others=others, instead=instead)
@@ -188,7 +201,38 @@ def _merge(
         "RETURNING xmax = 0 AS fresh) "
         "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM merged",
     )
-    return Written(staged, inserted, updated, unchanged=staged - inserted - updated, others=others)
+    unchanged = staged - inserted - updated
+    _refuse_swallowed(connection, what, unchanged)
+    return Written(staged, inserted, updated, unchanged=unchanged, others=others)
+
+
+def _refuse_swallowed(connection: Connection, what: Projection, unchanged: int) -> None:
+    """Triggers and rules can drop rows silently: then every staged row is looked up again.
+
+    ``unchanged`` rows were not written because they stood there already, value for value.
+    """
+    meddled = one(
+        connection,
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(%s) "
+        "AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3) "
+        "OR EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = to_regclass(%s))",
+        (what.table, what.table),
+    )[0]
+    if not meddled:
+        return
+    same = _identities(what.fields, "t"), _identities(what.fields, "s")
+    missing, alike = one(
+        connection,
+        f"SELECT count(*) FILTER (WHERE t.{dialect.quote(what.fields[0].column)} IS NULL), "
+        f"count(*) FILTER (WHERE ROW({same[0]}) IS NOT DISTINCT FROM ROW({same[1]})) "
+        f"FROM {STAGE} AS s LEFT JOIN {what.table} AS t ON {_matches(what)}",
+    )
+    swallowed = missing + max(0, unchanged - alike)
+    if swallowed:
+        raise Mismatch(
+            f"{what.label}: a trigger or rule there swallowed {swallowed:,} rows; nothing of the "
+            "batch was written"
+        )
 
 
 def _identities(fields: tuple[Field, ...], alias: str) -> str:
@@ -244,7 +288,7 @@ def _two(connection: Connection, statement: str) -> tuple[int, int]:
 def create(connection: Connection, statements: tuple[str, ...] | list[str], table: str) -> None:
     """Runs the DDL unless the table came to be meanwhile."""
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (table,))
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (CREATING,))
         row = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
         if row is not None and row[0] is not None:
             return

@@ -1,0 +1,134 @@
+"""Runs the benchmarks and prints their findings. Nothing here fails because something is slow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from bench import tables
+from bench.checking import measure_check
+from bench.copying import measure_copy
+from bench.large import ROWS as LARGE_ROWS
+from bench.large import measure_large
+from bench.measure import FailedError
+from bench.purging import measure_purge
+from bench.report import Report
+from bench.stage import SETTINGS, SOURCE, Stage, stage
+from dsp_airflow.demo.servers import ServerError
+
+ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
+LEGS = ("copy", "check", "purge", "large")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    screen = Console(stderr=True)
+    rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
+    report = Report()
+    load = os.getloadavg()[0]
+    try:
+        with stage(rows, options.rounds) as place, screen.status("PostgreSQL is ready") as status:
+            machine = _machine(place, load)
+            _fill(place, options.legs, status.update)
+            _measure(place, report, options, status.update)
+    except (FailedError, ServerError) as error:
+        screen.print(f"[red]{type(error).__name__}[/]:", end=" ")
+        screen.print(str(error), markup=False, highlight=False)
+        return 1
+    Console(width=None if sys.stdout.isatty() else 150).print(report.table(_caption(machine)))
+    if options.json:
+        found = {
+            "machine": machine,
+            "settings": SETTINGS,
+            "findings": [finding.as_json() for finding in report.findings],
+            "runs": {k: [c.as_json() for c in v] for k, v in report.contests.items()},
+        }
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+def _fill(place: Stage, legs: Sequence[str], say: Callable[[str], None]) -> None:
+    if set(legs) == {"large"}:
+        return
+    say(f"filling the table with {place.rows:,} rows")
+    place.execute(SOURCE, tables.create())
+    place.execute(SOURCE, tables.fill(place.rows))
+
+
+def _measure(
+    place: Stage, report: Report, options: argparse.Namespace, say: Callable[[str], None]
+) -> None:
+    large_rows = QUICK_LARGE_ROWS if options.quick else LARGE_ROWS
+    legs: dict[str, Callable[[], None]] = {
+        "copy": lambda: measure_copy(place, report),
+        "check": lambda: measure_check(place, report),
+        "purge": lambda: measure_purge(place, report),
+        "large": lambda: measure_large(place, report, large_rows),
+    }
+    for name in LEGS:
+        if name in options.legs:
+            say(f"measuring {name}")
+            legs[name]()
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rows", type=int, help=f"rows of the table ({ROWS:,})")
+    parser.add_argument(
+        "--legs", type=_legs, default=LEGS, help=f"which to measure ({','.join(LEGS)})"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each contestant (2)")
+    parser.add_argument("--quick", action="store_true", help="few rows: does everything work?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or (options.rows is not None and options.rows < 1):
+        parser.error("rows and rounds start at 1")
+    return options
+
+
+def _legs(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    unknown = [name for name in names if name not in LEGS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no leg {unknown[0]!r}; there are {', '.join(LEGS)}")
+    return names
+
+
+def _machine(place: Stage, load: float) -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "load_before": round(load, 2),
+        "python": platform.python_version(),
+        "postgresql": place.value(SOURCE, "SHOW server_version"),
+        "rows": place.rows,
+        "rounds": place.rounds,
+    }
+
+
+def _caption(machine: dict[str, Any]) -> str:
+    return (
+        f"{machine['rows']:,} rows, best of {machine['rounds']}; {machine['cores']} cores shared "
+        f"by client and server, load {machine['load_before']} before; PostgreSQL "
+        f"{machine['postgresql']}, Python {machine['python']}, fsync off. Ratio above 1: ours is "
+        "better. CPU-s/M: seconds of our process per million rows. Peak MB: above its imports."
+    )
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    """Ends in order, so that the server is stopped."""
+    raise SystemExit(143)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""One real Airflow for the tests of this folder, with a DAG folder, databases and an inbox."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from dsp_airflow.demo.rest import AirflowApi
+from dsp_airflow.demo.standalone import AirflowStandalone
+from dsp_airflow.state.database import open_state, upgrade
+from dsp_airflow.state.runs import Runs
+from tests.servers import Database, PostgresServer, SmtpSink, fresh_database
+
+REPOSITORY = Path(__file__).parents[2]
+RUN_SECONDS = 240.0
+
+TASKS = {
+    "archive": """\
+        name: archive
+        display_name: Old orders
+        notify: {when: always, to: [oncall@example.com]}
+        jobs:
+          - name: orders
+            type: warm
+            source: {connection: shop, table: public.orders}
+            target: {connection: warehouse, table: public.orders}
+            where: "id <= 1000"
+            batch_size: 200
+            check: {percent: 100}
+            purge: system
+        """,
+    "missing": """\
+        name: missing
+        display_name: Nothing there
+        retries: 0
+        notify: {when: failure, to: [oncall@example.com, boss@example.com]}
+        jobs:
+          - name: ghosts
+            type: warm
+            source: {connection: shop, table: public.ghosts}
+            target: {connection: warehouse, table: public.ghosts}
+            check: {percent: 10}
+            purge: none
+        """,
+    "by_hand": """\
+        name: by_hand
+        jobs:
+          - name: events
+            type: warm
+            source: {connection: shop, table: public.events}
+            target: {connection: warehouse, table: public.events}
+            batch_size: 100
+            check: {percent: 100}
+            purge: manual
+        """,
+    "broken": """\
+        name: broken
+        jobs:
+          - name: orders
+            type: warm
+            source: {connection: shop, tabel: public.orders}
+            target: {connection: warehouse, table: public.orders}
+        """,
+}
+
+# It shows that tasks of this Airflow are kept from the metadata database, as everywhere else.
+PROBE = """\
+from airflow.sdk import DAG, task
+
+with DAG("probe", schedule=None):
+
+    @task
+    def reach_for_the_metadata_database():
+        from airflow.models.dag import DagModel
+        from airflow.utils.session import create_session
+
+        try:
+            with create_session() as session:
+                session.query(DagModel).all()
+        except RuntimeError as error:
+            assert "not allowed" in str(error), error
+        else:
+            raise AssertionError("a task can use Airflow's ORM")
+
+    reach_for_the_metadata_database()
+"""
+
+
+@dataclass
+class World:
+    """Airflow and what surrounds it."""
+
+    airflow: AirflowStandalone
+    api: AirflowApi
+    source: Database
+    target: Database
+    runs: Runs
+    smtp: SmtpSink
+
+    def run(self, dag: str, run: str = "first", **conf: str) -> str:
+        """Run a DAG to its end and return the state it ended in."""
+        self.api.wait_for_dag(dag, 120)
+        self.api.unpause(dag)
+        self.api.trigger(dag, run, conf)
+        return self.api.wait_for_run(dag, run, RUN_SECONDS)
+
+    def logs(self, dag: str, run: str = "first") -> str:
+        """The ends of all task logs of a run, for the message of a test that fails."""
+        tasks = self.api.task_instances(dag, run)
+        return "\n".join(
+            f"{t.task} {t.state}\n{self.airflow.task_log(dag, run, t.task)}" for t in tasks
+        )
+
+    def mails_about(self, title: str) -> list[EmailMessage]:
+        return [mail for mail in self.smtp.mails() if title in str(mail["Subject"])]
+
+
+@pytest.fixture(scope="session")
+def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = tmp_path_factory.mktemp("standalone")
+    with ExitStack() as stack:
+        source, target, state = (stack.enter_context(fresh_database(pg18)) for _ in range(3))
+        _fill(source)
+        upgrade(state.uri)
+        smtp = stack.enter_context(SmtpSink())
+        airflow = AirflowStandalone(
+            home,
+            dags=_dags_folder(home / "dags"),
+            plugins=REPOSITORY / "plugins",
+            state_url=state.uri,
+            connections={
+                "shop": source.uri,
+                "warehouse": target.uri,
+                "smtp_default": smtp.airflow_uri,
+            },
+        )
+        stack.enter_context(airflow)
+        api = airflow.wait_until_ready()
+        stack.callback(api.close)
+        runs = Runs(stack.enter_context(open_state(state.uri)))
+        yield World(airflow, api, source, target, runs, smtp)
+
+
+def _dags_folder(folder: Path) -> Path:
+    (folder / "tasks").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "dags" / "dsp_tasks.py", folder)
+    (folder / "probe.py").write_text(PROBE)
+    for name, text in TASKS.items():
+        (folder / "tasks" / f"{name}.yaml").write_text(textwrap.dedent(text))
+    return folder
+
+
+def _fill(source: Database) -> None:
+    source.execute(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, customer text, total numeric(12, 2))",
+        "INSERT INTO orders SELECT n, 'Customer ' || n % 97, n / 7.0 "
+        "FROM generate_series(1, 2500) AS n",
+        "CREATE TABLE events (id bigint PRIMARY KEY, what text NOT NULL)",
+        "INSERT INTO events SELECT n, 'event ' || n FROM generate_series(1, 500) AS n",
+    )

@@ -1,0 +1,126 @@
+"""The whole product in a real Airflow: tasks in processes of their own, cut off from its database.
+
+What `dag.test()` cannot show: the isolation of tasks, callbacks in the DAG processor, import
+errors as people see them, and the form of the purge DAG.
+"""
+
+from __future__ import annotations
+
+import time
+from email.message import EmailMessage
+
+import pytest
+
+from dsp_airflow.demo.standalone import AirflowStandalone, processes_of
+from tests.e2e.conftest import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+MAIL_SECONDS = 60.0
+NO_SECOND_MAIL_SECONDS = 8.0
+
+
+def test_a_task_cannot_reach_the_metadata_database(world: World) -> None:
+    """Else the tests below would prove nothing about it."""
+    assert world.run("probe") == "success", world.logs("probe")
+
+
+def test_rows_are_copied_checked_and_purged_and_a_mail_says_so(world: World) -> None:
+    before = world.source.rows("SELECT * FROM orders WHERE id <= 1000 ORDER BY id")
+
+    assert world.run("archive") == "success", world.logs("archive")
+
+    assert world.target.rows("SELECT * FROM orders ORDER BY id") == before
+    assert world.source.value("SELECT min(id) FROM orders") == 1001
+    assert world.source.value("SELECT count(*) FROM orders") == 1500
+    run = world.runs.latest("archive")
+    assert run is not None
+    assert (run.state, run.triggered_by) == ("succeeded", "admin")
+    (job,) = world.runs.summary(run.id).jobs
+    assert (job.rows_total, job.rows_written, job.rows_checked) == (1000, 1000, 1000)
+    assert (job.rows_different, job.rows_purged, job.rows_kept) == (0, 1000, 0)
+    assert (job.batches, job.batches_purged) == (5, 5)
+    (mail,) = _mails(world, "Old orders")
+    assert mail["To"] == "oncall@example.com"
+    assert "succeeded" in mail["Subject"]
+    text = mail.get_content()
+    assert run.id in text
+    assert "1,000" in text
+    assert f"{world.airflow.url}/dags/archive/runs/first" in text
+
+
+def test_a_failure_sends_one_mail_that_names_task_job_and_error(world: World) -> None:
+    assert world.run("missing") == "failed"
+
+    (mail,) = _mails(world, "Nothing there")
+    assert mail["X-RcptTo"] == "oncall@example.com, boss@example.com"
+    assert "failed" in mail["Subject"]
+    text = mail.get_content()
+    assert "missing" in text
+    assert "ghosts" in text
+    (error,) = [line for line in text.splitlines() if line.startswith("Error:")]
+    assert "public.ghosts" in error
+    assert f"{world.airflow.url}/dags/missing/runs/first" in text
+
+
+def test_the_purge_dag_deletes_exactly_the_batches_of_its_form(world: World) -> None:
+    assert world.run("by_hand") == "success", world.logs("by_hand")
+    assert world.source.value("SELECT count(*) FROM events") == 500
+
+    state = world.run("by_hand__purge", job="events", batches="2,4-5")
+
+    assert state == "success", world.logs("by_hand__purge")
+    left = world.source.rows(
+        "SELECT (id - 1) / 100 + 1, count(*) FROM events GROUP BY 1 ORDER BY 1"
+    )
+    assert left == [(1, 100), (3, 100)]
+    assert world.target.value("SELECT count(*) FROM events") == 500
+    run = world.runs.latest("by_hand")
+    assert run is not None
+    purged = [b.number for b in world.runs.batches(run.id, "events") if b.purged_at]
+    assert purged == [2, 4, 5]
+
+
+def test_a_broken_file_is_one_import_error_with_its_line(world: World) -> None:
+    deadline = time.monotonic() + 120
+    while not (found := world.api.import_failures()) and time.monotonic() < deadline:
+        time.sleep(1)
+
+    (failure,) = found
+    assert failure.filename.endswith("tasks/broken.yaml")
+    assert "broken.yaml:5:" in failure.text
+    assert "tabel" in failure.text
+    # Its neighbours are there all the same.
+    assert all(world.api.has_dag(dag) for dag in ("archive", "missing", "by_hand"))
+    assert not world.api.has_dag("broken")
+
+
+def test_nothing_is_left_when_airflow_is_stopped_while_it_starts(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("stopped")
+    for name in ("dags", "plugins"):
+        (home / name).mkdir()
+    airflow = AirflowStandalone(
+        home,
+        dags=home / "dags",
+        plugins=home / "plugins",
+        state_url=f"sqlite:///{home}/dsp.db",
+        connections={},
+    )
+    airflow.start()
+    time.sleep(3)
+    assert airflow.processes()
+
+    airflow.stop()
+
+    assert processes_of(home) == []
+
+
+def _mails(world: World, title: str) -> list[EmailMessage]:
+    """The mails about a task, after a second one would have come too."""
+    deadline = time.monotonic() + MAIL_SECONDS
+    while not world.mails_about(title) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(NO_SECOND_MAIL_SECONDS)
+    return world.mails_about(title)
