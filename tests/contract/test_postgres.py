@@ -101,34 +101,6 @@ def test_a_row_of_a_transaction_younger_than_the_question_is_not_settled(
         found = {row.key[0]: row.settled for row in session.hashes(what, ALL, mark=mark)}
     assert found == {"1": True, "2": False, "3": True}
     with place.session() as session:
-        assert {row.key[0]: row.hash for row in session.hashes(what, ALL)} == hashes
-
-
-def test_a_row_of_a_transaction_younger_than_the_question_is_not_settled(
-    place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between asking where the server's numbers stand and reading the rows, others commit."""
-    from dsp_airflow.engine.stores.postgres import proof
-
-    place.make(ITEMS, items(1, 2, 3))
-    what = place.project(ITEMS)
-    with place.session() as session:
-        with session.snapshot() as mark:
-            pass
-        settled = proof.settled
-
-        def slow(mark: str | None) -> str:
-            told = settled(mark)
-            for n in range(4):
-                place.change(ITEMS, (2,), "size", -n)
-            return told
-
-        monkeypatch.setattr(proof, "settled", slow)
-        found = {row.key[0]: row.settled for row in session.hashes(what, ALL, mark=mark)}
-    assert found == {"1": True, "2": False, "3": True}
-
-
-@pytest.mark.parametrize("on_conflict", ["update", "ignore", "error"])
 @pytest.mark.parametrize("direct", [True, False])
 def test_a_trigger_that_swallows_rows_is_noticed(pair: Leg, on_conflict: str, direct: bool) -> None:
     pair.source.make(ITEMS, items(1, 2, 3))
