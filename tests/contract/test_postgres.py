@@ -100,7 +100,9 @@ def test_a_row_of_a_transaction_younger_than_the_question_is_not_settled(
         monkeypatch.setattr(proof, "settled", slow)
         found = {row.key[0]: row.settled for row in session.hashes(what, ALL, mark=mark)}
     assert found == {"1": True, "2": False, "3": True}
-    with place.session() as session:
+
+
+@pytest.mark.parametrize("on_conflict", ["update", "ignore", "error"])
 @pytest.mark.parametrize("direct", [True, False])
 def test_a_trigger_that_swallows_rows_is_noticed(pair: Leg, on_conflict: str, direct: bool) -> None:
     pair.source.make(ITEMS, items(1, 2, 3))
