@@ -6,5 +6,6 @@ from pathlib import Path
 
 from dsp_airflow.dag_factory import dags_in
 
-# Each DAG registers itself with Airflow as it is built.
-DAGS = dags_in(Path(__file__).parent / "tasks")
+# Airflow takes the DAGs that it finds under any name of this module.
+TASKS = dags_in(Path(__file__).parent / "tasks")
+globals().update({f"dag {name}": dag for name, dag in TASKS.items()})

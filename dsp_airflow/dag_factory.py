@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 
-from dsp_airflow.config.errors import ConfigProblems
+from dsp_airflow.config.errors import ConfigProblems, Problem
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.loading import load_task, load_tasks
 from dsp_airflow.config.names import PURGE_SUFFIX
@@ -46,8 +46,11 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
         found, failed = load_tasks(folder)
     dags: dict[str, DAG] = {}
     for path, task in found:
-        for dag in build_dags(task, path):
-            dags[dag.dag_id] = dag
+        try:
+            dags |= {dag.dag_id: dag for dag in _valid(build_dags(task, path))}
+        except Exception as error:  # noqa: BLE001 - Airflow takes its own view of some values
+            message = f"Airflow refuses the task: {type(error).__name__}: {error}"
+            failed.append(ConfigProblems([Problem(str(path), 1, 1, "", message)]))
     report(failed)
     return dags
 
@@ -121,6 +124,8 @@ def _dag(task: Task, dag_id: str, title: str, *, by_hand: bool = False, **values
         dag_display_name=title,
         doc_md=_documentation(task),
         tags=["dsp", "purge"] if by_hand else ["dsp"],
+        # The loader registers it, once all of the task is known to be right.
+        auto_register=False,
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=task.timeout + GRACE,
@@ -205,6 +210,14 @@ def _group_id(job: WarmJob, task: Task) -> str:
     while name in ROOT_IDS or (name != job.name and name in others):
         name += "_"
     return name
+
+
+def _valid(dags: list[DAG]) -> list[DAG]:
+    """Looked at as Airflow will: what it finds later, it holds against every other DAG too."""
+    for dag in dags:
+        dag.validate()
+        dag.check_cycle()
+    return dags
 
 
 def _one(path: Path) -> tuple[Iterable[tuple[Path, Task]], list[ConfigProblems]]:

@@ -23,6 +23,7 @@ from dsp_airflow.state.runs import Runs
 log = logging.getLogger(__name__)
 
 CONNECTION = "smtp_default"
+LATEST = "latest"
 SWEEP = 20
 """Mails left over from earlier failures that one callback sends at most."""
 
@@ -53,12 +54,12 @@ class RunEnded:
         """Airflow calls this in a child process of the DAG processor."""
         run_id, dag_id = str(context.get("run_id") or "-"), _dag_id(context)
         key = f"{dag_id}/{run_id}"
-        summary = None if self.by_hand else self._recorded(key, context)
+        summary = self._purged(context) if self.by_hand else self._recorded(key, context)
         if not self.tells:
             return
         attempt = _attempt(context) or (summary.attempt if summary else 1)
         mail = Mail(
-            key=MailKey(summary.run if summary else key, attempt, self.event),
+            key=MailKey(summary.run if summary and not self.by_hand else key, attempt, self.event),
             recipients=self.to,
             subject=self._subject(),
             body=body(self, dag_id, run_id, summary, _reason(context)),
@@ -86,6 +87,19 @@ class RunEnded:
             log.warning("the end of %s could not be recorded: %s", key, error)
             return None
 
+    def _purged(self, context: Mapping[str, Any]) -> RunSummary | None:
+        """The earlier run that was purged by hand, as the form of this DAG run named it."""
+        form = getattr(context.get("dag_run"), "conf", None) or {}
+        wanted = str(form.get("run") or LATEST).strip()
+        try:
+            with open_state() as database:
+                runs = Runs(database)
+                run = runs.latest(self.task) if wanted == LATEST else runs.get(wanted)
+                return runs.summary(run.id) if run else None
+        except DspError as error:
+            log.warning("the run that was purged cannot be had: %s", error)
+            return None
+
     def _subject(self) -> str:
         what = "failed" if self.event == "failure" else "succeeded"
         step = "Purge by hand of " if self.by_hand else ""
@@ -102,7 +116,7 @@ def body(ended: RunEnded, dag_id: str, run_id: str, summary: RunSummary | None, 
         f"Run:      {summary.run if summary else '-'}  (Airflow: {run_id})",
     ]
     if failed:
-        lines.append(f"Error:    {_one_line((summary.error if summary else None) or reason)}")
+        lines.append(f"Error:    {_one_line(_error(ended, summary) or reason)}")
     lines.append(f"Look at:  {link(dag_id, run_id)}")
     lines += ["", *_jobs(summary)]
     if failed:
@@ -179,6 +193,13 @@ def deliver(to: Sequence[str], subject: str, text: str) -> None:
 
     with PlainText(smtp_conn_id=CONNECTION) as hook:
         hook.send_email_smtp(to=list(to), subject=subject, html_content=text)
+
+
+def _error(ended: RunEnded, summary: RunSummary | None) -> str | None:
+    if summary is None:
+        return None
+    errors = (job.error for job in summary.jobs if job.error)
+    return next(errors, None) if ended.by_hand else summary.error
 
 
 def _jobs(summary: RunSummary | None) -> list[str]:

@@ -224,10 +224,9 @@ def _readable(line: str) -> str:
     except ValueError:
         return line
     words = [str(entry.get("level", "")), str(entry.get("event", ""))]
-    words += [
-        f"{error.get('exc_type')}: {error.get('exc_value')}"
-        for error in entry.get("error_detail") or []
-    ]
+    # An error and its cause often say the same.
+    errors = {error.get("exc_value"): error for error in reversed(entry.get("error_detail") or [])}
+    words += [f"{e.get('exc_type')}: {e.get('exc_value')}" for e in reversed(errors.values())]
     return " ".join(words)
 
 

@@ -144,6 +144,27 @@ def test_a_mail_that_could_not_go_out_follows_with_the_next(
     assert any(run.id in line for line in subjects)
 
 
+def test_manual_deletion_tells_of_the_run_it_purged(
+    world: World, steps: Build, mails: SmtpSink
+) -> None:
+    world.fill()
+    step = ready(steps(task("manual")))
+    step("job.copy")
+    step("job.check")
+    [run] = world.runs.recent()
+    by_hand = steps(task("manual"), "flights__purge", "by_hand")
+    by_hand("purge", job="job", batches="1-2", earlier_run="latest")
+    for conf in ({"run": run.id}, {}):
+        given = {"dag_run": SimpleNamespace(clear_number=0, conf=conf)}
+        ended("success", by_hand=True)(context(by_hand) | given | {"run_id": f"by_hand{conf}"})
+    for mail in mails.wait_for_mails(2, 10):
+        assert mail["Subject"] == "[dsp] Purge by hand of Move old flights succeeded"
+        lines = text(mail).splitlines()
+        assert "Task:     flights (manual deletion)" in lines
+        assert any(line.startswith(f"Run:      {run.id}") for line in lines)
+        assert "  rows purged              1,000" in lines
+
+
 def test_odd_titles_do_no_harm(world: World, mails: SmtpSink) -> None:
     odd = RunEnded(
         "failure", "t", "Rückgabe\nBcc: x@example.com 数据", "always", ("a@example.com",)

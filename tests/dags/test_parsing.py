@@ -256,6 +256,35 @@ def test_the_form_of_manual_deletion(folder: Path) -> None:
     assert edges(dag) == {("approval", "purge")}
 
 
+def test_what_only_airflow_refuses_hurts_one_task_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import DAG
+
+    original = DAG.validate
+
+    def refuse(dag: DAG) -> None:
+        if dag.dag_id == "odd":
+            raise ValueError("a DAG that Airflow does not like")
+        original(dag)
+
+    monkeypatch.setattr(DAG, "validate", refuse)
+    for name in ("even", "odd"):
+        (folder / "tasks" / f"{name}.yaml").write_text(task(name))
+    result = processed(folder)
+    assert [d.data["dag"]["dag_id"] for d in result.serialized_dags] == ["even"]
+    assert result.import_errors == {
+        "tasks/odd.yaml": f"{folder}/tasks/odd.yaml:1:1: Airflow refuses the task: ValueError: "
+        "a DAG that Airflow does not like"
+    }
+
+
+def test_names_of_tasks_do_not_touch_the_loaders(folder: Path) -> None:
+    for number, name in enumerate(("__file__", "Path", "globals", "dags_in")):
+        (folder / "tasks" / f"{number}.yaml").write_text(task(name))
+    assert set(bag_of(folder).dags) == {"__file__", "Path", "globals", "dags_in"}
+
+
 def test_outside_of_airflow_errors_are_logged(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

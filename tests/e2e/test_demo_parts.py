@@ -1,0 +1,110 @@
+"""The parts of the demonstration that need no Airflow: its data, and its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+
+from dsp_airflow.demo import flights, summary
+from dsp_airflow.demo.flights import Content
+from dsp_airflow.demo.stage import Tables
+from dsp_airflow.state.records import JobSummary, RunSummary
+from tests.servers import Database
+
+
+def test_all_flights_are_loaded_with_their_nulls_and_types(pg18_db: Database) -> None:
+    with pg18_db.connect() as connection:
+        assert flights.load_flights(connection) == 336_776
+        content = flights.content(connection, flights.SOURCE_TABLE)
+        # One moved row leaves the sum over both tables as it is, one changed value does not.
+        connection.execute("CREATE TABLE flights_archive AS SELECT * FROM flights WHERE id = 7")
+        connection.execute("DELETE FROM flights WHERE id = 7")
+        moved = [flights.content(connection, t) for t in ("flights", "flights_archive")]
+        connection.execute("UPDATE flights_archive SET arr_delay = arr_delay + 1")
+        changed = flights.content(connection, "flights_archive")
+        absent = flights.content(connection, "nowhere")
+
+    assert content.rows == 336_776
+    assert moved[0] + moved[1] == content
+    assert moved[0] + changed != content
+    assert absent == Content(0, Decimal(0))
+    assert pg18_db.value("SELECT count(*) FROM flights WHERE dep_time IS NULL") == 8255
+    assert pg18_db.value("SELECT count(*) FROM flights WHERE tailnum IS NULL") == 2512
+    assert pg18_db.rows("SELECT id, air_time, time_hour FROM flights ORDER BY id LIMIT 1") == [
+        (1, 227, datetime(2013, 1, 1, 10, tzinfo=UTC))
+    ]
+
+
+def _outcome(**job: Any) -> summary.Outcome:
+    """Ten rows, of which four have moved."""
+    counts = {
+        "rows_total": 4,
+        "rows_read": 4,
+        "rows_written": 4,
+        "rows_failed": 0,
+        "rows_checked": 2,
+        "rows_different": 0,
+        "rows_purged": 4,
+        "rows_kept": 0,
+        "bytes": 100,
+        "batches": 2,
+        "batches_copied": 2,
+        "batches_checked": 2,
+        "batches_purged": 2,
+        **job,
+    }
+    now = datetime.now(UTC)
+    return summary.Outcome(
+        before=_tables(10, 0),
+        after=_tables(6, 4),
+        run=RunSummary(
+            run="20261121T000000-abcdef",
+            task="flights_archive",
+            attempt=1,
+            state="succeeded",
+            error=None,
+            created_at=now,
+            started_at=now,
+            ended_at=now,
+            jobs=(JobSummary(name="flights_warm", state="succeeded", error=None, **counts),),
+        ),
+        mails=[EmailMessage()],
+        run_seconds=1,
+        total_seconds=2,
+    )
+
+
+def _tables(source: int, target: int) -> Tables:
+    return Tables(Content(source, Decimal(source * 100)), Content(target, Decimal(target * 100)))
+
+
+def test_numbers_that_add_up_are_no_problem() -> None:
+    assert summary.problems(_outcome()) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "problem"),
+    [
+        (replace(_outcome(), after=_tables(5, 4)), "5 in the source and 4 in the target make 9"),
+        (replace(_outcome(), after=_tables(6, 5)), "make 11"),
+        (
+            replace(_outcome(), after=Tables(_tables(6, 0).source, Content(4, Decimal(401)))),
+            "some row is not the same",
+        ),
+        (replace(_outcome(), after=_tables(10, 0)), "nothing was moved"),
+        (_outcome(rows_written=5), "5 rows written, the target got 4"),
+        (_outcome(rows_purged=3), "3 rows purged, the source lost 4"),
+        (_outcome(rows_kept=1), "not the 4 of the job"),
+        (_outcome(rows_different=1), "1 rows that differ"),
+        (_outcome(rows_checked=0), "compared no row"),
+        (replace(_outcome(), run=replace(_outcome().run, state="failed")), "is failed"),
+        (replace(_outcome(), mails=[]), "0 mails"),
+    ],
+)
+def test_what_does_not_add_up_is_named(outcome: summary.Outcome, problem: str) -> None:
+    assert problem in "\n".join(summary.problems(outcome))
