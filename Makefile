@@ -39,9 +39,9 @@ bench: venv ## measure copy, check and purge beside other tools
 	$(BIN)/python -m bench
 
 .PHONY: soak
-soak: venv ## kill the engine at random moments, in full
+soak: venv ## random and long tests in full: kills, cuts, large rows
 	PYTHON="$(PYTHON)" scripts/system-packages test
-	DSP_SOAK=full $(BIN)/pytest tests -m soak
+	DSP_SOAK=full $(BIN)/pytest tests -m "soak or share" --timeout 3600
 
 .PHONY: lock
 lock: ## resolve the dependencies anew into requirements.lock

@@ -36,7 +36,7 @@ TASK = "flights_archive"
 RUN = "demo"
 DAG_SECONDS = 180.0
 RUN_SECONDS = 600.0
-MAIL_SECONDS = 60.0
+MAIL_SECONDS = 120.0
 INTERRUPTED = 130
 
 _FORESEEN = (DemoError, ServerError, DspError, psycopg.Error, httpx.HTTPError, OSError)

@@ -64,6 +64,9 @@ class AirflowStandalone:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            # A callback that comes while its file is read waits for the next reading of it, so
+            # this is how late a mail may be; and how soon an edited task file shows.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
             "AIRFLOW__API__HOST": HOST,
             "AIRFLOW__API__PORT": str(ports[0]),
             "AIRFLOW__API__BASE_URL": self.url,

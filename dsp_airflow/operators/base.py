@@ -12,16 +12,18 @@ from typing import Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
-from dsp_airflow.engine.errors import ConfigError, Refused, Terminated
+from dsp_airflow.engine.errors import ConfigError, DspError, Refused, Terminated
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
 from dsp_airflow.operators.watch import TaskWatch
 from dsp_airflow.progress import LogWatch
 from dsp_airflow.state.database import StateDatabase, open_state
-from dsp_airflow.state.records import JobSummary
+from dsp_airflow.state.records import EndState, JobSummary
+from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import Interval, TaskRun, open_run
 
 LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
@@ -218,15 +220,20 @@ class TaskOperator(BaseOperator):
         return TaskWatch(LogWatch(emit, tables), context.get("task_state_store"), emit)
 
     @contextmanager
-    def _recorded(self, run: TaskRun, context: Mapping[str, Any]) -> Iterator[None]:
-        """An error that Airflow will not try again ends the run."""
+    def _recorded(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[None]:
+        """An error that Airflow will not try again ends the run, if there is one already."""
         try:
             with self._translated():
                 yield
         except BaseException as error:
             final = isinstance(error, AirflowFailException)
             if final or not has_retries(context):
-                run.finish((error.__cause__ if final else None) or error)
+                runs = Runs(database)
+                run = runs.find(self._external_key(context["dag_run"]))
+                cause = (error.__cause__ if final else None) or error
+                if run is not None:
+                    ends: EndState = "terminated" if isinstance(cause, Terminated) else "failed"
+                    runs.finish(run.id, ends, error_text(cause))
             raise
 
     def _paced(self, run: TaskRun) -> None:
@@ -251,7 +258,11 @@ class StepOperator(TaskOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Opens the run, does the step, records how it ended, returns ids and counts."""
-        with self._translated(), self._state() as database:
+        with (
+            self._translated(),
+            self._state() as database,
+            self._recorded(database, context),
+        ):
             with self._working(database, context) as run:
                 found = self.step(run, context)
             return counts(run, found)
@@ -260,13 +271,12 @@ class StepOperator(TaskOperator):
 
     @contextmanager
     def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:
-        """The run goes on; when this step was its last, or its end, that is recorded."""
+        """The run goes on, or begins; when this step was its last one, it has succeeded."""
         run = self._open(database, context)
         if not run.run.ended or is_again(run, context):
             run.begin(interval(context))
         run.pace = self._pace = DeadlinePace(run.pace, *self._deadline(run, context))
-        with self._recorded(run, context):
-            yield run
+        yield run
         states = {j.name: j.state for j in run.summary().jobs}
         if all(states.get(j.name) == "succeeded" for j in run.task.jobs):
             run.finish()
@@ -281,6 +291,12 @@ class StepOperator(TaskOperator):
 def external_key(dag_id: str, run_id: str, job: str | None = None) -> str:
     """By which the run of a DAG run is found in the state database."""
     return f"{dag_id}/{run_id}" + (f"/{job}" if job else "")
+
+
+def error_text(error: BaseException) -> str:
+    """Without a type where the message was written for people."""
+    known = isinstance(error, (DspError, ConfigProblems, AirflowFailException))
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def interval(context: Mapping[str, Any]) -> Interval:

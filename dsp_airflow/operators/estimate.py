@@ -26,13 +26,16 @@ class EstimateOperator(TaskOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Returns the run's id and each job's rows."""
-        with self._translated(), self._state() as database:
+        with (
+            self._translated(),
+            self._state() as database,
+            self._recorded(database, context),
+        ):
             run = self._open(database, context)
             if run.run.ended and is_again(run, context):
                 run.begin(interval(context))
             jobs = [j for j in run.task.jobs if self.job in {None, j.name}]
-            with self._recorded(run, context):
-                rows = {job.name: self._rows(run, job, context) for job in jobs}
+            rows = {job.name: self._rows(run, job, context) for job in jobs}
             return {"run": run.run.id, "rows": rows}
 
     def _rows(self, run: TaskRun, job: WarmJob, context: Mapping[str, Any]) -> int:

@@ -71,5 +71,8 @@ class TaskWatch:
             )
 
     def _report(self, values: dict[str, Any]) -> None:
-        if self._store is not None:
-            self._store.set(KEY, values)
+        # One failure says enough: the ledger has the progress anyway.
+        store, self._store = self._store, None
+        if store is not None:
+            store.set(KEY, values)
+            self._store = store

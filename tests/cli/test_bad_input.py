@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.harness import Done, Dsp, job
 
 
-def failed(done: Done) -> dict[str, object]:
+def failed(done: Done) -> dict[str, Any]:
     """The document of a command that failed."""
     document = done.document
     assert list(document)[:4] == ["task", "run", "state", "jobs"]
@@ -49,7 +50,7 @@ def test_missing_table_names_the_nearest(dsp: Dsp) -> None:
     assert done.code == 2
     assert "costumers" in done.err
     assert "customers?" in done.err
-    (found,) = failed(done)["jobs"]  # type: ignore[attr-defined]
+    (found,) = failed(done)["jobs"]
     assert (found["name"], found["state"]) == ("one", "failed")
 
 
@@ -80,7 +81,7 @@ def test_no_such_connection(dsp: Dsp) -> None:
     done = dsp("run", file, "--json")
     assert done.code == 2
     assert "AIRFLOW_CONN_NOBODY" in done.err
-    assert "nobody" in failed(done)["jobs"][0]["error"]  # type: ignore[index]
+    assert "nobody" in failed(done)["jobs"][0]["error"]
     assert dsp("check-connection", "nobody").code == 2
 
 

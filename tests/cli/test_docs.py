@@ -50,8 +50,8 @@ def test_every_command_has_a_section_and_no_other() -> None:
 def test_every_option_is_documented_and_no_other() -> None:
     texts = sections()
     for name, command in commands(typer.main.get_command(app)).items():
-        table = re.findall(r"^\| `([^`]+)`", texts[name], flags=re.MULTILINE)
-        documented = {part for cell in table for part in re.findall(r"--?[a-z][a-z-]*", cell)}
+        table = re.findall(r"^\| (`[^|]+) \|", texts[name], flags=re.MULTILINE)
+        documented = {part for cell in table for part in re.findall(r"`(--?[a-z][a-z-]*)", cell)}
         assert documented == options(command), name
         required = [p for p in command.params if p.param_type_name == "argument"]
         for argument in required:

@@ -117,6 +117,7 @@ class Stepper:
         )
         self.tries: dict[str, tuple[int, int]] = {}
         self.kept: list[tuple[str, Any]] = []
+        self.keep: Callable[[str, Any], None] = lambda key, value: self.kept.append((key, value))
 
     def __call__(self, task_id: str, **changes: Any) -> Any:
         """Another try, with some of the operator's arguments replaced (mapped or rendered)."""
@@ -133,7 +134,7 @@ class Stepper:
             "run_id": self.dag_run.run_id,
             "task": operator,
             "ti": SimpleNamespace(try_number=tried + 1, max_tries=most),
-            "task_state_store": SimpleNamespace(set=lambda k, v: self.kept.append((k, v))),
+            "task_state_store": SimpleNamespace(set=self.keep),
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -181,6 +181,39 @@ def test_removed_file_says_so(world: World, steps: Build) -> None:
     world.write("it", task()).unlink()
     with pytest.raises(AirflowFailException, match="renamed or removed"):
         step("job.copy")
+    [run] = world.runs.recent()
+    assert (run.state, "renamed or removed" in (run.error or "")) == ("failed", True)
+
+
+def test_a_broken_file_says_where(world: World, steps: Build) -> None:
+    world.fill()
+    step = ready(steps(task()))
+    path = world.write("it", task(extra="wher: x"))
+    with pytest.raises(AirflowFailException, match=rf"{path}:\d+:\d+: jobs\[0\].wher"):
+        step("job.copy")
+
+
+def test_a_progress_store_that_fails_is_asked_once(world: World, steps: Build) -> None:
+    world.fill()
+    step = ready(steps(task()))
+    asked = []
+
+    def broken(*values: Any) -> None:
+        asked.append(values)
+        raise OSError("no store")
+
+    step.keep = broken
+    assert step("job.copy")["rows_written"] == 2500
+    assert len(asked) == 1
+
+
+def test_a_time_that_the_run_does_not_have(world: World, steps: Build) -> None:
+    world.fill()
+    extra = 'where: "at < :end"\n        variables: {end: data_interval_end}'
+    step = steps(task(extra=extra))
+    with pytest.raises(AirflowFailException, match="needs data_interval_end"):
+        step("estimate")
+    assert "needs data_interval_end" in (world.runs.recent()[0].error or "")
 
 
 def test_difference_fails_without_retry_and_nothing_is_purged(world: World, steps: Build) -> None:

@@ -21,6 +21,7 @@ ROWS = 20_000
 CUTS = share(60, 8)
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_cut_connections(bench: Bench[Database], side: str) -> None:
     chance = random.Random(5)

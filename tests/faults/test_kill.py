@@ -137,6 +137,7 @@ def verify(bench: Bench[Database]) -> None:
     assert reported == source.keys(), "a changed row was kept without a report"
 
 
+@pytest.mark.share
 @pytest.mark.timeout(3600)
 def test_killed_at_random_moments(bench: Bench[Database]) -> None:
     chance = random.Random(share(1, 2))

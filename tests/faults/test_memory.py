@@ -27,6 +27,7 @@ def everything(folder: Path, source: str, target: str) -> None:
     (folder / "peak").write_text(peak[1])
 
 
+@pytest.mark.share
 @pytest.mark.timeout(3000)
 def test_large_rows(bench: Bench[Database]) -> None:
     bench.source.execute(
