@@ -126,7 +126,7 @@ def _caption(machine: dict[str, Any]) -> str:
         f"{machine['rows']:,} rows, best of {machine['rounds']}; {machine['cores']} cores shared "
         f"by client and server, load {machine['load_before']} before; PostgreSQL "
         f"{machine['postgresql']}, Python {machine['python']}, "
-        f"fsync {machine['fsync']}. Ratio above 1: ours is better. "
+        f"fsync {machine['fsync']}. Ratio above 1: ours is better."
         " CPU-s/M: seconds of our process per million rows. Peak MB: above its imports."
     )
 

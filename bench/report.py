@@ -9,6 +9,8 @@ from rich.table import Table
 
 from bench.measure import Contest
 
+FEW = 10_000
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -92,7 +94,8 @@ class Report:
         times: bool = False,
     ) -> None:
         figure = _seconds if times else _rate
-        cpu = round(ours.cpu_per_million, 2)
+        # Of a few large rows nobody wants to know what a million would cost.
+        cpu = round(ours.cpu_per_million, 2) if ours.rows >= FEW else None
         peak = None if ours.peak_mb is None else round(ours.peak_mb, 1)
         self.findings.append(
             Finding(

@@ -146,6 +146,6 @@ def smtp_sink(_smtp: SmtpSink) -> SmtpSink:
 @pytest.fixture
 def bench(tmp_path: Path, new_pg_db: NewDatabase) -> Bench[Database]:
     """A task folder with a state database, and two fresh databases on each PostgreSQL in turn."""
-    from tests.engine.harness import Bench  # noqa: PLC0415
+    from tests.engine.harness import Bench
 
     return Bench(tmp_path, new_pg_db(), new_pg_db())

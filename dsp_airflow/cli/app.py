@@ -184,7 +184,7 @@ def demo(
     # By name only: the demonstration stands above this package and calls it.
     from importlib import import_module
 
-    import_module("dsp_airflow.demo.main").run(keep=keep)
+    raise typer.Exit(import_module("dsp_airflow.demo.main").run(keep=keep))
 
 
 @database.command()

@@ -7,13 +7,11 @@ that are removed at the end, and nothing is asked.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
-from pathlib import Path
 from types import FrameType
 
 import httpx
@@ -149,11 +147,10 @@ def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> No
             "\nIt stops now. [bold]make demo KEEP=1[/] leaves all of it running to look at."
         )
         return
-    programs = Path(sys.executable).parent
     screen.line("\n[bold]To look further[/], in another terminal:")
     screen.line(f"  . {servers.home / stage.SETTINGS_FILE}")
-    screen.line(f"  {programs / 'dsp'} status {run_id}")
-    screen.line(f"  {servers.postgres.bin_dir / 'psql'} {servers.uri('warehouse')}")
+    screen.line(f"  dsp status {run_id}")
+    screen.line(f"  psql {servers.uri('warehouse')}")
     screen.line(f"  ls {servers.smtp.folder}  [dim]# the mails[/]")
     screen.line(f"  less {airflow.log}")
     screen.line("\nAll of it keeps running. [bold]Ctrl-C[/] stops and removes it.")

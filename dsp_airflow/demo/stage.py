@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -104,7 +106,8 @@ def start(stack: ExitStack) -> Stage:
             "smtp_default": smtp.airflow_uri,
         },
     )
-    _write_settings(home / SETTINGS_FILE, airflow.settings)
+    programs = [Path(sys.executable).parent, postgres.bin_dir]
+    _write_settings(home / SETTINGS_FILE, airflow.settings, programs)
     stack.enter_context(airflow)
     return Stage(home, postgres, smtp, airflow)
 
@@ -127,8 +130,10 @@ def _uri(postgres: PostgresServer, database: str) -> str:
     return postgres.uri(database, user=USER)
 
 
-def _write_settings(file: Path, settings: dict[str, str]) -> None:
-    """For a shell that wants to use `dsp` or `airflow` on these servers; it holds passwords."""
+def _write_settings(file: Path, settings: dict[str, str], programs: list[Path]) -> None:
+    """For a shell that wants to use `dsp`, `airflow` or `psql` here; it holds passwords."""
     file.touch(mode=0o600)
-    lines = (f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    path = os.pathsep.join(shlex.quote(str(folder)) for folder in programs)
+    lines.append(f"export PATH={path}{os.pathsep}$PATH")
     file.write_text("\n".join(lines) + "\n")

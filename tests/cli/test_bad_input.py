@@ -63,8 +63,8 @@ def test_wrong_password(dsp: Dsp) -> None:
         done = dsp(*command)
         assert done.code == 4, done.err
         assert "password" in done.err
+        assert "target" in done.err
         assert "wrong-password" not in done.out + done.err
-    assert "target" in done.err
 
 
 def test_unreachable(dsp: Dsp) -> None:

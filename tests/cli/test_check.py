@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.cli.harness import Dsp, job
 
 
-def copied(dsp: Dsp, **more: object) -> str:
+def copied(dsp: Dsp, **more: Any) -> str:
     dsp.fill(1000)
     file = dsp.write(job(batch_size=100, **more))
     done = dsp("run", file, "--quiet")

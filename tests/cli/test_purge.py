@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from typing import Any
 
 import pytest
 
 from tests.cli.harness import DSP, Dsp, job
 
 
-def copied(dsp: Dsp, **more: object) -> str:
+def copied(dsp: Dsp, **more: Any) -> str:
     dsp.fill(1000)
     file = dsp.write(job(batch_size=100, purge="manual", **more))
     assert dsp("run", file, "--quiet").code == 0

@@ -229,6 +229,22 @@ def test_difference_fails_without_retry_and_nothing_is_purged(world: World, step
     assert world.count() == (2500, 2500)
 
 
+def test_a_cleared_check_looks_again_at_what_differed(world: World, steps: Build) -> None:
+    world.fill()
+    step = ready(steps(task("none")))
+    step("job.copy")
+    world.target.execute("UPDATE flights SET origin = 'XXX' WHERE id = 77")
+    with pytest.raises(AirflowFailException):
+        step("job.check")
+    origin = world.source.value("SELECT origin FROM flights WHERE id = 77")
+    world.target.execute(f"UPDATE flights SET origin = '{origin}' WHERE id = 77")
+    step.clear("job.check")
+    assert step("job.check")["rows_different"] == 0
+    [run] = world.runs.recent()
+    assert (run.state, run.error) == ("succeeded", None)
+    assert world.runs.differences(run.id) == []
+
+
 def test_a_cleared_estimate_goes_on(world: World, steps: Build) -> None:
     step = steps(task())
     with pytest.raises(AirflowFailException):

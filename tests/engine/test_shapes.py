@@ -80,7 +80,8 @@ NASTY = [
     ("boolean", "true, false, NULL"),
     (
         "text",
-        "'', ' ', 'a ', NULL, E'tab\\tnl\\ncr\\rbs\\\\ ff\\f vt\\v', '\\N', '\\.', 'é€😀', 'a''b\"'",
+        "'', ' ', 'a ', NULL, E'tab\\tnl\\ncr\\rbs\\\\ ff\\f vt\\v', "
+        "'\\N', '\\.', 'é€😀', 'a''b\"'",
     ),
     ("varchar(5)", "'', 'a ', '😀😀😀😀😀'"),
     ("char(5)", "'', 'a ', 'abcde'"),
@@ -131,7 +132,8 @@ def _quoted(values: str) -> str:
 
 def test_the_created_table_has_key_not_null_and_defaults(bench: Db) -> None:
     bench.source.execute(
-        "CREATE TABLE t (a int NOT NULL, b text NOT NULL DEFAULT 'x''y', c timestamptz DEFAULT now(),"
+        "CREATE TABLE t (a int NOT NULL, b text NOT NULL DEFAULT 'x''y',"
+        " c timestamptz DEFAULT now(),"
         " d numeric(5,1), e int GENERATED ALWAYS AS (a * 2) STORED, f serial, PRIMARY KEY (b, a))",
         "INSERT INTO t (a, b, d) SELECT n, 'b' || n, n FROM generate_series(1, 20) n",
     )
@@ -157,7 +159,8 @@ def test_the_created_table_has_key_not_null_and_defaults(bench: Db) -> None:
 
 def test_mapping_renames_types_constants_and_expressions(bench: Db) -> None:
     bench.source.execute(
-        "CREATE TABLE users (id int PRIMARY KEY, email text, name varchar(30), created_at timestamptz)",
+        "CREATE TABLE users (id int PRIMARY KEY, email text, name varchar(30),"
+        " created_at timestamptz)",
         "INSERT INTO users SELECT n, 'U' || n || '@X.org', 'N' || n, '2020-01-01 00:00+00' "
         "FROM generate_series(1, 20) n",
     )

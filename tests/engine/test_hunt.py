@@ -1,0 +1,426 @@
+"""Ways to lose a row or to be told a falsehood, each tried on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psycopg.conninfo
+import pytest
+
+from dsp_airflow.engine import transfer
+from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.postgres import PostgresSession, PostgresStore
+from dsp_airflow.steps import TaskRun
+from tests.engine.harness import Bench
+from tests.servers import Database
+
+Db = Bench[Database]
+
+SMALL = "CREATE TABLE t (id bigint PRIMARY KEY, flag boolean, v text)"
+ROWS = "INSERT INTO t SELECT n, n = 1, 'v' || n FROM generate_series(1, {}) n"
+
+
+def small(bench: Db, rows: int = 100, **job: Any) -> TaskRun:
+    """A planned run over a small table."""
+    bench.source.execute(SMALL, ROWS.format(rows))
+    bench.write(bench.job(**{"purge": "system", "check": {"percent": 100}, **job}))
+    run = bench.open()
+    run.plan("copy")
+    return run
+
+
+def done(run: TaskRun) -> TaskRun:
+    run.copy("copy")
+    run.check("copy")
+    return run
+
+
+# Digests
+
+
+@pytest.mark.parametrize("first", range(2, 12))
+def test_values_that_moved_between_rows_of_the_source_survive(bench: Db, first: int) -> None:
+    """A flag moves from one row to another after the copy: neither row is in the target."""
+    run = done(small(bench))
+    bench.source.execute(f"UPDATE t SET flag = NOT flag WHERE id IN (1, {first})")
+    before = bench.source.rows(f"SELECT * FROM t WHERE id IN (1, {first}) ORDER BY id")
+    found = run.purge("copy")
+    left = bench.source.rows("SELECT * FROM t ORDER BY id")
+    there = bench.target.rows(f"SELECT * FROM t WHERE id IN (1, {first}) ORDER BY id")
+    assert (left, there == before) == (before, False)
+    assert (found.rows_purged, found.rows_kept) == (98, 2)
+
+
+@pytest.mark.parametrize("first", range(2, 12))
+def test_values_exchanged_in_the_target_fail_the_check(bench: Db, first: int) -> None:
+    """Two rows of the target carry each other's text."""
+    run = small(bench)
+    run.copy("copy")
+    bench.target.execute(
+        f"UPDATE t AS a SET v = b.v FROM t AS b WHERE a.id IN (1, {first}) "
+        f"AND b.id IN (1, {first}) AND a.id <> b.id"
+    )
+    with pytest.raises(Mismatch):
+        run.check("copy")
+
+
+# Late writers
+
+
+def test_a_slow_run_does_not_write_over_what_another_run_purged(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read its batch before the row changed, and writes it after the row was purged."""
+    slow = small(bench, 10)
+    slow.copy("copy")
+    bench.target.execute("TRUNCATE t")
+    slow = bench.open(new=True)
+    slow.plan("copy")
+    other = lambda: done(planned(bench)).purge("copy")  # noqa: E731
+    _overtaken(bench, monkeypatch, other)
+    try:
+        slow.copy("copy")
+    except DspError:
+        pass
+    assert _survives(bench)
+
+
+def planned(bench: Db) -> TaskRun:
+    run = bench.open(new=True)
+    run.plan("copy")
+    return run
+
+
+def _overtaken(
+    bench: Db, monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]
+) -> None:
+    """The first write waits, its rows read already, until ``other`` is through."""
+    write = PostgresSession.write
+    begun = []
+
+    def late(self: PostgresSession, *args: Any, **more: Any) -> Any:
+        if not begun:
+            begun.append(1)
+            bench.source.execute("UPDATE t SET v = 'last' WHERE id = 7")
+            try:
+                other()
+            except DspError as error:
+                print("the other was stopped:", error)
+        return write(self, *args, **more)
+
+    monkeypatch.setattr(PostgresSession, "write", late)
+
+
+def _survives(bench: Db) -> bool:
+    """Whether the last value of row 7 is anywhere."""
+    look = "SELECT v FROM t WHERE id = 7"
+    return ("last",) in bench.source.rows(look) + bench.target.rows(look)
+
+
+def test_a_worker_that_was_taken_over_does_not_write_over_what_was_purged(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease ran out while it had read its batch; by then the markers are dropped."""
+    run = small(bench, 10)
+
+    def takes_over() -> None:
+        with bench.state.write() as connection:
+            connection.exec_driver_sql("UPDATE batches SET lease_until = '2000-01-01 00:00:00'")
+        done(bench.latest()).purge("copy")
+
+    _overtaken(bench, monkeypatch, takes_over)
+    try:
+        run.copy("copy")
+    except DspError as error:
+        print("the slow one ended with:", error)
+    assert _survives(bench)
+
+
+def test_a_worker_of_an_earlier_attempt_does_not_write_over_what_was_purged(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is planned anew, copied and purged while an old worker holds what it read."""
+    run = small(bench, 10)
+
+    def anew() -> None:
+        again = bench.latest()
+        again.plan("copy", anew=True)
+        done(again).purge("copy")
+
+    _overtaken(bench, monkeypatch, anew)
+    try:
+        run.copy("copy")
+    except DspError as error:
+        print("the slow one ended with:", error)
+    assert _survives(bench)
+
+
+# Other jobs on the table
+
+
+def test_a_purge_waits_for_a_job_that_could_not_be_planned(bench: Db) -> None:
+    """The second job of the table has no batches yet, which is not the same as being through."""
+    bench.source.execute(SMALL, ROWS.format(10))
+    bench.write(
+        bench.job("first", purge="manual"),
+        bench.job("second", target={"table": "public.elsewhere", "create": "never"}),
+    )
+    run = bench.open()
+    run.plan("first")
+    run.copy("first")
+    run.check("first")
+    with pytest.raises(ConfigError):
+        run.plan("second")
+    with pytest.raises(Refused, match="second"):
+        run.purge("first")
+    assert bench.source.value("SELECT count(*) FROM t") == 10
+
+
+def test_a_purge_waits_for_a_job_that_is_planned_anew(bench: Db) -> None:
+    """A new attempt of the second job has dropped its plan."""
+    bench.source.execute(SMALL, ROWS.format(10))
+    bench.write(
+        bench.job("first", purge="manual"), bench.job("second", target={"table": "public.t2"})
+    )
+    run = bench.open()
+    run.plan("first")
+    run.copy("first")
+    run.check("first")
+    run.plan("second")
+    run.runs.new_attempt(run.run.id, "second")
+    with pytest.raises(Refused, match="second"):
+        run.purge("first")
+    assert bench.source.value("SELECT count(*) FROM t") == 10
+
+
+def test_a_purge_waits_for_a_job_that_reads_the_table_by_another_host_name(bench: Db) -> None:
+    """Two Airflow connections may lead to one database."""
+    bench.source.execute(SMALL, ROWS.format(10))
+    second = bench.job("second", target={"table": "public.t2"})
+    second["source"]["connection"] = "alias"
+    bench.write(bench.job("first", purge="manual"), second)
+    plain = bench.store
+    where = psycopg.conninfo.conninfo_to_dict(bench.source.uri)
+    print(where)
+
+    def store(conn_id: str) -> Store:
+        if conn_id != "alias":
+            return plain(conn_id)
+        found = PostgresStore("alias", where)
+        found.identity = "db1.example.org:5432/shop"
+        return found
+
+    bench.store = store  # type: ignore[method-assign]
+    run = bench.open()
+    run.plan("first")
+    run.copy("first")
+    run.check("first")
+    with pytest.raises(Refused, match="second"):
+        run.purge("first")
+    assert bench.source.value("SELECT count(*) FROM t") == 10
+
+
+# Checks
+
+
+def test_a_check_after_the_purge_does_not_claim_rows_it_could_not_compare(bench: Db) -> None:
+    """The source is empty, the batches have no digest, and the target was spoiled."""
+    run = small(bench, 100, batch_size=10, check={"percent": 10})
+    done(run).purge("copy")
+    bench.target.execute("UPDATE t SET v = 'spoiled'")
+    try:
+        found = run.check_again("copy", 100.0)
+    except Mismatch:
+        found = run.summary().jobs[0]
+    assert (found.rows_checked, found.rows_different > 0) != (100, False)
+    assert found.rows_checked <= 10 or found.rows_different
+
+
+def test_a_check_counts_only_rows_it_compared_when_keys_sort_differently(bench: Db) -> None:
+    """Every row changed in the source since, and the target's copy was spoiled."""
+    bench.source.execute(
+        "CREATE TABLE t (k text PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT 'k' || n, 'v' FROM generate_series(1, 20) n",
+    )
+    bench.target.execute('CREATE TABLE t (k text COLLATE "und-x-icu" PRIMARY KEY, v text)')
+    bench.write(bench.job(purge="manual", check={"percent": 100}))
+    run = bench.open()
+    plan = run.plan("copy")
+    assert not plan.ordered_alike
+    run.copy("copy")
+    bench.source.execute("UPDATE t SET v = 'changed since'")
+    bench.target.execute("UPDATE t SET v = 'spoiled'")
+    with pytest.raises(Mismatch):
+        print(run.check("copy"))
+
+
+def test_rows_that_ignore_left_are_no_difference_when_keys_sort_differently(bench: Db) -> None:
+    """``ignore`` was asked to leave the target's row; the check holds it against the copy."""
+    bench.source.execute(
+        "CREATE TABLE t (k text PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT 'k' || n, 'v' FROM generate_series(1, 20) n",
+    )
+    bench.target.execute(
+        'CREATE TABLE t (k text COLLATE "und-x-icu" PRIMARY KEY, v text)',
+        "INSERT INTO t VALUES ('k7', 'theirs')",
+    )
+    bench.write(bench.job(on_conflict="ignore", check={"percent": 100}))
+    run = bench.open()
+    run.plan("copy")
+    run.copy("copy")
+    assert run.check("copy").rows_different == 0
+
+
+@pytest.mark.parametrize("collation", ["und-x-icu", "C"])
+def test_a_created_target_sorts_as_the_plan_believes(bench: Db, collation: str) -> None:
+    """The source's key has a collation of its own, the created table the database's."""
+    bench.source.execute(
+        f'CREATE TABLE t (k text COLLATE "{collation}" PRIMARY KEY, v int)',
+        "INSERT INTO t SELECT chr(64 + n), n FROM generate_series(1, 26) n",
+        "INSERT INTO t SELECT chr(96 + n), n FROM generate_series(1, 26) n",
+    )
+    bench.write(bench.job(purge="system", batch_size=5, check={"percent": 100}))
+    (job,) = bench.run().jobs
+    assert (job.rows_different, job.rows_purged, job.rows_kept) == (0, 52, 0)
+
+
+# Types
+
+
+def test_an_array_of_blank_padded_texts_is_no_exact_copy(bench: Db) -> None:
+    """``char(n)[]`` loses the blanks at the end of its elements, as ``char(n)`` does."""
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v varchar(5)[])",
+        "INSERT INTO t VALUES (1, ARRAY['a ', 'b'])",
+    )
+    bench.target.execute("CREATE TABLE t (id int PRIMARY KEY, v char(5)[])")
+    bench.write(bench.job(purge="system", check={"percent": 100}))
+    try:
+        print(bench.run().jobs)
+    except DspError as error:
+        print(error)
+    look = "SELECT v::text[]::text FROM t"
+    assert ('{"a ",b}',) in bench.source.rows(look) + bench.target.rows(look)
+
+
+# Counts and reasons
+
+
+def test_a_row_that_left_the_filter_is_reported_beside_one_that_is_new(bench: Db) -> None:
+    """As many rows came as went: both are kept and both are named."""
+    run = done(small(bench, 100, where="v <> 'gone'"))
+    bench.source.execute(
+        "DELETE FROM t WHERE id = 50",
+        "UPDATE t SET v = 'gone' WHERE id = 7",
+        "INSERT INTO t VALUES (50, true, 'new'), (-1, true, 'new')",
+    )
+    found = run.purge("copy")
+    assert sorted(bench.source.rows("SELECT id FROM t")) == [(-1,), (7,), (50,)]
+    kinds = sorted(d.difference.kind for d in run.runs.differences(run.run.id))
+    assert (found.rows_kept, kinds) == (3, ["changed", "left_filter", "new"])
+
+
+def test_a_purge_is_not_stuck_on_another_rows_key(bench: Db) -> None:
+    """The target's key holds more than the source's type; such a row is nobody's business."""
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT n, 'v' FROM generate_series(1, 10) n",
+    )
+    bench.target.execute(
+        "CREATE TABLE t (id numeric PRIMARY KEY, v text)", "INSERT INTO t VALUES (3.5, 'other')"
+    )
+    bench.write(bench.job(purge="system", check={"percent": 100}, where="v <> 'gone'"))
+    run = bench.open()
+    run.plan("copy")
+    done(run)
+    bench.source.execute("UPDATE t SET v = 'gone' WHERE id = 7")
+    found = run.purge("copy")
+    assert (found.rows_purged, found.rows_kept) == (9, 1)
+
+
+def test_an_aborted_purge_of_forgotten_outcome_is_done_again(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit log reaches back no further; a row had left the filter."""
+    run = done(small(bench, 100, where="v <> 'gone'"))
+    bench.source.execute("UPDATE t SET v = 'gone' WHERE id = 7")
+    from dsp_airflow.engine.errors import Transient
+    from dsp_airflow.engine.stores import postgres
+
+    commit = postgres._Purge.commit
+    lost: list[int] = []
+
+    def failing(self: Any) -> None:
+        if not lost:
+            lost.append(1)
+            raise Transient("the connection broke before COMMIT was sent")
+        commit(self)
+
+    monkeypatch.setattr(postgres._Purge, "commit", failing)
+    monkeypatch.setattr(PostgresSession, "outcome", lambda *_: "unknown")
+    with pytest.raises(Transient):
+        run.purge("copy")
+    found = run.purge("copy")
+    assert (found.rows_purged, bench.source.value("SELECT count(*) FROM t")) == (99, 1)
+
+
+# Privileges and targets
+
+
+def test_a_purge_by_the_privileges_that_were_asked_for(bench: Db) -> None:
+    """SELECT and DELETE were said to be enough; then one row of a batch differs."""
+    bench.source.execute(
+        SMALL,
+        ROWS.format(100),
+        "DROP ROLE IF EXISTS hunter",
+        "CREATE ROLE hunter LOGIN PASSWORD 'x' NOSUPERUSER",
+        "GRANT SELECT, DELETE ON t TO hunter",
+    )
+    try:
+        plain = bench.store
+        where = psycopg.conninfo.conninfo_to_dict(bench.source.uri)
+
+        def store(conn_id: str) -> Store:
+            if conn_id == "source":
+                return PostgresStore(conn_id, {**where, "user": "hunter", "password": "x"})
+            return plain(conn_id)
+
+        bench.store = store  # type: ignore[method-assign]
+        bench.write(bench.job(purge="system", check={"percent": 100}))
+        run = bench.open()
+        run.plan("copy")
+        done(run)
+        bench.source.execute("UPDATE t SET v = 'late' WHERE id = 7")
+        found = run.purge("copy")
+        assert (found.rows_purged, found.rows_kept) == (99, 1)
+    finally:
+        bench.source.execute("DROP OWNED BY hunter", "DROP ROLE hunter")
+
+
+def test_a_merge_into_a_table_with_an_identity_that_is_no_key(bench: Db) -> None:
+    """The second run finds all rows there and has nothing to change."""
+    made = (
+        "CREATE TABLE t (id int PRIMARY KEY, seq int GENERATED ALWAYS AS IDENTITY, v text)",
+    )
+    bench.source.execute(*made, "INSERT INTO t (id, v) SELECT n, 'v' FROM generate_series(1, 9) n")
+    bench.target.execute(*made)
+    bench.write(bench.job(check={"percent": 100}))
+    bench.run()
+    bench.run(new=True)
+
+
+def test_a_key_that_would_be_narrowed_is_refused_in_every_column(bench: Db) -> None:
+    """The second column of the primary key is narrowed."""
+    bench.source.execute(
+        "CREATE TABLE t (a int, b text, PRIMARY KEY (a, b))", "INSERT INTO t VALUES (1, 'abcdef')"
+    )
+    bench.target.execute("CREATE TABLE t (a int, b varchar(3), PRIMARY KEY (a, b))")
+    bench.write(bench.job())
+    with pytest.raises(ConfigError, match="key column b"):
+        bench.open().plan("copy")
+
+
+_ = replace, transfer
