@@ -99,7 +99,11 @@ def _airflow_connection(conn_id: str) -> Any:
 def _open_postgres(conn_id: str) -> Store:
     from dsp_airflow.engine.stores.postgres import PostgresStore
 
-    return PostgresStore(conn_id, _postgres_arguments(conn_id))
+    arguments = _postgres_arguments(conn_id)
+    iam = bool(_airflow_connection(conn_id).extra_dejson.get("iam", False))
+    return PostgresStore(
+        conn_id, arguments, renew=(lambda: _postgres_arguments(conn_id)) if iam else None
+    )
 
 
 _OPENERS: Mapping[str, Callable[[str], Store]] = {"postgres": _open_postgres}

@@ -209,7 +209,10 @@ def _structure(job: WarmJob, sides: _Sides, variables: Mapping[str, Any], defini
         accept_triggers=job.accept_triggers,
         report_values=job.report_values,
         purge_refusals=purge_refusals,
-        warnings=tuple(sides.read.warnings(shape.table) + sides.write.warnings(there.table)),
+        warnings=tuple(
+            [f"connection {sides.source.name}: {w}" for w in sides.read.warnings()]
+            + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
+        ),
     )
 
 

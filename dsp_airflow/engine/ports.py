@@ -255,8 +255,8 @@ class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
         """Major version of the server."""
         ...
 
-    def warnings(self, table: str) -> list[str]:
-        """What an operator should know of this role and table, short of a refusal."""
+    def warnings(self) -> list[str]:
+        """What an operator should know of this login and server, short of a refusal."""
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dsp_airflow.operators.base import StepOperator, is_cleared
+from dsp_airflow.operators.base import StepOperator
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun
 
@@ -23,9 +23,5 @@ class ConsistencyCheckOperator(StepOperator):
         self.shard = shard
 
     def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
-        """Checks every batch that is not checked yet; after a clear, those that differed too."""
-        if is_cleared(context):
-            batches = run.runs.batches(run.run.id, self.job_name)
-            different = [b.number for b in batches if b.rows_different]
-            run.runs.reopen(run.run.id, self.job_name, "check", different)
+        """Checks every batch that is not checked yet, and those that differed before."""
         return run.check(self.job_name, wait=self.shard is None)

@@ -803,7 +803,7 @@ class MemorySession:
     def version(self) -> int:
         return 1
 
-    def warnings(self, table: str) -> list[str]:
+    def warnings(self) -> list[str]:
         del table
         return []
 

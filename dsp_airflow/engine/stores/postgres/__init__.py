@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -58,15 +58,25 @@ CONNECT = {
 
 
 class PostgresStore:
-    """An endpoint. ``conninfo`` are libpq parameters; they hold the secret and are never shown."""
+    """An endpoint. ``conninfo`` are libpq parameters; they hold the secret and are never shown.
+
+    Where a login does not last, such as a token of a cloud's identity service, ``renew`` gives
+    the parameters anew for every session.
+    """
 
     system = "postgres"
     dialect: Dialect = dialect
 
-    def __init__(self, name: str, conninfo: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        conninfo: Mapping[str, Any],
+        renew: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
         self.name = name
-        self._conninfo = {**CONNECT, **conninfo}
-        host = conninfo.get("host") or conninfo.get("hostaddr") or "localhost"
+        self._renew = renew or (lambda: conninfo)
+        service = f"service {conninfo['service']}" if conninfo.get("service") else ""
+        host = conninfo.get("host") or conninfo.get("hostaddr") or service or "localhost"
         port = conninfo.get("port") or 5432
         self.identity = f"{host}:{port}/{conninfo.get('dbname') or ''}"
 
@@ -86,7 +96,7 @@ class PostgresStore:
         where = f"connection {self.name} ({self.identity})"
         try:
             connection: Connection = psycopg.connect(
-                **self._conninfo, autocommit=True, prepare_threshold=None
+                **{**CONNECT, **self._renew()}, autocommit=True, prepare_threshold=None
             )
         except psycopg.Error as error:
             raise self._unreachable(error, where) from error
@@ -292,9 +302,9 @@ class PostgresSession:
             ).fetchone()
         return bool(row and row[0])
 
-    def warnings(self, table: str) -> list[str]:
-        with self._at(table):
-            return catalog.warnings(self.connection, table)
+    def warnings(self) -> list[str]:
+        with self._at("login"):
+            return catalog.warnings(self.connection)
 
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""

@@ -308,19 +308,17 @@ def write_refusals(
     return why
 
 
-def warnings(connection: Connection, table: str) -> list[str]:
+def warnings(connection: Connection) -> list[str]:
     """See ``ports.Session``."""
-    row = one(
+    superuser, fsync = one(
         connection,
         "SELECT rolsuper, current_setting('fsync') FROM pg_roles WHERE rolname = current_user",
     )
     found = []
-    if row[0]:
-        found.append(f"the connection of {table} logs in as a superuser; a job needs far less")
-    if row[1] == "off":
-        found.append(
-            f"the server of {table} runs with fsync off: a crash may lose what it committed"
-        )
+    if superuser:
+        found.append("logs in as a superuser; a job needs far less")
+    if fsync == "off":
+        found.append("the server runs with fsync off: a crash may lose what it committed")
     return found
 
 
