@@ -187,10 +187,11 @@ class TaskRun:
                 f"job {name} keeps its rows (purge: none), so nothing was deleted; a run begun "
                 "with purge: manual can be purged"
             )
+        # Until something may be deleted, a refusal leaves the job in the state it is in.
+        work, plan, ledger = self._work(name, wait=True)
+        self._require_whole(name, plan, numbers)
+        self._require_others(name, plan, work.source.identity)
         with self._recorded(name):
-            work, plan, ledger = self._work(name, wait=True)
-            self._require_whole(name, plan, numbers)
-            self._require_others(name, plan, work.source.identity)
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
@@ -304,7 +305,10 @@ class TaskRun:
             raise
 
     def _job_summary(self, name: str) -> JobSummary:
-        return next(j for j in self.summary().jobs if j.name == name)
+        found = next((j for j in self.summary().jobs if j.name == name), None)
+        if found is None:
+            raise ConfigError(f"job {name} of run {self.run.id} was not begun; plan it first")
+        return found
 
     def _differing(self, name: str, found: JobSummary) -> str:
         first = self.runs.differences(self.run.id, name)[:3]
@@ -390,13 +394,17 @@ def open_run(
 ) -> TaskRun:
     """The run to work on: Airflow's by its key; else the latest unfinished one, or a new one.
 
-    Raises ``Refused`` when the unfinished run began with another definition.
+    Raises ``Refused`` when the unfinished run copied something by another definition; one
+    that copied nothing is left behind.
     """
     runs = Runs(database)
     digest = data_digest(task)
     run: Run | None = None
     if external_key is None and not new:
         run = runs.latest_unfinished(task.name)
+        if run is not None and run.definition_digest != digest:
+            begun = any(job.batches_copied for job in runs.summary(run.id).jobs)
+            run = run if begun else None
         if run is not None and run.definition_digest != digest:
             raise Refused(
                 f"run {run.id} of task {task.name} is unfinished and began with another "

@@ -163,7 +163,7 @@ def _list(found: list[Run], *, as_json: bool) -> None:
             run.task,
             run.state,
             run.attempt,
-            "Airflow" if run.external_key else run.triggered_by,
+            run.triggered_by or ("Airflow" if run.external_key else None),
             run.started_at,
             run.ended_at,
             run.error,

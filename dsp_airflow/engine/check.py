@@ -100,9 +100,11 @@ def _by_rows(
         # The rows to compare with are gone from the source; that something differs is sure.
         different = 1
         found.append(Difference("changed", (), reason="the source no longer has the row"))
+    # Rows that the source no longer has can be compared with the copy's digest only.
+    rows = copied.written.rows if certain else min(len(ours), copied.written.rows)
     return Checked(
-        rows=copied.written.rows,
-        compared=True,
+        rows=rows,
+        compared=rows > 0,
         different=different,
         differences=tuple(found[: compare.REPORTED]),
         note=_note(younger, restored=certain and not different),

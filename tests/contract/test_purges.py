@@ -204,7 +204,7 @@ def test_same_database(
         assert one.same_database(two)
         assert not one.same_database(other)
         assert one.version() == two.version() >= 1
-        assert isinstance(one.warnings(place.label("x")), list)
+        assert isinstance(one.warnings(), list)
 
 
 def test_purge_through_a_narrower_projection(full: Place) -> None:

@@ -94,9 +94,7 @@ def planned(bench: Db) -> TaskRun:
     return run
 
 
-def _overtaken(
-    bench: Db, monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]
-) -> None:
+def _overtaken(bench: Db, monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
     """The first write waits, its rows read already, until ``other`` is through."""
     write = PostgresSession.write
     begun = []
@@ -402,9 +400,7 @@ def test_a_purge_by_the_privileges_that_were_asked_for(bench: Db) -> None:
 
 def test_a_merge_into_a_table_with_an_identity_that_is_no_key(bench: Db) -> None:
     """The second run finds all rows there and has nothing to change."""
-    made = (
-        "CREATE TABLE t (id int PRIMARY KEY, seq int GENERATED ALWAYS AS IDENTITY, v text)",
-    )
+    made = ("CREATE TABLE t (id int PRIMARY KEY, seq int GENERATED ALWAYS AS IDENTITY, v text)",)
     bench.source.execute(*made, "INSERT INTO t (id, v) SELECT n, 'v' FROM generate_series(1, 9) n")
     bench.target.execute(*made)
     bench.write(bench.job(check={"percent": 100}))

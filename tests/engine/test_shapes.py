@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
@@ -11,7 +13,7 @@ from tests.servers import Database
 Db = Bench[Database]
 
 
-def moved(bench: Db, **job: object) -> None:
+def moved(bench: Db, **job: Any) -> None:
     """Copies, checks everything, and purges."""
     bench.write(bench.job(**{"check": {"percent": 100}, "purge": "system", "batch_size": 7, **job}))
     found = bench.run(new=True)
@@ -80,8 +82,10 @@ NASTY = [
     ("boolean", "true, false, NULL"),
     (
         "text",
-        "'', ' ', 'a ', NULL, E'tab\\tnl\\ncr\\rbs\\\\ ff\\f vt\\v', "
-        "'\\N', '\\.', 'é€😀', 'a''b\"'",
+        (
+            "'', ' ', 'a ', NULL, E'tab\\tnl\\ncr\\rbs\\\\ ff\\f vt\\v', "
+            "'\\N', '\\.', 'é€😀', 'a''b\"'"
+        ),
     ),
     ("varchar(5)", "'', 'a ', '😀😀😀😀😀'"),
     ("char(5)", "'', 'a ', 'abcde'"),
@@ -225,7 +229,7 @@ def test_a_value_that_does_not_fit_stops_its_batch(bench: Db) -> None:
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_written(
-    bench: Db, target: str, job: dict[str, object], message: str
+    bench: Db, target: str, job: dict[str, Any], message: str
 ) -> None:
     bench.source.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 2)"

@@ -804,7 +804,6 @@ class MemorySession:
         return 1
 
     def warnings(self) -> list[str]:
-        del table
         return []
 
 

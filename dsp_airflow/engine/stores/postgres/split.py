@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, Projection
 from dsp_airflow.engine.stores.postgres.proof import condition
-from dsp_airflow.engine.stores.postgres.query import Connection
+from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 
 def _wide_columns(connection: Connection, what: Projection) -> list[str]:
@@ -116,4 +116,5 @@ def split(
             )
         batches.append(Batch(len(batches) + 1, KeyRange(last, upto), int(position) - counted))
         last, counted = upto, int(position)
-    return batches, int(total) or round(average * counted)
+    size_now = one(connection, "SELECT pg_table_size(%s::regclass)", (what.table,))[0]
+    return batches, int(total) or min(round(average * counted) or size_now, size_now)
