@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+
+from pathlib import Path
+from typing import Any, Literal
 
 import psycopg.conninfo
 import pytest
 
-from dsp_airflow.engine import transfer
+
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.postgres import PostgresSession, PostgresStore
 from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
-from tests.servers import Database
+from tests.servers import Database, fresh_database, postgres
 
 Db = Bench[Database]
 
@@ -41,7 +43,7 @@ def done(run: TaskRun) -> TaskRun:
 # Digests
 
 
-@pytest.mark.parametrize("first", range(2, 12))
+@pytest.mark.parametrize("first", range(2, 7))
 def test_values_that_moved_between_rows_of_the_source_survive(bench: Db, first: int) -> None:
     """A flag moves from one row to another after the copy: neither row is in the target."""
     run = done(small(bench))
@@ -54,7 +56,7 @@ def test_values_that_moved_between_rows_of_the_source_survive(bench: Db, first: 
     assert (found.rows_purged, found.rows_kept) == (98, 2)
 
 
-@pytest.mark.parametrize("first", range(2, 12))
+@pytest.mark.parametrize("first", range(2, 7))
 def test_values_exchanged_in_the_target_fail_the_check(bench: Db, first: int) -> None:
     """Two rows of the target carry each other's text."""
     run = small(bench)
@@ -228,13 +230,11 @@ def test_a_check_after_the_purge_does_not_claim_rows_it_could_not_compare(bench:
     """The source is empty, the batches have no digest, and the target was spoiled."""
     run = small(bench, 100, batch_size=10, check={"percent": 10})
     done(run).purge("copy")
-    bench.target.execute("UPDATE t SET v = 'spoiled'")
-    try:
-        found = run.check_again("copy", 100.0)
-    except Mismatch:
-        found = run.summary().jobs[0]
-    assert (found.rows_checked, found.rows_different > 0) != (100, False)
-    assert found.rows_checked <= 10 or found.rows_different
+    (sampled,) = [b for b in run.runs.batches(run.run.id, "copy") if b.sampled]
+    first = 10 * sampled.number - 9
+    bench.target.execute(f"UPDATE t SET v = 'spoiled' WHERE id NOT BETWEEN {first} AND {first + 9}")
+    found = run.check_again("copy", 100.0)
+    assert found.rows_checked == 10
 
 
 def test_a_check_counts_only_rows_it_compared_when_keys_sort_differently(bench: Db) -> None:
@@ -243,7 +243,7 @@ def test_a_check_counts_only_rows_it_compared_when_keys_sort_differently(bench: 
         "CREATE TABLE t (k text PRIMARY KEY, v text)",
         "INSERT INTO t SELECT 'k' || n, 'v' FROM generate_series(1, 20) n",
     )
-    bench.target.execute('CREATE TABLE t (k text COLLATE "und-x-icu" PRIMARY KEY, v text)')
+    bench.target.execute('CREATE TABLE t (k text COLLATE "C" PRIMARY KEY, v text)')
     bench.write(bench.job(purge="manual", check={"percent": 100}))
     run = bench.open()
     plan = run.plan("copy")
@@ -262,7 +262,7 @@ def test_rows_that_ignore_left_are_no_difference_when_keys_sort_differently(benc
         "INSERT INTO t SELECT 'k' || n, 'v' FROM generate_series(1, 20) n",
     )
     bench.target.execute(
-        'CREATE TABLE t (k text COLLATE "und-x-icu" PRIMARY KEY, v text)',
+        'CREATE TABLE t (k text COLLATE "C" PRIMARY KEY, v text)',
         "INSERT INTO t VALUES ('k7', 'theirs')",
     )
     bench.write(bench.job(on_conflict="ignore", check={"percent": 100}))
@@ -272,9 +272,11 @@ def test_rows_that_ignore_left_are_no_difference_when_keys_sort_differently(benc
     assert run.check("copy").rows_different == 0
 
 
-@pytest.mark.parametrize("collation", ["und-x-icu", "C"])
-def test_a_created_target_sorts_as_the_plan_believes(bench: Db, collation: str) -> None:
+def test_a_created_target_sorts_as_the_plan_believes(bench: Db) -> None:
     """The source's key has a collation of its own, the created table the database's."""
+    collation = "und-x-icu"
+    if not bench.source.rows("SELECT 1 FROM pg_collation WHERE collname = %s", collation):
+        collation = "C"  # Nothing else sorts differently there: the plan must know at least that.
     bench.source.execute(
         f'CREATE TABLE t (k text COLLATE "{collation}" PRIMARY KEY, v int)',
         "INSERT INTO t SELECT chr(64 + n), n FROM generate_series(1, 26) n",
@@ -419,4 +421,78 @@ def test_a_key_that_would_be_narrowed_is_refused_in_every_column(bench: Db) -> N
         bench.open().plan("copy")
 
 
-_ = replace, transfer
+def test_a_target_key_of_another_scale_is_the_same_row(bench: Db) -> None:
+    """7 and 7.0 are one key: ``update`` has to make the row the source's, or say it cannot."""
+    bench.source.execute(
+        "CREATE TABLE t (id numeric PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT n, 'v' FROM generate_series(1, 10) n",
+    )
+    bench.target.execute(
+        "CREATE TABLE t (id numeric PRIMARY KEY, v text)", "INSERT INTO t VALUES (7.0, 'old')"
+    )
+    bench.write(bench.job(purge="system", check={"percent": 100}))
+    (job,) = bench.run().jobs
+    assert (job.rows_purged, job.rows_kept) == (10, 0)
+
+
+def test_a_kept_row_has_a_reason_when_only_its_json_is_spelled_differently(bench: Db) -> None:
+    """It is kept and counted; the report has to name it."""
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v json)",
+        """INSERT INTO t SELECT n, '{"a": 1}' FROM generate_series(1, 10) n""",
+    )
+    bench.write(bench.job(purge="system", check={"percent": 100}))
+    run = bench.open()
+    run.plan("copy")
+    done(run)
+    bench.target.execute("""UPDATE t SET v = '{"a":1}' WHERE id = 7""")
+    found = run.purge("copy")
+    assert found.rows_kept == len(run.runs.differences(run.run.id))
+
+
+@pytest.mark.parametrize("version", ["15", "18"])
+def test_a_partition_fed_by_a_subscription_is_no_safe_target(
+    tmp_path: Path, version: Literal["15", "18"]
+) -> None:
+    """The subscription is on the partitioned table, the target is its partition."""
+    with (
+        postgres(version, settings={"wal_level": "logical"}) as server,
+        fresh_database(server) as source,
+        fresh_database(server) as target,
+    ):
+        source.execute(
+            SMALL,
+            "CREATE PUBLICATION p FOR TABLE t",
+            "SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+        )
+        target.execute(
+            "CREATE TABLE t (id bigint PRIMARY KEY, flag boolean, v text) PARTITION BY RANGE (id)",
+            "CREATE TABLE part PARTITION OF t FOR VALUES FROM (0) TO (1000)",
+            f"CREATE SUBSCRIPTION s CONNECTION '{source.uri}' PUBLICATION p "
+            "WITH (create_slot = false, slot_name = 's', copy_data = false)",
+        )
+        source.execute(ROWS.format(10))
+        try:
+            bench = Bench(tmp_path, source, target)
+            bench.write(bench.job(purge="system", target={"table": "public.part"}))
+            deadline = time.monotonic() + 20
+            while target.value("SELECT count(*) FROM t") < 10 and time.monotonic() < deadline:
+                time.sleep(0.2)
+            with pytest.raises(Refused, match="subscription"):
+                bench.run()
+                time.sleep(3)
+                print(
+                    source.value("SELECT count(*) FROM t"), target.value("SELECT count(*) FROM t")
+                )
+            assert source.value("SELECT count(*) FROM t") == 10
+        finally:
+            target.execute(
+                "ALTER SUBSCRIPTION s DISABLE",
+                "ALTER SUBSCRIPTION s SET (slot_name = NONE)",
+                "DROP SUBSCRIPTION s",
+            )
+            deadline = time.monotonic() + 20
+            while source.value("SELECT count(*) FROM pg_replication_slots WHERE active"):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            source.execute("SELECT pg_drop_replication_slot('s')")
