@@ -45,8 +45,9 @@ def _copied(stage: Stage, target: str, *, percent: float | None) -> Task:
 
 def _step(stage: Stage, task: Task) -> Sample:
     """Each time anew, with the digests of the copy."""
+    task.reopen_check()
     stage.settle()
-    sample, counts = task.step("check", again=True)
+    sample, counts = task.step("check")
     if counts["rows_checked"] != stage.rows:
         raise measure.FailedError(f"{counts['rows_checked']} rows were checked")
     return sample

