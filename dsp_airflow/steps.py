@@ -190,7 +190,7 @@ class TaskRun:
         # Until something may be deleted, a refusal leaves the job in the state it is in.
         work, plan, ledger = self._work(name, wait=True)
         self._require_whole(name, plan, numbers)
-        self._require_others(name, plan, work.source.identity)
+        self._require_others(name, plan, work.source)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
@@ -352,14 +352,15 @@ class TaskRun:
                 f"job {name}: batch {_listed(bare)} is not copied, so nothing was deleted"
             )
 
-    def _require_others(self, name: str, plan: Plan, identity: str) -> None:
+    def _require_others(self, name: str, plan: Plan, source: Store) -> None:
         """Every job of the task that reads this table is copied and checked."""
         state = {j.name: j for j in self.summary().jobs}
         for job in self.task.jobs:
-            if job.name != name and not self._reads(job, plan, identity):
+            if job.name != name and not self._reads(job, plan, source):
                 continue
             found = state.get(job.name)
-            if found is None or found.batches_copied < found.batches:
+            planned = found is not None and self.runs.job(self.run.id, job.name).planned
+            if found is None or not planned or found.batches_copied < found.batches:
                 raise Refused(
                     f"purge of {plan.source.label} waits: job {job.name} is not copied completely"
                 )
@@ -369,16 +370,19 @@ class TaskRun:
                     + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
                 )
 
-    def _reads(self, job: WarmJob, plan: Plan, identity: str) -> bool:
-        if self.open_store(job.source.connection).identity != identity:
-            return False
-        if any(j.name == job.name for j in self.runs.jobs(self.run.id)):
-            other = SqlLedger(self.database, self.run.id, job.name).plan()
-            if other is not None:
-                return other.source.table == plan.source.table
+    def _reads(self, job: WarmJob, plan: Plan, source: Store) -> bool:
+        """Whether another job reads the table that is to be purged, by whatever connection."""
         *schema, table = split_table(job.source.table)
         shape = plan.source_shape
-        return table == shape.name and schema in ([], [shape.schema])
+        if table != shape.name or schema not in ([], [shape.schema]):
+            return False
+        other = self.open_store(job.source.connection)
+        if other.system != source.system:
+            return False
+        if other.identity == source.identity:
+            return True
+        with source.session() as ours, other.session() as theirs:
+            return ours.same_database(theirs)
 
 
 def open_run(

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from dsp_airflow.engine import compare
 from dsp_airflow.engine.events import JobStarted, tell
-from dsp_airflow.engine.model import Checked, Claim, Copied, Difference, Plan, RowHash
+from dsp_airflow.engine.model import (
+    Checked,
+    Claim,
+    Copied,
+    Difference,
+    Digest,
+    Plan,
+    RowHash,
+)
 from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -36,17 +44,14 @@ def check_batch(plan: Plan, source: Session, target: Session, claim: Claim) -> C
         raise ValueError(f"batch {batch.number} was not copied")
     rows = copied.written.rows
     if not plan.ordered_alike:
-        return _by_rows(plan, source, target, claim, copied, certain=False)
+        return _by_keys(plan, source, target, claim, copied)
     if not batch.sampled:
         standing = target.count(plan.target, batch.within)
         if standing == rows + copied.written.others.rows:
             return Checked(0, compared=False, different=0)
         return _by_rows(plan, source, target, claim, copied, certain=True)
     if copied.digest is not None:
-        expected = copied.digest + copied.written.others
-        if copied.written.instead is not None:
-            expected = expected + copied.written.instead
-        if target.digest(plan.target, batch.within) == expected:
+        if target.digest(plan.target, batch.within) == _expected(copied, copied.digest):
             return Checked(rows, compared=True, different=0)
         return _by_rows(plan, source, target, claim, copied, certain=True)
     # The batch was chosen after it had been copied: only the source as it is now can be compared.
@@ -55,6 +60,27 @@ def check_batch(plan: Plan, source: Session, target: Session, claim: Claim) -> C
     ):
         return Checked(rows, compared=True, different=0)
     return _by_rows(plan, source, target, claim, copied, certain=False)
+
+
+def _expected(copied: Copied, digest: Digest) -> Digest:
+    """What the target holds where a batch of this digest was written."""
+    written = copied.written
+    expected = digest + written.others if written.others.rows else digest
+    return expected if written.instead is None else expected + written.instead
+
+
+def _by_keys(plan: Plan, source: Session, target: Session, claim: Claim, copied: Copied) -> Checked:
+    """The sides sort differently: no range of the target is the batch, only its keys are."""
+    within, rows = claim.batch.within, copied.written.rows
+    keys = [row.key for row in source.hashes(plan.source, within)]
+    standing = target.digest(plan.target, None, keys)
+    if not claim.batch.sampled and standing.rows == rows:
+        return Checked(0, compared=False, different=0)
+    whole = claim.batch.sampled and copied.digest is not None and len(keys) == rows
+    if whole and copied.digest is not None and standing == _expected(copied, copied.digest):
+        return Checked(rows, compared=True, different=0)
+    # As many rows as were copied: their keys are the batch's.
+    return _by_rows(plan, source, target, claim, copied, certain=whole)
 
 
 def _by_rows(
@@ -100,8 +126,8 @@ def _by_rows(
         # The rows to compare with are gone from the source; that something differs is sure.
         different = 1
         found.append(Difference("changed", (), reason="the source no longer has the row"))
-    # Rows that the source no longer has can be compared with the copy's digest only.
-    rows = copied.written.rows if certain else min(len(ours), copied.written.rows)
+    # Rows that changed, or that the source no longer has, compare with the copy's digest only.
+    rows = copied.written.rows if certain else min(len(ours) - younger, copied.written.rows)
     return Checked(
         rows=rows,
         compared=rows > 0,

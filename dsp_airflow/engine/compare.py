@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from dsp_airflow.engine import canon
@@ -13,6 +13,12 @@ from dsp_airflow.engine.ports import Session
 
 REPORTED = 1_000
 """Differences of one batch that are kept in full; all are counted."""
+METHOD = "md5"
+"""Of the digests made of rows that were hashed one by one."""
+FETCHED = 8 * 1024 * 1024
+"""Characters that a fetch of texts aims at, both sides together."""
+SHOWN = 500
+"""Characters of a value in a report."""
 
 
 def by_key(rows: Iterable[RowHash]) -> dict[Key, RowHash]:
@@ -26,7 +32,7 @@ def digest_of(rows: Iterable[RowHash]) -> Digest:
     for row in rows:
         count += 1
         total += int.from_bytes(bytes.fromhex(row.hash[:16]), "big", signed=True)
-    return Digest(count, total, "md5")
+    return Digest(count, total, METHOD)
 
 
 def changed(
@@ -40,8 +46,27 @@ def changed(
 
     Rows whose texts differ while their values agree are left out.
     """
-    ours = source.texts(plan.source, [own for _, own in keys])
-    theirs = target.texts(plan.target, [key for key, _ in keys])
+    found: list[Difference] = []
+    at, count = 0, 1
+    while at < len(keys):
+        chunk = keys[at : at + count]
+        ours = source.texts(plan.source, [own for _, own in chunk])
+        theirs = target.texts(plan.target, [key for key, _ in chunk])
+        found += _named(plan, chunk, ours, theirs, reason)
+        at += count
+        # Rows may be of any size: as many more are fetched as the last ones allow.
+        size = sum(len(t or "") for texts in (ours, theirs) for row in texts.values() for t in row)
+        count = max(1, min(2 * count, FETCHED * count // max(1, size)))
+    return found
+
+
+def _named(
+    plan: Plan,
+    keys: Sequence[tuple[Key, Key]],
+    ours: Mapping[Key, tuple[str | None, ...]],
+    theirs: Mapping[Key, tuple[str | None, ...]],
+    reason: str,
+) -> list[Difference]:
     found = []
     for key, _ in keys:
         mine, other = ours.get(key), theirs.get(key)
@@ -82,6 +107,9 @@ def _json(text: str, kind: LogicalType) -> str | None:
 
 def _shown(text: str | None, values: bool) -> str | None:
     """A value for a report: itself, or a hash that tells equal from different."""
-    if text is None or values:
-        return text
+    if text is None:
+        return None
+    if values:
+        rest = len(text) - SHOWN
+        return text if rest <= 0 else f"{text[:SHOWN]}... and {rest:,} characters more"
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:16]

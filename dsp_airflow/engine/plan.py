@@ -160,7 +160,7 @@ def _structure(job: WarmJob, sides: _Sides, variables: Mapping[str, Any], defini
         there, ddl = _designed(job, sides, shape, entries, target_table, target_key)
     _refuse_same_table(sides, shape, there)
     rows = _matched(job, sides, entries, there)
-    _refuse_types(job, rows)
+    _refuse_types(job, rows, len(key))
     _require_target(job, there, rows, target_key)
     ours, theirs = mapping.fields(rows, sides.source.dialect, sides.target.dialect)
     where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
@@ -312,7 +312,7 @@ def _matched(
     return rows
 
 
-def _refuse_types(job: WarmJob, rows: list[tuple[Entry, Column, ColumnPair]]) -> None:
+def _refuse_types(job: WarmJob, rows: list[tuple[Entry, Column, ColumnPair]], width: int) -> None:
     why = []
     for entry, column, pair in rows:
         if "other" in (entry.source.type.name, column.type.name) or _holds_other(entry, column):
@@ -326,7 +326,7 @@ def _refuse_types(job: WarmJob, rows: list[tuple[Entry, Column, ColumnPair]]) ->
             why.append(
                 f"{pair.source} {pair.source_type} -> {pair.target} {pair.target_type}: {pair.note}"
             )
-    for entry, _, pair in rows[: len(job.key) or 1]:
+    for entry, _, pair in rows[:width]:
         if pair.fit == "lossy":
             why.append(f"key column {entry.source.name}: {pair.note} would make keys meet")
     if why:

@@ -105,8 +105,10 @@ class Splits(Protocol):
 class Digests(Protocol):
     """Proves what rows are there."""
 
-    def digest(self, what: Projection, within: KeyRange) -> Digest:
-        """Of the rows in the range that match the filter."""
+    def digest(
+        self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
+    ) -> Digest:
+        """Of the rows that match the filter: in the range, of the given keys, or both."""
         ...
 
     def count(self, what: Projection, within: KeyRange) -> int:
@@ -124,7 +126,7 @@ class Digests(Protocol):
         keys: Sequence[Key] | None = None,
         mark: str | None = None,
     ) -> Iterator[RowHash]:
-        """Row by row, in a range or for given keys. Keys are the *mapped* key's text.
+        """Row by row: in the range, of the given keys (as ``what.key`` names them), or both.
 
         ``mark`` fills ``RowHash.settled``.
         """
@@ -183,6 +185,20 @@ class Writes(Protocol):
         """
         ...
 
+    def writing(self, what: Projection) -> AbstractContextManager[None]:
+        """Held from before a batch is read until it is written: no purge proves by this table.
+
+        Bound to this session, so that what it did not write in time it cannot write later.
+        """
+        ...
+
+    def proving(self, what: Projection) -> AbstractContextManager[None]:
+        """Held while this table is the proof of a purge: waits until no batch is being written.
+
+        Raises ``Transient`` when that takes too long.
+        """
+        ...
+
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         """Drops the markers of a job whose batches are all recorded."""
         ...
@@ -196,15 +212,15 @@ class Purge(Protocol):
         ...
 
     def undo(self) -> None:
-        """Takes back ``take`` (and its locks)."""
+        """Takes back what was taken (and its locks)."""
         ...
 
-    def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
-        """Locks the matching rows of the range against change and hashes them."""
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        """Deletes the matching rows of these source keys, tentatively, and hashes exactly those."""
         ...
 
-    def delete(self, what: Projection, keys: Sequence[Key]) -> int:
-        """Deletes locked rows by their source key; returns how many."""
+    def settle(self) -> None:
+        """Lets triggers and constraints that are put off until the commit act now."""
         ...
 
     def token(self) -> str:

@@ -3,15 +3,21 @@ the same row, value for value, committed in the target.
 
 A batch is first taken as a whole: its rows are deleted tentatively, which locks them, and
 exactly those rows are digested. The target's digest is read after that. Equal: commit. Not
-equal: the deletion is taken back and row is compared with row under lock; only proved ones go.
+equal: the deletion is taken back, rows that look equal are deleted tentatively by their keys,
+and each is compared with the target again, now that it is locked; only proved ones go.
+Meanwhile no other worker writes into the target: one that read the source before would bring
+back an old value over a row whose original is gone.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
@@ -25,8 +31,8 @@ from dsp_airflow.engine.model import (
     Difference,
     Digest,
     Key,
+    KeyColumn,
     Plan,
-    Projection,
     Purged,
     Receipt,
     RowHash,
@@ -38,6 +44,9 @@ RECEIPT_FORMAT = 1
 SETTLE = 60.0
 """Seconds to wait for an earlier transaction that is still ending."""
 PURGED = TypeAdapter(Purged)
+CHUNK = 10_000
+"""Rows compared at once."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +56,23 @@ class _Proof:
     deleted: int
     source: Digest
     target: Digest
-    kept: int
+    left: int
+    """Rows that match the filter and were not deleted."""
+    strayed: int
+    """Rows that match the filter no longer."""
     differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch under proof."""
+
+    plan: Plan
+    source: Session
+    target: Session
+    claim: Claim
+    copied: Copied
+    transaction: Purge
 
 
 def purge(job: Job, task: str, only: Collection[int] | None = None) -> None:
@@ -95,30 +119,38 @@ def purge_batch(
     plan, batch, copied = job.plan, claim.batch, claim.copied
     if copied is None:
         raise Refused(f"batch {batch.number} of job {plan.job} has no record of being copied")
-    with source.purge() as transaction:
+    with target.proving(plan.target), source.purge() as transaction:
+        work = _Batch(plan, source, target, claim, copied, transaction)
         taken = transaction.take(plan.source, batch.within)
         # From here on the table is locked against what the fingerprint shows.
-        if _fingerprints(source, target, plan) != seen:
-            raise Refused(
-                f"job {plan.job}: {plan.source.label} or {plan.target.label} was altered during "
-                "the purge; nothing of this batch was deleted"
-            )
-        proof = _whole(plan, target, claim, copied, taken)
+        _refuse_altered(source, target, plan, seen)
+        proof = _whole(work, taken)
         if proof is None:
             transaction.undo()
-            proof = _row_by_row(plan, source, target, claim, copied, transaction)
-            if _fingerprints(source, target, plan) != seen:
-                raise Refused(f"job {plan.job}: {plan.source.label} was altered during the purge")
+            proof = _row_by_row(work)
+            _refuse_altered(source, target, plan, seen)
         done = Purged(
             deleted=proof.deleted,
-            kept=proof.kept,
+            kept=proof.left + proof.strayed,
             differences=proof.differences[: compare.REPORTED],
             receipt=_receipt(job, task, claim, proof),
         )
-        intent = {"token": transaction.token(), "purged": PURGED.dump_python(done, mode="json")}
+        intent = {
+            "token": transaction.token(),
+            "left": proof.left,
+            "purged": PURGED.dump_python(done, mode="json"),
+        }
         job.ledger.purging(claim, json.dumps(intent))
         transaction.commit()
     return done
+
+
+def _refuse_altered(source: Session, target: Session, plan: Plan, seen: tuple[str, str]) -> None:
+    if _fingerprints(source, target, plan) != seen:
+        raise Refused(
+            f"job {plan.job}: {plan.source.label} or {plan.target.label} was altered during "
+            "the purge; nothing of this batch was deleted"
+        )
 
 
 def _settled(job: Job, source: Session, claim: Claim) -> Purged | None:
@@ -136,9 +168,10 @@ def _settled(job: Job, source: Session, claim: Claim) -> Purged | None:
             )
         time.sleep(0.2)
     if outcome == "unknown":
-        # The commit log reaches back no further; what still stands there tells it.
+        # The commit log reaches back no further; what still stands there tells it. Rows may
+        # have come and gone since, so the nearer of the two numbers decides.
         standing = source.count(job.plan.source, claim.batch.within)
-        outcome = "aborted" if standing >= done.deleted + done.kept else "committed"
+        outcome = "aborted" if standing - intent["left"] > done.deleted / 2 else "committed"
     return done if outcome == "committed" else None
 
 
@@ -146,102 +179,151 @@ def _fingerprints(source: Session, target: Session, plan: Plan) -> tuple[str, st
     return source.fingerprint(plan.source.table), target.fingerprint(plan.target.table)
 
 
-def _whole(
-    plan: Plan, target: Session, claim: Claim, copied: Copied, taken: Digest
-) -> _Proof | None:
+def _whole(work: _Batch, taken: Digest) -> _Proof | None:
     """The batch's proof as a whole, when the target's range equals it."""
-    if not plan.ordered_alike or taken.rows != copied.written.rows:
+    plan, within, written = work.plan, work.claim.batch.within, work.copied.written
+    if not plan.ordered_alike or taken.rows != written.rows:
         return None
-    others = copied.written.others
-    if copied.written.ignored or (others.rows and copied.digest is None):
+    others = written.others
+    if written.ignored or (others.rows and work.copied.digest is None):
         return None
-    standing = target.digest(plan.target, claim.batch.within)
-    found = standing - others if others.rows else standing
-    if found != taken:
-        return None
-    return _Proof(taken.rows, taken, found, 0, ())
+    for session in _witnesses(work):
+        standing = session.digest(plan.target, within)
+        found = standing - others if others.rows else standing
+        if found != taken:
+            return None
+    return _Proof(taken.rows, taken, taken, 0, 0, ())
 
 
-def _row_by_row(
-    plan: Plan,
-    source: Session,
-    target: Session,
-    claim: Claim,
-    copied: Copied,
-    transaction: Purge,
-) -> _Proof:
-    locked = transaction.lock(plan.source, claim.batch.within, copied.mark)
-    theirs = compare.by_key(target.hashes(plan.target, keys=[row.key for row in locked]))
-    proved = [row for row in locked if _same(row, theirs.get(row.key))]
-    rest = [row for row in locked if not _same(row, theirs.get(row.key))]
-    deleted = transaction.delete(plan.source, [row.at for row in proved])
-    if deleted != len(proved):
-        raise Refused(
-            f"{plan.source.label}: {len(proved)} rows were proved and {deleted} would have been "
-            "deleted; nothing of this batch was deleted"
-        )
-    differences = _kept(plan, source, target, rest, theirs)
-    strayed = _left_filter(plan, source, target, claim, copied, {row.key for row in locked})
-    return _Proof(
-        deleted=deleted,
-        source=compare.digest_of(proved),
-        target=compare.digest_of(theirs[row.key] for row in proved),
-        kept=len(rest) + len(strayed),
-        differences=(*differences, *strayed),
-    )
+def _witnesses(work: _Batch) -> Iterator[Session]:
+    """Who is asked for the target's rows.
+
+    Triggers on the source may delete in the target too. In one database their work is seen by
+    the transaction that fired them, and only by it.
+    """
+    yield work.target
+    if work.plan.accept_triggers and work.source.same_database(work.target):
+        work.transaction.settle()
+        yield work.source
+
+
+def _row_by_row(work: _Batch) -> _Proof:
+    equal = _equal(work)
+    while True:
+        ours, theirs, wrong = _taken(work, equal)
+        if not wrong:
+            break
+        work.transaction.undo()
+        equal = [at for at in equal if at not in wrong]
+    left, differences = _left(work)
+    strayed = _left_filter(work)
+    return _Proof(ours.rows, ours, theirs, left, len(strayed), (*differences, *strayed))
+
+
+def _equal(work: _Batch) -> list[Key]:
+    """The source's keys of rows that look the same on both sides; nothing is locked yet."""
+    plan = work.plan
+    found: list[Key] = []
+    for chunk in _chunks(work.source.hashes(plan.source, work.claim.batch.within)):
+        theirs = compare.by_key(work.target.hashes(plan.target, keys=[r.key for r in chunk]))
+        found += [row.at for row in chunk if _same(row, theirs.get(row.key))]
+    return found
+
+
+def _taken(work: _Batch, keys: list[Key]) -> tuple[Digest, Digest, set[Key]]:
+    """Deletes these rows tentatively; both sides' digests, and the keys that are no proof."""
+    ours = theirs = Digest(0, 0, compare.METHOD)
+    wrong: set[Key] = set()
+    for chunk in _chunks(keys):
+        rows = work.transaction.take_keys(work.plan.source, chunk)
+        # One row of the target stands for one of the source.
+        wrong |= {at for at, times in Counter(row.at for row in rows).items() if times > 1}
+        there: dict[Key, RowHash] = {}
+        for session in _witnesses(work):
+            there = compare.by_key(session.hashes(work.plan.target, keys=[r.key for r in rows]))
+            wrong |= {row.at for row in rows if not _same(row, there.get(row.key))}
+        ours += compare.digest_of(rows)
+        theirs += compare.digest_of(there.values())
+    return ours, theirs, wrong
 
 
 def _same(row: RowHash, other: RowHash | None) -> bool:
     return other is not None and other.hash == row.hash
 
 
-def _kept(
-    plan: Plan,
-    source: Session,
-    target: Session,
-    rest: list[RowHash],
-    theirs: dict[Key, RowHash],
-) -> list[Difference]:
-    """Why rows were kept, in words for a person."""
+def _left(work: _Batch) -> tuple[int, list[Difference]]:
+    """How many matching rows still stand, and why the first of them do, in words for a person."""
+    plan = work.plan
+    count = 0
     found: list[Difference] = []
-    changed_here: list[tuple[Key, Key]] = []
-    changed_there: list[tuple[Key, Key]] = []
-    for row in rest[: compare.REPORTED]:
-        if row.key in theirs:
-            pair = (row.key, row.at)
-            (changed_there if row.settled else changed_here).append(pair)
+    standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
+    for chunk in _chunks(standing):
+        count += len(chunk)
+        if len(found) < compare.REPORTED:
+            found += _reasons(work, chunk[: compare.REPORTED - len(found)])
+    return count, found
+
+
+def _reasons(work: _Batch, rows: list[RowHash]) -> list[Difference]:
+    theirs = compare.by_key(work.target.hashes(work.plan.target, keys=[r.key for r in rows]))
+    found: list[Difference] = []
+    changed: dict[str, list[RowHash]] = {}
+    for row in rows:
+        other = theirs.get(row.key)
+        if _same(row, other):
+            reason = "a trigger keeps it, it stands there twice, or it changed during the purge"
+            found.append(Difference("changed", row.key, reason=reason))
+        elif other is not None:
+            where = "target" if row.settled else "source"
+            changed.setdefault(f"changed in the {where} since the copy", []).append(row)
         elif row.settled:
             found.append(Difference("missing", row.key, reason="removed from the target"))
         else:
             found.append(Difference("new", row.key, reason="appeared in the source since the copy"))
-    if changed_here:
-        reason = "changed in the source since the copy"
-        found += compare.changed(plan, source, target, changed_here, reason)
-    if changed_there:
-        reason = "changed in the target since the copy"
-        found += compare.changed(plan, source, target, changed_there, reason)
+    for reason, those in changed.items():
+        keys = [(row.key, row.at) for row in those]
+        named = compare.changed(work.plan, work.source, work.target, keys, reason)
+        known = {difference.key for difference in named}
+        found += named
+        found += [
+            Difference("changed", row.key, reason="the target spells the same value differently")
+            for row in those
+            if row.key not in known
+        ]
     return found
 
 
-def _left_filter(
-    plan: Plan,
-    source: Session,
-    target: Session,
-    claim: Claim,
-    copied: Copied,
-    locked: set[Key],
-) -> list[Difference]:
+def _left_filter(work: _Batch) -> list[Difference]:
     """Rows that were copied, still stand in the source, and no longer match the filter."""
-    if plan.source.where is None or not plan.ordered_alike or len(locked) >= copied.written.rows:
+    plan, within = work.plan, work.claim.batch.within
+    if plan.source.where is None:
         return []
-    gone = [
-        row.at for row in target.hashes(plan.target, claim.batch.within) if row.key not in locked
-    ]
-    unfiltered: Projection = replace(plan.source, where=None)
-    return [
-        Difference("left_filter", row.key, reason="no longer matches the filter")
-        for row in source.hashes(unfiltered, keys=gone)
-    ]
+    # Looked up by the key as it was mapped: the target may hold keys that the source cannot.
+    mapped = tuple(KeyColumn(f.expression, f.native) for f in plan.source.fields[: len(plan.key)])
+    ours = replace(plan.source, key=mapped)
+    found: list[Difference] = []
+    if plan.ordered_alike:
+        candidates = work.target.hashes(plan.target, within)
+    else:
+        candidates = work.source.hashes(replace(plan.source, where=None), within)
+    for chunk in _chunks(candidates):
+        keys = [row.key for row in chunk]
+        matching = {row.key for row in work.source.hashes(ours, keys=keys)}
+        keys = [key for key in keys if key not in matching]
+        if not plan.ordered_alike:
+            keys = [row.key for row in work.target.hashes(plan.target, keys=keys)]
+        found += [
+            Difference("left_filter", row.key, reason="no longer matches the filter")
+            for row in work.source.hashes(replace(ours, where=None), keys=keys)
+        ]
+    return found
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """At most so many at once that a batch of any size fits into memory."""
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, CHUNK)):
+        yield chunk
 
 
 def _receipt(job: Job, task: str, claim: Claim, proof: _Proof) -> Receipt:
@@ -259,7 +341,7 @@ def _receipt(job: Job, task: str, claim: Claim, proof: _Proof) -> Receipt:
         upto=within.upto,
         filter=plan.filter,
         rows=proof.deleted,
-        kept=proof.kept,
+        kept=proof.left + proof.strayed,
         source_digest=_text(proof.source),
         target_digest=_text(proof.target),
         definition=plan.definition,

@@ -51,7 +51,7 @@ def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, mark
     """One batch: read and digested in one snapshot, written in one transaction."""
     plan, batch = job.plan, claim.batch
     began = time.monotonic()
-    with source.snapshot() as mark:
+    with target.writing(plan.target), source.snapshot() as mark:
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
         origin = Origin(digest, mark)
         try:

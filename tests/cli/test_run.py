@@ -180,14 +180,21 @@ def _wait_until_blocked(dsp: Dsp) -> None:
 
 def test_unfinished_run_with_another_definition(dsp: Dsp) -> None:
     dsp.fill(100)
-    file = dsp.write(job(target={"create": "never"}))
-    assert dsp("run", file).code == 2
+    dsp.source.execute("ALTER TABLE t ADD COLUMN odd int")
+    dsp.source.execute("UPDATE t SET odd = id")
+    dsp.target.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY, name text, amount numeric(12,2), "
+        "odd int CHECK (odd < 100))"
+    )
+    file = dsp.write(job(batch_size=10))
+    assert dsp("run", file).code == 4
     dsp.write(job())
     refused = dsp("run", file, "--json")
     assert refused.code == 4
     assert "--new" in refused.err
     assert refused.document["state"] == "failed"
     assert "--new" in refused.document["error"]
+    dsp.target.execute("ALTER TABLE t DROP CONSTRAINT t_odd_check")
     assert dsp("run", file, "--new").code == 0
 
 

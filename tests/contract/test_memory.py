@@ -40,12 +40,11 @@ def reach(place: MemoryPlace, session: Session, what: Projection, point: str) ->
         session.texts(what, [("1",)])
     elif point == "create":
         session.create(place.label("x"), [])
-    elif point in {"take", "lock", "delete", "commit"}:
+    elif point in {"take", "take_keys", "commit"}:
         with session.purge() as purge:
             purge.take(what, ALL)
             purge.undo()
-            purge.lock(what, ALL, None)
-            purge.delete(what, [("1",)])
+            purge.take_keys(what, [("1",)])
             purge.commit()
 
 

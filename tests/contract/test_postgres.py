@@ -61,19 +61,15 @@ def change_while_waited_for(place: PostgresPlace, waiter: threading.Thread) -> N
 def test_a_row_that_changes_while_its_lock_is_awaited(place: PostgresPlace) -> None:
     place.make(ITEMS, items(1, 2, 3))
     what = place.project(ITEMS, where='"id" < 50')
-    found: dict[str, bool | None] = {}
     hashes: dict[str, str] = {}
 
-    def lock(mark: str | None) -> None:
+    def take() -> None:
         with place.session() as session, session.purge() as purge:
-            for row in purge.lock(what, ALL, mark):
-                found[row.key[0]] = row.settled
+            for row in purge.take_keys(what, [("1",), ("2",), ("3",)]):
                 hashes[row.key[0]] = row.hash
 
-    with place.session() as session, session.snapshot() as mark:
-        pass
-    change_while_waited_for(place, threading.Thread(target=lock, args=(mark,)))
-    assert found == {"1": True, "2": False, "3": True}
+    change_while_waited_for(place, threading.Thread(target=take))
+    assert len(hashes) == 3
     with place.session() as session:
         assert {row.key[0]: row.hash for row in session.hashes(what, ALL)} == hashes
 

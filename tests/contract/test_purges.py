@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.model import Projection
 from tests.contract.places import ALL, BIGINT, ITEMS, TEXT, Place, Table, items
 
 
@@ -65,31 +68,31 @@ def test_undo_gives_the_locks_back(full: Place) -> None:
         assert purge.take(what, ALL).rows == 5
 
 
-def test_lock_holds_rows_and_hashes_them(full: Place) -> None:
+def test_rows_are_taken_by_key_and_hashed(full: Place) -> None:
     what = full.project(ITEMS, where='"size" > 20')
     with full.session() as session:
         expected = {row.key: row.hash for row in session.hashes(what, ALL)}
         with session.purge() as purge:
-            locked = purge.lock(what, ALL, None)
-            assert {row.key: row.hash for row in locked} == expected
-            assert {row.settled for row in locked} == {None}
+            taken = purge.take_keys(what, [(str(n),) for n in range(9)])
+            assert {row.key: row.hash for row in taken} == expected
             assert not full.may_change(ITEMS, (4,), "size", 0)
             assert full.may_change(ITEMS, (1,), "size", 0)
 
 
-def test_delete_only_what_was_asked(full: Place) -> None:
+def test_only_what_was_asked_is_taken(full: Place) -> None:
     what = full.project(ITEMS)
     with full.session() as session, session.purge() as purge:
-        locked = purge.lock(what, ALL, None)
-        assert purge.delete(what, [row.at for row in locked if row.key != ("3",)]) == 4
-        assert purge.delete(what, []) == 0
-        assert purge.delete(what, [("99",)]) == 0
+        keys = [row.at for row in session.hashes(what, ALL) if row.key != ("3",)]
+        assert len(purge.take_keys(what, keys)) == 4
+        assert purge.take_keys(what, keys) == []
+        assert purge.take_keys(what, []) == []
+        assert purge.take_keys(what, [("99",)]) == []
         assert full.rows(ITEMS) == items(*range(1, 6))
         purge.commit()
     assert full.rows(ITEMS) == items(3)
 
 
-def test_take_undo_lock_delete_commit(full: Place) -> None:
+def test_take_undo_take_by_key_commit(full: Place) -> None:
     """The whole way of a batch that is not equal as a whole."""
     what = full.project(ITEMS, where='"size" < 100')
     with full.session() as session, session.purge() as purge:
@@ -97,14 +100,48 @@ def test_take_undo_lock_delete_commit(full: Place) -> None:
         purge.undo()
         full.change(ITEMS, (2,), "size", 1000)
         full.change(ITEMS, (3,), "size", 31)
-        locked = {row.key: row for row in purge.lock(what, ALL, None)}
-        assert ("2",) not in locked
-        keys = [row.at for key, row in locked.items() if key != ("3",)]
-        assert purge.delete(what, keys) == 3
+        standing = {row.key: row for row in session.hashes(what, ALL)}
+        assert ("2",) not in standing
+        keys = [row.at for key, row in standing.items() if key != ("3",)]
+        assert len(purge.take_keys(what, keys)) == 3
+        assert [row.key for row in session.hashes(what, ALL)] == [("3",)]
         token = purge.token()
         purge.commit()
         assert session.outcome(token) == "committed"
     assert [row[0] for row in full.rows(ITEMS)] == [2, 3]
+
+
+def test_a_proof_waits_for_the_batch_that_is_written(full: Place) -> None:
+    """And a batch that is to be written waits for the proof."""
+    what = full.project(ITEMS)
+    order: list[str] = []
+    held = threading.Event()
+
+    def prove() -> None:
+        with full.session() as session:
+            held.wait()
+            with session.proving(what):
+                order.append("proved")
+
+    with full.session() as one, full.session() as two, ThreadPoolExecutor(1) as pool:
+        with one.writing(what), two.writing(what):
+            proof = pool.submit(prove)
+            held.set()
+            time.sleep(0.2)
+            order.append("written")
+        proof.result()
+        with one.proving(what):
+            held.clear()
+            late = pool.submit(lambda: _write(full, what, order))
+            time.sleep(0.2)
+            order.append("purged")
+        late.result()
+    assert order == ["written", "proved", "purged", "late"]
+
+
+def _write(place: Place, what: Projection, order: list[str]) -> None:
+    with place.session() as session, session.writing(what):
+        order.append("late")
 
 
 def test_rows_that_appear_later_stay(full: Place) -> None:
@@ -122,8 +159,8 @@ def test_composite_and_text_keys(place: Place) -> None:
     place.make(table, [(1, "a'b"), (2, "\\"), (3, "%s"), (3, "")])
     what = place.project(table)
     with place.session() as session, session.purge() as purge:
-        locked = purge.lock(what, ALL, None)
-        assert purge.delete(what, [row.at for row in locked if row.key != ("%s", "3")]) == 3
+        keys = [row.at for row in session.hashes(what, ALL) if row.key != ("%s", "3")]
+        assert len(purge.take_keys(what, keys)) == 3
         purge.commit()
     assert place.rows(table) == [(3, "%s")]
 
@@ -217,4 +254,5 @@ def test_purge_through_a_narrower_projection(full: Place) -> None:
     with full.session() as session, session.purge() as purge:
         assert purge.take(narrow, ALL) == expected
         purge.undo()
-        assert purge.delete(narrow, [row.at for row in purge.lock(narrow, ALL, None)]) == 5
+        keys = [row.at for row in session.hashes(narrow, ALL)]
+        assert len(purge.take_keys(narrow, keys)) == 5

@@ -70,7 +70,8 @@ def test_odd_identifiers(place: Place, name: str) -> None:
         with session.purge() as purge:
             assert purge.take(what, ALL).rows == 2
             purge.undo()
-            assert purge.delete(what, [row.at for row in purge.lock(what, ALL, None)]) == 2
+            keys = [row.at for row in session.hashes(what, ALL)]
+            assert len(purge.take_keys(what, keys)) == 2
 
 
 def test_nearest_and_typed(place: Place) -> None:
@@ -200,7 +201,7 @@ def test_split_by_a_composite_key(place: Place) -> None:
 def test_split_of_nothing(place: Place) -> None:
     place.make(ITEMS)
     with place.session() as session:
-        assert session.split(place.project(ITEMS), BatchSize(4), BIG) == ([], 0)
+        assert session.split(place.project(ITEMS), BatchSize(4), BIG)[0] == []
         place.insert(ITEMS.name, items(1))
         what = place.project(ITEMS, where='"id" > 5')
         assert list(session.split(what, BatchSize(4), BIG)[0]) == []

@@ -39,7 +39,7 @@ def define(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def arguments(conn_id: str = "shop") -> dict[str, Any]:
     store: Any = open_store(conn_id)
-    return dict(store._conninfo)
+    return dict(store._renew())
 
 
 def test_importing_the_module_imports_no_airflow() -> None:

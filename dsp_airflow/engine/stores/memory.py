@@ -58,6 +58,8 @@ Row: TypeAlias = tuple[Any, ...]
 Name: TypeAlias = tuple[str, str]
 
 ROWS_A_BUFFER: Final = 64
+PATIENCE: Final = 10.0
+"""Seconds to wait for those who write."""
 _SHAPE: Final = TypeAdapter(Shape)
 _PART: Final = r'"(?:[^"]|"")+"|[^".]+'
 
@@ -372,6 +374,40 @@ class _View:
         )
 
 
+class _Turns:
+    """Many may share, or one be alone."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._sharing = 0
+        self._alone = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._change:
+            self._change.wait_for(lambda: not self._alone)
+            self._sharing += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._sharing -= 1
+                self._change.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._change:
+            if not self._change.wait_for(lambda: not (self._alone or self._sharing), PATIENCE):
+                raise Transient("other runs are copying into the table; retry")
+            self._alone = True
+        try:
+            yield
+        finally:
+            with self._change:
+                self._alone = False
+                self._change.notify_all()
+
+
 @dataclass
 class _Failure:
     after: int
@@ -382,7 +418,7 @@ class _Failure:
 
 POINTS: Final = frozenset(
     {"session", "describe", "split", "snapshot", "read", "digest", "count", "hashes", "texts"}
-    | {"create", "write", "take", "lock", "delete", "commit"}
+    | {"create", "write", "take", "take_keys", "commit"}
 )
 """Where a failure can be ordered. ``read`` counts rows, the others count calls."""
 
@@ -406,6 +442,7 @@ class MemoryStore:
         self.version = 0
         self.numbers = itertools.count(1)
         self._failures: dict[str, _Failure] = {}
+        self._turns: dict[Name, _Turns] = {}
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -474,6 +511,11 @@ class MemoryStore:
             if tuple(version.values[n] for n in at) == tuple(key):
                 return name, found, number
         raise KeyError(key)
+
+    def turns(self, table: str) -> _Turns:
+        """Who writes into a table, and who proves by it."""
+        with self.guard:
+            return self._turns.setdefault(split_name(table), _Turns())
 
     def refuse_locked(
         self, name: Name, numbers: Iterable[int], holder: object | None = None
@@ -571,6 +613,7 @@ class MemorySession:
         self.store = store
         self._closed = False
         self._frozen: dict[Name, _Table] | None = None
+        self._purge: MemoryPurge | None = None
 
     def close(self) -> None:
         """Rolls back what is open."""
@@ -599,7 +642,10 @@ class MemorySession:
         with self.store.guard:
             table = self._table(what.table)
             view = _View(table, what)
-            return view, view.select(table.rows, within)
+            rows = view.select(table.rows, within)
+            if self._purge is not None:
+                rows = self._purge.standing(split_name(what.table), rows)
+            return view, rows
 
     # Reads
 
@@ -675,10 +721,17 @@ class MemorySession:
 
     # Digests
 
-    def digest(self, what: Projection, within: KeyRange) -> Digest:
+    def digest(
+        self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
+    ) -> Digest:
         self.passing("digest")
         view, rows = self._select(what, within)
-        return view.digest(version.values for _, version in rows)
+        wanted = None if keys is None else set(keys)
+        return view.digest(
+            version.values
+            for _, version in rows
+            if wanted is None or view.own_key(version.values) in wanted
+        )
 
     def count(self, what: Projection, within: KeyRange) -> int:
         self.passing("count")
@@ -772,14 +825,25 @@ class MemorySession:
                 return replace(told, recovered=True)
             return work.run(stream, marker, direct)
 
+    @contextmanager
+    def writing(self, what: Projection) -> Iterator[None]:
+        with self.store.turns(what.table).shared():
+            yield
+
+    @contextmanager
+    def proving(self, what: Projection) -> Iterator[None]:
+        with self.store.turns(what.table).alone():
+            yield
+
     # Purges
 
     @contextmanager
     def purge(self) -> Iterator[MemoryPurge]:
-        work = MemoryPurge(self)
+        work = self._purge = MemoryPurge(self)
         try:
             yield work
         finally:
+            self._purge = None
             work.leave()
 
     def outcome(self, token: str) -> Outcome:
@@ -961,6 +1025,10 @@ class MemoryPurge:
             self._doomed |= {(name, number) for number, _ in rows}
             return view.digest(version.values for _, version in rows)
 
+    def standing(self, name: Name, rows: list[tuple[int, _Version]]) -> list[tuple[int, _Version]]:
+        """What this transaction itself still sees."""
+        return [(number, version) for number, version in rows if (name, number) not in self._doomed]
+
     def undo(self) -> None:
         """Lets go of everything."""
         with self._store.guard:
@@ -969,27 +1037,16 @@ class MemoryPurge:
         self._held.clear()
         self._doomed.clear()
 
-    def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
-        """Locks and hashes."""
-        self._session.passing("lock")
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        """As ``take``, by key."""
+        self._session.passing("take_keys")
         with self._store.guard:
-            view, _, rows = self._hold(what, within)
-            return [view.hashed(version, mark) for _, version in rows]
+            view, name, rows = self._hold(what, None, set(keys))
+            self._doomed |= {(name, number) for number, _ in rows}
+            return [view.hashed(version, None) for _, version in rows]
 
-    def delete(self, what: Projection, keys: Sequence[Key]) -> int:
-        """Marks held rows for deletion."""
-        self._session.passing("delete")
-        wanted, name = set(keys), split_name(what.table)
-        with self._store.guard:
-            view = _View(self._store.tables[name], what)
-            found = {
-                held
-                for held, row in self._held.items()
-                if held[0] == name and view.own_key(row) in wanted
-            }
-        count = len(found - self._doomed)
-        self._doomed |= found
-        return count
+    def settle(self) -> None:
+        """Nothing is put off here."""
 
     def token(self) -> str:
         """Known to ``outcome``."""
@@ -1016,14 +1073,16 @@ class MemoryPurge:
         self.undo()
 
     def _hold(
-        self, what: Projection, within: KeyRange
+        self, what: Projection, within: KeyRange | None, keys: Collection[Key] | None = None
     ) -> tuple[_View, Name, list[tuple[int, _Version]]]:
         name = split_name(what.table)
         table = self._store.tables.get(name)
         if table is None:
             raise ConfigError(f"{what.label} does not exist; it was dropped or renamed")
         view = _View(table, what)
-        rows = [r for r in view.select(table.rows, within) if (name, r[0]) not in self._doomed]
+        rows = self.standing(name, view.select(table.rows, within))
+        if keys is not None:
+            rows = [row for row in rows if view.own_key(row[1].values) in keys]
         self._store.refuse_locked(name, [number for number, _ in rows], self)
         for number, version in rows:
             self._held[name, number] = version.values

@@ -43,11 +43,14 @@ SETTINGS = """
 SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
 SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on;
 SET client_encoding = 'UTF8'; SET row_security = off; SET lock_timeout = '30s';
+SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off;
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '1h'; SET jit = off;
 SET client_min_messages = warning; SET default_transaction_read_only = off;
 SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') IN ('off', 'local')
 """
+PATIENCE = 300
+"""Seconds to wait for batches and proofs of others on the same target table."""
 CONNECT = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -177,9 +180,11 @@ class PostgresSession:
 
     # Digests
 
-    def digest(self, what: Projection, within: KeyRange) -> Digest:
+    def digest(
+        self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
+    ) -> Digest:
         with self._at(what.label):
-            return proof.digest(self.connection, what, within)
+            return proof.digest(self.connection, what, within, keys)
 
     def count(self, what: Projection, within: KeyRange) -> int:
         with self._at(what.label):
@@ -256,6 +261,38 @@ class PostgresSession:
                 marker=marker,
                 direct=direct,
             )
+
+    @contextmanager
+    def writing(self, what: Projection) -> Iterator[None]:
+        with self._held(what, "pg_advisory_lock_shared", "pg_advisory_unlock_shared"):
+            yield
+
+    @contextmanager
+    def proving(self, what: Projection) -> Iterator[None]:
+        with self._held(what, "pg_advisory_lock", "pg_advisory_unlock"):
+            yield
+
+    @contextmanager
+    def _held(self, what: Projection, lock: str, unlock: str) -> Iterator[None]:
+        key = f"(hashtextextended({dialect.text_literal(f'dsp_airflow {what.table}')}, 0))"
+        with self._at(what.label):
+            try:
+                # One message is one transaction: the timeout ends with it, the lock does not.
+                self.connection.execute(
+                    f"SET LOCAL lock_timeout = '{PATIENCE}s'; SELECT {lock}{key}".encode()
+                )
+            except psycopg.errors.LockNotAvailable as error:
+                raise Transient(
+                    f"{self._name}: other runs have been copying into {what.label}, or purging by "
+                    f"it, for {PATIENCE} seconds; retry when they are through"
+                ) from error
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                with contextlib.suppress(psycopg.OperationalError):
+                    # A session that cannot be told holds nothing any more.
+                    self.connection.execute(f"SELECT {unlock}{key}".encode())
 
     # Purges
 
@@ -350,13 +387,13 @@ class _Purge(purge.PostgresPurge):
         with translate.translating(f"{self._name}: purge"):
             super().undo()
 
-    def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         with translate.translating(f"{self._name}: {what.label}"):
-            return super().lock(what, within, mark)
+            return super().take_keys(what, keys)
 
-    def delete(self, what: Projection, keys: Sequence[Key]) -> int:
-        with translate.translating(f"{self._name}: {what.label}"):
-            return super().delete(what, keys)
+    def settle(self) -> None:
+        with translate.translating(f"{self._name}: purge"):
+            super().settle()
 
     def token(self) -> str:
         with translate.translating(f"{self._name}: purge"):

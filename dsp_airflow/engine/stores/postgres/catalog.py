@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dsp_airflow.engine.errors import ConfigError, Refused
@@ -231,6 +232,9 @@ def design(
                 f"type {type_name} exists in the target with other labels ({', '.join(labels)}); "
                 f"column {column.name} needs {', '.join(kind.labels)}"
             )
+    # Created columns sort as the database does, however the source's did.
+    database = _database_collation(connection)
+    columns = [replace(c, collation=c.collation and database) for c in columns]
     order = [c for k in key for c in columns if c.name == k]
     shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), (tuple(key),))
     return shape, dialect.create_table(shape, enums)
@@ -411,7 +415,9 @@ def target_refusals(connection: Connection, table: str) -> list[str]:
     if connection.execute("SELECT 1 FROM pg_rewrite WHERE ev_class = %s", (oid,)).fetchone():
         why.append(f"{label} has rules; what was written may stand elsewhere")
     feed = connection.execute(
-        "SELECT 1 FROM pg_subscription_rel WHERE srrelid = %s", (oid,)
+        "SELECT 1 FROM pg_subscription_rel WHERE srrelid = %s "
+        "OR srrelid IN (SELECT relid FROM pg_partition_ancestors(%s))",
+        (oid, oid),
     ).fetchone()
     if feed:
         why.append(

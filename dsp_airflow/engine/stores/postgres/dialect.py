@@ -105,7 +105,7 @@ def split_name(table: str) -> tuple[str | None, str]:
 def base(native: str) -> str:
     """A native type without its length or precision: bounds must never be cut short."""
     plain = re.sub(r"\(\d+(,-?\d+)?\)", "", native)
-    return "bpchar" if plain in ("character", "char") else plain
+    return re.sub(r"^(character|char)(?=$|\[)", "bpchar", plain)
 
 
 def key_column(column: Column) -> KeyColumn:
@@ -193,7 +193,8 @@ def converted(expression: str, source: Column, target: Column, fit: Fit) -> tupl
 
 def caveat(source: Column, target: Column) -> str:
     """What the native types lose beyond what the logical ones do."""
-    if base(target.native) == "bpchar" and base(source.native) != "bpchar":
+    padded = ("bpchar", "bpchar[]")
+    if base(target.native) in padded and base(source.native) not in padded:
         return "blanks at the end"
     return ""
 

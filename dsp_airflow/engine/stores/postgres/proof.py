@@ -24,7 +24,10 @@ def row_hash(what: Projection) -> str:
             or canon.postgres_text(f.expression, f.type, f.native)
             for f in what.fields
         ]
-        return f"hash_record_extended(ROW({', '.join(parts)}), 0)"
+        # The record hash weighs its columns' hashes and adds them up, so a sum of it would not
+        # notice values that changed places between rows. Hashed once more it does.
+        record = f"hash_record_extended(ROW({', '.join(parts)}), 0)"
+        return f"hash_numeric_extended({record}::numeric, 0)"
     return canon.postgres_digest_md5(what.fields)
 
 
@@ -44,8 +47,24 @@ def digest_of(connection: Connection, source: str, method: str) -> Digest:
     return Digest(int(row[0]), int(row[1]), method)
 
 
-def digest(connection: Connection, what: Projection, within: KeyRange) -> Digest:
+def digest(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange | None,
+    keys: Sequence[Key] | None = None,
+) -> Digest:
     """See ``ports.Digests``."""
+    if keys is not None:
+        total = Digest(0, 0, what.method)
+        for arrays in key_chunks(what, keys):
+            row = one(
+                connection,
+                f"SELECT count(*), coalesce(sum({verbatim(row_hash(what))}), 0) "
+                f"FROM {verbatim(what.table)} WHERE {by_keys(what, within)}",
+                arrays,
+            )
+            total += Digest(int(row[0]), int(row[1]), what.method)
+        return total
     rows = f"(SELECT {row_hash(what)} AS h FROM {what.table} WHERE {condition(what, within)}) AS r"
     return digest_of(connection, rows, what.method)
 
@@ -103,12 +122,9 @@ def hashes(
             for row in cursor:
                 yield as_hash(row, width)
         return
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        chunk = keys[start : start + KEYS_AT_ONCE]
-        rows = connection.execute(
-            f"SELECT {verbatim(columns)} FROM {verbatim(what.table)} WHERE {by_keys(what)}",
-            key_arrays(chunk, width),
-        )
+    select = f"SELECT {verbatim(columns)} FROM {verbatim(what.table)}"
+    for arrays in key_chunks(what, keys):
+        rows = connection.execute(f"{select} WHERE {by_keys(what, within)}", arrays)
         for row in rows.fetchall():
             yield as_hash(row, width)
 
@@ -118,20 +134,21 @@ def verbatim(sql: str) -> str:
     return sql.replace("%", "%%")
 
 
-def by_keys(what: Projection) -> str:
-    """Rows whose own key is among given texts (parameters: one text array a key column)."""
+def by_keys(what: Projection, within: KeyRange | None = None) -> str:
+    """Matching rows whose key is among given texts (parameters: one text array a key column)."""
     own = verbatim(", ".join(k.column for k in what.key))
     cast = verbatim(", ".join(f"k.c{n}::{k.native}" for n, k in enumerate(what.key)))
     names = ", ".join(f"c{n}" for n in range(len(what.key)))
     arrays = ", ".join(["%s::text[]"] * len(what.key))
     clause = f"({own}) IN (SELECT {cast} FROM unnest({arrays}) AS k({names}))"
-    filtered = f" AND ({verbatim(what.where)})" if what.where is not None else ""
-    return clause + filtered
+    return f"{clause} AND {verbatim(condition(what, within))}"
 
 
-def key_arrays(keys: Sequence[Key], width: int) -> list[list[str]]:
-    """Keys turned into one array a column."""
-    return [[key[n] for key in keys] for n in range(width)]
+def key_chunks(what: Projection, keys: Sequence[Key]) -> Iterator[list[list[str]]]:
+    """Keys in bearable numbers, each turned into one array a column: ``by_keys``'s parameters."""
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        chunk = keys[start : start + KEYS_AT_ONCE]
+        yield [[key[n] for key in chunk] for n in range(len(what.key))]
 
 
 def texts(
@@ -143,9 +160,8 @@ def texts(
     fields = ", ".join(canon.postgres_text(f.expression, f.type, f.native) for f in what.fields)
     select = verbatim(f"SELECT {mapped}, {fields} FROM {what.table}")
     found: dict[Key, tuple[str | None, ...]] = {}
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        chunk = keys[start : start + KEYS_AT_ONCE]
-        rows = connection.execute(f"{select} WHERE {by_keys(what)}", key_arrays(chunk, width))
+    for arrays in key_chunks(what, keys):
+        rows = connection.execute(f"{select} WHERE {by_keys(what)}", arrays)
         for row in rows.fetchall():
             found[tuple(row[:width])] = tuple(row[width:])
     return found

@@ -44,24 +44,21 @@ class PostgresPurge:
         self._connection.execute("ROLLBACK")
         self._connection.execute(BEGIN)
 
-    def lock(self, what: Projection, within: KeyRange, mark: str | None) -> list[RowHash]:
-        """Locks row by row; a row that changes first is seen as it became."""
-        columns = proof.hash_columns(what, mark)
-        rows = self._connection.execute(
-            f"SELECT {columns} FROM {what.table} WHERE {proof.condition(what, within)} FOR UPDATE"
-        ).fetchall()
-        return [proof.as_hash(row, len(what.key)) for row in rows]
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        """As ``take``, by the source's own key; needs no other privilege."""
+        taken: list[RowHash] = []
+        for arrays in proof.key_chunks(what, keys):
+            rows = self._connection.execute(
+                f"DELETE FROM {proof.verbatim(what.table)} WHERE {proof.by_keys(what)} "
+                f"RETURNING {proof.verbatim(proof.hash_columns(what, None))}",
+                arrays,
+            ).fetchall()
+            taken += [proof.as_hash(row, len(what.key)) for row in rows]
+        return taken
 
-    def delete(self, what: Projection, keys: Sequence[Key]) -> int:
-        """Deletes by the source's own key."""
-        deleted = 0
-        for start in range(0, len(keys), proof.KEYS_AT_ONCE):
-            chunk = keys[start : start + proof.KEYS_AT_ONCE]
-            deleted += self._connection.execute(
-                f"DELETE FROM {proof.verbatim(what.table)} WHERE {proof.by_keys(what)}",
-                proof.key_arrays(chunk, len(what.key)),
-            ).rowcount
-        return deleted
+    def settle(self) -> None:
+        """Deferred constraint triggers fire now."""
+        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     def token(self) -> str:
         """The transaction's full 64-bit id."""
