@@ -188,7 +188,7 @@ def test_unfinished_run_with_another_definition(dsp: Dsp) -> None:
     )
     file = dsp.write(job(batch_size=10))
     assert dsp("run", file).code == 4
-    dsp.write(job())
+    dsp.write(job(batch_size=10, where="id > 0"))
     refused = dsp("run", file, "--json")
     assert refused.code == 4
     assert "--new" in refused.err
