@@ -24,7 +24,7 @@ from dsp_airflow.state import schema
 from dsp_airflow.state.clock import UtcDateTime
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase, clock, open_state, upgrade
-from dsp_airflow.state.tables import Base, ReceiptHead
+from dsp_airflow.state.tables import METADATA, RECEIPT_HEAD
 
 FORMAT = 1
 _ROWS = 500
@@ -95,7 +95,7 @@ def _export(database: StateDatabase, file: BinaryIO, path: Path) -> Backup:
     with database.read(snapshot=True) as connection:
         at = clock(connection)
         line({"format": FORMAT, "revision": schema.HEAD, "created_at": at.isoformat()})
-        for table in Base.metadata.sorted_tables:
+        for table in METADATA.sorted_tables:
             counts[table.name] = 0
             query = select(table).order_by(*table.primary_key)
             options = {"yield_per": _ROWS}
@@ -131,7 +131,7 @@ def _checked(file: BinaryIO, path: Path) -> dict[str, Any]:
 
 
 def _import(database: StateDatabase, file: BinaryIO) -> dict[str, int]:
-    tables = Base.metadata.tables
+    tables = METADATA.tables
     counts = dict.fromkeys(tables, 0)
     with database.write() as connection:
         _require_empty(connection, database.label)
@@ -167,8 +167,8 @@ def _groups(file: BinaryIO) -> Iterator[tuple[str, list[list[Any]]]]:
 
 
 def _require_empty(connection: Connection, label: str) -> None:
-    for table in Base.metadata.sorted_tables:
-        if table.name == ReceiptHead.__tablename__:
+    for table in METADATA.sorted_tables:
+        if table.name == RECEIPT_HEAD.name:
             continue
         if connection.execute(select(func.count()).select_from(table)).scalar_one():
             raise Refused(f"{label} is not empty ({table.name}); restore into a new database")

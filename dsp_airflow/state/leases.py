@@ -13,7 +13,7 @@ from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.keeper import Renewal
 from dsp_airflow.state.owner import holder, surely_dead
-from dsp_airflow.state.tables import LeaseRow
+from dsp_airflow.state.tables import LEASES
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class TableLease:
         """Renews the lease; ``Transient`` when it was lost."""
         with self.database.write() as connection:
             renewed = connection.execute(
-                update(LeaseRow).where(_same(self)).values(until=clock(connection) + self.ttl)
+                update(LEASES).where(_same(self)).values(until=clock(connection) + self.ttl)
             )
         if renewed.rowcount != 1:
             raise Transient(f"the lease on {self.resource} was lost to somebody else")
@@ -67,11 +67,11 @@ def _take(database: StateDatabase, resource: str, owner: str, ttl: timedelta) ->
         _one_at_a_time(connection)
         now = clock(connection)
         row = connection.execute(
-            select(LeaseRow.__table__).where(LeaseRow.resource == resource).with_for_update()
+            select(LEASES).where(LEASES.c.resource == resource).with_for_update()
         ).one_or_none()
         if row is None:
             values = {"owner": owner, "token": 1, "holds": 1, "until": now + ttl}
-            connection.execute(insert(LeaseRow).values(resource=resource, **values))
+            connection.execute(insert(LEASES).values(resource=resource, **values))
             return 1
         live = row.holds > 0 and row.until >= now and not surely_dead(row.owner)
         if live and row.owner != owner:
@@ -82,8 +82,8 @@ def _take(database: StateDatabase, resource: str, owner: str, ttl: timedelta) ->
         # A lease that is taken anew gets a new token, so that who lost it cannot give it back.
         token: int = row.token if live else row.token + 1
         connection.execute(
-            update(LeaseRow)
-            .where(LeaseRow.resource == resource)
+            update(LEASES)
+            .where(LEASES.c.resource == resource)
             .values(
                 owner=owner,
                 token=token,
@@ -101,7 +101,7 @@ def _one_at_a_time(connection: Connection) -> None:
 
 
 def _give_back(lease: TableLease) -> None:
-    leaving = update(LeaseRow).where(_same(lease)).values(holds=LeaseRow.holds - 1)
+    leaving = update(LEASES).where(_same(lease)).values(holds=LEASES.c.holds - 1)
     try:
         with lease.database.write() as connection:
             connection.execute(leaving)
@@ -112,7 +112,7 @@ def _give_back(lease: TableLease) -> None:
 
 def _same(lease: TableLease) -> ColumnElement[bool]:
     return and_(
-        LeaseRow.resource == lease.resource,
-        LeaseRow.owner == lease.owner,
-        LeaseRow.token == lease.token,
+        LEASES.c.resource == lease.resource,
+        LEASES.c.owner == lease.owner,
+        LEASES.c.token == lease.token,
     )

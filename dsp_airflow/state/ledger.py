@@ -43,7 +43,7 @@ from dsp_airflow.state.clock import server_now
 from dsp_airflow.state.codec import canonical, dump, dump_key, load, load_key, message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.owner import dead_among, owner_name
-from dsp_airflow.state.tables import BatchRow, DifferenceRow, JobRow, RunRow
+from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS, RUNS
 
 MAX_DIFFERENCES = 1000
 """Per batch and phase. The counts on the batch are always complete."""
@@ -87,7 +87,7 @@ class SqlLedger:
         """The job's plan, once there is one."""
         with self.database.read() as connection:
             text = connection.execute(
-                select(JobRow.plan).where(self._its_row())
+                select(JOBS.c.plan).where(self._its_row())
             ).scalar_one_or_none()
         return None if text is None else load(Plan, text)
 
@@ -100,22 +100,22 @@ class SqlLedger:
         with self.database.write() as connection:
             self._current(connection, for_update=True)
             copied = connection.execute(
-                select(func.count(BatchRow.copied_at)).where(self._batches())
+                select(func.count(BATCHES.c.copied_at)).where(self._batches())
             ).scalar_one()
             if copied:
                 raise Refused(
                     f"job {self.job} of run {self.run} has copied {copied} batches by its plan;"
                     " start a new attempt to plan it anew"
                 )
-            replaced = connection.execute(delete(BatchRow).where(self._batches())).rowcount
+            replaced = connection.execute(delete(BATCHES).where(self._batches())).rowcount
             attempt = self._attempt + (1 if replaced else 0)
             key = {"run": self.run_id, "job": self.job, "attempt": attempt}
             for start in range(0, len(rows), _CHUNK):
                 connection.execute(
-                    insert(BatchRow), [row | key for row in rows[start : start + _CHUNK]]
+                    insert(BATCHES), [row | key for row in rows[start : start + _CHUNK]]
                 )
             connection.execute(
-                update(JobRow)
+                update(JOBS)
                 .where(self._its_row())
                 .values(plan=dump(plan), attempt=attempt, planned_at=server_now())
             )
@@ -127,18 +127,18 @@ class SqlLedger:
         with self.database.write() as connection:
             checks, now = self._current(connection)
             row = connection.execute(
-                select(BatchRow.__table__)
+                select(BATCHES)
                 .where(
                     self._batches(),
                     _ready(phase, checks),
                     _among(only),
                     or_(
-                        BatchRow.lease_owner.is_(None),
-                        BatchRow.lease_until < now,
-                        BatchRow.lease_owner.in_(self._dead(connection)),
+                        BATCHES.c.lease_owner.is_(None),
+                        BATCHES.c.lease_until < now,
+                        BATCHES.c.lease_owner.in_(self._dead(connection)),
                     ),
                 )
-                .order_by(BatchRow.number)
+                .order_by(BATCHES.c.number)
                 .limit(1)
                 .with_for_update(skip_locked=True)
             ).one_or_none()
@@ -146,14 +146,14 @@ class SqlLedger:
                 return None
             claim = self._leased(row, now + self.ttl)
             connection.execute(
-                update(BatchRow)
-                .where(self._batches(), BatchRow.number == row.number)
+                update(BATCHES)
+                .where(self._batches(), BATCHES.c.number == row.number)
                 .values(
                     lease_phase=phase,
                     lease_owner=claim.owner,
                     lease_token=claim.token,
                     lease_until=claim.until,
-                    attempts=BatchRow.attempts + 1,
+                    attempts=BATCHES.c.attempts + 1,
                 )
             )
         with self._lock:
@@ -238,7 +238,7 @@ class SqlLedger:
             self._record(
                 connection,
                 claim,
-                rows_purged=BatchRow.rows_purged + what.deleted,
+                rows_purged=BATCHES.c.rows_purged + what.deleted,
                 rows_kept=what.kept,
                 purged_at=server_now(),
                 intent=None,
@@ -263,25 +263,25 @@ class SqlLedger:
         with self.database.read() as connection:
             return bool(
                 connection.execute(
-                    select(RunRow.stop_requested).where(RunRow.id == self.run_id)
+                    select(RUNS.c.stop_requested).where(RUNS.c.id == self.run_id)
                 ).scalar_one_or_none()
             )
 
     def _batches(self) -> ColumnElement[bool]:
         return and_(
-            BatchRow.run == self.run_id,
-            BatchRow.job == self.job,
-            BatchRow.attempt == self._attempt,
+            BATCHES.c.run == self.run_id,
+            BATCHES.c.job == self.job,
+            BATCHES.c.attempt == self._attempt,
         )
 
     def _its_row(self) -> ColumnElement[bool]:
-        return and_(JobRow.run == self.run_id, JobRow.name == self.job)
+        return and_(JOBS.c.run == self.run_id, JOBS.c.name == self.job)
 
     def _current(
         self, connection: Connection, *, for_update: bool = False
     ) -> tuple[bool, datetime]:
         """Whether the job has a check, and the time; refuses a job that was planned anew."""
-        query = select(JobRow.attempt, JobRow.check_percent, server_now()).where(self._its_row())
+        query = select(JOBS.c.attempt, JOBS.c.check_percent, server_now()).where(self._its_row())
         row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
         if row is None or row[0] != self._attempt:
             raise Transient(f"job {self.job} of run {self.run} was planned anew; begin again")
@@ -289,8 +289,8 @@ class SqlLedger:
 
     def _dead(self, connection: Connection) -> list[str]:
         owners = connection.execute(
-            select(BatchRow.lease_owner)
-            .where(self._batches(), BatchRow.lease_owner.is_not(None))
+            select(BATCHES.c.lease_owner)
+            .where(self._batches(), BATCHES.c.lease_owner.is_not(None))
             .distinct()
         ).scalars()
         return dead_among([owner for owner in owners if owner is not None])
@@ -320,12 +320,12 @@ class SqlLedger:
 
     def _set(self, connection: Connection, claim: Claim, values: dict[str, Any]) -> bool:
         changed = connection.execute(
-            update(BatchRow)
+            update(BATCHES)
             .where(
                 self._batches(),
-                BatchRow.number == claim.batch.number,
-                BatchRow.lease_owner == claim.owner,
-                BatchRow.lease_token == claim.token,
+                BATCHES.c.number == claim.batch.number,
+                BATCHES.c.lease_owner == claim.owner,
+                BATCHES.c.lease_token == claim.token,
             )
             .values(**values)
         )
@@ -349,10 +349,10 @@ class SqlLedger:
             "batch": claim.batch.number,
             "phase": phase,
         }
-        connection.execute(delete(DifferenceRow).filter_by(**key))
+        connection.execute(delete(DIFFERENCES).filter_by(**key))
         if found:
             rows = [key | _difference_row(one) for one in found[:MAX_DIFFERENCES]]
-            connection.execute(insert(DifferenceRow), rows)
+            connection.execute(insert(DIFFERENCES), rows)
 
 
 def attempt_name(run: str, attempt: int) -> str:
@@ -361,8 +361,8 @@ def attempt_name(run: str, attempt: int) -> str:
 
 
 def _attempt(connection: Connection, run: str, job: str) -> int:
-    attempt = connection.execute(
-        select(JobRow.attempt).where(JobRow.run == run, JobRow.name == job)
+    attempt: int | None = connection.execute(
+        select(JOBS.c.attempt).where(JOBS.c.run == run, JOBS.c.name == job)
     ).scalar_one_or_none()
     if attempt is None:
         raise ConfigError(f"run {run} has no job {job} in the state database; plan it first")
@@ -371,12 +371,12 @@ def _attempt(connection: Connection, run: str, job: str) -> int:
 
 def _ready(phase: Phase, checks: bool) -> ColumnElement[bool]:
     if phase == "copy":
-        return BatchRow.copied_at.is_(None)
+        return BATCHES.c.copied_at.is_(None)
     if phase == "check":
-        return and_(BatchRow.copied_at.is_not(None), BatchRow.checked_at.is_(None))
-    ready = and_(BatchRow.copied_at.is_not(None), BatchRow.purged_at.is_(None))
+        return and_(BATCHES.c.copied_at.is_not(None), BATCHES.c.checked_at.is_(None))
+    ready = and_(BATCHES.c.copied_at.is_not(None), BATCHES.c.purged_at.is_(None))
     if checks:
-        ready = and_(ready, BatchRow.checked_at.is_not(None), BatchRow.rows_different == 0)
+        ready = and_(ready, BATCHES.c.checked_at.is_not(None), BATCHES.c.rows_different == 0)
     return ready
 
 
@@ -385,10 +385,10 @@ def _among(only: Collection[int] | None) -> ColumnElement[bool]:
         return true()
     numbers = sorted(set(only))
     if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return BatchRow.number.between(numbers[0], numbers[-1])
+        return BATCHES.c.number.between(numbers[0], numbers[-1])
     # Written into the statement: there may be more of them than a database takes parameters.
     values = bindparam("only", numbers, Integer(), expanding=True, literal_execute=True)
-    return BatchRow.number.in_(values)
+    return BATCHES.c.number.in_(values)
 
 
 def _batch_row(batch: Batch) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
 
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import (
-    BatchRow,
-    DifferenceRow,
-    JobRow,
-    LeaseRow,
-    MailRow,
-    ReceiptRow,
-    RunRow,
+    BATCHES,
+    DIFFERENCES,
+    JOBS,
+    LEASES,
+    OUTBOX,
+    RECEIPTS,
+    RUNS,
 )
 
 _ENDED = ("succeeded", "failed", "terminated")
@@ -45,7 +45,7 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
         before = clock(connection) - older_than
         runs = list(
             connection.execute(
-                select(RunRow.id).where(_removable(before)).order_by(RunRow.id)
+                select(RUNS.c.id).where(_removable(before)).order_by(RUNS.c.id)
             ).scalars()
         )
     pruned = batches = differences = 0
@@ -53,30 +53,30 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
         some = runs[start : start + _CHUNK]
         with database.write() as connection:
             # Asked again: one may have been begun anew since.
-            still = select(RunRow.id).where(RunRow.id.in_(some), _removable(before))
+            still = select(RUNS.c.id).where(RUNS.c.id.in_(some), _removable(before))
             ids = list(connection.execute(still.with_for_update()).scalars())
-            gone = connection.execute(delete(DifferenceRow).where(DifferenceRow.run.in_(ids)))
+            gone = connection.execute(delete(DIFFERENCES).where(DIFFERENCES.c.run.in_(ids)))
             differences += gone.rowcount
-            batches += connection.execute(delete(BatchRow).where(BatchRow.run.in_(ids))).rowcount
-            connection.execute(delete(JobRow).where(JobRow.run.in_(ids)))
-            connection.execute(delete(RunRow).where(RunRow.id.in_(ids)))
+            batches += connection.execute(delete(BATCHES).where(BATCHES.c.run.in_(ids))).rowcount
+            connection.execute(delete(JOBS).where(JOBS.c.run.in_(ids)))
+            connection.execute(delete(RUNS).where(RUNS.c.id.in_(ids)))
             pruned += len(ids)
     with database.write() as connection:
         mails = connection.execute(
-            delete(MailRow).where(
-                MailRow.state.in_(("sent", "failed")), MailRow.created_at < before
+            delete(OUTBOX).where(
+                OUTBOX.c.state.in_(("sent", "failed")), OUTBOX.c.created_at < before
             )
         ).rowcount
-        leases = connection.execute(delete(LeaseRow).where(LeaseRow.until < before)).rowcount
+        leases = connection.execute(delete(LEASES).where(LEASES.c.until < before)).rowcount
     return Pruned(pruned, batches, differences, mails, leases)
 
 
 def _removable(before: datetime) -> ColumnElement[bool]:
     evidence = or_(
-        exists().where(ReceiptRow.run == RunRow.id),
+        exists().where(RECEIPTS.c.run == RUNS.c.id),
         exists().where(
-            BatchRow.run == RunRow.id,
-            or_(BatchRow.rows_purged > 0, BatchRow.intent.is_not(None)),
+            BATCHES.c.run == RUNS.c.id,
+            or_(BATCHES.c.rows_purged > 0, BATCHES.c.intent.is_not(None)),
         ),
     )
-    return and_(RunRow.state.in_(_ENDED), RunRow.ended_at < before, ~evidence)
+    return and_(RUNS.c.state.in_(_ENDED), RUNS.c.ended_at < before, ~evidence)

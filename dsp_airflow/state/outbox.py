@@ -19,7 +19,7 @@ from dsp_airflow.state.clock import server_now
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.owner import owner_name
-from dsp_airflow.state.tables import MailRow
+from dsp_airflow.state.tables import OUTBOX
 
 CLAIM = timedelta(minutes=5)
 MAX_ATTEMPTS = 5
@@ -59,11 +59,11 @@ class Outbox:
         with self.database.write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
-            there = connection.execute(select(MailRow.id).where(_of(key))).one_or_none()
+            there = connection.execute(select(OUTBOX.c.id).where(_of(key))).one_or_none()
             if there is not None:
                 return False
             connection.execute(
-                insert(MailRow).values(
+                insert(OUTBOX).values(
                     run=key.run,
                     attempt=key.attempt,
                     event=key.event,
@@ -85,18 +85,18 @@ class Outbox:
         with self.database.write() as connection:
             now = clock(connection)
             due = or_(
-                MailRow.state == "new",
-                and_(MailRow.state == "claimed", MailRow.claimed_until < now),
+                OUTBOX.c.state == "new",
+                and_(OUTBOX.c.state == "claimed", OUTBOX.c.claimed_until < now),
             )
-            query = select(MailRow.__table__).where(due).order_by(MailRow.id).limit(1)
+            query = select(OUTBOX).where(due).order_by(OUTBOX.c.id).limit(1)
             if key is not None:
                 query = query.where(_of(key))
             row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
             if row is None:
                 return None
             connection.execute(
-                update(MailRow)
-                .where(MailRow.id == row.id)
+                update(OUTBOX)
+                .where(OUTBOX.c.id == row.id)
                 .values(
                     state="claimed",
                     claimed_by=owner,
@@ -126,17 +126,17 @@ class Outbox:
     def state(self, key: MailKey) -> str | None:
         """``new``, ``claimed``, ``sent``, ``failed``, or ``None`` when there is no such mail."""
         with self.database.read() as connection:
-            return connection.execute(select(MailRow.state).where(_of(key))).scalar_one_or_none()
+            return connection.execute(select(OUTBOX.c.state).where(_of(key))).scalar_one_or_none()
 
     def _settle(self, mail: Mail, **values: Any) -> None:
         with self.database.write() as connection:
             changed = connection.execute(
-                update(MailRow)
+                update(OUTBOX)
                 .where(
                     _of(mail.key),
-                    MailRow.state == "claimed",
-                    MailRow.claimed_by == mail.owner,
-                    MailRow.attempts == mail.attempts,
+                    OUTBOX.c.state == "claimed",
+                    OUTBOX.c.claimed_by == mail.owner,
+                    OUTBOX.c.attempts == mail.attempts,
                 )
                 .values(claimed_by=None, claimed_until=None, **values)
             )
@@ -145,4 +145,6 @@ class Outbox:
 
 
 def _of(key: MailKey) -> ColumnElement[bool]:
-    return and_(MailRow.run == key.run, MailRow.attempt == key.attempt, MailRow.event == key.event)
+    return and_(
+        OUTBOX.c.run == key.run, OUTBOX.c.attempt == key.attempt, OUTBOX.c.event == key.event
+    )

@@ -20,38 +20,38 @@ from dsp_airflow.state.records import (
     JobSummary,
     RunSummary,
 )
-from dsp_airflow.state.tables import BatchRow, DifferenceRow, JobRow, RunRow
+from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS, RUNS
 
 
 def summary(database: StateDatabase, run: str) -> RunSummary:
     """The run's jobs with their counts, aggregated by the database."""
     with database.read(snapshot=True) as connection:
-        row = connection.execute(select(RunRow.__table__).where(RunRow.id == run)).one_or_none()
+        row = connection.execute(select(RUNS).where(RUNS.c.id == run)).one_or_none()
         if row is None:
             raise ConfigError(f"there is no run {run} in {database.label}")
         jobs = connection.execute(
             select(
-                JobRow.name,
-                JobRow.state,
-                _total(BatchRow.rows).label("rows_total"),
-                _total(BatchRow.rows_read).label("rows_read"),
-                _total(BatchRow.rows_written).label("rows_written"),
+                JOBS.c.name,
+                JOBS.c.state,
+                _total(BATCHES.c.rows).label("rows_total"),
+                _total(BATCHES.c.rows_read).label("rows_read"),
+                _total(BATCHES.c.rows_written).label("rows_written"),
                 _total(_failed_rows()).label("rows_failed"),
-                _total(BatchRow.rows_checked).label("rows_checked"),
-                _total(BatchRow.rows_different).label("rows_different"),
-                func.coalesce(func.sum(BatchRow.rows_purged), 0).label("rows_purged"),
-                _total(BatchRow.rows_kept).label("rows_kept"),
-                _total(BatchRow.bytes).label("bytes"),
-                _count(BatchRow.number).label("batches"),
-                _count(BatchRow.copied_at).label("batches_copied"),
-                _count(BatchRow.checked_at).label("batches_checked"),
-                _count(BatchRow.purged_at).label("batches_purged"),
-                JobRow.error,
+                _total(BATCHES.c.rows_checked).label("rows_checked"),
+                _total(BATCHES.c.rows_different).label("rows_different"),
+                func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
+                _total(BATCHES.c.rows_kept).label("rows_kept"),
+                _total(BATCHES.c.bytes).label("bytes"),
+                _count(BATCHES.c.number).label("batches"),
+                _count(BATCHES.c.copied_at).label("batches_copied"),
+                _count(BATCHES.c.checked_at).label("batches_checked"),
+                _count(BATCHES.c.purged_at).label("batches_purged"),
+                JOBS.c.error,
             )
-            .outerjoin(BatchRow, and_(BatchRow.run == JobRow.run, BatchRow.job == JobRow.name))
-            .where(JobRow.run == run)
-            .group_by(JobRow.run, JobRow.name)
-            .order_by(JobRow.ordinal, JobRow.name)
+            .outerjoin(BATCHES, and_(BATCHES.c.run == JOBS.c.run, BATCHES.c.job == JOBS.c.name))
+            .where(JOBS.c.run == run)
+            .group_by(JOBS.c.run, JOBS.c.name)
+            .order_by(JOBS.c.ordinal, JOBS.c.name)
         ).all()
     return RunSummary(
         run=row.id,
@@ -70,10 +70,10 @@ def batches(database: StateDatabase, run: str, job: str) -> list[BatchStatus]:
     """The batches of the job's present attempt, by number."""
     with database.read() as connection:
         rows = connection.execute(
-            select(BatchRow.__table__)
-            .join(JobRow, _present())
-            .where(BatchRow.run == run, BatchRow.job == job)
-            .order_by(BatchRow.number)
+            select(BATCHES)
+            .join(JOBS, _present())
+            .where(BATCHES.c.run == run, BATCHES.c.job == job)
+            .order_by(BATCHES.c.number)
         ).all()
     return [_batch(row) for row in rows]
 
@@ -83,22 +83,22 @@ def differences(
 ) -> list[BatchDifference]:
     """What checks and purges of the present attempt reported, by job, batch and phase."""
     query = (
-        select(DifferenceRow.__table__)
+        select(DIFFERENCES)
         .join(
-            JobRow,
+            JOBS,
             and_(
-                JobRow.run == DifferenceRow.run,
-                JobRow.name == DifferenceRow.job,
-                JobRow.attempt == DifferenceRow.attempt,
+                JOBS.c.run == DIFFERENCES.c.run,
+                JOBS.c.name == DIFFERENCES.c.job,
+                JOBS.c.attempt == DIFFERENCES.c.attempt,
             ),
         )
-        .where(DifferenceRow.run == run)
-        .order_by(JobRow.ordinal, DifferenceRow.batch, DifferenceRow.phase, DifferenceRow.id)
+        .where(DIFFERENCES.c.run == run)
+        .order_by(JOBS.c.ordinal, DIFFERENCES.c.batch, DIFFERENCES.c.phase, DIFFERENCES.c.id)
     )
     if job is not None:
-        query = query.where(DifferenceRow.job == job)
+        query = query.where(DIFFERENCES.c.job == job)
     if batch is not None:
-        query = query.where(DifferenceRow.batch == batch)
+        query = query.where(DIFFERENCES.c.batch == batch)
     with database.read() as connection:
         rows = connection.execute(query).all()
     return [BatchDifference(row.job, row.batch, row.phase, _difference(row)) for row in rows]
@@ -106,24 +106,24 @@ def differences(
 
 def _present() -> ColumnElement[bool]:
     return and_(
-        JobRow.run == BatchRow.run,
-        JobRow.name == BatchRow.job,
-        JobRow.attempt == BatchRow.attempt,
+        JOBS.c.run == BATCHES.c.run,
+        JOBS.c.name == BATCHES.c.job,
+        JOBS.c.attempt == BATCHES.c.attempt,
     )
 
 
 def _total(value: Any) -> ColumnElement[int]:
-    now = BatchRow.attempt == JobRow.attempt
+    now = BATCHES.c.attempt == JOBS.c.attempt
     return func.coalesce(func.sum(case((now, value))), 0)
 
 
 def _count(value: Any) -> ColumnElement[int]:
-    return func.count(case((BatchRow.attempt == JobRow.attempt, value)))
+    return func.count(case((BATCHES.c.attempt == JOBS.c.attempt, value)))
 
 
 def _failed_rows() -> ColumnElement[int]:
-    failed = and_(BatchRow.copied_at.is_(None), BatchRow.error.is_not(None))
-    return case((failed, BatchRow.rows))
+    failed = and_(BATCHES.c.copied_at.is_(None), BATCHES.c.error.is_not(None))
+    return case((failed, BATCHES.c.rows))
 
 
 def _job(row: Any) -> JobSummary:

@@ -20,7 +20,7 @@ from dsp_airflow.engine.model import Receipt
 from dsp_airflow.state.clock import server_now
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.state.tables import BatchRow, JobRow, ReceiptHead, ReceiptRow, RunRow
+from dsp_airflow.state.tables import BATCHES, JOBS, RECEIPT_HEAD, RECEIPTS, RUNS
 
 GENESIS = "0" * 64
 _PAGE = 1000
@@ -37,14 +37,16 @@ class Head:
 def head(database: StateDatabase) -> Head:
     """The chain's end, to be noted elsewhere."""
     with database.read() as connection:
-        row = connection.execute(select(ReceiptHead.seq, ReceiptHead.hash)).one()
+        row = connection.execute(select(RECEIPT_HEAD.c.seq, RECEIPT_HEAD.c.hash)).one()
     return Head(row.seq, row.hash)
 
 
 def append(connection: Connection, run: str, attempt: int, receipt: Receipt) -> int:
     """Chains a receipt inside the caller's writing transaction; returns its number."""
     last = connection.execute(
-        select(ReceiptHead.seq, ReceiptHead.hash).where(ReceiptHead.id == 1).with_for_update()
+        select(RECEIPT_HEAD.c.seq, RECEIPT_HEAD.c.hash)
+        .where(RECEIPT_HEAD.c.id == 1)
+        .with_for_update()
     ).one()
     at: datetime = connection.execute(select(server_now())).scalar_one()
     seq: int = last.seq + 1
@@ -59,7 +61,7 @@ def append(connection: Connection, run: str, attempt: int, receipt: Receipt) -> 
     )
     digest = chained(last.hash, body)
     connection.execute(
-        insert(ReceiptRow).values(
+        insert(RECEIPTS).values(
             seq=seq,
             run=run,
             job=receipt.job,
@@ -70,7 +72,7 @@ def append(connection: Connection, run: str, attempt: int, receipt: Receipt) -> 
             created_at=at,
         )
     )
-    connection.execute(update(ReceiptHead).values(seq=seq, hash=digest))
+    connection.execute(update(RECEIPT_HEAD).values(seq=seq, hash=digest))
     return seq
 
 
@@ -110,7 +112,7 @@ def _chain(connection: Connection) -> Iterator[Finding]:
             # The one before was given a new hash that fits; what follows it knows the old one.
             yield _rewritten(connection, before, name)
         expected, previous, before = row.seq + 1, row.hash, row
-    last = connection.execute(select(ReceiptHead.seq, ReceiptHead.hash)).one_or_none()
+    last = connection.execute(select(RECEIPT_HEAD.c.seq, RECEIPT_HEAD.c.hash)).one_or_none()
     if last is None:
         yield None, "the head of the receipts is missing"
     elif last.seq >= expected:
@@ -136,10 +138,7 @@ def _rows(connection: Connection) -> Iterator[Any]:
     after = -(2**62)
     while True:
         page = connection.execute(
-            select(ReceiptRow.__table__)
-            .where(ReceiptRow.seq > after)
-            .order_by(ReceiptRow.seq)
-            .limit(_PAGE)
+            select(RECEIPTS).where(RECEIPTS.c.seq > after).order_by(RECEIPTS.c.seq).limit(_PAGE)
         ).all()
         yield from page
         if len(page) < _PAGE:
@@ -191,25 +190,25 @@ def _which(connection: Connection, row: Any, body: dict[str, Any] | None) -> str
 def _known(connection: Connection, row: Any, body: dict[str, Any]) -> dict[str, Any]:
     record = connection.execute(
         select(
-            RunRow.task,
-            JobRow.attempt,
-            JobRow.plan,
-            BatchRow.after,
-            BatchRow.upto,
-            BatchRow.rows_purged,
-            BatchRow.rows_kept,
+            RUNS.c.task,
+            JOBS.c.attempt,
+            JOBS.c.plan,
+            BATCHES.c.after,
+            BATCHES.c.upto,
+            BATCHES.c.rows_purged,
+            BATCHES.c.rows_kept,
         )
-        .join(JobRow, JobRow.run == RunRow.id)
+        .join(JOBS, JOBS.c.run == RUNS.c.id)
         .join(
-            BatchRow,
+            BATCHES,
             and_(
-                BatchRow.run == JobRow.run,
-                BatchRow.job == JobRow.name,
-                BatchRow.number == row.batch,
-                BatchRow.attempt == body.get("attempt", JobRow.attempt),
+                BATCHES.c.run == JOBS.c.run,
+                BATCHES.c.job == JOBS.c.name,
+                BATCHES.c.number == row.batch,
+                BATCHES.c.attempt == body.get("attempt", JOBS.c.attempt),
             ),
         )
-        .where(RunRow.id == row.run, JobRow.name == row.job)
+        .where(RUNS.c.id == row.run, JOBS.c.name == row.job)
     ).one_or_none()
     if record is None:
         return {}
@@ -219,8 +218,8 @@ def _known(connection: Connection, row: Any, body: dict[str, Any]) -> dict[str, 
         "upto": None if record.upto is None else json.loads(record.upto),
     }
     siblings = connection.execute(
-        select(ReceiptRow.seq).where(
-            ReceiptRow.run == row.run, ReceiptRow.job == row.job, ReceiptRow.batch == row.batch
+        select(RECEIPTS.c.seq).where(
+            RECEIPTS.c.run == row.run, RECEIPTS.c.job == row.job, RECEIPTS.c.batch == row.batch
         )
     ).all()
     if len(siblings) == 1:
@@ -233,18 +232,18 @@ def _known(connection: Connection, row: Any, body: dict[str, Any]) -> dict[str, 
 
 def _without_receipt(connection: Connection) -> Iterator[Finding]:
     has = (
-        select(ReceiptRow.seq)
+        select(RECEIPTS.c.seq)
         .where(
-            ReceiptRow.run == BatchRow.run,
-            ReceiptRow.job == BatchRow.job,
-            ReceiptRow.batch == BatchRow.number,
+            RECEIPTS.c.run == BATCHES.c.run,
+            RECEIPTS.c.job == BATCHES.c.job,
+            RECEIPTS.c.batch == BATCHES.c.number,
         )
         .exists()
     )
     bare = connection.execute(
-        select(BatchRow.run, BatchRow.job, BatchRow.number)
-        .where(BatchRow.purged_at.is_not(None), ~has)
-        .order_by(BatchRow.run, BatchRow.job, BatchRow.number)
+        select(BATCHES.c.run, BATCHES.c.job, BATCHES.c.number)
+        .where(BATCHES.c.purged_at.is_not(None), ~has)
+        .order_by(BATCHES.c.run, BATCHES.c.job, BATCHES.c.number)
     )
     for row in bare:
         yield row.run, f"batch {row.number} of job {row.job} in run {row.run} has no receipt"

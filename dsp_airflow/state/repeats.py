@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.state.tables import BatchRow, DifferenceRow, JobRow
+from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS
 
 _CHUNK = 500
 _UNCHECKED = {
@@ -32,7 +32,7 @@ def new_attempt(database: StateDatabase, run: str, job: str) -> int:
         old = _attempt(connection, run, job)
         its = _its(run, job, old)
         unsettled = connection.execute(
-            select(BatchRow.number).where(its, BatchRow.intent.is_not(None)).limit(1)
+            select(BATCHES.c.number).where(its, BATCHES.c.intent.is_not(None)).limit(1)
         ).scalar_one_or_none()
         if unsettled is not None:
             raise Refused(
@@ -40,21 +40,21 @@ def new_attempt(database: StateDatabase, run: str, job: str) -> int:
                 " recorded; run its purge again before planning anew, or start a new run"
             )
         connection.execute(
-            delete(BatchRow).where(its, BatchRow.copied_at.is_(None), BatchRow.rows_purged == 0)
+            delete(BATCHES).where(its, BATCHES.c.copied_at.is_(None), BATCHES.c.rows_purged == 0)
         )
         connection.execute(
-            update(BatchRow)
+            update(BATCHES)
             .where(its)
             .values(
                 lease_phase=None,
                 lease_owner=None,
                 lease_until=None,
-                lease_token=BatchRow.lease_token + 1,
+                lease_token=BATCHES.c.lease_token + 1,
             )
         )
         connection.execute(
-            update(JobRow)
-            .where(JobRow.run == run, JobRow.name == job)
+            update(JOBS)
+            .where(JOBS.c.run == run, JOBS.c.name == job)
             .values(
                 attempt=old + 1,
                 plan=None,
@@ -82,25 +82,25 @@ def reopen(
     """
     with database.write() as connection:
         its = _its(run, job, _attempt(connection, run, job))
-        query = select(BatchRow.number).where(its).order_by(BatchRow.number)
+        query = select(BATCHES.c.number).where(its).order_by(BATCHES.c.number)
         if phase == "check":
-            query = query.where(BatchRow.checked_at.is_not(None))
+            query = query.where(BATCHES.c.checked_at.is_not(None))
         else:
-            query = query.where(BatchRow.purged_at.is_not(None), BatchRow.rows_kept > 0)
+            query = query.where(BATCHES.c.purged_at.is_not(None), BATCHES.c.rows_kept > 0)
         wanted = None if numbers is None else set(numbers)
         found = [n for n in connection.execute(query).scalars() if wanted is None or n in wanted]
         for some in _chunks(found):
-            changed = update(BatchRow).where(its, BatchRow.number.in_(some))
+            changed = update(BATCHES).where(its, BATCHES.c.number.in_(some))
             if phase == "purge":
                 connection.execute(changed.values(purged_at=None))
                 continue
             connection.execute(changed.values(**_UNCHECKED))
             connection.execute(
-                delete(DifferenceRow).where(
-                    DifferenceRow.run == run,
-                    DifferenceRow.job == job,
-                    DifferenceRow.batch.in_(some),
-                    DifferenceRow.phase == "check",
+                delete(DIFFERENCES).where(
+                    DIFFERENCES.c.run == run,
+                    DIFFERENCES.c.job == job,
+                    DIFFERENCES.c.batch.in_(some),
+                    DIFFERENCES.c.phase == "check",
                 )
             )
     return tuple(found)
@@ -110,10 +110,10 @@ def resample(database: StateDatabase, run: str, job: str, numbers: Collection[in
     """Makes exactly these batches the sample of a later check."""
     with database.write() as connection:
         its = _its(run, job, _attempt(connection, run, job))
-        connection.execute(update(BatchRow).where(its).values(sampled=False))
+        connection.execute(update(BATCHES).where(its).values(sampled=False))
         for some in _chunks(sorted(set(numbers))):
             connection.execute(
-                update(BatchRow).where(its, BatchRow.number.in_(some)).values(sampled=True)
+                update(BATCHES).where(its, BATCHES.c.number.in_(some)).values(sampled=True)
             )
 
 
@@ -122,12 +122,12 @@ def _chunks(numbers: list[int]) -> list[list[int]]:
 
 
 def _its(run: str, job: str, attempt: int) -> ColumnElement[bool]:
-    return and_(BatchRow.run == run, BatchRow.job == job, BatchRow.attempt == attempt)
+    return and_(BATCHES.c.run == run, BATCHES.c.job == job, BATCHES.c.attempt == attempt)
 
 
 def _attempt(connection: Connection, run: str, job: str) -> int:
-    attempt = connection.execute(
-        select(JobRow.attempt).where(JobRow.run == run, JobRow.name == job).with_for_update()
+    attempt: int | None = connection.execute(
+        select(JOBS.c.attempt).where(JOBS.c.run == run, JOBS.c.name == job).with_for_update()
     ).scalar_one_or_none()
     if attempt is None:
         raise ConfigError(f"run {run} has no job {job} in the state database")

@@ -26,7 +26,7 @@ from dsp_airflow.state.records import (
     Run,
     RunSummary,
 )
-from dsp_airflow.state.tables import JobRow, RunRow
+from dsp_airflow.state.tables import JOBS, RUNS
 
 _LOCK = 7_203_911_444
 """PostgreSQL's advisory lock for beginning a run under an external key."""
@@ -74,13 +74,13 @@ class Runs:
             if external_key is not None:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
-                found = _one(connection, RunRow.external_key == external_key)
+                found = _one(connection, RUNS.c.external_key == external_key)
                 if found is not None:
                     return found
             now = clock(connection)
             run = run_id(now)
             connection.execute(
-                insert(RunRow).values(
+                insert(RUNS).values(
                     id=run,
                     task=task,
                     file=file,
@@ -105,13 +105,13 @@ class Runs:
     def find(self, external_key: str) -> Run | None:
         """The run of this external key."""
         with self.database.read() as connection:
-            return _one(connection, RunRow.external_key == external_key)
+            return _one(connection, RUNS.c.external_key == external_key)
 
     def recent(self, task: str | None = None, limit: int = 20) -> list[Run]:
         """The youngest runs first."""
-        query = select(RunRow.__table__).order_by(RunRow.created_at.desc(), RunRow.id.desc())
+        query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc())
         if task is not None:
-            query = query.where(RunRow.task == task)
+            query = query.where(RUNS.c.task == task)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query.limit(limit))]
 
@@ -125,7 +125,7 @@ class Runs:
         An older one that never succeeded is superseded; one with a key is Airflow's to resume.
         """
         with self.database.read() as connection:
-            found = _one(connection, RunRow.task == task, RunRow.external_key.is_(None))
+            found = _one(connection, RUNS.c.task == task, RUNS.c.external_key.is_(None))
         return None if found is None or found.state == "succeeded" else found
 
     def begin(self, run: str, variables: Mapping[str, Any] | None = None) -> Run:
@@ -147,7 +147,7 @@ class Runs:
                     "stop_requested": False,
                     "ended_at": None,
                 }
-            connection.execute(update(RunRow).where(RunRow.id == run).values(**values))
+            connection.execute(update(RUNS).where(RUNS.c.id == run).values(**values))
             return _present(connection, run)
 
     def finish(self, run: str, state: EndState, error: str | None = None) -> Run:
@@ -157,8 +157,8 @@ class Runs:
             if found.ended:
                 return found
             connection.execute(
-                update(RunRow)
-                .where(RunRow.id == run)
+                update(RUNS)
+                .where(RUNS.c.id == run)
                 .values(state=state, error=message(error), ended_at=clock(connection))
             )
             return _present(connection, run)
@@ -168,9 +168,7 @@ class Runs:
         with self.database.write() as connection:
             found = _present(connection, run, for_update=True)
             if not found.ended:
-                connection.execute(
-                    update(RunRow).where(RunRow.id == run).values(stop_requested=True)
-                )
+                connection.execute(update(RUNS).where(RUNS.c.id == run).values(stop_requested=True))
             return not found.ended
 
     def add_job(
@@ -193,7 +191,7 @@ class Runs:
             if found is not None:
                 return found
             connection.execute(
-                insert(JobRow).values(
+                insert(JOBS).values(
                     run=run,
                     name=name,
                     ordinal=ordinal,
@@ -219,9 +217,7 @@ class Runs:
         """The run's jobs in the order of the task file."""
         with self.database.read() as connection:
             rows = connection.execute(
-                select(JobRow.__table__)
-                .where(JobRow.run == run)
-                .order_by(JobRow.ordinal, JobRow.name)
+                select(JOBS).where(JOBS.c.run == run).order_by(JOBS.c.ordinal, JOBS.c.name)
             ).all()
         return [_job_of(row) for row in rows]
 
@@ -242,7 +238,7 @@ class Runs:
             }
             if found.started_at is None and state in _WORKING:
                 values["started_at"] = now
-            connection.execute(update(JobRow).where(_its(run, job)).values(**values))
+            connection.execute(update(JOBS).where(_its(run, job)).values(**values))
             return _job(connection, run, job)
 
     def new_attempt(self, run: str, job: str) -> int:
@@ -290,16 +286,16 @@ def run_id(now: datetime) -> str:
 
 def _one(connection: Connection, *conditions: ColumnElement[bool]) -> Run | None:
     row = connection.execute(
-        select(RunRow.__table__)
+        select(RUNS)
         .where(*conditions)
-        .order_by(RunRow.created_at.desc(), RunRow.id.desc())
+        .order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc())
         .limit(1)
     ).one_or_none()
     return None if row is None else _run(row)
 
 
 def _present(connection: Connection, run: str, *, for_update: bool = False) -> Run:
-    query = select(RunRow.__table__).where(RunRow.id == run)
+    query = select(RUNS).where(RUNS.c.id == run)
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     if row is None:
         raise ConfigError(f"there is no run {run} in the state database")
@@ -314,13 +310,13 @@ def _run(row: Any) -> Run:
 
 
 def _its(run: str, job: str) -> ColumnElement[bool]:
-    return and_(JobRow.run == run, JobRow.name == job)
+    return and_(JOBS.c.run == run, JOBS.c.name == job)
 
 
 def _job_or_none(
     connection: Connection, run: str, name: str, *, for_update: bool = False
 ) -> Job | None:
-    query = select(JobRow.__table__).where(_its(run, name))
+    query = select(JOBS).where(_its(run, name))
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     return None if row is None else _job_of(row)
 

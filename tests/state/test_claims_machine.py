@@ -17,7 +17,7 @@ from dsp_airflow.state import receipts
 from dsp_airflow.state.database import open_state
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.state.tables import BatchRow
+from dsp_airflow.state.tables import BATCHES
 from tests.state.samples import JOB, ROWS, checked, copied, planned, purged
 
 COUNT = 4
@@ -71,8 +71,8 @@ class Claims(RuleBasedStateMachine):
             return
         with self.database.write() as connection:
             connection.execute(
-                update(BatchRow)
-                .where(BatchRow.number == number)
+                update(BATCHES)
+                .where(BATCHES.c.number == number)
                 .values(lease_until=self.database.now() - timedelta(seconds=1))
             )
         # Its holder may still record, until somebody else takes it.

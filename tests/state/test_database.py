@@ -19,7 +19,7 @@ from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
 from dsp_airflow.state import schema
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.location import normalised, state_url
-from dsp_airflow.state.tables import Base
+from dsp_airflow.state.tables import METADATA
 from tests.servers import Database, free_port
 from tests.state import processes
 
@@ -35,7 +35,7 @@ def test_migrations_make_what_the_tables_declare(state: StateDatabase) -> None:
     with state.read() as connection:
         options = {"version_table": schema.VERSION_TABLE, "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, METADATA) == []
 
 
 def test_known_revisions_are_those_of_the_files() -> None:

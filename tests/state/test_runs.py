@@ -13,7 +13,7 @@ from dsp_airflow.engine.errors import ConfigError, Refused, Transient
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.leases import table_lease
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.state.tables import LeaseRow
+from dsp_airflow.state.tables import LEASES
 from tests.state import processes
 from tests.state.samples import JOB, check_all, checked, copied, planned, purged, take
 
@@ -148,7 +148,7 @@ def test_lost_table_lease(state: StateDatabase) -> None:
     with table_lease(state, "t", "a") as lost:
         with state.write() as connection:
             past = state.now() - timedelta(seconds=1)
-            connection.execute(update(LeaseRow).values(until=past))
+            connection.execute(update(LEASES).values(until=past))
         with table_lease(state, "t", "b"), pytest.raises(Transient, match="lost to somebody"):
             lost.check()
     with table_lease(state, "t", "a"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from alembic import context
 
 from dsp_airflow.state.schema import VERSION_TABLE
-from dsp_airflow.state.tables import Base
+from dsp_airflow.state.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     version_table=VERSION_TABLE,
     transactional_ddl=True,
     render_as_batch=True,
