@@ -207,12 +207,16 @@ class Writes(Protocol):
 class Purge(Protocol):
     """One open purge transaction on the source. Nothing is final before ``commit``."""
 
-    def take(self, what: Projection, within: KeyRange) -> Digest:
-        """Deletes the matching rows of the range, tentatively, and digests exactly those."""
+    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+        """Deletes the matching rows of the range, tentatively, and digests exactly those.
+
+        The first thing done in the transaction. ``None`` when it cannot be done in one go,
+        because rows are being changed or kept by a trigger: ``undo`` and go by keys.
+        """
         ...
 
     def undo(self) -> None:
-        """Takes back what was taken (and its locks)."""
+        """Takes back what was taken (and its locks); from here on rows are taken by key."""
         ...
 
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:

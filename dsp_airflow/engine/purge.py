@@ -123,8 +123,10 @@ def purge_batch(
         work = _Batch(plan, source, target, claim, copied, transaction)
         taken = transaction.take(plan.source, batch.within)
         # From here on the table is locked against what the fingerprint shows.
-        _refuse_altered(source, target, plan, seen)
-        proof = _whole(work, taken)
+        proof = None
+        if taken is not None:
+            _refuse_altered(source, target, plan, seen)
+            proof = _whole(work, taken)
         if proof is None:
             transaction.undo()
             proof = _row_by_row(work)

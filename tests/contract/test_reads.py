@@ -68,7 +68,9 @@ def test_odd_identifiers(place: Place, name: str) -> None:
         batches, _ = session.split(what, BatchSize(1), BIG)
         assert [batch.rows for batch in batches] == [1, 1]
         with session.purge() as purge:
-            assert purge.take(what, ALL).rows == 2
+            taken = purge.take(what, ALL)
+            assert taken is not None
+            assert taken.rows == 2
             purge.undo()
             keys = [row.at for row in session.hashes(what, ALL)]
             assert len(purge.take_keys(what, keys)) == 2

@@ -379,7 +379,7 @@ class _Purge(purge.PostgresPurge):
         self.committed = False
         self._name = name
 
-    def take(self, what: Projection, within: KeyRange) -> Digest:
+    def take(self, what: Projection, within: KeyRange) -> Digest | None:
         with translate.translating(f"{self._name}: {what.label}"):
             return super().take(what, within)
 
