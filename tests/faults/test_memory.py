@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dsp_airflow.engine.errors import Mismatch
 from tests.engine.harness import Bench
 from tests.faults.work import Address
 from tests.servers import Database
@@ -22,6 +25,18 @@ processes = multiprocessing.get_context("spawn")
 def everything(folder: Path, source: str, target: str) -> None:
     """The whole run; leaves the process's peak of resident memory in a file."""
     Bench(folder, Address(source), Address(target)).run()
+    leave_peak(folder)
+
+
+def phase(folder: Path, source: str, target: str, name: str) -> None:
+    """One phase of the run there is."""
+    run = Bench(folder, Address(source), Address(target)).latest()
+    with contextlib.suppress(Mismatch):
+        getattr(run, name)("copy")
+    leave_peak(folder)
+
+
+def leave_peak(folder: Path) -> None:
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
     (folder / "peak").write_text(peak[1])
@@ -35,12 +50,40 @@ def test_large_rows(bench: Bench[Database]) -> None:
         f"INSERT INTO t SELECT n, repeat(md5(n::text), 32768) FROM generate_series(1, {ROWS}) n",
     )
     bench.write(bench.job(check={"percent": 100}, purge="system"))
+    assert peak_of(bench, everything) < LIMIT
+    job = bench.only()
+    assert (job.rows_written, job.rows_checked, job.rows_purged) == (ROWS, ROWS, ROWS)
+
+
+def peak_of(bench: Bench[Database], work: Callable[..., None], *more: str) -> int:
+    """KiB that the work takes at its peak, in a process of its own."""
     process = processes.Process(
-        target=everything, args=(bench.folder, bench.source.uri, bench.target.uri)
+        target=work, args=(bench.folder, bench.source.uri, bench.target.uri, *more)
     )
     process.start()
     process.join()
     assert process.exitcode == 0
+    return int((bench.folder / "peak").read_text())
+
+
+@pytest.mark.parametrize("name", ["check", "purge"])
+def test_large_rows_that_all_differ(bench: Bench[Database], name: str) -> None:
+    """Each is named with its columns; at no time are many of them here."""
+    bench.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT n, repeat(md5(n::text), 32768) FROM generate_series(1, 300) n",
+    )
+    config = bench.job(check={"percent": 100}, purge="manual", batch_size=1000, report_values=True)
+    bench.write(config)
+    run = bench.open()
+    run.plan("copy")
+    run.copy("copy")
+    if name == "purge":
+        run.check("copy")
+    bench.target.execute("UPDATE t SET v = v || 'x'")
+    assert peak_of(bench, phase, name) < LIMIT
+    found = run.runs.differences(run.run.id)
+    assert len(found) == 300
+    assert {d.difference.columns for d in found} == {("v",)}
     job = bench.only()
-    assert (job.rows_written, job.rows_checked, job.rows_purged) == (ROWS, ROWS, ROWS)
-    assert int((bench.folder / "peak").read_text()) < LIMIT
+    assert (job.rows_different, job.rows_kept) == ((300, 0) if name == "check" else (0, 300))
