@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,15 +13,13 @@ from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.run import expect, shown
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr
+from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import ConfigError, Refused, Rejected
 
 if TYPE_CHECKING:
     from dsp_airflow.config import Task
     from dsp_airflow.state.records import BatchStatus
     from dsp_airflow.steps import TaskRun
-
-_RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")
-_MOST = 1_000_000
 
 
 def purge(
@@ -39,7 +36,7 @@ def purge(
     with reporting(report), ExitStack() as stack:
         task = load(report, file)
         names = _jobs(report, task, job)
-        numbers = numbers_of(batches)
+        numbers = parse_batches(batches)
         if numbers is not None and len(names) > 1:
             raise ConfigError(
                 f"task {task.name} has several jobs to purge; name one with --job: "
@@ -70,27 +67,6 @@ def purge(
             except BaseException as error:
                 report.errors[name] = error
                 raise
-
-
-def numbers_of(text: str) -> frozenset[int] | None:
-    """``1-5``, ``3`` or ``1,4-6`` as numbers; ``all`` as None, every batch not purged yet."""
-    if text.strip() == "all":
-        return None
-    found: set[int] = set()
-    for part in text.split(","):
-        match = _RANGE.fullmatch(part)
-        if match is None:
-            raise ConfigError(f"--batches: {part.strip()!r} is no number and no range; {_HOW}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not 1 <= first <= last:
-            raise ConfigError(f"--batches: {part.strip()!r} runs from nowhere; {_HOW}")
-        if last - first >= _MOST:
-            raise ConfigError(f"--batches: {part.strip()!r} is too many; {_HOW}")
-        found.update(range(first, last + 1))
-    return frozenset(found)
-
-
-_HOW = "write 1-5, 3, 1,4-6 or all"
 
 
 def _jobs(report: Report, task: Task, job: str | None) -> tuple[str, ...]:

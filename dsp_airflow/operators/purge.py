@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from dsp_airflow.connections import open_store
+from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.notify import LATEST
 from dsp_airflow.operators.base import StepOperator
-from dsp_airflow.operators.batches import parse_batches
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun, latest_run

@@ -120,8 +120,6 @@ def test_state_database_without_tables(dsp: Dsp) -> None:
         ("check", "task.yaml", "--percent", "nan"),
         ("purge", "task.yaml"),
         ("purge", "task.yaml", "--batches", "5-1"),
-        ("purge", "task.yaml", "--batches", "0"),
-        ("purge", "task.yaml", "--batches", "1,,2"),
         ("db", "prune", "--older-than", "90"),
         ("check", "task.yaml"),
         ("purge", "task.yaml", "--batches", "all"),

@@ -112,7 +112,8 @@ def test_good_dags_stay_schedulable_beside_a_broken_file(folder: Path) -> None:
     (folder / "tasks" / "worse.yaml").write_text("name: [")
     result = processed(folder)
     with create_session() as session:
-        DagBundlesManager().sync_bundles_to_db(session=session)
+        bundles = DagBundlesManager()  # type: ignore[no-untyped-call]
+        bundles.sync_bundles_to_db(session=session)
         session.commit()
         update_dag_parsing_results_in_db(
             "dags-folder",
@@ -126,10 +127,11 @@ def test_good_dags_stay_schedulable_beside_a_broken_file(folder: Path) -> None:
         )
         session.commit()
         good = session.get(DagModel, "good_beside_broken")
+        assert good is not None
         assert (good.is_stale, good.has_import_errors) == (False, False)
         errors = session.scalars(select(ParseImportError)).all()
         assert {e.filename for e in errors} == {"tasks/bad.yaml", "tasks/worse.yaml"}
-        assert all(e.stacktrace.startswith(str(folder / e.filename) + ":") for e in errors)
+        assert all((e.stacktrace or "").startswith(f"{folder}/{e.filename}:") for e in errors)
         for error in errors:
             session.delete(error)
 
@@ -140,8 +142,13 @@ def test_a_worker_loads_its_own_file_only(
     from dsp_airflow.config import nodes
 
     read: list[Path] = []
-    original: Callable[..., Any] = nodes.read
-    monkeypatch.setattr(nodes, "read", lambda *a: (read.append(a[0]), original(*a))[1])
+    original = nodes.read
+
+    def noted(path: Path, shown: str) -> object:
+        read.append(path)
+        return original(path, shown)
+
+    monkeypatch.setattr(nodes, "read", noted)
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "task_40__purge")
     bag = bag_of(many)
     assert set(bag.dags) == {"task_40", "task_40__purge"}
@@ -261,7 +268,7 @@ def test_what_only_airflow_refuses_hurts_one_task_too(
 ) -> None:
     from airflow.sdk import DAG
 
-    original = DAG.validate
+    original: Callable[[DAG], None] = DAG.validate
 
     def refuse(dag: DAG) -> None:
         if dag.dag_id == "odd":

@@ -290,7 +290,8 @@ def test_cleared_copy_resumes(world: World, steps: Build, monkeypatch: pytest.Mo
 
     world.fill()
     step = ready(steps(task()))
-    original, done = transfer.copy_batch, []
+    original = transfer.copy_batch
+    done: list[object] = []
 
     def third_fails(*args: Any, **values: Any) -> Any:
         if len(done) == 2:
@@ -305,10 +306,13 @@ def test_cleared_copy_resumes(world: World, steps: Build, monkeypatch: pytest.Mo
     run = world.runs.recent()[0]
     assert (run.state, run.attempt) == ("failed", 1)
     assert world.count() == (2500, 1000)
-    copied = []
-    monkeypatch.setattr(
-        transfer, "copy_batch", lambda *a, **v: (copied.append(a), original(*a, **v))[1]
-    )
+    copied: list[object] = []
+
+    def counted(*args: Any, **values: Any) -> object:
+        copied.append(args)
+        return original(*args, **values)
+
+    monkeypatch.setattr(transfer, "copy_batch", counted)
     step.clear("job.copy")
     step("job.copy")
     assert len(copied) == 3
@@ -419,8 +423,7 @@ def test_manual_deletion_of_batches(world: World, steps: Build) -> None:
     ("values", "message"),
     [
         ({"batches": "6"}, "batches 1 to 5; there is no batch 6"),
-        ({"batches": "1-"}, "does not name batches"),
-        ({"batches": "5-1"}, "does not name batches"),
+        ({"batches": "1-"}, "batches '1-'"),
         ({"batches": "all", "earlier_run": "none"}, "no run none"),
         ({"batches": "all", "job": "other"}, "no job 'other'"),
     ],

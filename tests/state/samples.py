@@ -23,6 +23,7 @@ from dsp_airflow.engine.model import (
     Shape,
     Written,
 )
+from dsp_airflow.engine.ports import Phase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
 
@@ -84,9 +85,9 @@ def planned(runs: Runs, count: int, *, percent: float | None = 10.0, job: str = 
     return ledger
 
 
-def take(ledger: SqlLedger, phase: str, only: Iterable[int] | None = None) -> Claim:
+def take(ledger: SqlLedger, phase: Phase, only: Iterable[int] | None = None) -> Claim:
     numbers = None if only is None else list(only)
-    claim = ledger.claim(phase, numbers)  # type: ignore[arg-type]
+    claim = ledger.claim(phase, numbers)
     assert claim is not None
     return claim
 

@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Batch, Claim, KeyRange
+from dsp_airflow.engine.ports import Phase
 from dsp_airflow.state import receipts
 from dsp_airflow.state.database import open_state
 from dsp_airflow.state.ledger import SqlLedger
@@ -21,13 +22,14 @@ from dsp_airflow.state.tables import BATCHES
 from tests.state.samples import JOB, ROWS, checked, copied, planned, purged
 
 COUNT = 4
-PHASES = ("copy", "check", "purge")
+PHASES: tuple[Phase, ...] = ("copy", "check", "purge")
+BEFORE: dict[Phase, Phase | None] = {"copy": None, "check": "copy", "purge": "check"}
 
 
 class Claims(RuleBasedStateMachine):
     """A model of each batch beside the real thing: its token, holder and finished phases."""
 
-    claims: Bundle[tuple[int, str, Claim]] = Bundle("claims")
+    claims: Bundle[tuple[int, Phase, Claim]] = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,16 +48,16 @@ class Claims(RuleBasedStateMachine):
         self.database.close()
         self.folder.cleanup()
 
-    def _ready(self, phase: str) -> list[int]:
-        before = {"copy": None, "check": "copy", "purge": "check"}[phase]
+    def _ready(self, phase: Phase) -> list[int]:
+        before = BEFORE[phase]
         ready = set(self.tokens) if before is None else self.done[before]
         return sorted(ready - self.done[phase])
 
     @rule(target=claims, who=st.integers(0, 1), phase=st.sampled_from(PHASES))
-    def claim(self, who: int, phase: str) -> tuple[int, str, Claim]:
+    def claim(self, who: int, phase: Phase) -> tuple[int, Phase, Claim]:
         free = [n for n in self._ready(phase) if n not in self.held]
-        got = self.ledgers[who].claim(phase)  # type: ignore[arg-type]
-        assert self.ledgers[who].waiting(phase) == len(self._ready(phase))  # type: ignore[arg-type]
+        got = self.ledgers[who].claim(phase)
+        assert self.ledgers[who].waiting(phase) == len(self._ready(phase))
         if got is None:
             assert free == []
             return who, phase, Claim(Batch(1, KeyRange(), 0), "nobody", 0)
@@ -79,7 +81,7 @@ class Claims(RuleBasedStateMachine):
         del self.held[number]
 
     @rule(claim=consumes(claims), gives_up=st.booleans())
-    def settle(self, claim: tuple[int, str, Claim], gives_up: bool) -> None:
+    def settle(self, claim: tuple[int, Phase, Claim], gives_up: bool) -> None:
         who, phase, held = claim
         number, ledger = held.batch.number, self.ledgers[who]
         holds = held.token == self.tokens.get(number) and held.token > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from dsp_airflow.engine.ports import Ledger
 from dsp_airflow.state import receipts
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
-from dsp_airflow.state.ledger import MAX_DIFFERENCES, SqlLedger
+from dsp_airflow.state.ledger import MAX_DIFFERENCES, TTL, SqlLedger
 from dsp_airflow.state.owner import owner_name, surely_dead
 from dsp_airflow.state.runs import Runs
 from tests.state import processes
@@ -32,8 +33,8 @@ from tests.state.samples import (
 )
 
 
-def another(ledger: SqlLedger, **options: timedelta) -> SqlLedger:
-    return SqlLedger(ledger.database, ledger.run_id, ledger.job, **options)
+def another(ledger: SqlLedger, ttl: timedelta = TTL) -> SqlLedger:
+    return SqlLedger(ledger.database, ledger.run_id, ledger.job, ttl=ttl)
 
 
 def test_it_is_a_ledger(runs: Runs) -> None:
@@ -50,8 +51,8 @@ def test_unknown_job(runs: Runs) -> None:
 
 def test_large_sums_and_odd_keys_survive(runs: Runs) -> None:
     ledger = planned(runs, 1, percent=None)
-    assert take(ledger, "copy").batch == batches(1)[0]
-    [claim] = [c for c in [ledger._held[1]] if c]
+    claim = take(ledger, "copy")
+    assert claim.batch == batches(1)[0]
     ledger.copied(claim, copied())
     again = take(ledger, "purge")
     assert again.copied == copied()
@@ -109,11 +110,10 @@ def test_a_killed_holder_is_followed_at_once(runs: Runs, state_url: str) -> None
     arguments = (state_url, ledger.run_id, JOB)
     (number, token), process = processes.killed(processes.hold_batch, *arguments)
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        claim = take(ledger, "copy")
-        if claim.batch.number == number:
-            break
+    claim = take(ledger, "copy")
+    while claim.batch.number != number and time.monotonic() < deadline:
         ledger.release(claim)
+        claim = take(ledger, "copy")
     process.join()
     assert (claim.batch.number, claim.token) == (number, token + 1)
 
@@ -138,14 +138,15 @@ def test_who_was_taken_over_records_nothing(runs: Runs) -> None:
     fresh = take(first, "copy")
     assert (stale.token, fresh.token) == (1, 2)
     before = runs.batches(first.run_id, JOB)
-    for act in (
+    acts: list[Callable[[], None]] = [
         lambda: slow.copied(stale, copied()),
         lambda: slow.checked(stale, checked()),
         lambda: slow.purging(stale, "{}"),
         lambda: slow.purged(stale, purged(slow, stale)),
         lambda: slow.keep(stale),
         lambda: slow.release(stale, "oops"),
-    ):
+    ]
+    for act in acts:
         with pytest.raises(Transient, match="batch 1 of job flights was taken over"):
             act()
     assert runs.batches(first.run_id, JOB) == before

@@ -16,7 +16,7 @@ from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.maintenance import prune
 from dsp_airflow.state.outbox import MailKey, Outbox
 from dsp_airflow.state.runs import Runs
-from tests.conftest import Database
+from tests.servers import Database
 from tests.state.samples import check_all, checked, copied, copy_all, planned, purge_all, take
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -81,10 +82,12 @@ def test_job_moves(runs: Runs) -> None:
 
 def test_add_job_keeps_the_first(runs: Runs) -> None:
     run = runs.start("shop", "f", {}, "1")
-    common = {"source_table": "t", "source_connection": "c", "source_identity": "i"}
-    first = runs.add_job(run.id, "b", 1, **common)
-    assert runs.add_job(run.id, "b", 7, purge_mode="system", **common) == first
-    runs.add_job(run.id, "a", 2, **common)
+    add = partial(
+        runs.add_job, run.id, source_table="t", source_connection="c", source_identity="i"
+    )
+    first = add("b", 1)
+    assert add("b", 7, purge_mode="system") == first
+    add("a", 2)
     assert [job.name for job in runs.jobs(run.id)] == ["b", "a"]
     with pytest.raises(ConfigError, match="no job c"):
         runs.job(run.id, "c")

@@ -1,1 +1,1 @@
-"""One system, one file. Drivers are imported when a store is opened, never before."""
+"""One system, one package. Drivers are imported when a store is opened, never before."""
