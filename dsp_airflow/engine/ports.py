@@ -51,10 +51,6 @@ class Stream(Protocol):
         """Bytes so far."""
         ...
 
-    def leave(self) -> None:
-        """Called from another thread: nobody wants the rest; the iteration ends soon."""
-        ...
-
     def __iter__(self) -> Iterator[bytes | memoryview]: ...
 
 

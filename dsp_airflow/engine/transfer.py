@@ -7,7 +7,6 @@ import time
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, tell
 from dsp_airflow.engine.model import Claim, Copied, Origin, Plan, Written
-from dsp_airflow.engine.overlap import Overlapped
 from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -74,7 +73,7 @@ def _relay(
     direct: bool,
 ) -> tuple[Written, int]:
     plan, batch = job.plan, claim.batch
-    stream = Overlapped(source.read(plan.source, batch.within, plan.wire, plan.max_row_size))
+    stream = source.read(plan.source, batch.within, plan.wire, plan.max_row_size)
     written = target.write(
         plan.target,
         batch.within,

@@ -242,9 +242,6 @@ class Handed:
         self._lie = lie
         self.started = False
 
-    def leave(self) -> None:
-        self._inner.leave()
-
     @property
     def rows(self) -> int:
         return self._inner.rows + self._lie

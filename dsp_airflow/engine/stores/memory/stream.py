@@ -21,17 +21,11 @@ class MemoryStream:
         self._lines = lines
         self._max = max_row_size
         self._label = label
-        self._left = False
-
-    def leave(self) -> None:
-        self._left = True
 
     def __iter__(self) -> Iterator[bytes]:
         pieces: list[bytes] = []
         rows = 0
         for key, line in self._lines:
-            if self._left:
-                return
             if len(line) > self._max:
                 raise too_large(self._label, key, len(line), self._max)
             pieces.append(line)

@@ -363,9 +363,6 @@ class _Translated:
     def size(self) -> int:
         return self._inner.size
 
-    def leave(self) -> None:
-        self._inner.leave()
-
     def __iter__(self) -> Iterator[bytes]:
         with translate.translating(self._where):
             yield from self._inner

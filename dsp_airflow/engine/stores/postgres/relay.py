@@ -1,7 +1,9 @@
 """COPY through libpq: buffers in, buffers out, no Python row objects.
 
 The sockets are driven without blocking calls, so that waiting releases the interpreter
-and several workers share a process.
+and several workers share a process. One thread both reads and writes: while it writes, the
+source goes on filling the socket's buffer, some megabytes of it. A thread for each side
+was measured to be slower, for the two wait for the interpreter.
 """
 
 from __future__ import annotations
@@ -21,9 +23,6 @@ CHUNK = 64 * 1024
 Larger ones are slower: from 128 KiB on the allocator asks the kernel for every one of them.
 """
 
-NOTICE = 0.5
-"""Seconds until a reader without data notices that nobody wants any."""
-
 
 class _Wait:
     """Waits until the connection's socket can be read or written."""
@@ -32,9 +31,9 @@ class _Wait:
         self._poll = select.poll()
         self._socket = pgconn.socket
 
-    def readable(self, seconds: float | None = None) -> None:
+    def readable(self) -> None:
         self._poll.register(self._socket, select.POLLIN | select.POLLERR | select.POLLHUP)
-        self._poll.poll(None if seconds is None else seconds * 1000)
+        self._poll.poll()
 
     def writable(self) -> None:
         # Readable counts too: the server may be refusing the data right now.
@@ -82,11 +81,6 @@ class CopyOut:
         self._connection = connection
         self._statement = statement
         self._max = max_row_size
-        self._left = False
-
-    def leave(self) -> None:
-        """Ends the iteration soon, from another thread, even while the server is silent."""
-        self._left = True
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -118,9 +112,7 @@ class CopyOut:
                     yield pieces[0] if len(pieces) == 1 else b"".join(pieces)  # type: ignore[misc]
                     pieces, gathered = [], 0
             elif length == 0:
-                wait.readable(NOTICE)
-                if self._left:
-                    return
+                wait.readable()
                 pgconn.consume_input()
             else:
                 break
