@@ -102,7 +102,12 @@ class TaskRun:
                 planning.verify_unchanged(known, self._definition(), source, target, begun=begun)
                 return known
             plan, batches = planning.plan_job(
-                job, source, target, self._variables(job), self._definition()
+                job,
+                source,
+                target,
+                self._variables(job),
+                self._definition(),
+                shared=self._shares_target(job),
             )
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
@@ -191,6 +196,7 @@ class TaskRun:
         work, plan, ledger = self._work(name, wait=True)
         self._require_whole(name, plan, numbers)
         self._require_others(name, plan, work.source)
+        self._require_derived(plan, work)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
@@ -351,6 +357,25 @@ class TaskRun:
             raise Refused(
                 f"job {name}: batch {_listed(bare)} is not copied, so nothing was deleted"
             )
+
+    def _shares_target(self, job: WarmJob) -> bool:
+        mine = (job.target.connection, job.target_table)
+        others = (j for j in self.task.jobs if j.name != job.name)
+        return any((j.target.connection, j.target_table) == mine for j in others)
+
+    def _require_derived(self, plan: Plan, work: Job) -> None:
+        """The stored plan is the one that definition and tables make."""
+        job = self._job(plan.job)
+        anew, _ = planning.plan_job(
+            job,
+            work.source,
+            work.target,
+            self._variables(job),
+            self._definition(),
+            count=False,
+            shared=self._shares_target(job),
+        )
+        planning.verify_derived(plan, anew)
 
     def _require_others(self, name: str, plan: Plan, source: Store) -> None:
         """Every job of the task that reads this table is copied and checked."""

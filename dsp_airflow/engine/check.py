@@ -8,10 +8,12 @@ rows are compared one by one; only value differences count.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from dsp_airflow.engine import compare
 from dsp_airflow.engine.events import JobStarted, tell
 from dsp_airflow.engine.model import (
+    Batch,
     Checked,
     Claim,
     Copied,
@@ -41,122 +43,162 @@ def check(job: Job) -> None:
 
 def check_batch(plan: Plan, source: Session, target: Session, claim: Claim) -> Checked:
     """The verdict on one batch."""
-    batch, copied = claim.batch, claim.copied
-    if copied is None:
-        raise ValueError(f"batch {batch.number} was not copied")
-    rows = copied.written.rows
-    if not plan.ordered_alike:
-        return _by_keys(plan, source, target, claim, copied)
-    if not batch.sampled:
-        standing = target.count(plan.target, batch.within)
-        if standing == rows + copied.written.others.rows:
-            return Checked(0, compared=False, different=0)
-        return _by_rows(plan, source, target, claim, copied, certain=True)
-    if copied.digest is not None:
-        if target.digest(plan.target, batch.within) == _expected(copied, copied.digest):
-            return Checked(rows, compared=True, different=0)
-        return _by_rows(plan, source, target, claim, copied, certain=True)
-    # The batch was chosen after it had been copied: only the source as it is now can be compared.
-    if not (copied.written.others.rows or copied.written.ignored):
+    if claim.copied is None:
+        raise ValueError(f"batch {claim.batch.number} was not copied")
+    work = _Batch(plan, source, target, claim.batch, claim.copied)
+    found = _by_range(work) if plan.ordered_alike else None
+    return found or _by_keys(work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch under comparison."""
+
+    plan: Plan
+    source: Session
+    target: Session
+    batch: Batch
+    copied: Copied
+
+    @property
+    def rows(self) -> int:
+        """As many were copied."""
+        return self.copied.written.rows
+
+
+def _by_range(work: _Batch) -> Checked | None:
+    """Clean, when the target's range holds what it has to; else it takes a closer look."""
+    plan, within, written = work.plan, work.batch.within, work.copied.written
+    if not work.batch.sampled:
+        standing = work.target.count(plan.target, within)
+        if standing != work.rows + written.others.rows:
+            return None
+        return Checked(0, compared=False, different=0)
+    if work.copied.digest is not None:
+        expected = _expected(work.copied, work.copied.digest)
+        if written.others.rows:
+            expected += written.others
+        found = work.target.digest(plan.target, within)
+    else:
+        # The batch was chosen after it had been copied: only the source as it is now compares.
+        if written.others.rows or written.ignored:
+            return None
         with ThreadPoolExecutor(1) as pool:
-            ours = pool.submit(source.digest, plan.source, batch.within)
-            theirs = target.digest(plan.target, batch.within)
-        if ours.result() == theirs:
-            return Checked(rows, compared=True, different=0)
-    return _by_rows(plan, source, target, claim, copied, certain=False)
+            ours = pool.submit(work.source.digest, plan.source, within)
+            found = work.target.digest(plan.target, within)
+        expected = ours.result()
+    return Checked(work.rows, compared=True, different=0) if found == expected else None
 
 
 def _expected(copied: Copied, digest: Digest) -> Digest:
-    """What the target holds where a batch of this digest was written."""
-    written = copied.written
-    expected = digest + written.others if written.others.rows else digest
-    return expected if written.instead is None else expected + written.instead
+    """What the target holds under the keys of a batch of this digest."""
+    instead = copied.written.instead
+    return digest if instead is None else digest + instead
 
 
-def _by_keys(plan: Plan, source: Session, target: Session, claim: Claim, copied: Copied) -> Checked:
-    """The sides sort differently: no range of the target is the batch, only its keys are."""
-    within, rows = claim.batch.within, copied.written.rows
-    keys = [row.key for row in source.hashes(plan.source, within)]
-    standing = target.digest(plan.target, None, keys)
-    if not claim.batch.sampled and standing.rows == rows:
+def _by_keys(work: _Batch) -> Checked:
+    """No range of the target is the batch: other rows stand there too, or it sorts differently."""
+    plan, rows = work.plan, work.rows
+    keys = [row.key for row in work.source.hashes(plan.source, work.batch.within)]
+    standing = work.target.digest(plan.target, None, keys)
+    # As many as were copied, and all are there: surely the batch's own keys.
+    same = len(keys) == rows == standing.rows
+    surplus = _surplus(work)
+    if same and not surplus and not work.batch.sampled:
         return Checked(0, compared=False, different=0)
-    whole = claim.batch.sampled and copied.digest is not None and len(keys) == rows
-    if whole and copied.digest is not None and standing == _expected(copied, copied.digest):
-        return Checked(rows, compared=True, different=0)
-    # As many rows as were copied: their keys are the batch's.
-    return _by_rows(plan, source, target, claim, copied, certain=whole)
+    wrong = False
+    if same and work.batch.sampled and work.copied.digest is not None:
+        wrong = standing != _expected(work.copied, work.copied.digest)
+        if not wrong and not surplus:
+            return Checked(rows, compared=True, different=0)
+    alone = plan.ordered_alike and not plan.shared and not work.copied.written.others.rows
+    decided = not work.batch.sampled or work.copied.digest is not None
+    return _by_rows(work, certain=wrong or (alone and decided))
 
 
-def _by_rows(
-    plan: Plan,
-    source: Session,
-    target: Session,
-    claim: Claim,
-    copied: Copied,
-    *,
-    certain: bool,
-) -> Checked:
+def _surplus(work: _Batch) -> int:
+    """Rows in the target's range that nobody accounts for."""
+    if not work.plan.ordered_alike or work.plan.shared:
+        return 0
+    standing = work.target.count(work.plan.target, work.batch.within)
+    return max(0, standing - work.rows - work.copied.written.others.rows)
+
+
+def _by_rows(work: _Batch, *, certain: bool) -> Checked:
     """Compares row by row. ``certain``: the target surely is not what the copy left there."""
-    within = claim.batch.within
-    ours = compare.by_key(source.hashes(plan.source, within, mark=copied.mark))
+    plan, within, written = work.plan, work.batch.within, work.copied.written
+    ours = compare.by_key(work.source.hashes(plan.source, within, mark=work.copied.mark))
     if plan.ordered_alike:
-        theirs = compare.by_key(target.hashes(plan.target, within))
+        theirs = compare.by_key(work.target.hashes(plan.target, within))
     else:
-        theirs = compare.by_key(target.hashes(plan.target, keys=list(ours)))
+        theirs = compare.by_key(work.target.hashes(plan.target, keys=list(ours)))
     missing = [row for key, row in ours.items() if key not in theirs]
     changed = [row for key, row in ours.items() if key in theirs and theirs[key].hash != row.hash]
     # A row version older than the copy's snapshot is the one that was copied.
     proved_missing = [row for row in missing if row.settled is not False]
     proved_changed = [row for row in changed if row.settled is not False]
     extra, surplus = [], 0
-    if plan.ordered_alike:
+    if plan.ordered_alike and not plan.shared:
         extra = [key for key in theirs if key not in ours]
-        left_over = len(theirs) - copied.written.rows - copied.written.others.rows
+        left_over = len(theirs) - work.rows - written.others.rows
         surplus = max(0, left_over + len(proved_missing))
     younger = len(missing) + len(changed) - len(proved_missing) - len(proved_changed)
     if certain and not (proved_missing or proved_changed or surplus):
         # Something is wrong in the target, and only rows that changed since can hide it.
         proved_missing, proved_changed, younger = missing, changed, 0
-    found = _differences(plan, source, target, proved_missing, proved_changed)
-    silent = min(len(proved_changed), compare.REPORTED) - sum(d.kind == "changed" for d in found)
-    different = len(proved_missing) + len(proved_changed) - silent + surplus
+    values, found = _changed(work, proved_changed)
+    silent = len(proved_changed) - values
+    # Which of them were left there by ``ignore`` nobody knows any more; how many is known.
+    excused = min(values, written.ignored)
+    if certain and excused == values and not (proved_missing or surplus):
+        excused = max(0, values - 1)
+    different = len(proved_missing) + values - excused + surplus
+    found = [] if excused == values else found
+    found = [Difference("missing", row.key) for row in proved_missing[: compare.REPORTED]] + found
     if surplus:
         note = ""
         if len(extra) > surplus:
             note = f"{surplus} of the {len(extra)} rows that only the target holds came later"
         found += [Difference("extra", key, reason=note) for key in extra[: compare.REPORTED]]
-    agree = silent > 0 or len(ours) >= copied.written.rows
+    agree = silent > 0 or len(ours) >= work.rows
     if certain and not different and not agree:
         # The rows to compare with are gone from the source; that something differs is sure.
         different = 1
         found.append(Difference("changed", (), reason="the source no longer has the row"))
     # Rows that changed, or that the source no longer has, compare with the copy's digest only.
-    rows = copied.written.rows if certain else min(len(ours) - younger, copied.written.rows)
+    rows = work.rows if certain else min(len(ours) - younger, work.rows)
     return Checked(
         rows=rows,
         compared=rows > 0,
         different=different,
         differences=tuple(found[: compare.REPORTED]),
-        note=_note(younger, restored=certain and not different),
+        note=_note(younger, excused, restored=certain and not different),
     )
 
 
-def _note(younger: int, *, restored: bool) -> str:
+def _note(younger: int, excused: int, *, restored: bool) -> str:
     parts = []
     if younger:
         parts.append(f"{younger} rows changed in the source since the copy")
+    if excused:
+        parts.append(f"{excused} rows that differ were left as they were by on_conflict: ignore")
     if restored:
         parts.append("values agree although their texts differ")
     return "; ".join(parts)
 
 
-def _differences(
-    plan: Plan,
-    source: Session,
-    target: Session,
-    missing: list[RowHash],
-    changed: list[RowHash],
-) -> list[Difference]:
-    found = [Difference("missing", row.key) for row in missing[: compare.REPORTED]]
-    keys = [(row.key, row.at) for row in changed[: compare.REPORTED]]
-    return found + (compare.changed(plan, source, target, keys) if keys else [])
+def _changed(work: _Batch, rows: list[RowHash]) -> tuple[int, list[Difference]]:
+    """How many of these rows differ by value, and the first of them with their columns."""
+    count = 0
+    found: list[Difference] = []
+    spelled = any(field.type.name == "json" for field in work.plan.target.fields)
+    for start in range(0, len(rows), compare.REPORTED):
+        chunk = rows[start : start + compare.REPORTED]
+        if start and not spelled:
+            # Only JSON says the same in several ways; all others differ because their texts do.
+            return count + len(rows) - start, found
+        keys = [(row.key, row.at) for row in chunk]
+        named = compare.changed(work.plan, work.source, work.target, keys)
+        count += len(named)
+        found += named[: compare.REPORTED - len(found)]
+    return count, found

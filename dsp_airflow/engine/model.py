@@ -242,6 +242,8 @@ class Written:
     others: Digest = field(default_factory=lambda: Digest(0, 0, "none"))
     instead: Digest | None = None
     origin: Origin | None = None
+    bytes: int = 0
+    """In the format that was relayed."""
     recovered: bool = False
     """The commit had happened before; its marker told so."""
 
@@ -371,6 +373,8 @@ class Plan:
     """Digest of the definition, both shapes and where the connections lead."""
     accept_triggers: tuple[str, ...] = ()
     report_values: bool = False
+    shared: bool = False
+    """Another job of the task writes into the same target table: rows appear there meanwhile."""
     rows: int = 0
     bytes: int = 0
     batches: int = 0

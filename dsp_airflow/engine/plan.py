@@ -50,16 +50,18 @@ def plan_job(
     definition: str,
     *,
     count: bool = True,
+    shared: bool = False,
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches. ``variables`` are resolved; ``definition`` is the data digest.
 
-    ``count=False`` leaves the batches out, for a quick look. Raises ``ConfigError`` when the
+    ``count=False`` leaves the batches out, for a quick look. ``shared``: another job of the task
+    has the same target table. Raises ``ConfigError`` when the
     job does not fit the tables, ``Refused`` when a purge it asks for would not be safe, and
     ``Denied`` when a privilege is missing.
     """
     with source.session() as read, target.session() as write:
         sides = _Sides(source, target, read, write)
-        plan = _structure(job, sides, variables, definition)
+        plan = replace(_structure(job, sides, variables, definition), shared=shared)
         if not count:
             return plan, ()
         batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
@@ -120,6 +122,20 @@ def verify_unchanged(
         raise Refused(
             f"job {plan.job}: the task file changed, or a connection leads elsewhere, since the "
             "run was planned; start a new run"
+        )
+
+
+def verify_derived(plan: Plan, anew: Plan) -> None:
+    """Raises ``Refused`` when a stored plan is not what definition and tables make of it.
+
+    What is compared and deleted follows from the plan, so nobody may narrow it where it is kept.
+    """
+    names = ("source", "target", "key", "ordered_alike", "shared", "on_conflict", "accept_triggers")
+    edited = [name for name in names if getattr(plan, name) != getattr(anew, name)]
+    if edited:
+        raise Refused(
+            f"job {plan.job}: the plan in the state database is not the one that the task file and "
+            f"the tables make ({', '.join(edited)}); nothing was deleted. Start a new run"
         )
 
 
@@ -406,7 +422,7 @@ def _purge_refusals(
 ) -> list[str]:
     why = sides.read.purge_refusals(job.source.table, job.accept_triggers)
     if not create:
-        why += sides.write.target_refusals(target.table)
+        why += sides.write.target_refusals(sides.target.dialect.qualified(target))
     kept = {e.source.name for e, _, p in rows if e.plain and p.fit != "lossy"}
     lost = [
         c.name

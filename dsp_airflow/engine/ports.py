@@ -7,7 +7,7 @@ method may raise ``Transient`` (the connection is then unusable; open another se
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol, TypeAlias
 
@@ -167,6 +167,7 @@ class Writes(Protocol):
         ordered_alike: bool,
         origin: Origin,
         marker: tuple[str, str, int] | None,
+        fence: Callable[[], None],
         direct: bool = True,
     ) -> Written:
         """One transaction: the batch's rows, and the marker (run, job, batch number).
@@ -176,8 +177,9 @@ class Writes(Protocol):
         rows sent. When ``origin`` has a digest, the range's other rows are digested too; it
         is kept with the marker. ``direct`` allows loading
         straight into an empty range; ``Collision`` says that it was not empty after all, and
-        the batch is to be sent again without. Raises ``BadValue`` for a value that does not
-        fit, and for a conflict under ``error``.
+        the batch is to be sent again without. ``fence`` is called last before the commit, and
+        what it raises prevents it: somebody else may hold the batch by now. Raises
+        ``BadValue`` for a value that does not fit, and for a conflict under ``error``.
         """
         ...
 

@@ -119,7 +119,12 @@ def purge_batch(
     plan, batch, copied = job.plan, claim.batch, claim.copied
     if copied is None:
         raise Refused(f"batch {batch.number} of job {plan.job} has no record of being copied")
-    with target.proving(plan.target), source.purge() as transaction:
+    # To whoever proves by the source table, deleting from it is writing.
+    with (
+        source.writing(plan.source),
+        target.proving(plan.target),
+        source.purge() as transaction,
+    ):
         work = _Batch(plan, source, target, claim, copied, transaction)
         taken = transaction.take(plan.source, batch.within)
         # From here on the table is locked against what the fingerprint shows.
@@ -210,13 +215,16 @@ def _witnesses(work: _Batch) -> Iterator[Session]:
 
 
 def _row_by_row(work: _Batch) -> _Proof:
-    equal = _equal(work)
+    equal, doubtful = _equal(work), set[Key]()
     while True:
         ours, theirs, wrong = _taken(work, equal)
         if not wrong:
             break
         work.transaction.undo()
-        equal = [at for at in equal if at not in wrong]
+        # One key may have several spellings: 7 was asked for, 7.0 was taken.
+        again = work.source.hashes(work.plan.source, keys=list(wrong))
+        doubtful |= wrong | {row.at for row in again}
+        equal = [at for at in _equal(work) if at not in doubtful]
     left, differences = _left(work)
     strayed = _left_filter(work)
     return _Proof(ours.rows, ours, theirs, left, len(strayed), (*differences, *strayed))
@@ -276,8 +284,12 @@ def _reasons(work: _Batch, rows: list[RowHash]) -> list[Difference]:
             reason = "a trigger keeps it, it stands there twice, or it changed during the purge"
             found.append(Difference("changed", row.key, reason=reason))
         elif other is not None:
-            where = "target" if row.settled else "source"
-            changed.setdefault(f"changed in the {where} since the copy", []).append(row)
+            reason = "changed in the source since the copy"
+            if row.settled:
+                reason = "changed in the target since the copy"
+                if work.copied.written.ignored:
+                    reason += ", or left there by on_conflict: ignore"
+            changed.setdefault(reason, []).append(row)
         elif row.settled:
             found.append(Difference("missing", row.key, reason="removed from the target"))
         else:
@@ -314,9 +326,12 @@ def _left_filter(work: _Batch) -> list[Difference]:
         keys = [key for key in keys if key not in matching]
         if not plan.ordered_alike:
             keys = [row.key for row in work.target.hashes(plan.target, keys=keys)]
+        standing = work.source.hashes(replace(ours, where=None), keys=keys, mark=work.copied.mark)
+        # What did not change since the copy did not match then either: another job's row.
         found += [
             Difference("left_filter", row.key, reason="no longer matches the filter")
-            for row in work.source.hashes(replace(ours, where=None), keys=keys)
+            for row in standing
+            if not row.settled
         ]
     return found
 

@@ -54,11 +54,14 @@ def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, mark
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
         origin = Origin(digest, mark)
         try:
-            written, size = _relay(job, source, target, claim, origin, marked, direct=True)
+            written = _relay(job, source, target, claim, origin, marked, direct=True)
         except Collision:
-            written, size = _relay(job, source, target, claim, origin, marked, direct=False)
+            written = _relay(job, source, target, claim, origin, marked, direct=False)
     return Copied(
-        rows_read=written.rows, written=written, bytes=size, seconds=time.monotonic() - began
+        rows_read=written.rows,
+        written=written,
+        bytes=written.bytes,
+        seconds=time.monotonic() - began,
     )
 
 
@@ -71,18 +74,18 @@ def _relay(
     marked: bool,
     *,
     direct: bool,
-) -> tuple[Written, int]:
+) -> Written:
     plan, batch = job.plan, claim.batch
-    stream = source.read(plan.source, batch.within, plan.wire, plan.max_row_size)
-    written = target.write(
+    return target.write(
         plan.target,
         batch.within,
-        stream,
+        source.read(plan.source, batch.within, plan.wire, plan.max_row_size),
         wire=plan.wire,
         on_conflict=plan.on_conflict,
         ordered_alike=plan.ordered_alike,
         origin=origin,
         marker=(job.ledger.run, plan.job, batch.number) if marked else None,
+        # Who was taken over meanwhile has read rows that are older than those that stand there.
+        fence=lambda: job.ledger.keep(claim),
         direct=direct,
     )
-    return written, stream.size

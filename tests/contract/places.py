@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -280,6 +280,7 @@ class Leg:
         on_start: Any = None,
         lie: int = 0,
         max_row_size: int = BIG,
+        fence: Callable[[], None] | None = None,
     ) -> tuple[Written, Digest]:
         """Copies; returns what was written and the source's digest of it."""
         ours = self.source.project(table, where=where, method=method)
@@ -299,9 +300,14 @@ class Leg:
                     ordered_alike=ordered_alike,
                     origin=Origin(found if digest else None, mark),
                     marker=marker,
+                    fence=fence or nothing,
                     direct=direct,
                 )
         return written, found
+
+
+def nothing() -> None:
+    """A fence that holds."""
 
 
 def keys_of(rows: Sequence[Any]) -> list[tuple[str, ...]]:

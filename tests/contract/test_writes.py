@@ -8,9 +8,21 @@ from decimal import Decimal
 
 import pytest
 
-from dsp_airflow.engine.errors import BadValue, Collision, Mismatch, Refused
+from dsp_airflow.engine.errors import BadValue, Collision, Mismatch, Refused, Transient
 from dsp_airflow.engine.model import Digest, KeyRange, LogicalType, OnConflict, Origin, Written
-from tests.contract.places import ALL, BIGINT, INTEGER, ITEMS, TEXT, Leg, Place, Row, Table, items
+from tests.contract.places import (
+    ALL,
+    BIGINT,
+    INTEGER,
+    ITEMS,
+    TEXT,
+    Leg,
+    Place,
+    Row,
+    Table,
+    items,
+    nothing,
+)
 from tests.contract.test_digests import WIDE, WIDE_ROWS
 
 MARKER = ("run 1", "job's %", 3)
@@ -212,6 +224,7 @@ def test_columns_that_are_not_mapped_stay(leg: Leg) -> None:
             ordered_alike=True,
             origin=Origin(),
             marker=None,
+            fence=nothing,
         )
     assert counts(written) == (1, 0, 1, 0, 0)
     assert leg.target.rows(ITEMS) == [(1, "item 1", 7)]
@@ -250,11 +263,25 @@ def test_a_session_survives_a_refused_batch(leg: Leg) -> None:
                 ordered_alike=True,
                 origin=Origin(),
                 marker=None,
+                fence=nothing,
             )
 
         with pytest.raises(BadValue):
             write("error")
         assert counts(write("update")) == (1, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_who_lost_the_batch_writes_nothing(leg: Leg, direct: bool) -> None:
+    both(leg, items(1, 2), [(1, "newer", 0)])
+
+    def lost() -> None:
+        raise Transient("somebody else took the batch over")
+
+    with pytest.raises(Transient, match="took the batch over"):
+        leg.copy(ITEMS, direct=direct, marker=MARKER, fence=lost)
+    assert leg.target.rows(ITEMS) == [(1, "newer", 0)]
+    assert not leg.copy(ITEMS, marker=MARKER)[0].recovered
 
 
 def test_null_where_none_is_taken(leg: Leg) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -229,10 +229,11 @@ class MemorySession(Connection):
         ordered_alike: bool,
         origin: Origin,
         marker: tuple[str, str, int] | None,
+        fence: Callable[[], None],
         direct: bool = True,
     ) -> Written:
         del wire
-        work = Write(self, what, within if ordered_alike else None, on_conflict, origin)
+        work = Write(self, what, within if ordered_alike else None, on_conflict, origin, fence)
         with self.store.guard:
             lock = self.store.marker_locks.setdefault(marker or ("", "", 0), threading.Lock())
         if marker is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -36,6 +36,7 @@ class Write:
         within: KeyRange | None,
         on_conflict: OnConflict,
         origin: Origin,
+        fence: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._store = connection.store
@@ -43,6 +44,7 @@ class Write:
         self._within = within
         self._on_conflict = on_conflict
         self._origin = origin
+        self._fence = fence
 
     def run(self, stream: Stream, marker: tuple[str, str, int] | None, direct: bool) -> Written:
         alone = direct and self._within is not None and self._in_range() == 0
@@ -53,10 +55,11 @@ class Write:
                 f"{self._what.label}: the source sent {stream.rows:,} rows, {len(rows):,} arrived"
             )
         self._connection.passing("write")
+        self._fence()
         with self._store.guard:
             if alone and self._in_range():
                 raise Collision(f"{self._what.label}: rows appeared in the range")
-            done = self._merged(rows)
+            done = replace(self._merged(rows), bytes=stream.size)
             if marker is not None:
                 self._store.markers.setdefault(self._what.markers, {})[marker] = done
         self._connection.passing("write", committed=True)

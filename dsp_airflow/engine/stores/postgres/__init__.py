@@ -47,7 +47,9 @@ SET default_transaction_isolation = 'read committed'; SET default_transaction_de
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '1h'; SET jit = off;
 SET client_min_messages = warning; SET default_transaction_read_only = off;
 SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') IN ('off', 'local')
+WHERE current_setting('synchronous_commit') IN ('off', 'local');
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('idle_session_timeout', 'transaction_timeout')
 """
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
@@ -246,6 +248,7 @@ class PostgresSession:
         ordered_alike: bool,
         origin: Origin,
         marker: tuple[str, str, int] | None,
+        fence: Callable[[], None],
         direct: bool = True,
     ) -> Written:
         with self._at(what.label):
@@ -259,6 +262,7 @@ class PostgresSession:
                 ordered_alike=ordered_alike,
                 origin=origin,
                 marker=marker,
+                fence=fence,
                 direct=direct,
             )
 

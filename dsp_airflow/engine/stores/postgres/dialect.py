@@ -173,9 +173,11 @@ def converted(expression: str, source: Column, target: Column, fit: Fit) -> tupl
         # A text that is no JSON fails in the cast; its spelling is no value.
         return cast, target.native
     back = f"({cast}){via}::{source.native}"
-    if source.type.name in ("float32", "float64"):
+    element = source.type.element.name if source.type.element else source.type.name
+    if element in ("float32", "float64"):
         # Their plain comparison takes -0 for 0.
-        send = "float4send" if source.type.name == "float32" else "float8send"
+        send = "float4send" if element == "float32" else "float8send"
+        send = "array_send" if source.type.element else send
         back, compared = f"{send}({back})", f"{send}({expression})"
     elif source.type.name == "json":
         back, compared = f"({back})::text", f"({expression})::text"
