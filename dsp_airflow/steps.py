@@ -16,7 +16,6 @@ from typing import Any
 
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
-from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
 from dsp_airflow.engine import check as checking
@@ -29,14 +28,12 @@ from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Store, Watch
 from dsp_airflow.engine.work import Job
+from dsp_airflow.purge_conditions import OpenStore, PurgeConditions
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.records import JobSummary, Run, RunSummary
 from dsp_airflow.state.runs import Runs
-
-OpenStore = Callable[[str], Store]
-"""Gives the store of an Airflow connection id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +191,9 @@ class TaskRun:
             )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
         work, plan, ledger = self._work(name, wait=True)
-        self._require_whole(name, plan, numbers)
-        self._require_others(name, plan, work.source)
+        conditions = PurgeConditions(self.runs, self.run.id, self.task, self.open_store)
+        conditions.require_whole(plan, numbers)
+        conditions.require_others(plan, work.source)
         self._require_derived(plan, work)
         with self._recorded(name):
             if numbers is not None:
@@ -337,27 +335,6 @@ class TaskRun:
                 "finish the copy first"
             )
 
-    def _require_whole(self, name: str, plan: Plan, numbers: Collection[int] | None) -> None:
-        """Every batch to purge has a record that says it was copied and, if so, checked."""
-        known = {b.number: b for b in self.runs.batches(self.run.id, name)}
-        wanted = set(numbers) if numbers is not None else set(range(1, plan.batches + 1))
-        beyond = sorted(n for n in wanted if not 1 <= n <= plan.batches)
-        if beyond:
-            raise ConfigError(
-                f"job {name} has batches 1 to {plan.batches}; there is no batch {beyond[0]}"
-            )
-        missing = sorted(wanted - known.keys())
-        if missing:
-            raise Refused(
-                f"job {name}: the ledger has no record of batch {_listed(missing)}; without it "
-                "nothing is proved, so nothing was deleted. Start a new run"
-            )
-        bare = sorted(n for n in wanted if known[n].copied_at is None)
-        if bare:
-            raise Refused(
-                f"job {name}: batch {_listed(bare)} is not copied, so nothing was deleted"
-            )
-
     def _shares_target(self, job: WarmJob) -> bool:
         mine = (job.target.connection, job.target_table)
         others = (j for j in self.task.jobs if j.name != job.name)
@@ -376,38 +353,6 @@ class TaskRun:
             shared=self._shares_target(job),
         )
         planning.verify_derived(plan, anew)
-
-    def _require_others(self, name: str, plan: Plan, source: Store) -> None:
-        """Every job of the task that reads this table is copied and checked."""
-        state = {j.name: j for j in self.summary().jobs}
-        for job in self.task.jobs:
-            if job.name != name and not self._reads(job, plan, source):
-                continue
-            found = state.get(job.name)
-            planned = found is not None and self.runs.job(self.run.id, job.name).planned
-            if found is None or not planned or found.batches_copied < found.batches:
-                raise Refused(
-                    f"purge of {plan.source.label} waits: job {job.name} is not copied completely"
-                )
-            if job.check and (found.batches_checked < found.batches or found.rows_different):
-                raise Refused(
-                    f"purge of {plan.source.label} waits: job {job.name} is not checked"
-                    + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
-                )
-
-    def _reads(self, job: WarmJob, plan: Plan, source: Store) -> bool:
-        """Whether another job reads the table that is to be purged, by whatever connection."""
-        *schema, table = split_table(job.source.table)
-        shape = plan.source_shape
-        if table != shape.name or schema not in ([], [shape.schema]):
-            return False
-        other = self.open_store(job.source.connection)
-        if other.system != source.system:
-            return False
-        if other.identity == source.identity:
-            return True
-        with source.session() as ours, other.session() as theirs:
-            return ours.same_database(theirs)
 
 
 def open_run(
@@ -469,11 +414,6 @@ def latest_run(
 
 def _message(error: BaseException) -> str:
     return str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
-
-
-def _listed(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10]))
-    return shown + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
 
 
 def _packed(values: Mapping[str, Any]) -> dict[str, Any]:

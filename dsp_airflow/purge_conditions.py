@@ -1,0 +1,87 @@
+"""What the run as a whole must show before anything of a job is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.names import split_table
+from dsp_airflow.config.tasks import Task
+from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.state.runs import Runs
+
+OpenStore: TypeAlias = Callable[[str], Store]
+"""Gives the store of an Airflow connection id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeConditions:
+    """Each raises ``Refused``; nothing is locked or deleted yet."""
+
+    runs: Runs
+    run: str
+    """Its id."""
+    task: Task
+    open_store: OpenStore
+
+    def require_whole(self, plan: Plan, numbers: Collection[int] | None) -> None:
+        """Every batch to purge has a record that says it was copied and, if so, checked."""
+        known = {b.number: b for b in self.runs.batches(self.run, plan.job)}
+        wanted = set(numbers) if numbers is not None else set(range(1, plan.batches + 1))
+        beyond = sorted(n for n in wanted if not 1 <= n <= plan.batches)
+        if beyond:
+            raise ConfigError(
+                f"job {plan.job} has batches 1 to {plan.batches}; there is no batch {beyond[0]}"
+            )
+        missing = sorted(wanted - known.keys())
+        if missing:
+            raise Refused(
+                f"job {plan.job}: the ledger has no record of batch {_listed(missing)}; without it "
+                "nothing is proved, so nothing was deleted. Start a new run"
+            )
+        bare = sorted(n for n in wanted if known[n].copied_at is None)
+        if bare:
+            raise Refused(
+                f"job {plan.job}: batch {_listed(bare)} is not copied, so nothing was deleted"
+            )
+
+    def require_others(self, plan: Plan, source: Store) -> None:
+        """Every job of the task that reads this table is copied and checked."""
+        state = {j.name: j for j in self.runs.summary(self.run).jobs}
+        for job in self.task.jobs:
+            if job.name != plan.job and not self._reads(job, plan, source):
+                continue
+            found = state.get(job.name)
+            planned = found is not None and self.runs.job(self.run, job.name).planned
+            if found is None or not planned or found.batches_copied < found.batches:
+                raise Refused(
+                    f"purge of {plan.source.label} waits: job {job.name} is not copied completely"
+                )
+            if job.check and (found.batches_checked < found.batches or found.rows_different):
+                raise Refused(
+                    f"purge of {plan.source.label} waits: job {job.name} is not checked"
+                    + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
+                )
+
+    def _reads(self, job: WarmJob, plan: Plan, source: Store) -> bool:
+        """Whether another job reads the table that is to be purged, by whatever connection."""
+        *schema, table = split_table(job.source.table)
+        shape = plan.source_shape
+        if table != shape.name or schema not in ([], [shape.schema]):
+            return False
+        other = self.open_store(job.source.connection)
+        if other.system != source.system:
+            return False
+        if other.identity == source.identity:
+            return True
+        with source.session() as ours, other.session() as theirs:
+            return ours.same_database(theirs)
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
