@@ -16,6 +16,7 @@ from typing import Any
 
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
 from dsp_airflow.engine import check as checking
@@ -29,6 +30,7 @@ from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Store, Watch
 from dsp_airflow.engine.work import Job
 from dsp_airflow.purge_conditions import OpenStore, PurgeConditions
+from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
@@ -105,6 +107,7 @@ class TaskRun:
                 self._variables(job),
                 self._definition(),
                 shared=self._shares_target(job),
+                since=self._since(job, source),
             )
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
@@ -123,6 +126,8 @@ class TaskRun:
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
+            if self._job(name).check is None:
+                self._move_cursor(name, plan, work.source)
             if self._job(name).check is None and self._job(name).purge != "system":
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
@@ -143,7 +148,7 @@ class TaskRun:
 
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            work, _, ledger = self._work(name, wait=wait)
+            work, plan, ledger = self._work(name, wait=wait)
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
@@ -156,6 +161,7 @@ class TaskRun:
                 raise Mismatch(self._differing(name, found))
             if work.ledger.waiting("check"):
                 return found
+            self._move_cursor(name, plan, work.source)
             self.runs.move(self.run.id, name, "checked")
             if self._job(name).purge != "system":
                 self.runs.move(self.run.id, name, "succeeded")
@@ -335,6 +341,16 @@ class TaskRun:
                 "finish the copy first"
             )
 
+    def _since(self, job: WarmJob, source: Store) -> str | None:
+        key = cursor_key(self.task.name, job, source)
+        return None if key is None else Cursors(self.database).get(key)
+
+    def _move_cursor(self, name: str, plan: Plan, source: Store) -> None:
+        """Everything up to the window's end is copied, and checked where that is asked for."""
+        key = cursor_key(self.task.name, self._job(name), source)
+        if key is not None and plan.window is not None and plan.window.upto is not None:
+            Cursors(self.database).move(key, plan.window.upto, self.run.id)
+
     def _shares_target(self, job: WarmJob) -> bool:
         mine = (job.target.connection, job.target_table)
         others = (j for j in self.task.jobs if j.name != job.name)
@@ -351,6 +367,7 @@ class TaskRun:
             self._definition(),
             count=False,
             shared=self._shares_target(job),
+            window=plan.window,
         )
         planning.verify_derived(plan, anew)
 
@@ -410,6 +427,14 @@ def latest_run(
     if run is None:
         raise ConfigError(f"task {task.name} has no run yet; start one with dsp run")
     return TaskRun(database, task, run, open_store, watch or Quiet())
+
+
+def cursor_key(task: str, job: WarmJob, source: Store) -> CursorKey | None:
+    """Whose cursor an incremental job moves; ``None`` for any other job."""
+    if job.cursor is None:
+        return None
+    table = ".".join(split_table(job.source.table))
+    return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)
 
 
 def _message(error: BaseException) -> str:

@@ -165,6 +165,25 @@ def status(
     )
 
 
+@app.command()
+def cursor(
+    file: File,
+    job: JobName = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Forget it: the next run copies everything.")
+    ] = False,
+    value: Annotated[
+        str | None,
+        typer.Option("--set", metavar="VALUE", help="Where the next run begins, as SQL text."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show, set or reset how far the incremental jobs of a task have come."""
+    from dsp_airflow.cli import cursor as command
+
+    command.cursor(file, job=job, reset=reset, value=value, as_json=as_json)
+
+
 @app.command("check-connection")
 def check_connection(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Id of an Airflow connection.")],

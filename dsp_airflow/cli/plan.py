@@ -71,7 +71,8 @@ def _planned(task: Task, job: WarmJob, open_store: Callable[[str], Store]) -> _P
             values = resolve_variables(job.variables, now=datetime.now(UTC))
         except UnresolvedVariableError as error:
             raise ConfigError(f"job {job.name}: {error}") from error
-        return plan_job(job, source, target, values, data_digest(task))
+        since = _since(task, job, source)
+        return plan_job(job, source, target, values, data_digest(task), since=since)
 
     try:
         made, batches = planned(job)
@@ -87,6 +88,23 @@ def _planned(task: Task, job: WarmJob, open_store: Callable[[str], Store]) -> _P
     except DspError as error:
         return _Planned(job, None, (), error)
     return _Planned(job, made, batches, None)
+
+
+def _since(task: Task, job: WarmJob, source: Store) -> str | None:
+    """Where the next run of an incremental job begins."""
+    if job.cursor is None:
+        return None
+    from dsp_airflow.state.cursors import Cursors
+    from dsp_airflow.state.database import open_state
+    from dsp_airflow.steps import cursor_key
+
+    key = cursor_key(task.name, job, source)
+    try:
+        with open_state() as database:
+            return None if key is None else Cursors(database).get(key)
+    except ConfigError:
+        # No run has made the state database yet.
+        return None
 
 
 def _document(one: _Planned) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def job_findings(job: WarmJob) -> list[Finding]:
     return [
         *_table_findings(job),
         *_purge_findings(job),
+        *_cursor_findings(job),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -50,6 +51,24 @@ def _purge_findings(job: WarmJob) -> Iterator[Finding]:
             f"must not be none with purge: {job.purge}; give a percentage such as {{percent: 10}}",
             "none",
             involves=frozenset({"check", "purge"}),
+        )
+
+
+def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
+    both = frozenset({"mode", "cursor"})
+    if job.mode == "full" and job.cursor is not None:
+        message = "is only used with mode: incremental; write that, or leave cursor out"
+        yield Finding(("cursor",), message, involves=both)
+    if job.mode == "incremental" and job.cursor is None:
+        message = "needs cursor, such as {column: updated_at, overlap: 5m}"
+        yield Finding(("mode",), message, "incremental", involves=both)
+    if job.mode == "incremental" and job.on_conflict != "update":
+        yield Finding(
+            ("on_conflict",),
+            "must be update with mode: incremental, as changed rows are there already",
+            job.on_conflict,
+            "update",
+            involves=frozenset({"mode", "on_conflict"}),
         )
 
 

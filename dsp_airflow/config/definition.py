@@ -7,7 +7,7 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
-from dsp_airflow.config.jobs import ColumnMapping, WarmJob
+from dsp_airflow.config.jobs import ColumnMapping, Cursor, WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.scalars import format_duration
 from dsp_airflow.config.tasks import Once, Task
@@ -79,6 +79,7 @@ def job_definition(job: WarmJob) -> dict[str, Any]:
         "where": None if job.where is None else job.where.strip(),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
         "mode": job.mode,
+        "cursor": None if job.cursor is None else _cursor(job.cursor),
         "on_conflict": job.on_conflict,
         "check": None
         if job.check is None
@@ -86,6 +87,15 @@ def job_definition(job: WarmJob) -> dict[str, Any]:
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
         "accept_triggers": sorted(job.accept_triggers),
+    }
+
+
+def _cursor(cursor: Cursor) -> dict[str, Any]:
+    overlap = cursor.overlap
+    return {
+        "column": cursor.column,
+        "overlap": overlap if isinstance(overlap, int) else format_duration(overlap),
+        "null_cursor": cursor.null_cursor,
     }
 
 

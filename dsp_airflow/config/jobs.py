@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
-from typing import Annotated, Literal
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -19,10 +19,11 @@ from pydantic import (
 
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
-from dsp_airflow.config.scalars import parse_size
+from dsp_airflow.config.scalars import parse_duration, parse_size
 from dsp_airflow.config.typenames import TypeName, parse_type
 from dsp_airflow.config.variables import Constant, Variable, parse_variable
 
+Overlap: TypeAlias = timedelta | int
 MIN_ROW_SIZE = 1024
 MAX_ROW_SIZE = 1024**3
 
@@ -65,12 +66,12 @@ def _batch_size(value: object) -> int | Literal["auto"]:
     raise invalid("must be auto or a number of rows from 1", "auto")
 
 
-def _mode(value: object) -> Literal["full"]:
-    if value == "full":
-        return "full"
-    if value == "incremental":
-        raise invalid("incremental is not available in this version; the only mode is full", "full")
-    raise invalid("must be full", "full")
+def _overlap(value: object) -> Overlap:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str | timedelta):
+        return parse_duration(value)
+    raise invalid("must be a duration such as 5m, or a number for a cursor of numbers", "5m")
 
 
 def _check_or_none(value: object) -> object:
@@ -215,6 +216,45 @@ class Check(Model):
     )
 
 
+class Cursor(Model):
+    """How an incremental job knows what is new."""
+
+    column: Text = Field(
+        description=(
+            "Source column that grows with every insert and update: a timestamp, a date, a whole "
+            "number or a decimal. An index on it keeps a run as short as what is new."
+        ),
+        examples=["updated_at"],
+    )
+    overlap: Annotated[
+        Overlap,
+        PlainValidator(_overlap),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": "^[0-9]{1,12}(s|m|h|d|w)$"},
+                    {"type": "integer", "minimum": 0},
+                ]
+            }
+        ),
+    ] = Field(
+        default=0,
+        description=(
+            "How far before the last run's end the next one reads again, for rows that were "
+            "committed late: longer than the longest transaction that writes. A duration, or a "
+            "number for a cursor of numbers."
+        ),
+        examples=["5m"],
+    )
+    null_cursor: Literal["error", "include", "exclude"] = Field(
+        default="error",
+        description=(
+            "Rows whose cursor is NULL or infinite. error: the run stops and says so. include: "
+            "every run copies them all. exclude: none does."
+        ),
+    )
+
+
 class WarmJob(Model):
     """Copies a table to another database, checks it, and purges the source if so asked."""
 
@@ -263,11 +303,17 @@ class WarmJob(Model):
         ),
         examples=[{"cutoff": "now-90d"}],
     )
-    mode: Annotated[
-        Literal["full"],
-        PlainValidator(_mode),
-        WithJsonSchema({"type": "string", "enum": ["full"]}),
-    ] = Field(default="full", description="full: every run copies all rows of the job.")
+    mode: Literal["full", "incremental"] = Field(
+        default="full",
+        description=(
+            "full: every run copies all rows of the job. incremental: every run copies the rows "
+            "whose cursor moved since the last run that was copied and checked. Rows deleted in "
+            "the source stay in the target either way."
+        ),
+    )
+    cursor: Cursor | None = Field(
+        default=None, description="For mode: incremental, and only there."
+    )
     on_conflict: Literal["update", "ignore", "error"] = Field(
         default="update",
         description=(

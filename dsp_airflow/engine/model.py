@@ -344,6 +344,20 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What an incremental run reads of its cursor: ``after <= cursor <= upto``.
+
+    Both are the database's own text at native precision. ``after`` is ``None`` on the first run,
+    ``upto`` when no row has a finite value; it is where the next run begins, and never moves back
+    because rows were purged.
+    """
+
+    column: str
+    after: str | None
+    upto: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a job will do, frozen: the copy, check and purge read only this.
 
@@ -375,6 +389,9 @@ class Plan:
     report_values: bool = False
     shared: bool = False
     """Another job of the task writes into the same target table: rows appear there meanwhile."""
+    where: str | None = None
+    """The job's own condition, rendered; ``filter`` adds the window to it."""
+    window: Window | None = None
     rows: int = 0
     bytes: int = 0
     batches: int = 0

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from dsp_airflow.config.jobs import WarmJob
@@ -23,10 +24,13 @@ from dsp_airflow.engine.model import (
     Plan,
     Projection,
     Shape,
+    Window,
 )
 from dsp_airflow.engine.ports import Session, Store
 from dsp_airflow.engine.types import INTEGERS
 
+CURSORS = ("timestamp", "timestamptz", "date", "decimal")
+"""Types of a cursor, beside the integers."""
 AUTO_ROWS = 100_000
 AUTO_BYTES = 64 * 1024 * 1024
 MANY_ROWS = 1_000_000
@@ -51,17 +55,24 @@ def plan_job(
     *,
     count: bool = True,
     shared: bool = False,
+    since: str | None = None,
+    window: Window | None = None,
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches. ``variables`` are resolved; ``definition`` is the data digest.
 
     ``count=False`` leaves the batches out, for a quick look. ``shared``: another job of the task
-    has the same target table. Raises ``ConfigError`` when the
-    job does not fit the tables, ``Refused`` when a purge it asks for would not be safe, and
-    ``Denied`` when a privilege is missing.
+    has the same target table. ``since``: where the cursor of an incremental job stood at the end
+    of its last run; ``window``: what it reads, if that was decided before. Raises
+    ``ConfigError`` when the job does not fit the tables, ``Refused`` when a purge it asks for
+    would not be safe, and ``Denied`` when a privilege is missing.
     """
     with source.session() as read, target.session() as write:
         sides = _Sides(source, target, read, write)
-        plan = replace(_structure(job, sides, variables, definition), shared=shared)
+        if job.cursor is not None and window is None:
+            window = _window(job, sides, since)
+        plan = replace(_structure(job, sides, variables, definition, window), shared=shared)
+        if count:
+            _refuse_endless(job, plan, sides)
         if not count:
             return plan, ()
         batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
@@ -161,7 +172,57 @@ def _structure_of(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _structure(job: WarmJob, sides: _Sides, variables: Mapping[str, Any], definition: str) -> Plan:
+def _window(job: WarmJob, sides: _Sides, since: str | None) -> Window:
+    """What of the cursor this run reads, frozen now."""
+    shape, column = _cursor(job, sides)
+    cursor = job.cursor
+    if cursor is None:
+        raise ValueError(f"job {job.name} has no cursor")
+    numbers = column.type.name in INTEGERS or column.type.name == "decimal"
+    if isinstance(cursor.overlap, timedelta) == numbers and cursor.overlap:
+        wanted = "a number" if numbers else "a duration such as 5m"
+        raise ConfigError(
+            f"job {job.name}: cursor.overlap must be {wanted}, as {cursor.column} of {shape.table} "
+            f"is {column.native}"
+        )
+    overlap = cursor.overlap or (0 if numbers else timedelta())
+    return sides.read.window(shape, column, since, overlap)
+
+
+def _cursor(job: WarmJob, sides: _Sides) -> tuple[Shape, Column]:
+    shape = _described(job, sides)
+    name = job.cursor.column if job.cursor else ""
+    column = mapping.column_of(shape, name, f"job {job.name}: cursor")
+    if column.type.name not in CURSORS and column.type.name not in INTEGERS:
+        raise ConfigError(
+            f"job {job.name}: {name} of {shape.table} is {column.native}, which cannot be a "
+            "cursor; use a timestamp, a date, a whole number or a decimal"
+        )
+    return shape, column
+
+
+def _refuse_endless(job: WarmJob, plan: Plan, sides: _Sides) -> None:
+    """Rows without a cursor stop the run, unless the job says what to do with them."""
+    if job.cursor is None or job.cursor.null_cursor != "error":
+        return
+    _, column = _cursor(job, sides)
+    missing = sides.source.dialect.without_cursor(column)
+    within = f"({plan.where}) AND {missing}" if plan.where is not None else missing
+    if sides.read.holds_rows(replace(plan.source, where=within)):
+        raise ConfigError(
+            f"job {job.name}: {plan.source.label} has rows whose {column.name} is NULL or not "
+            "finite, so no run would know that they are new; give them a value, or set "
+            "cursor.null_cursor to include or exclude"
+        )
+
+
+def _structure(
+    job: WarmJob,
+    sides: _Sides,
+    variables: Mapping[str, Any],
+    definition: str,
+    window: Window | None = None,
+) -> Plan:
     shape = _described(job, sides)
     target_table = job.target_table
     there = sides.write.describe(target_table)
@@ -179,7 +240,12 @@ def _structure(job: WarmJob, sides: _Sides, variables: Mapping[str, Any], defini
     _refuse_types(job, rows, len(key))
     _require_target(job, there, rows, target_key)
     ours, theirs = mapping.fields(rows, sides.source.dialect, sides.target.dialect)
-    where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
+    plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
+    if window is not None and job.cursor is not None:
+        column = mapping.column_of(shape, window.column, f"job {job.name}: cursor")
+        endless = job.cursor.null_cursor == "include"
+        moved = sides.source.dialect.in_window(column, window, endless=endless)
+        where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
     method = _method(sides)
     source_side = Projection(
         table=sides.source.dialect.qualified(shape),
@@ -212,10 +278,14 @@ def _structure(job: WarmJob, sides: _Sides, variables: Mapping[str, Any], defini
         create=create,
         ddl=ddl,
         key=target_key,
-        ordered_alike=all(_ordered_alike(e.source, c) for e, c, _ in rows[: len(key)]),
+        # What moved stands scattered over the target, whose ranges hold mostly other rows.
+        ordered_alike=(window is None or window.after is None)
+        and all(_ordered_alike(e.source, c) for e, c, _ in rows[: len(key)]),
         wire=_wire(rows),
         pairs=tuple(p for _, _, p in rows),
         filter=where,
+        where=plain,
+        window=window,
         on_conflict=job.on_conflict,
         batch_size=BatchSize(AUTO_ROWS, AUTO_BYTES)
         if job.batch_size == "auto"
@@ -439,8 +509,10 @@ def _purge_refusals(
 
 def _size_warnings(job: WarmJob, rows: int, plan: Plan, sides: _Sides) -> list[str]:
     found = []
-    if rows > MANY_ROWS and job.where is None:
-        found.append(f"{rows:,} rows in full mode; a filter would move fewer of them each run")
+    if rows > MANY_ROWS and job.where is None and job.mode == "full":
+        found.append(
+            f"{rows:,} rows in full mode; mode: incremental or a filter would move fewer each run"
+        )
     if not plan.create and sides.write.holds_rows(plan.target):
         found.append(
             f"{plan.target.label} holds rows already; back it up and try the job on a copy first"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Literal, Protocol, TypeAlias
 
 from dsp_airflow.engine.model import (
@@ -31,6 +32,7 @@ from dsp_airflow.engine.model import (
     Purged,
     RowHash,
     Shape,
+    Window,
     Written,
 )
 
@@ -83,6 +85,16 @@ class Reads(Protocol):
         """The type each SQL expression over this table has; nothing is read."""
         ...
 
+    def window(
+        self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
+    ) -> Window:
+        """What of a cursor is to be read now, ``since`` being the end of the last run."""
+        ...
+
+    def typed_value(self, column: Column, text: str) -> str:
+        """The value as the database prints it in this column; ``BadValue`` when it is none."""
+        ...
+
 
 class Splits(Protocol):
     """Cuts a table into batches."""
@@ -112,7 +124,7 @@ class Digests(Protocol):
         ...
 
     def holds_rows(self, what: Projection) -> bool:
-        """Whether the table holds any row."""
+        """Whether the table holds any row that matches the filter."""
         ...
 
     def hashes(
@@ -298,6 +310,14 @@ class Dialect(Protocol):
 
     def qualified(self, shape: Shape) -> str:
         """The table's quoted full name."""
+        ...
+
+    def in_window(self, column: Column, window: Window, *, endless: bool) -> str:
+        """Condition of the rows of a window; ``endless``: and of those without a finite value."""
+        ...
+
+    def without_cursor(self, column: Column) -> str:
+        """Condition of the rows whose cursor is NULL or not finite."""
         ...
 
     def markers(self, shape: Shape) -> str:

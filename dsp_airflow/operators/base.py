@@ -35,6 +35,8 @@ JOB_FIELDS = (
     "columns",
     "where",
     "variables",
+    "mode",
+    "cursor",
     "on_conflict",
     "batch_size",
     "workers",
@@ -83,6 +85,8 @@ class TaskOperator(BaseOperator):
     :param columns: column mappings; default: all columns under their own names.
     :param where: SQL condition with ``:name`` variables.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
+    :param mode: ``full`` (default) or ``incremental``.
+    :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
@@ -120,6 +124,8 @@ class TaskOperator(BaseOperator):
         columns: Sequence[Mapping[str, Any]] | None = None,
         where: str | None = None,
         variables: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+        cursor: Mapping[str, Any] | None = None,
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
@@ -140,6 +146,8 @@ class TaskOperator(BaseOperator):
         self.columns = columns
         self.where = where
         self.variables = variables
+        self.mode = mode
+        self.cursor = cursor
         self.on_conflict = on_conflict
         self.batch_size = batch_size
         self.workers = workers

@@ -267,3 +267,19 @@ LEASES = Table(
     Column("until", UtcDateTime, nullable=False),
 )
 """Who may work on a resource, such as one source table's purge."""
+
+
+CURSORS = Table(
+    "cursors",
+    METADATA,
+    Column("task", Name, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # Database and table: where a connection leads elsewhere, a cursor begins anew.
+    Column("source", String(500), primary_key=True),
+    Column("column", Name, primary_key=True),
+    # At native precision, as the database prints it.
+    Column("value", Text, nullable=False),
+    Column("run", RunId),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""How far an incremental job has come: moved when all of a run is copied and checked."""

@@ -61,7 +61,7 @@ def test_older_and_newer_schemas(
         upgrade(state_url)
     set_version(state, "0000")
     monkeypatch.setattr(schema, "REVISIONS", ("0000", *schema.REVISIONS))
-    with pytest.raises(ConfigError, match="needs 0001; run `dsp db upgrade`"):
+    with pytest.raises(ConfigError, match=f"needs {schema.HEAD}; run `dsp db upgrade`"):
         open_state(state_url)
 
 

@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
         }
     ],
 }
-DATA_DIGEST = "963ccb158ea66d3d77f85b2cc36fa7657dcd9e2451e8a7e4f4e9650b02e888f2"
+DATA_DIGEST = "b2c45e035f7c9b971bba31846a08e8c1f300e0d4f988267d0d0672c1fa300d3a"
 
 
 def task(**changes: object) -> Task:

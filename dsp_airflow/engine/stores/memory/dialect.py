@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, Fit, KeyColumn, LogicalType, Shape
+from dsp_airflow.engine.model import Column, Fit, KeyColumn, LogicalType, Shape, Window
 from dsp_airflow.engine.stores.memory.values import Row, from_text
+from dsp_airflow.engine.types import INTEGERS
 
 Name: TypeAlias = tuple[str, str]
 
@@ -54,6 +55,20 @@ class MemoryDialect:
 
     def qualified(self, shape: Shape) -> str:
         return f"{quote(shape.schema)}.{quote(shape.name)}"
+
+    def in_window(self, column: Column, window: Window, *, endless: bool) -> str:
+        if endless:
+            raise ConfigError("the memory store cannot include rows without a cursor")
+        name = quote(column.name)
+        bounds = [(">=", window.after), ("<=", window.upto)]
+        parts = [f"{name} {sign} {self._bound(column, at)}" for sign, at in bounds if at]
+        return " AND ".join(parts) if window.upto else f"{name} IS NULL AND {name} IS NOT NULL"
+
+    def _bound(self, column: Column, text: str) -> str:
+        return text if column.type.name in INTEGERS else self.literal(text)
+
+    def without_cursor(self, column: Column) -> str:
+        return f"{quote(column.name)} IS NULL"
 
     def markers(self, shape: Shape) -> str:
         return f'{quote(shape.schema)}."dsp_commits"'

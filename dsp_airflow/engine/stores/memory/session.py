@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
 from pydantic import TypeAdapter
 
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine import canon
+from dsp_airflow.engine.errors import BadValue, ConfigError
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -26,14 +28,22 @@ from dsp_airflow.engine.model import (
     Projection,
     RowHash,
     Shape,
+    Window,
     Written,
 )
 from dsp_airflow.engine.ports import Outcome, Session, Stream
 from dsp_airflow.engine.stores.memory.database import Connection, Database
-from dsp_airflow.engine.stores.memory.dialect import Name, literal_value, split_name, unquoted
+from dsp_airflow.engine.stores.memory.dialect import (
+    Name,
+    literal_value,
+    position,
+    split_name,
+    unquoted,
+)
 from dsp_airflow.engine.stores.memory.purge import MemoryPurge
 from dsp_airflow.engine.stores.memory.stream import MemoryStream, as_line, too_large
 from dsp_airflow.engine.stores.memory.tables import Table, Version, View
+from dsp_airflow.engine.stores.memory.values import from_text
 from dsp_airflow.engine.stores.memory.write import Write
 
 _SHAPE: Final = TypeAdapter(Shape)
@@ -76,6 +86,25 @@ class MemorySession(Connection):
     def nearest(self, table: str) -> list[str]:
         names = [".".join(name) for name in self.store.tables]
         return difflib.get_close_matches(table, names, n=3, cutoff=0.5)
+
+    def window(
+        self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
+    ) -> Window:
+        with self.store.guard:
+            table = self._table(self.store.dialect.qualified(shape))
+            at = position(shape, column.name)
+            values = [v.values[at] for v in table.rows.values() if v.values[at] is not None]
+        last = None if since is None else from_text(since, column.type)
+        values += [] if last is None else [last]
+        upto = canon.python_text(max(values), column.type) if values else None
+        after = None if last is None else canon.python_text(last - overlap, column.type)
+        return Window(column.name, after, upto)
+
+    def typed_value(self, column: Column, text: str) -> str:
+        try:
+            return canon.python_text(from_text(text, column.type), column.type) or ""
+        except ValueError as error:
+            raise BadValue(f"{text!r} is no {column.type}") from error
 
     def typed(self, shape: Shape, expressions: Sequence[str]) -> list[Column]:
         def column(expression: str) -> Column:
@@ -157,7 +186,7 @@ class MemorySession(Connection):
 
     def holds_rows(self, what: Projection) -> bool:
         with self.store.guard:
-            return bool(self._table(what.table).rows)
+            return bool(self._select(what, None)[1])
 
     def hashes(
         self,

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -23,11 +24,13 @@ from dsp_airflow.engine.model import (
     Projection,
     RowHash,
     Shape,
+    Window,
     Written,
 )
 from dsp_airflow.engine.ports import Dialect, Outcome, Session, Stream
 from dsp_airflow.engine.stores.postgres import (
     catalog,
+    cursor,
     dialect,
     proof,
     purge,
@@ -180,6 +183,16 @@ class PostgresSession:
         with self._at(what.label):
             return split.split(self.connection, what, size, max_row_size)
 
+    def window(
+        self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
+    ) -> Window:
+        with self._at(shape.table):
+            return cursor.window(self.connection, shape, column, since, overlap)
+
+    def typed_value(self, column: Column, text: str) -> str:
+        with self._at(f"column {column.name}"):
+            return cursor.typed_value(self.connection, column, text)
+
     # Digests
 
     def digest(
@@ -194,7 +207,10 @@ class PostgresSession:
 
     def holds_rows(self, what: Projection) -> bool:
         with self._at(what.label):
-            found = self.connection.execute(f"SELECT 1 FROM {what.table} LIMIT 1").fetchone()
+            matching = proof.condition(what, None)
+            found = self.connection.execute(
+                f"SELECT 1 FROM {what.table} WHERE {matching} LIMIT 1".encode()
+            ).fetchone()
         return found is not None
 
     def hashes(

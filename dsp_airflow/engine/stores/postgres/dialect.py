@@ -8,8 +8,18 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, Fit, Key, KeyColumn, KeyRange, LogicalType, Shape
+from dsp_airflow.engine.model import (
+    Column,
+    Fit,
+    Key,
+    KeyColumn,
+    KeyRange,
+    LogicalType,
+    Shape,
+    Window,
+)
 from dsp_airflow.engine.stores.postgres.translate import LOSS_TAG
+from dsp_airflow.engine.types import INTEGERS
 
 name = "postgres"
 MARKERS = "dsp_commits"
@@ -148,6 +158,29 @@ def range_condition(key: Sequence[KeyColumn], within: KeyRange, alias: str = "")
     if within.upto is not None:
         parts.append(f"({columns}) <= ({bound(within.upto)})")
     return " AND ".join(parts) or "true"
+
+
+def in_window(column: Column, window: Window, *, endless: bool) -> str:
+    """See ``ports.Dialect``."""
+    name, kind = quote(column.name), base(column.native)
+    parts = []
+    if window.after is not None:
+        parts.append(f"{name} >= {text_literal(window.after)}::{kind}")
+    parts.append(
+        "false" if window.upto is None else f"{name} <= {text_literal(window.upto)}::{kind}"
+    )
+    condition = " AND ".join(parts)
+    return f"({condition}) OR {without_cursor(column)}" if endless else condition
+
+
+def without_cursor(column: Column) -> str:
+    """See ``ports.Dialect``. NaN sorts above infinity."""
+    name = quote(column.name)
+    missing = f"{name} IS NULL"
+    if column.type.name in INTEGERS:
+        return missing
+    endless = "'Infinity'::" + base(column.native)
+    return f"({missing} OR {name} >= {endless} OR {name} <= '-Infinity'::{base(column.native)})"
 
 
 def user_type(native_type: str) -> bool:

@@ -1,0 +1,31 @@
+"""Cursors of incremental jobs."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Creates the table."""
+    op.create_table(
+        "cursors",
+        sa.Column("task", sa.String(250), nullable=False),
+        sa.Column("job", sa.String(250), nullable=False),
+        sa.Column("source", sa.String(500), nullable=False),
+        sa.Column("column", sa.String(250), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("run", sa.String(40)),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("task", "job", "source", "column", name="pk_cursors"),
+    )
+
+
+def downgrade() -> None:
+    """Every incremental job begins anew."""
+    op.drop_table("cursors")
