@@ -48,11 +48,18 @@ def test_what_cannot_be(dsp: Dsp) -> None:
     both = dsp("cursor", file, "--set", "1", "--reset")
     assert both.code == 2
     assert "not both" in both.err
+
+
+def test_an_unfinished_run_would_move_it_again(dsp: Dsp) -> None:
+    file = incremental(dsp)
     dsp.target.execute("CREATE TABLE t (id bigint PRIMARY KEY)")
-    assert dsp("run", file).code != 0
-    dsp.write(job(mode="incremental", cursor={"column": "moved"}))
+    assert dsp("run", file).code == 2
     refused = dsp("cursor", file, "--reset")
-    assert refused.code in (0, 4)
+    assert refused.code == 4
+    assert "is unfinished" in refused.err
+
+
+def test_a_task_without_incremental_jobs(dsp: Dsp) -> None:
     plain = dsp.write(job())
     none = dsp("cursor", plain)
     assert none.code == 2

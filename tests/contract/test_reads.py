@@ -13,8 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from dsp_airflow.engine.errors import ConfigError, Refused
-from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, LogicalType
+from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
+from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, LogicalType, Window
 from tests.contract.places import ALL, BIG, BIGINT, INTEGER, ITEMS, TEXT, Place, Table, items
 
 ODD = ['we"ird', "Ünï😀", "select", "two words", "50%", "a.b", "it's", "%s", "{x}", "$1", "back\\"]
@@ -260,3 +260,29 @@ def test_ranges_are_open_below_and_closed_above(place: Place) -> None:
         assert session.count(what, KeyRange(None, ("2",))) == 2
         assert session.count(what, KeyRange(("2",), None)) == 1
         assert session.count(what, KeyRange(("3",), ("3",))) == 0
+
+
+def test_windows_of_a_cursor(place: Place) -> None:
+    """From the end of the last run less the overlap, both bounds included."""
+    place.make(ITEMS)
+    shape = place.shape(ITEMS)
+    size = shape.column("size")
+    assert size is not None
+
+    def read(since: str | None, overlap: int = 0) -> tuple[Window, int]:
+        with place.session() as session:
+            window = session.window(shape, size, since, overlap)
+            where = place.store.dialect.in_window(size, window, endless=False)
+            return window, session.count(place.project(ITEMS, where=where), ALL)
+
+    assert read(None) == (Window("size", None, None), 0)
+    place.insert(ITEMS.name, items(1, 2, 3, 4))
+    assert read(None) == (Window("size", None, "40"), 4)
+    assert read("30") == (Window("size", "30", "40"), 2)
+    assert read("30", 15) == (Window("size", "15", "40"), 3)
+    # Rows that were purged do not move it back.
+    assert read("70") == (Window("size", "70", "70"), 0)
+    with place.session() as session:
+        assert session.typed_value(size, "007") == "7"
+        with pytest.raises(BadValue):
+            session.typed_value(size, "seven")
