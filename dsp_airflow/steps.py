@@ -128,7 +128,7 @@ class TaskRun:
             self.runs.move(self.run.id, name, "copied")
             if self._job(name).check is None:
                 self._move_cursor(name, plan, work.source)
-            if self._job(name).check is None and self._job(name).purge != "system":
+            if self._through(name):
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -163,7 +163,7 @@ class TaskRun:
                 return found
             self._move_cursor(name, plan, work.source)
             self.runs.move(self.run.id, name, "checked")
-            if self._job(name).purge != "system":
+            if self._through(name):
                 self.runs.move(self.run.id, name, "succeeded")
         tell(
             self.watch,
@@ -340,6 +340,13 @@ class TaskRun:
                 f"job {found.name}: {found.batches_copied} of {found.batches} batches are copied; "
                 "finish the copy first"
             )
+
+    def _through(self, name: str) -> bool:
+        """Whether nothing is left to do once the job is copied and checked."""
+        job, found = self._job(name), self._job_summary(name)
+        checked = job.check is None or found.batches_checked == found.batches > 0
+        purged = job.purge != "system" or found.batches_purged == found.batches > 0
+        return checked and purged
 
     def _since(self, job: WarmJob, source: Store) -> str | None:
         key = cursor_key(self.task.name, job, source)

@@ -113,7 +113,13 @@ def _by_keys(work: _Batch) -> Checked:
             return Checked(rows, compared=True, different=0)
     alone = plan.ordered_alike and not plan.shared and not work.copied.written.others.rows
     decided = not work.batch.sampled or work.copied.digest is not None
-    return _by_rows(work, certain=wrong or (alone and decided))
+    return _by_rows(work, certain=wrong or (alone and decided), still=_still(work))
+
+
+def _still(work: _Batch) -> bool:
+    """Whether the source surely is what it was when the batch was copied."""
+    digest = work.copied.digest
+    return digest is not None and digest == work.source.digest(work.plan.source, work.batch.within)
 
 
 def _surplus(work: _Batch) -> int:
@@ -124,8 +130,11 @@ def _surplus(work: _Batch) -> int:
     return max(0, standing - work.rows - work.copied.written.others.rows)
 
 
-def _by_rows(work: _Batch, *, certain: bool) -> Checked:
-    """Compares row by row. ``certain``: the target surely is not what the copy left there."""
+def _by_rows(work: _Batch, *, certain: bool, still: bool) -> Checked:
+    """Compares row by row. ``certain``: the target surely is not what the copy left there.
+
+    ``still``: the source has not changed since the copy.
+    """
     plan, within, written = work.plan, work.batch.within, work.copied.written
     ours = compare.by_key(work.source.hashes(plan.source, within, mark=work.copied.mark))
     if plan.ordered_alike:
@@ -135,13 +144,13 @@ def _by_rows(work: _Batch, *, certain: bool) -> Checked:
     missing = [row for key, row in ours.items() if key not in theirs]
     changed = [row for key, row in ours.items() if key in theirs and theirs[key].hash != row.hash]
     # A row version older than the copy's snapshot is the one that was copied.
-    proved_missing = [row for row in missing if row.settled is not False]
-    proved_changed = [row for row in changed if row.settled is not False]
+    proved_missing = [row for row in missing if still or row.settled is not False]
+    proved_changed = [row for row in changed if still or row.settled is not False]
     extra, surplus = [], 0
     if plan.ordered_alike and not plan.shared:
         extra = [key for key in theirs if key not in ours]
         left_over = len(theirs) - work.rows - written.others.rows
-        surplus = max(0, left_over + len(proved_missing))
+        surplus = min(len(extra), max(0, left_over + len(proved_missing)))
     younger = len(missing) + len(changed) - len(proved_missing) - len(proved_changed)
     if certain and not (proved_missing or proved_changed or surplus):
         # Something is wrong in the target, and only rows that changed since can hide it.
@@ -149,7 +158,7 @@ def _by_rows(work: _Batch, *, certain: bool) -> Checked:
     values, found = _changed(work, proved_changed)
     silent = len(proved_changed) - values
     # Which of them were left there by ``ignore`` nobody knows any more; how many is known.
-    excused = min(values, written.ignored)
+    excused = min(values, written.unlike)
     if certain and excused == values and not (proved_missing or surplus):
         excused = max(0, values - 1)
     different = len(proved_missing) + values - excused + surplus

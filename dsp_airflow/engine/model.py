@@ -239,6 +239,8 @@ class Written:
     updated: int = 0
     unchanged: int = 0
     ignored: int = 0
+    unlike: int = 0
+    """Of the ignored rows, those that stood there with other values."""
     others: Digest = field(default_factory=lambda: Digest(0, 0, "none"))
     instead: Digest | None = None
     origin: Origin | None = None

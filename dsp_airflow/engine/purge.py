@@ -15,7 +15,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -215,6 +215,10 @@ def _witnesses(work: _Batch) -> Iterator[Session]:
 
 
 def _row_by_row(work: _Batch) -> _Proof:
+    digest = work.copied.digest
+    still = digest is not None and digest == work.source.digest(
+        work.plan.source, work.claim.batch.within
+    )
     equal, doubtful = _equal(work), set[Key]()
     while True:
         ours, theirs, wrong = _taken(work, equal)
@@ -225,8 +229,10 @@ def _row_by_row(work: _Batch) -> _Proof:
         again = work.source.hashes(work.plan.source, keys=list(wrong))
         doubtful |= wrong | {row.at for row in again}
         equal = [at for at in _equal(work) if at not in doubtful]
-    left, differences = _left(work)
-    strayed = _left_filter(work)
+    left, known, differences = _left(work, still=still)
+    # No more can have strayed than were copied and are neither deleted nor left: other rows of
+    # these keys belong to other jobs and earlier runs.
+    strayed = _left_filter(work)[: max(0, work.copied.written.rows - ours.rows - known)]
     return _Proof(ours.rows, ours, theirs, left, len(strayed), (*differences, *strayed))
 
 
@@ -261,21 +267,25 @@ def _same(row: RowHash, other: RowHash | None) -> bool:
     return other is not None and other.hash == row.hash
 
 
-def _left(work: _Batch) -> tuple[int, list[Difference]]:
-    """How many matching rows still stand, and why the first of them do, in words for a person."""
+def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
+    """How many matching rows still stand, how many of them the target has, and why they do."""
     plan = work.plan
-    count = 0
+    count = known = 0
     found: list[Difference] = []
     standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
     for chunk in _chunks(standing):
+        theirs = compare.by_key(work.target.hashes(plan.target, keys=[r.key for r in chunk]))
         count += len(chunk)
-        if len(found) < compare.REPORTED:
-            found += _reasons(work, chunk[: compare.REPORTED - len(found)])
-    return count, found
+        known += sum(row.key in theirs for row in chunk)
+        rows = chunk[: max(0, compare.REPORTED - len(found))]
+        found += _reasons(work, rows, theirs, still=still)
+    return count, known, found
 
 
-def _reasons(work: _Batch, rows: list[RowHash]) -> list[Difference]:
-    theirs = compare.by_key(work.target.hashes(work.plan.target, keys=[r.key for r in rows]))
+def _reasons(
+    work: _Batch, rows: list[RowHash], theirs: Mapping[Key, RowHash], *, still: bool
+) -> list[Difference]:
+    """In words for a person. ``still``: the source has not changed since the copy."""
     found: list[Difference] = []
     changed: dict[str, list[RowHash]] = {}
     for row in rows:
@@ -285,12 +295,12 @@ def _reasons(work: _Batch, rows: list[RowHash]) -> list[Difference]:
             found.append(Difference("changed", row.key, reason=reason))
         elif other is not None:
             reason = "changed in the source since the copy"
-            if row.settled:
+            if still or row.settled:
                 reason = "changed in the target since the copy"
                 if work.copied.written.ignored:
                     reason += ", or left there by on_conflict: ignore"
             changed.setdefault(reason, []).append(row)
-        elif row.settled:
+        elif still or row.settled:
             found.append(Difference("missing", row.key, reason="removed from the target"))
         else:
             found.append(Difference("new", row.key, reason="appeared in the source since the copy"))

@@ -124,6 +124,7 @@ class Write:
             len(rows),
             len(rows) - len(known),
             *counts,
+            unlike=0 if update else len(changed),
             others=others,
             instead=instead,
             origin=self._origin,

@@ -234,7 +234,9 @@ def design(
             )
     # Created columns sort as the database does, however the source's did.
     database = _database_collation(connection)
-    columns = [replace(c, collation=c.collation and database) for c in columns]
+    columns = [
+        replace(c, type=dialect.held(c.type), collation=c.collation and database) for c in columns
+    ]
     order = [c for k in key for c in columns if c.name == k]
     shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), (tuple(key),))
     return shape, dialect.create_table(shape, enums)

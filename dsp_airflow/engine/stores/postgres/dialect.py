@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -143,6 +144,23 @@ def native(kind: LogicalType) -> str:
     if found is None:
         raise ConfigError(f"PostgreSQL has no type for {kind}")
     return found
+
+
+HELD = {
+    "int8": LogicalType("int16"),
+    "uint8": LogicalType("int16"),
+    "year": LogicalType("int16"),
+    "uint16": LogicalType("int32"),
+    "uint32": LogicalType("int64"),
+    "uint64": LogicalType("decimal", precision=20, scale=0),
+}
+
+
+def held(kind: LogicalType) -> LogicalType:
+    """The logical type of a column made here for this one, as the catalogs will tell it."""
+    if kind.name in ("time", "timestamp", "timestamptz") and kind.digits is None:
+        return replace(kind, digits=6)
+    return HELD.get(kind.name, kind)
 
 
 def range_condition(key: Sequence[KeyColumn], within: KeyRange, alias: str = "") -> str:

@@ -190,10 +190,15 @@ def _merge(
         return Written(inserted, inserted, others=others)
     key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
     if on_conflict == "ignore":
+        alike = _alike(connection, what)
         inserted = connection.execute(f"{head} ON CONFLICT ({key}) DO NOTHING").rowcount
         _refuse_swallowed(connection, what)
         left = staged - inserted
-        return Written(staged, inserted, ignored=left, others=others, instead=instead)
+        # Some of them may have come between the two statements.
+        unlike = max(0, left - alike)
+        return Written(
+            staged, inserted, ignored=left, unlike=unlike, others=others, instead=instead
+        )
     names = [dialect.quote(f.column) for f in _updatable(connection, what)]
     alike = _alike(connection, what) if _meddled(connection, what) else 0
     if not names:
