@@ -128,7 +128,7 @@ class TaskRun:
             self.runs.move(self.run.id, name, "copied")
             if self._job(name).check is None:
                 self._move_cursor(name, plan, work.source)
-            if self._through(name):
+            if self._through(name, checked=False):
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -163,7 +163,7 @@ class TaskRun:
                 return found
             self._move_cursor(name, plan, work.source)
             self.runs.move(self.run.id, name, "checked")
-            if self._through(name):
+            if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
         tell(
             self.watch,
@@ -341,10 +341,10 @@ class TaskRun:
                 "finish the copy first"
             )
 
-    def _through(self, name: str) -> bool:
-        """Whether nothing is left to do once the job is copied and checked."""
+    def _through(self, name: str, *, checked: bool) -> bool:
+        """Whether nothing is left to do: a step may be repeated after all others are done."""
         job, found = self._job(name), self._job_summary(name)
-        checked = job.check is None or found.batches_checked == found.batches > 0
+        checked = checked or job.check is None or found.batches_checked == found.batches > 0
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
         return checked and purged
 

@@ -167,3 +167,11 @@ def test_a_purge_after_the_target_was_created_by_a_named_type(
     run = bench.open()
     run.plan("copy")
     assert done(run).purge("copy").rows_purged == 10
+
+
+@pytest.mark.parametrize("purge", ["none", "manual", "system"])
+def test_an_empty_table_is_done_as_any_other(bench: Db, purge: str) -> None:
+    bench.source.execute(SMALL)
+    bench.write(bench.job(purge=purge))
+    found = bench.run()
+    assert (found.state, found.jobs[0].state) == ("succeeded", "succeeded")
