@@ -96,15 +96,16 @@ def _since(task: Task, job: WarmJob, source: Store) -> str | None:
         return None
     from dsp_airflow.state.cursors import Cursors
     from dsp_airflow.state.database import open_state
+    from dsp_airflow.state.location import state_url
     from dsp_airflow.steps import cursor_key
 
-    key = cursor_key(task.name, job, source)
-    try:
-        with open_state() as database:
-            return None if key is None else Cursors(database).get(key)
-    except ConfigError:
-        # No run has made the state database yet.
+    url = state_url(None)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        # No run has made the state database yet; a plan makes nothing.
         return None
+    key = cursor_key(task.name, job, source)
+    with open_state() as database:
+        return None if key is None else Cursors(database).get(key)
 
 
 def _document(one: _Planned) -> dict[str, Any]:

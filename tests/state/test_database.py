@@ -17,8 +17,10 @@ from sqlalchemy import text
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
 from dsp_airflow.state import schema
+from dsp_airflow.state.cursors import Cursors
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.location import normalised, state_url
+from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.tables import METADATA
 from tests.servers import Database, free_port
 from tests.state import processes
@@ -250,3 +252,17 @@ def test_failing_command_tells_nothing_of_its_output(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError, match="code 3") as caught:
         state_url()
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url: str) -> None:
+    """What it holds stays."""
+    run = Runs(state).start("task", "task.yaml", {}, "digest")
+    with state.write() as connection:
+        connection.exec_driver_sql("DROP TABLE cursors")
+    set_version(state, "0001")
+    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0002"):
+        open_state(state_url)
+    assert upgrade(state_url) == schema.HEAD
+    with open_state(state_url) as database:
+        assert Runs(database).get(run.id).task == "task"
+        assert Cursors(database).of_task("task") == []
