@@ -353,8 +353,14 @@ class TaskRun:
         return None if key is None else Cursors(self.database).get(key)
 
     def _move_cursor(self, name: str, plan: Plan, source: Store) -> None:
-        """Everything up to the window's end is copied, and checked where that is asked for."""
+        """Everything up to the window's end is copied, and checked where that is asked for.
+
+        A copy that somebody marked as done by hand may have left batches behind: then it stays.
+        """
         key = cursor_key(self.task.name, self._job(name), source)
+        found = self._job_summary(name)
+        if found.batches_copied < found.batches:
+            return
         if key is not None and plan.window is not None and plan.window.upto is not None:
             Cursors(self.database).move(key, plan.window.upto, self.run.id)
 

@@ -146,6 +146,19 @@ def test_a_cursor_moves_only_after_the_check(bench: Db) -> None:
     assert cursor_of(bench) == "2026-03-29 01:00:00.00009+00"
 
 
+def test_a_check_of_half_a_copy_does_not_move_the_cursor(bench: Db) -> None:
+    """Somebody marked the copy as done by hand: what it left behind must not be passed over."""
+    filled(bench, batch_size=50)
+    bench.target.execute(TABLE, "ALTER TABLE t ADD CHECK (id <= 50)")
+    run = bench.open()
+    run.plan("copy")
+    with pytest.raises(DspError):
+        run.copy("copy")
+    run.check("copy")
+    assert bench.target.value("SELECT count(*) FROM t") == 50
+    assert cursor_of(bench) is None
+
+
 def test_a_run_that_is_checked_again_does_not_move_the_cursor_back(bench: Db) -> None:
     filled(bench)
     again(bench)
