@@ -20,9 +20,9 @@ from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
 from dsp_airflow.engine import check as checking
+from dsp_airflow.engine import definition, transfer
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine import purge as purging
-from dsp_airflow.engine import transfer
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.model import Plan
@@ -98,7 +98,7 @@ class TaskRun:
             known = ledger.plan()
             if known is not None:
                 begun = self._job_summary(name).batches_copied > 0
-                planning.verify_unchanged(known, self._definition(), source, target, begun=begun)
+                definition.verify_unchanged(known, self._definition(), source, target, begun=begun)
                 return known
             plan, batches = planning.plan_job(
                 job,
@@ -289,7 +289,7 @@ class TaskRun:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
         begun = self._job_summary(name).batches_copied > 0
-        planning.verify_unchanged(plan, self._definition(), source, target, begun=begun)
+        definition.verify_unchanged(plan, self._definition(), source, target, begun=begun)
         work = Job(
             plan=plan,
             source=source,
@@ -382,7 +382,7 @@ class TaskRun:
             shared=self._shares_target(job),
             window=plan.window,
         )
-        planning.verify_derived(plan, anew)
+        definition.verify_derived(plan, anew)
 
 
 def open_run(

@@ -34,6 +34,7 @@ from dsp_airflow.engine.stores.postgres import (
     dialect,
     proof,
     purge,
+    refusals,
     relay,
     split,
     translate,
@@ -243,7 +244,7 @@ class PostgresSession:
         self, what: Projection, on_conflict: OnConflict, *, create: bool
     ) -> list[str]:
         with self._at(what.label):
-            return catalog.write_refusals(self.connection, what, on_conflict, create=create)
+            return refusals.write_refusals(self.connection, what, on_conflict, create=create)
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):
@@ -334,15 +335,15 @@ class PostgresSession:
 
     def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
         with self._at(table):
-            return catalog.purge_refusals(self.connection, table, accepted_triggers)
+            return refusals.purge_refusals(self.connection, table, accepted_triggers)
 
     def target_refusals(self, table: str) -> list[str]:
         with self._at(table):
-            return catalog.target_refusals(self.connection, table)
+            return refusals.target_refusals(self.connection, table)
 
     def fingerprint(self, table: str) -> str:
         with self._at(table):
-            return catalog.fingerprint(self.connection, table)
+            return refusals.fingerprint(self.connection, table)
 
     def same_database(self, other: Session) -> bool:
         """Takes a random lock here and looks whether the other session sees it."""
@@ -361,7 +362,7 @@ class PostgresSession:
 
     def warnings(self) -> list[str]:
         with self._at("login"):
-            return catalog.warnings(self.connection)
+            return refusals.warnings(self.connection)
 
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""

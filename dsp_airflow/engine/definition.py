@@ -1,0 +1,95 @@
+"""What a run is bound to: the definition, both tables, and where the connections lead."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from dsp_airflow.engine.canon import CANON_VERSION
+from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.model import Plan, Shape
+from dsp_airflow.engine.ports import Store
+
+
+def definition_of(
+    definition: str, source_shape: Shape, target_shape: Shape, source: Store, target: Store
+) -> str:
+    """Digest of what a decision is bound to: definition, both shapes, where connections lead."""
+    text = json.dumps(
+        {
+            "definition": definition,
+            "canon": CANON_VERSION,
+            "source": [source.system, source.identity, _structure_of(source_shape)],
+            "target": [target.system, target.identity, _structure_of(target_shape)],
+        },
+        sort_keys=True,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def verify_unchanged(
+    plan: Plan, definition: str, source: Store, target: Store, *, begun: bool
+) -> None:
+    """Raises ``Refused`` unless definition, tables and endpoints are still those of the plan.
+
+    ``begun``: something was copied already, so a target that was to be created is there.
+    """
+    with source.session() as read, target.session() as write:
+        shapes = []
+        for session, projection, planned in (
+            (read, plan.source, plan.source_shape),
+            (write, plan.target, plan.target_shape),
+        ):
+            shape = session.describe(projection.table)
+            if shape is None and session is write and plan.create and not begun:
+                shape = planned
+            if shape is None:
+                raise Refused(f"{projection.label} is gone since the run was planned")
+            if _structure_of(shape) != _structure_of(planned):
+                raise Refused(
+                    f"{projection.label} was altered since the run was planned "
+                    f"({_drift(planned, shape)}); start a new run"
+                )
+            shapes.append(shape)
+    if definition_of(definition, shapes[0], shapes[1], source, target) != plan.definition:
+        raise Refused(
+            f"job {plan.job}: the task file changed, or a connection leads elsewhere, since the "
+            "run was planned; start a new run"
+        )
+
+
+def verify_derived(plan: Plan, anew: Plan) -> None:
+    """Raises ``Refused`` when a stored plan is not what definition and tables make of it.
+
+    What is compared and deleted follows from the plan, so nobody may narrow it where it is kept.
+    """
+    names = ("source", "target", "key", "ordered_alike", "shared", "on_conflict", "accept_triggers")
+    edited = [name for name in names if getattr(plan, name) != getattr(anew, name)]
+    if edited:
+        raise Refused(
+            f"job {plan.job}: the plan in the state database is not the one that the task file and "
+            f"the tables make ({', '.join(edited)}); nothing was deleted. Start a new run"
+        )
+
+
+def _drift(planned: Shape, now: Shape) -> str:
+    before = {c.name: c for c in planned.columns}
+    after = {c.name: c for c in now.columns}
+    parts = [f"column {n} dropped" for n in before.keys() - after.keys()]
+    parts += [f"column {n} added" for n in after.keys() - before.keys()]
+    parts += [
+        f"column {n} was {before[n].native}, is {after[n].native}"
+        for n in before.keys() & after.keys()
+        if (before[n].native, before[n].nullable) != (after[n].native, after[n].nullable)
+    ]
+    return ", ".join(sorted(parts)) or "key or column order"
+
+
+def _structure_of(shape: Shape) -> dict[str, Any]:
+    """What of a shape is structure: a new index or default elsewhere is no drift."""
+    return {
+        "table": [shape.schema, shape.name],
+        "key": list(shape.key),
+        "columns": [[c.name, c.native, c.nullable] for c in shape.columns],
+    }
