@@ -40,6 +40,8 @@ JOB_FIELDS = (
     "on_conflict",
     "batch_size",
     "workers",
+    "isolation",
+    "timeouts",
     "check",
     "purge",
     "accept_loss",
@@ -90,6 +92,8 @@ class TaskOperator(BaseOperator):
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
+    :param isolation: ``repeatable_read`` (default) or ``read_committed``.
+    :param timeouts: ``{"lock": "30s", "statement": "10m"}``.
     :param check: ``{"percent": 10}`` (default), or ``"none"``.
     :param purge: ``none`` (default), ``manual`` or ``system``.
     :param accept_loss: source columns whose loss is accepted.
@@ -129,6 +133,8 @@ class TaskOperator(BaseOperator):
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
+        isolation: str | None = None,
+        timeouts: Mapping[str, str] | None = None,
         check: Mapping[str, Any] | str | None = None,
         purge: str | None = None,
         accept_loss: Sequence[str] | None = None,
@@ -151,6 +157,8 @@ class TaskOperator(BaseOperator):
         self.on_conflict = on_conflict
         self.batch_size = batch_size
         self.workers = workers
+        self.isolation = isolation
+        self.timeouts = timeouts
         self.check = check
         self.purge = purge
         self.accept_loss = accept_loss
