@@ -265,6 +265,10 @@ class TaskRun:
             raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
         return job
 
+    def is_checked(self, name: str) -> bool:
+        """Whether the job asks for a check."""
+        return self._job(name).check is not None
+
     def stores(self, job: WarmJob, step: str) -> tuple[Store, Store]:
         """A job's source and target, for one step of it."""
         opened = for_step(self.open_store, self.task.name, job, step)

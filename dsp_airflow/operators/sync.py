@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dsp_airflow.operators.assets import target_alias
 from dsp_airflow.operators.base import StepOperator
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun
@@ -13,6 +14,7 @@ from dsp_airflow.steps import TaskRun
 class TableSyncOperator(StepOperator):
     """Copies a job's rows from source to target. A retry, or a clear, copies what is left.
 
+    Where no check follows, it is this step that tells Airflow that the target was written.
     In a task file's DAG it follows the plan. Standing alone it plans by itself::
 
         flights = {
@@ -35,12 +37,19 @@ class TableSyncOperator(StepOperator):
         ends when only batches that others work on are left.
     """
 
+    phase = "copy"
+
     def __init__(self, *, shard: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shard = shard
+        if self.stands_alone and self.check == "none":
+            self.outlets = [*self.outlets, target_alias(self.dag_id, self.task_id)]
 
-    def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
+    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Copies every batch that is not copied yet."""
         if self.stands_alone:
             run.plan(self.job_name)
-        return run.copy(self.job_name, wait=self.shard is None)
+        found = run.copy(self.job_name, wait=self.shard is None)
+        if not run.is_checked(self.job_name) and found.batches_copied == found.batches:
+            self._tell_target(run, found, context)
+        return found
