@@ -18,7 +18,7 @@ class ConsistencyCheckOperator(StepOperator):
 
     See ``TableSyncOperator`` for an example in a hand-written DAG.
 
-    :param shard: number of this task among several that share the job's batches.
+    :param shard: number of this task, from 1, among several that share the job's batches.
     """
 
     phase = "check"
@@ -29,9 +29,14 @@ class ConsistencyCheckOperator(StepOperator):
         if self.stands_alone and self.check != "none":
             self.outlets = [*self.outlets, target_alias(self.dag_id, self.task_id)]
 
+    @property
+    def leads(self) -> bool:
+        """Whether this task sees the job to its end; one shard does, for all of them."""
+        return self.shard in {None, 1}
+
     def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Checks every batch that is not checked yet, and those that differed before."""
-        found = run.check(self.job_name, wait=self.shard is None)
-        if run.is_checked(self.job_name) and found.batches_checked == found.batches:
+        found = run.check(self.job_name, wait=self.leads)
+        if self.leads and run.is_checked(self.job_name):
             self._tell_target(run, found, context)
         return found

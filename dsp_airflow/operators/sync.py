@@ -33,8 +33,9 @@ class TableSyncOperator(StepOperator):
                 >> PurgeSourceOperator(task_id="purge", **flights)
             )
 
-    :param shard: number of this task among several that share the job's batches; such a task
-        ends when only batches that others work on are left.
+    :param shard: number of this task, from 1, among several that share the job's batches. The
+        first one sees the job to its end; the others end when only batches that others work on
+        are left.
     """
 
     phase = "copy"
@@ -45,11 +46,16 @@ class TableSyncOperator(StepOperator):
         if self.stands_alone and self.check == "none":
             self.outlets = [*self.outlets, target_alias(self.dag_id, self.task_id)]
 
+    @property
+    def leads(self) -> bool:
+        """Whether this task sees the job to its end; one shard does, for all of them."""
+        return self.shard in {None, 1}
+
     def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Copies every batch that is not copied yet."""
         if self.stands_alone:
             run.plan(self.job_name)
-        found = run.copy(self.job_name, wait=self.shard is None)
-        if not run.is_checked(self.job_name) and found.batches_copied == found.batches:
+        found = run.copy(self.job_name, wait=self.leads)
+        if self.leads and not run.is_checked(self.job_name):
             self._tell_target(run, found, context)
         return found
