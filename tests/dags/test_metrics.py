@@ -31,6 +31,7 @@ TASK = """
 @pytest.fixture
 def statsd(airflow_db: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
     """Airflow's own metrics, set up as a task's process does it, lead here."""
+    from airflow.sdk._shared.observability.metrics import stats as backend
     from airflow.sdk.observability import stats
     from airflow.sdk.observability.metrics import stats_utils
 
@@ -39,6 +40,8 @@ def statsd(airflow_db: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stat
             monkeypatch.setenv(name, value)
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
         yield listener
+        # The client's socket is Airflow's to close, which it never does.
+        backend._get_backend().statsd.close()
         monkeypatch.undo()
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
 
