@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from dsp_airflow.operators.report_link import dag_of
 from dsp_airflow.state.database import StateDatabase
@@ -45,6 +46,18 @@ class RunReport:
     jobs: list[JobReport]
     differences: list[BatchDifference]
     differences_left_out: int
+
+    @property
+    def title(self) -> str:
+        """The task as people call it."""
+        return str(self.run.definition.get("display_name") or self.run.task)
+
+    @property
+    def airflow_path(self) -> str | None:
+        """The DAG run's page, from this one; ``None`` for a run outside of Airflow."""
+        dag, _, rest = (self.run.external_key or "").partition("/")
+        dag_run = quote(rest.partition("/")[0], safe="")
+        return f"../../../../dags/{quote(dag, safe='')}/runs/{dag_run}" if dag_run else None
 
     @property
     def took(self) -> timedelta | None:

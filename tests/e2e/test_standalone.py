@@ -111,6 +111,7 @@ def test_the_report_of_a_run_is_linked_while_it_works(world: World) -> None:
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "succeeded" in page.text
     assert "<dd>50</dd>" in page.text
+    assert "/dags/held/runs/first" in page.text
     _refuses_strangers(url)
     # A run belongs to its DAG: by another one, even one that may be read, it is not found.
     assert api.page(url.replace("/held/", "/archive/")).status_code == 404

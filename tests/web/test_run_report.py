@@ -126,7 +126,9 @@ def test_a_run_of_airflow_belongs_to_the_dag_that_ran_it(bench: Db, visit: Visit
     run = small(bench)
     with bench.state.write() as connection:
         connection.exec_driver_sql("UPDATE runs SET external_key = 'by_hand/manual__1/copy'")
-    assert visit(path(run, "by_hand")).status_code == 200
+    page = visit(path(run, "by_hand"))
+    assert page.status_code == 200
+    assert '<a href="../../../../dags/by_hand/runs/manual__1">DAG run in Airflow</a>' in page.text
     assert visit(path(run, "task")).status_code == 404
     assert visit("/dags/by_hand/runs/nothing").status_code == 404
 
