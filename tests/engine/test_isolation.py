@@ -84,6 +84,34 @@ def test_when_the_source_is_let_go(
     assert seen == [held if s or isolation == "repeatable_read" else free for s in sampled]
 
 
+def test_a_change_just_before_an_undigested_batch_is_read(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the horizon and the read: the copy has the new row, and nobody can say since when."""
+    run = small(bench, isolation="read_committed", check={"percent": 1}, batch_size=50)
+    horizon = PostgresSession.horizon
+    (free,) = [b.number for b in run.runs.batches(run.run.id, "copy") if not b.sampled]
+    row = free * 50
+
+    def then_change(self: PostgresSession) -> str | None:
+        mark = horizon(self)
+        bench.source.execute(f"UPDATE t SET v = 'changed' WHERE id = {row}")
+        return mark
+
+    monkeypatch.setattr(PostgresSession, "horizon", then_change)
+    run.copy("copy")
+    assert bench.target.value(f"SELECT v FROM t WHERE id = {row}") == "changed"
+    found = run.check_again("copy", 100)
+    assert (found.rows_checked, found.rows_different) == (100, 0)
+    # Spoiled, it is not called compared; any other row of the batch is called different.
+    bench.target.execute(f"UPDATE t SET v = 'spoiled' WHERE id = {row}")
+    found = run.check_again("copy", 100)
+    assert (found.rows_checked, found.rows_different) == (99, 0)
+    bench.target.execute(f"UPDATE t SET v = 'spoiled' WHERE id = {row - 1}")
+    with pytest.raises(Mismatch, match="1 rows differ"):
+        run.check_again("copy", 100)
+
+
 @contextmanager
 def busy(bench: Db) -> Iterator[None]:
     """Others change, add and remove rows of the source without a break."""
