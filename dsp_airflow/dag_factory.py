@@ -22,6 +22,7 @@ from dsp_airflow.config.tasks import MANUAL, Once, Task
 from dsp_airflow.import_errors import report
 from dsp_airflow.listener import BEARER, CARRIED, TAG
 from dsp_airflow.notify import LATEST, Event, RunEnded
+from dsp_airflow.operators.assets import target_alias, target_asset
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
@@ -171,9 +172,11 @@ def _documentation(task: Task) -> str | None:
 def _job_group(job: WarmJob, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
-        steps.append(_sharded(TableSyncOperator, "copy", job, file))
-        if job.check is not None:
-            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file))
+        told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
+        checked = job.check is not None
+        steps.append(_sharded(TableSyncOperator, "copy", job, file, [] if checked else told))
+        if checked:
+            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, told))
         chain(*steps)
     return group
 
@@ -183,11 +186,12 @@ def _sharded(
     task_id: str,
     job: WarmJob,
     file: str,
+    outlets: list[Any],
 ) -> Any:
     """One task; or several, each in a worker of its own, that share the job's batches."""
     if job.shards == 1:
-        return operator(task_id=task_id, task_file=file, job=job.name)
-    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name)
+        return operator(task_id=task_id, task_file=file, job=job.name, outlets=outlets)
+    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name, outlets=outlets)
     return mapped.expand(shard=list(range(1, job.shards + 1)))
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
+from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.state.runs import Runs
-
-OpenStore: TypeAlias = Callable[[str], Store]
-"""Gives the store of an Airflow connection id."""
 
 
 @dataclass(frozen=True, slots=True)

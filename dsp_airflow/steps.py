@@ -19,6 +19,7 @@ from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import check as checking
 from dsp_airflow.engine import definition, transfer
 from dsp_airflow.engine import plan as planning
@@ -27,9 +28,9 @@ from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, 
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.pace import BatchEdgePace
-from dsp_airflow.engine.ports import Store, Watch
+from dsp_airflow.engine.ports import Phase, Store, Watch
 from dsp_airflow.engine.work import Job
-from dsp_airflow.purge_conditions import OpenStore, PurgeConditions
+from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
@@ -78,7 +79,7 @@ class TaskRun:
         ``anew`` begins a new attempt. Nothing is written to the databases.
         """
         job = self._job(name)
-        source, target = self._stores(job)
+        source, target = self.stores(job, "plan")
         self.runs.add_job(
             self.run.id,
             name,
@@ -119,7 +120,7 @@ class TaskRun:
         ``wait=False``: come back when only batches that others hold are left (a shard).
         """
         with self._recorded(name):
-            work, plan, ledger = self._work(name, wait=wait)
+            work, plan, ledger = self._work(name, "copy", wait=wait)
             self.runs.move(self.run.id, name, "copying")
             with Keeper(ledger):
                 transfer.copy(work)
@@ -148,7 +149,7 @@ class TaskRun:
 
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            work, plan, ledger = self._work(name, wait=wait)
+            work, plan, ledger = self._work(name, "check", wait=wait)
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
@@ -196,8 +197,9 @@ class TaskRun:
                 "with purge: manual can be purged"
             )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
-        work, plan, ledger = self._work(name, wait=True)
-        conditions = PurgeConditions(self.runs, self.run.id, self.task, self.open_store)
+        work, plan, ledger = self._work(name, "purge", wait=True)
+        opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
+        conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, work.source)
         self._require_derived(plan, work)
@@ -263,8 +265,14 @@ class TaskRun:
             raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
         return job
 
-    def _stores(self, job: WarmJob) -> tuple[Store, Store]:
-        return self.open_store(job.source.connection), self.open_store(job.target.connection)
+    def is_checked(self, name: str) -> bool:
+        """Whether the job asks for a check."""
+        return self._job(name).check is not None
+
+    def stores(self, job: WarmJob, step: str) -> tuple[Store, Store]:
+        """A job's source and target, for one step of it."""
+        opened = for_step(self.open_store, self.task.name, job, step)
+        return opened(job.source.connection), opened(job.target.connection)
 
     def _definition(self) -> str:
         return data_digest(self.task)
@@ -279,10 +287,10 @@ class TaskRun:
                 "began; nothing was done. Start a new run"
             )
 
-    def _work(self, name: str, *, wait: bool) -> tuple[Job, Plan, SqlLedger]:
+    def _work(self, name: str, step: Phase, *, wait: bool) -> tuple[Job, Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
-        source, target = self._stores(job)
+        source, target = self.stores(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
         plan = ledger.plan()
         if plan is None:
@@ -298,6 +306,7 @@ class TaskRun:
             pace=self.pace,
             watch=self.watch,
             workers=job.workers,
+            isolation=job.isolation,
             wait=wait,
         )
         return work, plan, ledger

@@ -11,6 +11,7 @@ from dsp_airflow.cli import output
 from dsp_airflow.cli.errors import raise_worst, text
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
+from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def _planned(task: Task, job: WarmJob, open_store: Callable[[str], Store]) -> _P
     from dsp_airflow.engine.plan import plan_job
 
     def planned(job: WarmJob) -> tuple[Plan, Sequence[Batch]]:
-        source, target = open_store(job.source.connection), open_store(job.target.connection)
+        opened = for_step(open_store, task.name, job, "plan")
+        source, target = opened(job.source.connection), opened(job.target.connection)
         try:
             # A run takes the time from the state database; a plan touches none.
             values = resolve_variables(job.variables, now=datetime.now(UTC))

@@ -26,6 +26,9 @@ from dsp_airflow.config.variables import Constant, Variable, parse_variable
 Overlap: TypeAlias = timedelta | int
 MIN_ROW_SIZE = 1024
 MAX_ROW_SIZE = 1024**3
+LONGEST_WAIT = timedelta(days=24)
+"""Databases count milliseconds in 31 bits."""
+DURATION_SCHEMA = {"type": "string", "pattern": "^[0-9]+(s|m|h|d|w)$"}
 
 
 class Model(BaseModel):
@@ -72,6 +75,20 @@ def _overlap(value: object) -> Overlap:
     if isinstance(value, str | timedelta):
         return parse_duration(value)
     raise invalid("must be a duration such as 5m, or a number for a cursor of numbers", "5m")
+
+
+def _wait(value: object) -> timedelta:
+    wait = parse_duration(value)
+    if not timedelta() < wait <= LONGEST_WAIT:
+        raise invalid("must be longer than 0s and at most 24d")
+    return wait
+
+
+def _isolation(value: object) -> object:
+    if value in {"read_uncommitted", "serializable"}:
+        near = "read_committed" if value == "read_uncommitted" else "repeatable_read"
+        raise invalid("is for MySQL only; PostgreSQL has read_committed and repeatable_read", near)
+    return value
 
 
 def _check_or_none(value: object) -> object:
@@ -255,6 +272,29 @@ class Cursor(Model):
     )
 
 
+class Timeouts(Model):
+    """How long one session of the job waits, in source and target alike."""
+
+    lock: Annotated[timedelta, PlainValidator(_wait), WithJsonSchema(DURATION_SCHEMA)] = Field(
+        default=timedelta(seconds=30),
+        description=(
+            "How long to wait for a lock that somebody else holds, such as 5s. After that the "
+            "step fails and is retried."
+        ),
+        examples=["5s"],
+    )
+    statement: Annotated[
+        timedelta | None, PlainValidator(_wait), WithJsonSchema(DURATION_SCHEMA)
+    ] = Field(
+        default=None,
+        description=(
+            "How long one statement may take, such as 10m: reading, writing, comparing or "
+            "deleting a batch, and cutting the table into batches. Default: as long as it does."
+        ),
+        examples=["10m"],
+    )
+
+
 class WarmJob(Model):
     """Copies a table to another database, checks it, and purges the source if so asked."""
 
@@ -335,6 +375,21 @@ class WarmJob(Model):
     )
     shards: int = Field(
         default=1, ge=1, le=256, description="Airflow tasks that share the job's batches."
+    )
+    isolation: Annotated[
+        Literal["read_committed", "repeatable_read"], BeforeValidator(_isolation)
+    ] = Field(
+        default="repeatable_read",
+        description=(
+            "How the source is read. repeatable_read: a batch is read in one transaction, with one "
+            "view of the table until the target has it. read_committed: the source is let go "
+            "as soon as it has sent the batch; batches whose rows will be compared are still read "
+            "and digested in one view. A purge has its own isolation."
+        ),
+    )
+    timeouts: Timeouts = Field(
+        default_factory=Timeouts,
+        description="How long to wait for locks and statements of source and target.",
     )
     check: Annotated[Check | None, BeforeValidator(_check_or_none)] = Field(
         default_factory=Check,

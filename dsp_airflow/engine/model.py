@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
 Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
 
 

@@ -35,6 +35,7 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
+from dsp_airflow.engine.options import SessionOptions
 
 Phase: TypeAlias = Literal["copy", "check", "purge"]
 Outcome: TypeAlias = Literal["committed", "aborted", "running", "unknown"]
@@ -68,6 +69,10 @@ class Reads(Protocol):
 
         A row version whose writer is older than the mark was surely visible in it.
         """
+        ...
+
+    def horizon(self) -> str | None:
+        """The mark of this moment, for a later read that sees at least as much."""
         ...
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
@@ -352,6 +357,10 @@ class Store(Protocol):
     identity: str
     """``host:port/database``: where the connection leads. Never a secret."""
     dialect: Dialect
+
+    def having(self, options: SessionOptions) -> Store:
+        """The same endpoint, with these options for the sessions it opens."""
+        ...
 
     def session(self) -> AbstractContextManager[Session]:
         """Opens one connection."""

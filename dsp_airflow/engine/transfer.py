@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, tell
-from dsp_airflow.engine.model import Claim, Copied, Origin, Plan, Written
+from dsp_airflow.engine.model import Batch, Claim, Copied, Origin, Plan, Written
 from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -47,10 +48,10 @@ def prepare(session: Session, plan: Plan) -> bool:
 
 
 def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, marked: bool) -> Copied:
-    """One batch: read and digested in one snapshot, written in one transaction."""
+    """One batch: read in one snapshot (and digested in it), written in one transaction."""
     plan, batch = job.plan, claim.batch
     began = time.monotonic()
-    with target.writing(plan.target), source.snapshot() as mark:
+    with target.writing(plan.target), _view(job, source, batch) as mark:
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
         origin = Origin(digest, mark)
         try:
@@ -63,6 +64,18 @@ def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, mark
         bytes=written.bytes,
         seconds=time.monotonic() - began,
     )
+
+
+def _view(job: Job, source: Session, batch: Batch) -> AbstractContextManager[str | None]:
+    """What the batch is read in; yields the mark of its horizon.
+
+    One statement sees one state of the table, so rows that are only read need no transaction
+    around it, and the source is free of the batch while the target still writes it. A digest is
+    a second statement: it is true of the rows that were read only in one snapshot with them.
+    """
+    if batch.sampled or job.isolation == "repeatable_read":
+        return source.snapshot()
+    return nullcontext(source.horizon())
 
 
 def _relay(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
-from dsp_airflow.engine.model import Claim, Plan
+from dsp_airflow.engine.model import Claim, Isolation, Plan
 from dsp_airflow.engine.ports import Ledger, Pace, Phase, Session, Store, Watch
 
 POLL = 1.0
@@ -29,6 +29,7 @@ class Job:
     pace: Pace
     watch: Watch
     workers: int = 1
+    isolation: Isolation = "repeatable_read"
     wait: bool = True
     """Wait for batches that other workers hold, so that a finished phase is really finished."""
 

@@ -39,8 +39,7 @@ class EstimateOperator(TaskOperator):
             return {"run": run.run.id, "rows": rows}
 
     def _rows(self, run: TaskRun, job: WarmJob, context: Mapping[str, Any]) -> int:
-        source = run.open_store(job.source.connection)
-        target = run.open_store(job.target.connection)
+        source, target = run.stores(job, "estimate")
         when = interval(context)
         try:
             # Only for this look: the run's own values are set when its execution starts.

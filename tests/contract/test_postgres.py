@@ -182,7 +182,7 @@ def test_a_connection_cut_by_the_server_is_transient(place: PostgresPlace) -> No
     with place.session() as session:
         place.database.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'dsp_airflow' AND datname = current_database()"
+            "WHERE application_name = 'dsp' AND datname = current_database()"
         )
         with pytest.raises(Transient):
             session.digest(what, ALL)

@@ -134,6 +134,7 @@ class Stepper:
         )
         self.tries: dict[str, tuple[int, int]] = {}
         self.kept: list[tuple[str, Any]] = []
+        self.pushed: dict[str, Any] = {}
         self.keep: Callable[[str, Any], None] = lambda key, value: self.kept.append((key, value))
 
     def __call__(self, task_id: str, **changes: Any) -> Any:
@@ -150,12 +151,15 @@ class Stepper:
             "dag_run": self.dag_run,
             "run_id": self.dag_run.run_id,
             "task": operator,
-            "ti": SimpleNamespace(try_number=tried + 1, max_tries=most),
+            "ti": SimpleNamespace(try_number=tried + 1, max_tries=most, xcom_push=self._push),
             "task_state_store": SimpleNamespace(set=self.keep),
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return type(operator).execute.__wrapped__(operator, context)
+
+    def _push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
 
     def clear(self, *task_ids: str) -> None:
         """As Airflow does it for a DAG run that has ended."""

@@ -307,13 +307,10 @@ def test_a_merge_does_not_fire_what_watches_the_key(bench: Db) -> None:
     assert bench.run().jobs[0].rows_written == 10
 
 
-def test_a_merge_does_not_wait_for_who_refers_to_a_row(
-    bench: Db, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_merge_does_not_wait_for_who_refers_to_a_row(bench: Db) -> None:
     """A transaction on a child table is open; an update of other columns need not wait for it."""
-    settings = postgres_store.SETTINGS.replace("lock_timeout = '30s'", "lock_timeout = '1s'")
-    monkeypatch.setattr(postgres_store, "SETTINGS", settings)
     filled(bench, "CREATE TABLE child (t bigint REFERENCES t)")
+    bench.write(bench.job(check={"percent": 100}, timeouts={"lock": "1s"}))
     with bench.target.connect() as other:
         other.execute("BEGIN")
         other.execute("INSERT INTO child VALUES (7)")

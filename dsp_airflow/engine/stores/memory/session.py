@@ -132,6 +132,11 @@ class MemorySession(Connection):
         finally:
             self._frozen = None
 
+    def horizon(self) -> str | None:
+        self.passing("snapshot")
+        with self.store.guard:
+            return str(self.store.version)
+
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         del wire  # There is one format here.
         return MemoryStream(self._lines(what, within), max_row_size, what.label)

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors as pg
 
+from dsp_airflow.config.scalars import format_duration
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.options import SessionOptions
 
 DROPPED = (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName, pg.UndefinedObject)
 LOSS_TAG = "dsp_loss:"
@@ -37,7 +39,25 @@ def _value_error(error: psycopg.Error, where: str) -> DspError:
     )
 
 
-def translated(error: psycopg.Error, where: str) -> DspError:
+def _waited(error: psycopg.Error, where: str, options: SessionOptions) -> Transient:
+    """A timeout of the session, or somebody on the server, ended the statement."""
+    message = error.diag.message_primary or str(error)
+    if isinstance(error, pg.LockNotAvailable):
+        limit = f"a lock was not to be had within {format_duration(options.lock)} (timeouts.lock)"
+        return Transient(
+            f"{where}: {message}: {limit}. Retry when who holds it is "
+            "through, or raise timeouts.lock of the job"
+        )
+    if options.statement is None:
+        return Transient(f"{where}: {message}; somebody on the server ended it, retry")
+    return Transient(
+        f"{where}: {message}: a statement may take {format_duration(options.statement)} "
+        "(timeouts.statement). Retry when the server is less busy, make batches smaller "
+        "(batch_size), or raise timeouts.statement of the job"
+    )
+
+
+def translated(error: psycopg.Error, where: str, options: SessionOptions | None = None) -> DspError:
     """The engine's error for a driver error. ``where`` names connection and object."""
     message = (error.diag.message_primary or str(error)).strip()
     state = error.sqlstate or ""
@@ -58,6 +78,8 @@ def translated(error: psycopg.Error, where: str) -> DspError:
         return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
     if isinstance(error, DROPPED):
         return ConfigError(f"{where}: {message}; it was dropped or renamed, or never existed")
+    if isinstance(error, (pg.LockNotAvailable, pg.QueryCanceled)):
+        return _waited(error, where, options or SessionOptions())
     if isinstance(error, (pg.DiskFull, pg.OutOfMemory)):
         return Transient(f"{where}: {message}; make room on the server, then retry")
     if isinstance(error, pg.ReadOnlySqlTransaction):
@@ -74,9 +96,9 @@ def translated(error: psycopg.Error, where: str) -> DspError:
 
 
 @contextmanager
-def translating(where: str) -> Iterator[None]:
+def translating(where: str, options: SessionOptions | None = None) -> Iterator[None]:
     """Translates every driver error raised inside."""
     try:
         yield
     except psycopg.Error as error:
-        raise translated(error, where) from error
+        raise translated(error, where, options) from error
