@@ -60,7 +60,7 @@ def reladiff(stage: Stage) -> Sample:
     command = [path, *uris, "-k", "id", "-c", "%", "--stats", "--json"]
     try:
         sample = stage.run_programs(
-            ["sh", "-c", 'out=$1; shift; exec "$@" >"$out"', "sh"] + [str(answer), *command]
+            ["sh", "-c", 'out=$1; shift; exec "$@" >"$out"', "sh", str(answer), *command]
         )
     except FailedError as error:
         raise PeerError(f"reladiff: {error}") from error
