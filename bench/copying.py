@@ -58,8 +58,8 @@ def measure_copy(stage: Stage, report: Report) -> None:
             (sampled, ours(check={"percent": 10})),
             (generic, lambda: _generic(stage, few)),
             *[
-                (contest, functools.partial(peers.dlt, stage, tables.FEW, *how, slow))
-                for contest, *how in dlts
+                (contest, functools.partial(peers.dlt, stage, tables.FEW, backend, kind, slow))
+                for contest, backend, kind in dlts
             ],
         ],
     )

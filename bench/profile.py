@@ -38,9 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = _profiled(place, task, step)
             total = sum(found.values())
             print(f"\n{step}: {total:,} samples of {RATE} a second")
-            for where, count in found.most_common(TOP):
-                print(f"{count / total:6.1%}  {where}")
+            for counted in (_by_part(found), found):
+                print("    by part" if counted is not found else "    by line")
+                for where, count in counted.most_common(TOP):
+                    print(f"{count / total:6.1%}  {where}")
     return 0
+
+
+def _by_part(found: Counter[str]) -> Counter[str]:
+    """The same by file of ours."""
+    parts: Counter[str] = Counter()
+    for where, count in found.items():
+        parts[where.partition("(")[2].partition(":")[0]] += count
+    return parts
 
 
 def _profiled(place: Stage, task: Task, step: str) -> Counter[str]:

@@ -170,7 +170,7 @@ class PostgresPlace(Place):
     system = "postgres"
     schema = "public"
     wires = ("binary", "text")
-    methods = ("md5", "record")
+    methods: tuple[str, ...] = ("md5", "record")
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -155,7 +155,11 @@ def test_values_that_change_places_between_rows_change_the_digest(
     """What a sum over linear row hashes is blind to: no column's own values change."""
     place.make(TRIPLE, [(n, n * 3, n * 5, f"{n}") for n in range(1, 9)])
     what = place.project(TRIPLE, method=method)
-    values = {"a": lambda n: n * 3, "b": lambda n: n * 5, "t": str}
+    values: dict[str, Callable[[int], object]] = {
+        "a": lambda n: n * 3,
+        "b": lambda n: n * 5,
+        "t": str,
+    }
     with place.session() as session:
         seen = {session.digest(what, ALL).sum}
         for other in range(2, 9):
