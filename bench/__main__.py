@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.print(str(error), markup=False, highlight=False)
         return 1
     Console(width=None if sys.stdout.isatty() else 150).print(report.table(_caption(machine)))
+    for reason in report.reasons():
+        print(f"- {reason}")
     if options.json:
         found = {
             "machine": machine,

@@ -12,6 +12,21 @@ from rich.text import Text
 from bench.measure import Contest
 
 FEW = 10_000
+WHY = {
+    (
+        "purge",
+        "DELETE by key range",
+    ): "Two digests of every row are most of a proved delete's work.",
+    ("copy", "GenericTransfer"): (
+        "Its provider inserts in psycopg 3's pipeline mode, six times as fast as when the target was"
+        " set."
+    ),
+    ("check", "sum(hash_record_extended)"): (
+        "It hashes columns as they are and scans the whole table; ours renders them exactly and"
+        " goes by batch."
+    ),
+}
+"""Measured reasons, by leg and peer; more about them in docs/performance.md."""
 COLUMNS = (
     *("Ours", "Beside", "Its figure", "Ratio", "Target"),
     *("CPU-s/M", "Server CPU-s/M", "Peak MB", "Spread"),
@@ -163,6 +178,15 @@ class Report:
         """A figure that has no target."""
         self.findings.append(Finding(leg, what, ours, beside, its))
 
+    def reasons(self) -> list[str]:
+        """Of every target that is not met and every peer that was not measured."""
+        return [
+            f"{f.leg}, {f.what}, beside {f.beside or 'its limit'}: {f.verdict}. "
+            + (f.failed or WHY.get((f.leg, f.beside.partition(",")[0]), "No reason is known."))
+            for f in self.findings
+            if f.verdict in {"not met", "NOT MEASURED"}
+        ]
+
     def table(self, caption: str) -> Table:
         """For the terminal."""
         table = Table(title="dsp_airflow beside the limit and others", caption=caption)
@@ -190,7 +214,7 @@ class Report:
         head = ("Leg", "What", *COLUMNS, "Met")
         lines = [caption, "", _line(head), _line(["---"] * len(head))]
         lines += [_line((f.leg, f.what, *f.cells(), f.verdict)) for f in self.findings]
-        return "\n".join(lines)
+        return "\n".join([*lines, "", *(f"- {reason}" for reason in self.reasons())])
 
 
 def _line(cells: Sequence[str]) -> str:
