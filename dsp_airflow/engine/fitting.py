@@ -80,11 +80,11 @@ def require_target(
 
 
 def method(sides: Sides) -> str:
-    """The record hash compares within one major version of PostgreSQL; md5 always."""
+    """PostgreSQL's own hashes compare within one of its major versions; md5 always."""
     if sides.source.system == sides.target.system == "postgres":
         versions = {sides.read.version(), sides.write.version()}
         if len(versions) == 1 and min(versions) >= 14:
-            return "record"
+            return "fields" if min(versions) >= 18 else "record"
     return "md5"
 
 

@@ -228,7 +228,7 @@ def test_enums_arrays_and_json_travel(pair: Leg) -> None:
         " '{{1,2},{3,4}}', '{-0,NaN}'), (2, NULL, '{}', 'null', 'null', '', '[0:1]={1,2}', NULL)"
     )
     table = Table("odd", {"id": BIGINT, "m": LogicalType("enum")}, ("id",))
-    for method in ("md5", "record"):
+    for method in pair.source.methods:
         pair.target.database.execute("TRUNCATE odd")
         _, sent = pair.copy(table, method=method)
         with pair.target.session() as session:

@@ -18,16 +18,10 @@ XIDS = 0xFFFFFFFF
 
 def row_hash(what: Projection) -> str:
     """SQL of the 64-bit row hash that the projection's method names."""
+    if what.method == "fields":
+        return canon.postgres_row_hash_fields(what.fields)
     if what.method == "record":
-        parts = [
-            canon.postgres_identity(f.expression, f.type, f.native)
-            or canon.postgres_text(f.expression, f.type, f.native)
-            for f in what.fields
-        ]
-        # The record hash weighs its columns' hashes and adds them up, so a sum of it would not
-        # notice values that changed places between rows. Hashed once more it does.
-        record = f"hash_record_extended(ROW({', '.join(parts)}), 0)"
-        return f"hash_numeric_extended({record}::numeric, 0)"
+        return canon.postgres_row_hash_record(what.fields)
     return canon.postgres_digest_md5(what.fields)
 
 
