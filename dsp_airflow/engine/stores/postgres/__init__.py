@@ -36,8 +36,10 @@ from dsp_airflow.engine.stores.postgres import (
     purge,
     refusals,
     relay,
+    sequences,
     split,
     translate,
+    tree,
     write,
 )
 from dsp_airflow.engine.stores.postgres.query import Connection, one
@@ -147,6 +149,10 @@ class PostgresSession:
         with self._at(table):
             return catalog.describe(self.connection, table)
 
+    def read_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_refusals(self.connection, table)
+
     def nearest(self, table: str) -> list[str]:
         with self._at(table):
             return catalog.nearest(self.connection, table)
@@ -249,6 +255,10 @@ class PostgresSession:
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):
             return write.prepare_markers(self.connection, what)
+
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        with self._at(what.label):
+            return sequences.move(self.connection, what, dry=dry)
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):
@@ -363,6 +373,14 @@ class PostgresSession:
     def warnings(self) -> list[str]:
         with self._at("login"):
             return refusals.warnings(self.connection)
+
+    def read_warnings(self, table: str) -> list[str]:
+        with self._at(table):
+            return [
+                f"{w} gives no snapshot: what is read through it may change in the middle of a "
+                "batch"
+                for w in tree.wrappers(self.connection, table)
+            ]
 
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""
