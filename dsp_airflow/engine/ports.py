@@ -81,6 +81,10 @@ class Reads(Protocol):
         """Why this role would not see every row of the table. ``table`` is quoted SQL."""
         ...
 
+    def share_rows(self, table: str, other: str) -> bool:
+        """Whether both show the same rows, or some: one table, its partitions, views of it."""
+        ...
+
     def read_warnings(self, table: str) -> list[str]:
         """What an operator should know of reading this table, short of a refusal."""
         ...

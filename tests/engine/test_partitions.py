@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, Refused, Transient
+from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores import postgres as postgres_store
 from dsp_airflow.engine.stores.postgres import PostgresSession
 from tests.engine.scenes import Db, done
@@ -279,6 +280,52 @@ def test_an_identity_of_a_partitioned_target(bench: Db) -> None:
     bench.run(new=True)
     bench.target.execute("INSERT INTO t DEFAULT VALUES")
     assert bench.target.rows("SELECT id FROM t ORDER BY 1") == [(7,), (40,), (41,)]
+
+
+@pytest.mark.parametrize("other", ["t_eu", "t_us1", "seen", "t"])
+def test_a_purge_waits_for_jobs_that_read_the_same_rows_by_another_name(
+    bench: Db, other: str
+) -> None:
+    """A partition, a partition of a partition, a view of one."""
+    by_region(bench.source)
+    bench.source.execute(FILL, "CREATE VIEW seen AS SELECT * FROM t_eu1 WHERE id < 9")
+    rest = bench.job(
+        "rest", f"public.{other}", target={"table": "public.rest"}, key=["id", "region"]
+    )
+    bench.write(bench.job(**JOB), rest)
+    run = bench.open()
+    for name in ("copy", "rest"):
+        run.plan(name)
+    done(run)
+    with pytest.raises(Refused, match="job rest is not copied"):
+        run.purge("copy")
+    run.copy("rest")
+    run.check("rest")
+    assert run.purge("copy").rows_purged == 100
+
+
+def test_who_copies_into_a_partition_meets_who_proves_by_the_whole(bench: Db) -> None:
+    by_region(bench.target)
+
+    def projection(table: str) -> Any:
+        with bench.store("target").session() as session:
+            shape = session.describe(table)
+        assert shape is not None
+        dialect = bench.store("target").dialect
+        return Projection(dialect.qualified(shape), shape.table, (), ())
+
+    whole, part = projection("t"), projection("t_us1")
+    with (
+        bench.store("target").session() as one,
+        bench.store("target").session() as other,
+        one.proving(whole),
+    ):
+        patience, postgres_store.PATIENCE = postgres_store.PATIENCE, 1
+        try:
+            with pytest.raises(Transient), other.writing(part):
+                pass
+        finally:
+            postgres_store.PATIENCE = patience
 
 
 # Inheritance

@@ -305,8 +305,10 @@ class PostgresSession:
 
     @contextmanager
     def _held(self, what: Projection, lock: str, unlock: str) -> Iterator[None]:
-        key = f"(hashtextextended({dialect.text_literal(f'dsp_airflow {what.table}')}, 0))"
         with self._at(what.label):
+            # Who writes into a partition must meet who proves by the whole.
+            name = dialect.text_literal(f"dsp_airflow {tree.topmost(self.connection, what.table)}")
+            key = f"(hashtextextended({name}, 0))"
             try:
                 # One message is one transaction: the timeout ends with it, the lock does not.
                 self.connection.execute(
@@ -373,6 +375,14 @@ class PostgresSession:
     def warnings(self) -> list[str]:
         with self._at("login"):
             return refusals.warnings(self.connection)
+
+    def share_rows(self, table: str, other: str) -> bool:
+        with self._at(table):
+            ours = catalog.find(self.connection, table)
+            theirs = catalog.find(self.connection, other)
+            if ours is None or theirs is None:
+                return False
+            return tree.share_rows(self.connection, ours[0], theirs[0])
 
     def read_warnings(self, table: str) -> list[str]:
         with self._at(table):

@@ -173,7 +173,8 @@ def describe(connection: Connection, table: str) -> Shape | None:
         unique=() if parent else tuple(keys.unique),
         kind=make.kind,
         parts=make.parts,
-        unusable=tuple(keys.unusable),
+        # No column of a materialised view can be made NOT NULL.
+        unusable=() if make.kind == "materialised view" else tuple(keys.unusable),
         indexed=tuple(keys.indexed),
         dated=make.dated,
     )

@@ -134,10 +134,10 @@ def hashes(
         name = f"dsp_hashes_{next(_cursors)}"
         with connection.transaction(), connection.cursor(name=name) as cursor:
             cursor.itersize = KEYS_AT_ONCE
-            order = "" if what.key else ' ORDER BY 1 COLLATE "C"'
-            cursor.execute(
-                f"SELECT {columns} FROM {what.table} WHERE {condition(what, within)}{order}"
-            )
+            select = f"SELECT {columns} FROM {what.table} WHERE {condition(what, within)}"
+            if not what.key:
+                select = f'SELECT * FROM ({select}) AS r(h, s) ORDER BY h COLLATE "C"'
+            cursor.execute(select)
             for row in cursor:
                 yield as_hash(row, width)
         return

@@ -83,13 +83,14 @@ def _moved(
             f"SELECT pg_advisory_xact_lock(hashtext('dsp_airflow moves'), {oid % 2**31})",
         )
         last, called = one(connection, f"SELECT last_value, is_called FROM {label}")
-        ahead = last > found if step > 0 else last < found
-        if ahead or (called and last == found):
+        steps = (found - last) // step
+        draws = steps + (not called)
+        if steps < 0 or not draws:
             return None
-        draws = -(-abs(found - last) // abs(step)) + (not called)
-        if draws > STEPS or not lowest <= last + step * (draws - (not called)) <= highest:
+        if draws > STEPS:
             # Whoever draws meanwhile would have to draw as many at once to be set back.
-            value = one(connection, f"SELECT setval({oid}::oid::regclass, {found}, true)")[0]
+            reached = last + steps * step
+            value = one(connection, f"SELECT setval({oid}::oid::regclass, {reached}, true)")[0]
         else:
             value = one(
                 connection,
