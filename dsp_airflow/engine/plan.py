@@ -59,6 +59,9 @@ def plan_job(
                 "key to tell which of them are copies; empty the target, or name unique columns "
                 "under key"
             )
+        if plan.source.loose and plan.window is not None:
+            # A row that came with a key of one that was copied before would take its place.
+            read.prove_key(replace(plan.source, where=plan.where))
         batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
         sampled = sample(len(batches), job.check.percent, job.check.seed) if job.check else set()
         batches = [replace(b, sampled=b.number in sampled) for b in batches]

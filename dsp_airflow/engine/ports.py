@@ -118,9 +118,12 @@ class Splits(Protocol):
 
         Batches count rows that match the filter; none is empty. A row that is surely
         larger than ``max_row_size`` raises ``Refused`` naming its key. Without a key all rows
-        are one batch. A loose key that is missing in a row or stands in two raises
-        ``ConfigError``.
+        are one batch. A loose key is proved first.
         """
+        ...
+
+    def prove_key(self, what: Projection) -> None:
+        """``ConfigError`` when a matching row lacks a part of the key, or shares it with another."""
         ...
 
 

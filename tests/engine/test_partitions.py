@@ -9,7 +9,7 @@ import pytest
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, Refused, Transient
 from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores import postgres as postgres_store
-from dsp_airflow.engine.stores.postgres import PostgresSession
+from dsp_airflow.engine.stores.postgres import PostgresSession, proof
 from tests.engine.scenes import Db, done
 from tests.servers import Database
 
@@ -171,7 +171,7 @@ def test_a_partition_attached_in_the_middle_of_a_purge_deletes_nothing(
         "INSERT INTO asia VALUES (5, 'asia', 'never copied')",
     )
     run = done(planned(bench, batch_size=100, accept_triggers=["tg"]))
-    digest = postgres_store.purge.proof.digest
+    digest = proof.digest
 
     def attached(*args: Any) -> Any:
         found = digest(*args)
@@ -179,7 +179,7 @@ def test_a_partition_attached_in_the_middle_of_a_purge_deletes_nothing(
         monkeypatch.undo()
         return found
 
-    monkeypatch.setattr(postgres_store.purge.proof, "digest", attached)
+    monkeypatch.setattr(proof, "digest", attached)
     with pytest.raises(Refused, match="altered during the purge"):
         run.purge("copy")
     assert bench.source.value("SELECT count(*) FROM t") == 11

@@ -133,6 +133,29 @@ def test_a_key_that_doubles_after_the_plan_loses_no_row(
     assert bench.target.value("SELECT count(*) FROM seen WHERE id > 0") == 0
 
 
+def test_a_key_that_was_copied_before_doubles_in_an_incremental_run(bench: Db) -> None:
+    """The new row alone is in the window; it would take the place of the one copied before."""
+    bench.source.execute(
+        "CREATE TABLE t (id int, at int, v text)",
+        "INSERT INTO t SELECT n, n, 'v' FROM generate_series(1, 10) n",
+        "CREATE VIEW seen AS SELECT * FROM t",
+    )
+    bench.write(
+        bench.job(
+            table="public.seen",
+            key=["id"],
+            mode="incremental",
+            cursor={"column": "at"},
+            check=WHOLE,
+        )
+    )
+    bench.run()
+    bench.source.execute("INSERT INTO t VALUES (11, 11, 'v'), (3, 12, 'twin')")
+    with pytest.raises(ConfigError, match=r"key \(3\) stands in 2 rows"):
+        bench.open(new=True).plan("copy")
+    assert bench.target.value("SELECT v FROM seen WHERE id = 3") == "v"
+
+
 def test_no_view_is_purged_or_written_to(bench: Db) -> None:
     bench.source.execute(SMALL, "CREATE VIEW seen AS SELECT * FROM t")
     bench.write(bench.job(table="public.seen", key=["id"], purge="system"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
-from dsp_airflow.engine.stores.postgres import sequences
+from dsp_airflow.engine.stores.postgres import query, sequences
 from tests.engine.scenes import ROWS, SMALL, Db, done
 from tests.engine.test_table_kinds import as_role
 
@@ -171,7 +171,7 @@ def test_a_sequence_that_others_draw_from_is_never_set_back(
     bench.source.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
     bench.source.execute("INSERT INTO t SELECT n, 'v' FROM generate_series(1, 30) n")
     bench.target.execute(IDENTITY)
-    plain = sequences.one
+    plain = query.one
 
     def drawn(connection: Any, statement: str, values: Any = None) -> Any:
         found = plain(connection, statement, values)

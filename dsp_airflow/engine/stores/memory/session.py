@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.errors import BadValue, ConfigError
+from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -161,6 +161,10 @@ class MemorySession(Connection):
         self, what: Projection, size: BatchSize, max_row_size: int
     ) -> tuple[Sequence[Batch], int]:
         self.passing("split")
+        if not what.key:
+            raise Refused(f"{what.label} has no key; this store copies no table as a whole")
+        if what.loose:
+            self.prove_key(what)
         view, rows = self._select(what, None)
         batches: list[Batch] = []
         last: Key | None = None
@@ -176,6 +180,15 @@ class MemorySession(Connection):
                 batches.append(Batch(len(batches) + 1, KeyRange(last, key), count))
                 last, count, weight = key, 0, 0
         return batches, total
+
+    def prove_key(self, what: Projection) -> None:
+        view, rows = self._select(what, None)
+        seen = set()
+        for _, version in rows:
+            key = view.own_key(version.values)
+            if None in view.order(version.values) or key in seen:
+                raise ConfigError(f"{what.label}: {key} is no key of its own")
+            seen.add(key)
 
     # Digests
 

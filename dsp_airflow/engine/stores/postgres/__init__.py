@@ -32,6 +32,7 @@ from dsp_airflow.engine.stores.postgres import (
     catalog,
     cursor,
     dialect,
+    keys,
     proof,
     purge,
     refusals,
@@ -189,6 +190,10 @@ class PostgresSession:
     ) -> tuple[Sequence[Batch], int]:
         with self._at(what.label):
             return split.split(self.connection, what, size, max_row_size)
+
+    def prove_key(self, what: Projection) -> None:
+        with self._at(what.label):
+            keys.refuse_unproved(self.connection, what, proof.condition(what, None))
 
     def window(
         self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
