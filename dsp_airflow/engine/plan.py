@@ -227,10 +227,19 @@ def _designed(
 def _refuse_same_table(sides: Sides, shape: Shape, target: Shape) -> None:
     if sides.source.system != sides.target.system:
         return
-    if (shape.schema, shape.name) == (target.schema, target.name) and sides.read.same_database(
-        sides.write
-    ):
+    if not sides.read.same_database(sides.write):
+        return
+    dialect = sides.source.dialect
+    if (shape.schema, shape.name) == (target.schema, target.name):
         raise Refused(f"{shape.table} is its own target; a copy of a table to itself is no copy")
+    # A view may well look for what the target lacks; no row of it is ever purged.
+    if "view" not in shape.kind and sides.read.share_rows(
+        dialect.qualified(shape), dialect.qualified(target)
+    ):
+        raise Refused(
+            f"{target.table} is a part of {shape.table}, or the other way round; a copy of rows to "
+            "themselves is no copy"
+        )
 
 
 def _purge_refusals(

@@ -123,7 +123,7 @@ class Splits(Protocol):
         ...
 
     def prove_key(self, what: Projection) -> None:
-        """``ConfigError`` when a matching row lacks a part of the key, or shares it with another."""
+        """``ConfigError`` when a matching row lacks a part of the key, or shares the key."""
         ...
 
 

@@ -304,6 +304,18 @@ def test_a_purge_waits_for_jobs_that_read_the_same_rows_by_another_name(
     assert run.purge("copy").rows_purged == 100
 
 
+@pytest.mark.parametrize(("source", "target"), [("t", "t_eu"), ("t_eu1", "t"), ("t", "t_us1")])
+def test_a_part_is_no_copy_of_the_whole(bench: Db, source: str, target: str) -> None:
+    """A purge would delete both; the proof, read by another session, would still see them."""
+    by_region(bench.source)
+    bench.source.execute(FILL)
+    job = bench.job(table=f"public.{source}", where="region = 'eu'", **JOB)
+    job["target"] = {"connection": "source", "table": f"public.{target}"}
+    bench.write(job)
+    with pytest.raises(Refused, match="no copy"):
+        bench.open().plan("copy")
+
+
 def test_who_copies_into_a_partition_meets_who_proves_by_the_whole(bench: Db) -> None:
     by_region(bench.target)
 
