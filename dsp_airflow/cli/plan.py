@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dsp_airflow.config import Task, WarmJob
-    from dsp_airflow.engine.model import Batch, Plan
+    from dsp_airflow.engine.model import Batch, Plan, Shape
     from dsp_airflow.engine.ports import Store
 
 _RANGES = 5
@@ -157,13 +157,16 @@ def _show(shown: Console, one: _Planned, plan: Plan) -> None:
 def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
     job = one.job
     sampled = sum(batch.sampled for batch in one.batches)
-    create = " (will be created)" if plan.create else ""
+    create = " (will be created)" if plan.create else _kind(plan.target_shape)
     size = plan.batch_size
     limit = f", {_bytes(size.bytes)}" if size.bytes else ""
     return [
-        ("source", f"{job.source.connection}: {plan.source.label}"),
-        ("target", f"{job.target.connection}: {plan.target.label}{create}"),
-        ("key", ", ".join(plan.key)),
+        ("source", f"{job.source.connection}: {plan.source.label}{_kind(plan.source_shape)}"),
+        (
+            "target",
+            f"{job.target.connection}: {plan.target.label}{create}",
+        ),
+        ("key", ", ".join(plan.key) or "none: copied as a whole"),
         ("filter", plan.filter or "all rows"),
         ("rows", f"{plan.rows:,} ({_bytes(plan.bytes)} estimated)"),
         ("batches", f"{plan.batches:,} of up to {size.rows:,} rows{limit}"),
@@ -172,6 +175,14 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
         ("check", f"{sampled:,} batches ({job.check.percent:g} %)" if job.check else "none"),
         ("purge", job.purge),
     ]
+
+
+def _kind(shape: Shape) -> str:
+    """Unless it is an ordinary table."""
+    if shape.kind == "table":
+        return ""
+    parts = f" of {shape.parts:,} parts" if shape.parts else ""
+    return f" ({shape.kind}{parts})"
 
 
 def _losses(plan: Plan) -> list[str]:

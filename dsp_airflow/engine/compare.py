@@ -5,10 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.model import Difference, Digest, Key, LogicalType, Plan, RowHash
+from dsp_airflow.engine.model import (
+    Batch,
+    Copied,
+    Difference,
+    Digest,
+    Key,
+    LogicalType,
+    Plan,
+    RowHash,
+)
 from dsp_airflow.engine.ports import Session
 
 REPORTED = 1_000
@@ -19,6 +29,28 @@ FETCHED = 8 * 1024 * 1024
 """Characters that a fetch of texts aims at, both sides together."""
 SHOWN = 500
 """Characters of a value in a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A batch under comparison."""
+
+    plan: Plan
+    source: Session
+    target: Session
+    batch: Batch
+    copied: Copied
+
+    @property
+    def rows(self) -> int:
+        """As many were copied."""
+        return self.copied.written.rows
+
+
+def stands_still(work: Compared) -> bool:
+    """Whether the source surely is what it was when the batch was copied."""
+    digest = work.copied.digest
+    return digest is not None and digest == work.source.digest(work.plan.source, work.batch.within)
 
 
 def by_key(rows: Iterable[RowHash]) -> dict[Key, RowHash]:

@@ -15,6 +15,16 @@ Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
 Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
 Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
+Kind: TypeAlias = Literal[
+    "table",
+    "partitioned table",
+    "table with inheriting tables",
+    "view",
+    "materialised view",
+    "foreign table",
+]
+Dated: TypeAlias = Literal["rows", "parts", "no"]
+"""Whether a row tells how old it is: by itself, together with the part it stands in, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,10 @@ class Column:
     """Values may be large (kept out of line)."""
     required: bool = False
     """A row cannot be inserted without a value: not nullable, no default, not generated."""
+    generation: str | None = None
+    """The expression of a generated column."""
+    sorts: str = ""
+    """SQL to append wherever values are compared, where the column's own order will not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,14 @@ class Shape:
     """The primary key's columns, in index order; empty when there is none."""
     unique: tuple[tuple[str, ...], ...] = ()
     """Column sets of usable unique indexes (whole, immediate, valid), the key among them."""
+    kind: Kind = "table"
+    parts: int = 0
+    """Tables below it that hold rows: partitions of every level, or inheriting tables."""
+    unusable: tuple[str, ...] = ()
+    """Unique indexes that are no key, each with the reason and the remedy."""
+    indexed: tuple[str, ...] | None = None
+    """Columns that some index begins with; ``None`` where the store cannot tell."""
+    dated: Dated = "rows"
 
     @property
     def table(self) -> str:
@@ -180,12 +202,16 @@ class Projection:
     """For messages."""
     fields: tuple[Field, ...]
     key: tuple[KeyColumn, ...]
+    """Empty for a table that is copied as a whole, in one batch without bounds."""
     where: str | None = None
     """Rendered SQL condition, source side only."""
     markers: str = ""
     """The commit markers' table beside the target (quoted SQL), target side only."""
     method: str = "md5"
     """The row hash: ``md5`` over the canonical text, or a store's own."""
+    loose: bool = False
+    """No index of the source keeps the key unique and present, so it is proved for every batch."""
+    dated: Dated = "rows"
 
 
 @dataclass(frozen=True, slots=True)

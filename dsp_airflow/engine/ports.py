@@ -82,6 +82,18 @@ class Reads(Protocol):
         """
         ...
 
+    def read_refusals(self, table: str) -> list[str]:
+        """Why this role would not see every row of the table. ``table`` is quoted SQL."""
+        ...
+
+    def share_rows(self, table: str, other: str) -> bool:
+        """Whether both show the same rows, or some: one table, its partitions, views of it."""
+        ...
+
+    def read_warnings(self, table: str) -> list[str]:
+        """What an operator should know of reading this table, short of a refusal."""
+        ...
+
     def nearest(self, table: str) -> list[str]:
         """Existing tables of similar name, for an error message."""
         ...
@@ -110,8 +122,13 @@ class Splits(Protocol):
         """All batches up to the largest key there is now, and their bytes (estimated).
 
         Batches count rows that match the filter; none is empty. A row that is surely
-        larger than ``max_row_size`` raises ``Refused`` naming its key.
+        larger than ``max_row_size`` raises ``Refused`` naming its key. Without a key all rows
+        are one batch. A loose key is proved first.
         """
+        ...
+
+    def prove_key(self, what: Projection) -> None:
+        """``ConfigError`` when a matching row lacks a part of the key, or shares the key."""
         ...
 
 
@@ -141,7 +158,7 @@ class Digests(Protocol):
     ) -> Iterator[RowHash]:
         """Row by row: in the range, of the given keys (as ``what.key`` names them), or both.
 
-        ``mark`` fills ``RowHash.settled``.
+        ``mark`` fills ``RowHash.settled``. Without a key they come in order of their hashes.
         """
         ...
 
@@ -196,7 +213,9 @@ class Writes(Protocol):
         straight into an empty range; ``Collision`` says that it was not empty after all, and
         the batch is to be sent again without. ``fence`` is called last before the commit, and
         what it raises prevents it: somebody else may hold the batch by now. Raises
-        ``BadValue`` for a value that does not fit, and for a conflict under ``error``.
+        ``BadValue`` for a value that does not fit, for a conflict under ``error``, and for a
+        loose key that stands in two rows. Without a key only an empty table is written to;
+        ``Refused`` when it is not.
         """
         ...
 
@@ -211,6 +230,13 @@ class Writes(Protocol):
         """Held while this table is the proof of a purge: waits until no batch is being written.
 
         Raises ``Transient`` when that takes too long.
+        """
+        ...
+
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        """Moves sequences that fill mapped columns past the values there; tells what it did.
+
+        Never backwards. ``dry`` tells only what it could not do.
         """
         ...
 

@@ -6,7 +6,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 from dsp_airflow.engine.errors import Collision, Refused
-from dsp_airflow.engine.events import JobStarted, tell
+from dsp_airflow.engine.events import JobStarted, Noted, tell
 from dsp_airflow.engine.model import Batch, Claim, Copied, Origin, Plan, Written
 from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
@@ -28,10 +28,13 @@ def copy(job: Job) -> None:
         return done.written.rows, 0
 
     run_phase(job, "copy", step)
-    if marked and not job.ledger.waiting("copy"):
-        # Every batch is recorded: the markers have said what they were kept for.
+    if not job.ledger.waiting("copy"):
         with job.target.session() as session:
-            session.forget_markers(plan.target, job.ledger.run, plan.job)
+            for told in session.move_sequences(plan.target):
+                tell(job.watch, Noted(told))
+            if marked:
+                # Every batch is recorded: the markers have said what they were kept for.
+                session.forget_markers(plan.target, job.ledger.run, plan.job)
 
 
 def prepare(session: Session, plan: Plan) -> bool:

@@ -220,7 +220,7 @@ def test_a_value_that_does_not_fit_stops_its_batch(bench: Db) -> None:
         ("CREATE TABLE t (id int PRIMARY KEY, v inet)", {}, "not supported"),
         ("CREATE VIEW t AS SELECT 1 AS id", {}, "a view"),
         ("", {"table": "public.tt"}, "did you mean public.t"),
-        ("", {"key": ["v"]}, "may be NULL"),
+        ("", {"key": ["v"], "purge": "system"}, r"keeps \(v\) unique"),
         ("", {"key": ["idd"]}, "did you mean id"),
         ("", {"where": "vv = 'x'"}, "has no column 'vv'"),
         ("", {"columns": [{"source": "v"}]}, "key column id is not mapped"),

@@ -34,13 +34,16 @@ from dsp_airflow.engine.stores.postgres import (
     catalog,
     cursor,
     dialect,
+    keys,
     login,
     proof,
     purge,
     refusals,
     relay,
+    sequences,
     split,
     translate,
+    tree,
     write,
 )
 from dsp_airflow.engine.stores.postgres.query import Connection, one
@@ -112,6 +115,10 @@ class PostgresSession:
         with self._at(table):
             return catalog.describe(self.connection, table)
 
+    def read_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_refusals(self.connection, table)
+
     def nearest(self, table: str) -> list[str]:
         with self._at(table):
             return catalog.nearest(self.connection, table)
@@ -156,6 +163,10 @@ class PostgresSession:
     ) -> tuple[Sequence[Batch], int]:
         with self._at(what.label):
             return split.split(self.connection, what, size, max_row_size)
+
+    def prove_key(self, what: Projection) -> None:
+        with self._at(what.label):
+            keys.refuse_unproved(self.connection, what, proof.condition(what, None))
 
     def window(
         self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
@@ -223,6 +234,10 @@ class PostgresSession:
         with self._at(what.markers):
             return write.prepare_markers(self.connection, what)
 
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        with self._at(what.label):
+            return sequences.move(self.connection, what, dry=dry)
+
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):
             write.forget_markers(self.connection, what, run, job)
@@ -268,8 +283,10 @@ class PostgresSession:
 
     @contextmanager
     def _held(self, what: Projection, lock: str, unlock: str) -> Iterator[None]:
-        key = f"(hashtextextended({dialect.text_literal(f'dsp_airflow {what.table}')}, 0))"
         with self._at(what.label):
+            # Who writes into a partition must meet who proves by the whole.
+            name = dialect.text_literal(f"dsp_airflow {tree.topmost(self.connection, what.table)}")
+            key = f"(hashtextextended({name}, 0))"
             try:
                 # One message is one transaction: the timeouts end with it, the lock does not.
                 self.connection.execute(
@@ -337,6 +354,22 @@ class PostgresSession:
     def warnings(self) -> list[str]:
         with self._at("login"):
             return refusals.warnings(self.connection)
+
+    def share_rows(self, table: str, other: str) -> bool:
+        with self._at(table):
+            ours = catalog.find(self.connection, table)
+            theirs = catalog.find(self.connection, other)
+            if ours is None or theirs is None:
+                return False
+            return tree.share_rows(self.connection, ours[0], theirs[0])
+
+    def read_warnings(self, table: str) -> list[str]:
+        with self._at(table):
+            return [
+                f"{w} gives no snapshot: what is read through it may change in the middle of a "
+                "batch"
+                for w in tree.wrappers(self.connection, table)
+            ]
 
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""

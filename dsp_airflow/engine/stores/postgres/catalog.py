@@ -10,7 +10,8 @@ from typing import Any
 
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Column, LogicalType, Shape
-from dsp_airflow.engine.stores.postgres import dialect
+from dsp_airflow.engine.stores.postgres import dialect, tree
+from dsp_airflow.engine.stores.postgres.keys import Keys
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 SIMPLE = {
@@ -27,12 +28,6 @@ SIMPLE = {
     "json": "json",
     "jsonb": "json",
 }
-KINDS = {
-    "p": "a partitioned table",
-    "v": "a view",
-    "m": "a materialised view",
-    "f": "a foreign table",
-}
 # Defaults that mean the same in any database: constants with casts, and the clock.
 PORTABLE_DEFAULT = re.compile(
     r"""(?ix) ^ \(? (?: '(?:[^']|'')*' | -?\d+(?:\.\d+)? | true | false | null
@@ -40,6 +35,9 @@ PORTABLE_DEFAULT = re.compile(
         | clock_timestamp\(\) | gen_random_uuid\(\) | ARRAY\[\] | '\{\}' )
         \)? (?: :: [\w\s"\[\]()., ]+ )? $"""
 )
+
+LONGEST = 63
+"""Bytes of a name."""
 
 FIND = """
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
@@ -69,17 +67,6 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
-"""
-
-INDEXES = """
-SELECT i.indisprimary,
-       (SELECT array_agg(a.attname ORDER BY k.n)
-        FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(attnum, n)
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum)
-FROM pg_index i
-WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
-  AND i.indpred IS NULL AND i.indexprs IS NULL
-ORDER BY i.indisprimary DESC, i.indexrelid
 """
 
 
@@ -125,6 +112,13 @@ def _database_collation(connection: Connection) -> str:
     return f"{info.get('datlocprovider', 'c')}:{locale}:{info.get('datcollversion')}"
 
 
+GENERATIONS = """
+SELECT a.attname, pg_get_expr(d.adbin, d.adrelid)
+FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = %s AND a.attgenerated <> ''
+"""
+
+
 def find(connection: Connection, table: str) -> tuple[Any, ...] | None:
     """oid, schema, name, kind, persistence, has children; ``None`` when there is no such table."""
     schema, name = dialect.split_name(table)
@@ -136,7 +130,8 @@ def nearest(connection: Connection, table: str) -> list[str]:
     rows = connection.execute(
         "SELECT n.nspname || '.' || c.relname FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relkind IN ('r','p') AND n.nspname NOT IN ('pg_catalog','information_schema') "
+        "WHERE c.relkind IN ('r','p','v','m','f') "
+        "AND n.nspname NOT IN ('pg_catalog','information_schema') "
         "LIMIT 5000"
     ).fetchall()
     names = [r[0] for r in rows]
@@ -151,10 +146,7 @@ def describe(connection: Connection, table: str) -> Shape | None:
         found = find(connection, table)
         if found is None:
             return None
-        oid, schema, name, kind, _, has_children = found
-        if kind != "r" or has_children:
-            what = KINDS.get(kind, "a table with inheriting tables")
-            raise Refused(f"{schema}.{name} is {what}; only ordinary tables are supported")
+        oid, schema, name, relkind, _, has_children = found
         encoding = connection.execute("SHOW server_encoding").fetchone()
         if encoding != ("UTF8",):
             raise Refused(
@@ -164,14 +156,38 @@ def describe(connection: Connection, table: str) -> Shape | None:
         # With an empty search path the catalogs print user types with their schema.
         connection.execute("SET LOCAL search_path = ''")
         database = _database_collation(connection)
-        columns = tuple(
-            _column(row, database) for row in connection.execute(COLUMNS, (oid,)).fetchall()
-        )
-        indexes = connection.execute(INDEXES, (oid,)).fetchall()
-    not_null = {c.name for c in columns if not c.nullable}
-    unique = tuple(tuple(cols) for _, cols in indexes if cols and set(cols) <= not_null)
-    key = next((tuple(cols) for primary, cols in indexes if primary), ())
-    return Shape(schema, name, columns, key, unique)
+        columns = [_column(row, database) for row in connection.execute(COLUMNS, (oid,)).fetchall()]
+        generations: dict[str, str] = dict(connection.execute(GENERATIONS, (oid,)).fetchall())
+        keys = Keys(connection, oid, {c.name for c in columns if not c.nullable})
+        make = tree.make_of(connection, oid, relkind, has_children)
+    columns = [replace(c, generation=generations.get(c.name)) for c in columns]
+    if make.far:
+        columns = [_sorted_here(c) for c in columns]
+    # The indexes of a parent know nothing of the rows of its children.
+    parent = make.kind == "table with inheriting tables"
+    return Shape(
+        schema,
+        name,
+        tuple(columns),
+        keys.primary,
+        unique=() if parent else tuple(keys.unique),
+        kind=make.kind,
+        parts=make.parts,
+        # No column of a materialised view can be made NOT NULL.
+        unusable=() if make.kind == "materialised view" else tuple(keys.unusable),
+        indexed=tuple(keys.indexed),
+        dated=make.dated,
+    )
+
+
+def _sorted_here(column: Column) -> Column:
+    """A wrapper may leave comparing to the other server, whose order of texts may be another.
+
+    Under a collation of its own a comparison is made here, and always the same way.
+    """
+    if column.collation is None:
+        return column
+    return replace(column, collation="C", sorts=' COLLATE "C"')
 
 
 def _column(row: tuple[Any, ...], database: str) -> Column:
@@ -238,8 +254,20 @@ def design(
         replace(c, type=dialect.held(c.type), collation=c.collation and database) for c in columns
     ]
     order = [c for k in key for c in columns if c.name == k]
-    shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), (tuple(key),))
+    _refuse_long([name, *(c.name for c in columns)], table)
+    unique = (tuple(key),) if key else ()
+    shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), unique)
     return shape, dialect.create_table(shape, enums)
+
+
+def _refuse_long(names: Sequence[str], table: str) -> None:
+    """The server would cut such a name short, and nobody would find it again."""
+    for name in names:
+        if len(name.encode()) > LONGEST:
+            raise ConfigError(
+                f"target {table}: PostgreSQL names have at most {LONGEST} bytes, {name!r} has "
+                f"{len(name.encode())}; choose a shorter one"
+            )
 
 
 def typed(connection: Connection, shape: Shape, expressions: Sequence[str]) -> list[Column]:

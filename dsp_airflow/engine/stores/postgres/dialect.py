@@ -121,7 +121,7 @@ def base(native: str) -> str:
 
 def key_column(column: Column) -> KeyColumn:
     """How a key column is compared and its bounds are cast."""
-    return KeyColumn(quote(column.name), base(column.native))
+    return KeyColumn(quote(column.name) + column.sorts, base(column.native))
 
 
 def native(kind: LogicalType) -> str:
@@ -163,9 +163,9 @@ def held(kind: LogicalType) -> LogicalType:
     return HELD.get(kind.name, kind)
 
 
-def range_condition(key: Sequence[KeyColumn], within: KeyRange, alias: str = "") -> str:
+def range_condition(key: Sequence[KeyColumn], within: KeyRange) -> str:
     """``after < key <= upto`` as a row comparison that an index on the key serves."""
-    columns = ", ".join(alias + k.column for k in key)
+    columns = ", ".join(k.column for k in key)
 
     def bound(values: Key) -> str:
         return ", ".join(f"{text_literal(v)}::{k.native}" for v, k in zip(values, key, strict=True))

@@ -57,10 +57,8 @@ def _waited(error: psycopg.Error, where: str, options: SessionOptions) -> Transi
     )
 
 
-def translated(error: psycopg.Error, where: str, options: SessionOptions | None = None) -> DspError:
-    """The engine's error for a driver error. ``where`` names connection and object."""
-    message = (error.diag.message_primary or str(error)).strip()
-    state = error.sqlstate or ""
+def _constraint(error: psycopg.Error, where: str, message: str) -> DspError | None:
+    """What a row broke, and what to do about it."""
     if isinstance(error, pg.UniqueViolation):
         detail = error.diag.message_detail or message
         return BadValue(
@@ -72,8 +70,30 @@ def translated(error: psycopg.Error, where: str, options: SessionOptions | None 
             f"{where}: column {error.diag.column_name} does not accept NULL, and a row has none "
             "to give; map a constant or an expression with coalesce, or allow NULL in the target"
         )
+    if isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None:
+        # Only the bounds of partitions have no name.
+        return BadValue(
+            f"{where}: {message}: {error.diag.message_detail or ''} Create a partition for it, or "
+            f"one that takes the rest (PARTITION OF {error.diag.table_name} DEFAULT), or leave "
+            "such rows out with where; nothing of the batch was written"
+        )
     if isinstance(error, pg.ForeignKeyViolation):
         return Refused(f"{where}: {message}: {error.diag.message_detail or ''}")
+    return None
+
+
+def translated(error: psycopg.Error, where: str, options: SessionOptions | None = None) -> DspError:
+    """The engine's error for a driver error. ``where`` names connection and object."""
+    message = (error.diag.message_primary or str(error)).strip()
+    state = error.sqlstate or ""
+    broken = _constraint(error, where, message)
+    if broken is not None:
+        return broken
+    if isinstance(error, pg.InsufficientPrivilege) and "row-level security" in message:
+        return Denied(
+            f"{where}: {message}; a part of the rows is no copy: ALTER ROLE <role> BYPASSRLS, for "
+            "a view that of its owner"
+        )
     if isinstance(error, pg.InsufficientPrivilege):
         return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
     if isinstance(error, DROPPED):
@@ -90,6 +110,8 @@ def translated(error: psycopg.Error, where: str, options: SessionOptions | None 
         return ConfigError(f"{where}: {message}; correct the schema of the Airflow connection")
     if state.startswith(("22", "23", "21")):
         return _value_error(error, where)
+    if isinstance(error, pg.FeatureNotSupported):
+        return Refused(f"{where}: {message}")
     if state.startswith("42"):
         return ConfigError(f"{where}: {message}")
     return Transient(f"{where}: {message}")

@@ -9,7 +9,7 @@ from psycopg import errors as pg
 from pydantic import TypeAdapter
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.errors import BadValue, Collision, Mismatch
+from dsp_airflow.engine.errors import BadValue, Collision, Mismatch, Refused
 from dsp_airflow.engine.model import (
     Digest,
     Field,
@@ -20,7 +20,8 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.postgres import dialect, proof, relay
+from dsp_airflow.engine.stores.postgres import dialect, proof, relay, tree
+from dsp_airflow.engine.stores.postgres.keys import refuse_twins
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 WRITTEN = TypeAdapter(Written)
@@ -90,7 +91,9 @@ def write(
             ).fetchone()
             if row is not None:
                 return _recovered(row[0])
-        alone = direct and ordered_alike and _empty(connection, what, within)
+        if not what.key:
+            _refuse_filled(connection, what)
+        alone = not what.key or (direct and ordered_alike and _empty(connection, what, within))
         if alone:
             done = _direct(connection, what, stream, wire)
         else:
@@ -129,6 +132,19 @@ def _empty(connection: Connection, what: Projection, within: KeyRange) -> bool:
     return row is None
 
 
+def _refuse_filled(connection: Connection, what: Projection) -> None:
+    """Without a key nobody could tell rows that stand there from those that come."""
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"dsp_airflow fills {what.table}",),
+    )
+    if not _empty(connection, what, KeyRange()):
+        raise Refused(
+            f"{what.label} holds rows, and without a key nobody can tell which of them are copies; "
+            f"empty it first, or name unique columns under key. Nothing was written"
+        )
+
+
 def _columns(fields: tuple[Field, ...]) -> str:
     return ", ".join(dialect.quote(f.column) for f in fields)
 
@@ -145,6 +161,8 @@ def _direct(connection: Connection, what: Projection, stream: Stream, wire: str)
     try:
         rows = _copy(connection, what.table, what, stream, wire)
     except pg.UniqueViolation as error:
+        if not what.key:
+            raise
         raise Collision(f"{what.label}: rows appeared in the range") from error
     return Written(rows, rows, others=Digest(0, 0, what.method))
 
@@ -159,6 +177,8 @@ def _stage(connection: Connection, what: Projection, stream: Stream, wire: str) 
     key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
     connection.execute(f"CREATE INDEX ON {STAGE} ({key})")
     connection.execute(f"ANALYZE {STAGE}")
+    if what.loose:
+        refuse_twins(connection, what, STAGE, len(what.key))
 
 
 def _merge(
@@ -206,18 +226,34 @@ def _merge(
         _refuse_swallowed(connection, what)
         return Written(staged, inserted, unchanged=staged - inserted, others=others)
     changes = ", ".join(f"{c} = EXCLUDED.{c}" for c in names)
-    inserted, updated = _two(
-        connection,
-        f"WITH merged AS ({head} ON CONFLICT ({key}) DO UPDATE SET {changes} "
+    merge = (
+        f"{head} ON CONFLICT ({key}) DO UPDATE SET {changes} "
         f"WHERE ROW({_identities(what.fields, 't')}) "
-        f"IS DISTINCT FROM ROW({_identities(what.fields, 'EXCLUDED')}) "
-        # A fresh row has no xmax; one that was updated carries this transaction's lock.
-        "RETURNING xmax = 0 AS fresh) "
-        "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM merged",
+        f"IS DISTINCT FROM ROW({_identities(what.fields, 'EXCLUDED')})"
     )
+    inserted, updated = _merged(connection, what, merge, staged)
     unchanged = staged - inserted - updated
     _refuse_swallowed(connection, what, unchanged - alike)
     return Written(staged, inserted, updated, unchanged=unchanged, others=others)
+
+
+def _merged(connection: Connection, what: Projection, merge: str, staged: int) -> tuple[int, int]:
+    """Rows inserted and updated."""
+    if what.dated == "rows":
+        # A fresh row has no xmax; one that was updated carries this transaction's lock.
+        return _two(
+            connection,
+            f"WITH merged AS ({merge} RETURNING xmax = 0 AS fresh) "
+            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM merged",
+        )
+    # What is routed to partitions tells nothing of itself. A row that somebody inserts between
+    # the two statements is written as it should be, and counted as inserted.
+    there = one(
+        connection, f"SELECT count(*) FROM {STAGE} AS s JOIN {what.table} AS t ON {_matches(what)}"
+    )[0]
+    written = connection.execute(merge.encode()).rowcount
+    inserted = min(staged - int(there), written)
+    return inserted, written - inserted
 
 
 def _updatable(connection: Connection, what: Projection) -> list[Field]:
@@ -256,8 +292,9 @@ def _meddled(connection: Connection, what: Projection) -> bool:
     """Whether triggers or rules of the target might drop rows silently."""
     found: bool = one(
         connection,
-        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(%s) "
-        "AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3) "
+        f"WITH RECURSIVE {tree.MEMBERS.format(root='to_regclass(%s)::oid')} "
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger JOIN members ON tgrelid = members.oid "
+        "WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3) "
         "OR EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = to_regclass(%s))",
         (what.table, what.table),
     )[0]
