@@ -23,7 +23,8 @@ class LogicalType:
     ``precision`` and ``scale`` bound decimals; ``length`` bounds strings and bytes (in
     characters or bytes); ``digits`` are fractional seconds of times and timestamps;
     ``element`` is the type inside a list; ``labels`` are those of an enum, in order.
-    ``None`` means unbounded.
+    ``identity`` tells a type that only its own system has (``other``) by what it is made of:
+    equal identities mean equal values under equal texts. ``None`` means unbounded.
     """
 
     name: str
@@ -33,6 +34,7 @@ class LogicalType:
     digits: int | None = None
     element: LogicalType | None = None
     labels: tuple[str, ...] | None = None
+    identity: str | None = None
 
     def __str__(self) -> str:
         if self.name == "decimal" and self.precision is not None:
@@ -44,6 +46,21 @@ class LogicalType:
         if self.digits is not None and self.digits != 6:
             return f"{self.name}({self.digits})"
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class NativeType:
+    """A type that a database may lack: an enum, domain, range, composite, or an extension's.
+
+    ``name`` is as the catalogs print it, with its schema. ``statement`` creates it, where that
+    takes no more than this one statement and the types it names.
+    """
+
+    name: str
+    identity: str
+    statement: str
+    simple: bool = True
+    extension: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,12 @@ class Column:
     """Values may be large (kept out of line)."""
     required: bool = False
     """A row cannot be inserted without a value: not nullable, no default, not generated."""
+    carrier: str | None = None
+    """The type that any database has for these values, where ``native`` is a domain over it."""
+    needs: tuple[NativeType, ...] = ()
+    """The types it is made of that a database may lack, in the order to create them."""
+    comparable: bool = True
+    """The type's operators are found in this session, so that a key may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +178,29 @@ class Field:
     type: LogicalType
     native: str
     expression: str
+    loose: bool = False
+    """Its equality takes several texts for one, as a collation that ignores case does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a policy makes of values that do not fit: counted in every batch.
+
+    ``condition`` is SQL of the source that is true for them.
+    """
+
+    column: str
+    rule: str
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class LossCount:
+    """How many values of a column a policy changed."""
+
+    column: str
+    rule: str
+    values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +231,8 @@ class Projection:
     """The commit markers' table beside the target (quoted SQL), target side only."""
     method: str = "md5"
     """The row hash: ``md5`` over the canonical text, or a store's own."""
+    losses: tuple[Loss, ...] = ()
+    """What the job's policies change of the values, source side only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +265,14 @@ class ColumnPair:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a batch was read from: the source's digest of it (when sampled) and the mark."""
+    """What a batch was read from: the source's digest of it (when sampled) and the mark.
+
+    ``losses`` counts the values that a policy changed on the way.
+    """
 
     digest: Digest | None = None
     mark: str | None = None
+    losses: tuple[LossCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +315,11 @@ class Copied:
     def digest(self) -> Digest | None:
         """The source's digest of the batch, taken in the snapshot it was read in."""
         return self.written.origin.digest if self.written.origin else None
+
+    @property
+    def losses(self) -> tuple[LossCount, ...]:
+        """The values that a policy changed."""
+        return self.written.origin.losses if self.written.origin else ()
 
     @property
     def mark(self) -> str | None:

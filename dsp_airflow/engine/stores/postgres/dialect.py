@@ -252,12 +252,10 @@ def caveat(source: Column, target: Column) -> str:
     return ""
 
 
-def create_table(shape: Shape, enums: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """DDL for a missing target: enum types, columns with NOT NULL and defaults, the key."""
+def create_table(shape: Shape, types: Sequence[str]) -> tuple[str, ...]:
+    """DDL for a missing target: types, columns with NOT NULL and defaults, the key."""
     statements = []
-    for name, labels in enums.items():
-        values = ", ".join(text_literal(label) for label in labels)
-        made = f"CREATE TYPE {name} AS ENUM ({values})"
+    for made in types:
         tag = "dsp"
         while f"${tag}$" in made:
             tag += "_"
