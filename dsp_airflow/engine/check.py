@@ -8,7 +8,7 @@ rows are compared one by one; only value differences count.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsp_airflow.engine import compare
 from dsp_airflow.engine.events import JobStarted, tell
@@ -47,7 +47,12 @@ def check_batch(plan: Plan, source: Session, target: Session, claim: Claim) -> C
         raise ValueError(f"batch {claim.batch.number} was not copied")
     work = _Batch(plan, source, target, claim.batch, claim.copied)
     found = _by_range(work) if plan.ordered_alike else None
-    return found or _by_keys(work)
+    found = found or _by_keys(work)
+    expected = "; ".join(
+        f"{loss.values:,} values of {loss.column} are expected as on_loss: {loss.rule} made them"
+        for loss in claim.copied.losses
+    )
+    return replace(found, note="; ".join(filter(None, [found.note, expected])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +205,11 @@ def _changed(work: _Batch, rows: list[RowHash]) -> tuple[int, list[Difference]]:
     """How many of these rows differ by value, and the first of them with their columns."""
     count = 0
     found: list[Difference] = []
-    spelled = any(field.type.name == "json" for field in work.plan.target.fields)
+    spelled = any(compare.spelled(field.type) for field in work.plan.target.fields)
     for start in range(0, len(rows), compare.REPORTED):
         chunk = rows[start : start + compare.REPORTED]
         if start and not spelled:
-            # Only JSON says the same in several ways; all others differ because their texts do.
+            # Few types say the same in several ways; all others differ because their texts do.
             return count + len(rows) - start, found
         keys = [(row.key, row.at) for row in chunk]
         named = compare.changed(work.plan, work.source, work.target, keys)

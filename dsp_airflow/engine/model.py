@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
+OnLoss: TypeAlias = Literal["error", "null", "clamp", "text"]
 Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
 
 
@@ -183,6 +184,18 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Converted:
+    """A source expression at the target's type, and the native type it then has.
+
+    ``lost`` is a condition: values for which the expression yields what the policy says.
+    """
+
+    expression: str
+    native: str
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """What a policy makes of values that do not fit: counted in every batch.
 
@@ -261,6 +274,8 @@ class ColumnPair:
     target_type: str
     fit: Fit
     note: str = ""
+    on_loss: OnLoss = "error"
+    """What becomes of a value that does not fit, where one may not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ from dsp_airflow.engine.canon.postgres import (
 )
 from dsp_airflow.engine.canon.python import (
     python_digest_md5,
+    python_elements,
     python_row_hash_md5,
     python_row_text,
     python_text,
@@ -72,6 +73,7 @@ __all__ = [
     "postgres_row_text",
     "postgres_text",
     "python_digest_md5",
+    "python_elements",
     "python_row_hash_md5",
     "python_row_text",
     "python_text",

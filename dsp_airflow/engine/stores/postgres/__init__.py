@@ -19,6 +19,7 @@ from dsp_airflow.engine.model import (
     Digest,
     Key,
     KeyRange,
+    LossCount,
     OnConflict,
     Origin,
     Projection,
@@ -46,6 +47,7 @@ from dsp_airflow.engine.stores.postgres.query import Connection, one
 SETTINGS = """
 SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
 SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on;
+SET lc_monetary = 'C'; SET xmloption = content;
 SET client_encoding = 'UTF8'; SET row_security = off; SET lock_timeout = '30s';
 SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off;
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '1h'; SET jit = off;
@@ -201,6 +203,10 @@ class PostgresSession:
     ) -> Digest:
         with self._at(what.label):
             return proof.digest(self.connection, what, within, keys)
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        with self._at(what.label):
+            return proof.losses(self.connection, what, within)
 
     def count(self, what: Projection, within: KeyRange) -> int:
         with self._at(what.label):
