@@ -18,11 +18,8 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
-from dsp_airflow.engine.stores.postgres.casting import converted, policy_refusal
-from dsp_airflow.engine.stores.postgres.names import base, quote, text_literal, user_type
+from dsp_airflow.engine.stores.postgres import casting, names
 from dsp_airflow.engine.types import INTEGERS
-
-__all__ = ["base", "converted", "policy_refusal", "quote", "text_literal", "user_type"]
 
 name = "postgres"
 MARKERS = "dsp_commits"
@@ -44,6 +41,11 @@ BUILT_IN = {
     "json": "jsonb",
     "year": "smallint",
 }
+
+
+base, quote = names.base, names.quote
+text_literal, user_type = names.text_literal, names.user_type
+converted, policy_refusal = casting.converted, casting.policy_refusal
 
 
 def literal(value: object) -> str:
