@@ -81,7 +81,13 @@ SELECT t.oid::int8, n.nspname, t.typname, t.typtype::text, format_type(t.oid, NU
     'checks', (SELECT json_agg(json_build_array(k.conname, pg_get_constraintdef(k.oid),
                  k.convalidated AND NOT EXISTS (SELECT 1 FROM pg_depend d
                    WHERE d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
-                     AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)))
+                     AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+                     -- What comes with the base type's extension is there when the type is.
+                     AND NOT EXISTS (SELECT 1 FROM pg_depend m JOIN pg_depend o
+                       ON o.refobjid = m.refobjid AND o.refclassid = m.refclassid
+                       WHERE m.classid = d.refclassid AND m.objid = d.refobjid AND m.deptype = 'e'
+                         AND o.classid = 'pg_type'::regclass AND o.objid = t.typbasetype
+                         AND o.deptype = 'e')))
                  ORDER BY k.conname)
                FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')) END,
   coalesce(co.collisdeterministic, true)
@@ -133,7 +139,7 @@ class Kinds:
             return LogicalType("enum", labels=tuple(row.labels or ()))
         if row.element is not None:
             element = self.logical(row.element, modifier)
-            if element.name != "other":
+            if element.name not in ("other", "list"):
                 return LogicalType("list", element=element)
         elif (row.extension, row.name) == (CASELESS, CASELESS):
             return LogicalType("string")
@@ -180,7 +186,8 @@ class Kinds:
             return self.carrier(below.oid, row.modifier) or plain
         if row.element is not None:
             inner = self.carrier(row.element, modifier)
-            return None if inner is None else f"{inner}[]"
+            # An array of domains over arrays is not cast to one of arrays: there is none.
+            return None if inner is None or inner.endswith("]") else f"{inner}[]"
         return "text" if (row.extension, row.name) == (CASELESS, CASELESS) else None
 
     def loose(self, oid: int) -> bool:
