@@ -126,6 +126,8 @@ def _column(column: ColumnMapping) -> dict[str, Any]:
     else:
         shown["source"] = column.source
     shown["type"] = None if column.type is None else str(column.type)
+    if column.on_loss != "error":
+        shown["on_loss"] = column.on_loss
     return shown
 
 

@@ -188,6 +188,20 @@ class ColumnMapping(Model):
         examples=["decimal(6,1)"],
     )
 
+    on_loss: Annotated[
+        Literal["error", "null", "clamp", "text"],
+        # YAML reads a bare null as nothing.
+        BeforeValidator(lambda value: "null" if value is None else value),
+        WithJsonSchema({"enum": ["error", None, "null", "clamp", "text"]}),
+    ] = Field(
+        default="error",
+        description=(
+            "What becomes of a value that the target's type does not hold. error: the batch stops "
+            "and names the row. null: NULL. clamp: the nearest value the type has. text: the "
+            "target column is text and keeps every value as its text. Each use is counted."
+        ),
+    )
+
     @property
     def target_name(self) -> str:
         """The column written, which is the source column's name unless `target` says otherwise."""

@@ -8,6 +8,7 @@ rows are compared one by one; only value differences count.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from dsp_airflow.engine import compare, multisets
 from dsp_airflow.engine.compare import Compared, stands_still
@@ -48,7 +49,11 @@ def check_batch(plan: Plan, source: Session, target: Session, claim: Claim) -> C
     found = _by_range(work) if plan.ordered_alike else None
     if found is None:
         found = _by_keys(work) if plan.key else multisets.compared(work)
-    return found
+    expected = "; ".join(
+        f"{loss.values:,} values of {loss.column} are expected as on_loss: {loss.rule} made them"
+        for loss in claim.copied.losses
+    )
+    return replace(found, note="; ".join(filter(None, [found.note, expected])))
 
 
 def _by_range(work: Compared) -> Checked | None:
@@ -178,11 +183,11 @@ def _changed(work: Compared, rows: list[RowHash]) -> tuple[int, list[Difference]
     """How many of these rows differ by value, and the first of them with their columns."""
     count = 0
     found: list[Difference] = []
-    spelled = any(field.type.name == "json" for field in work.plan.target.fields)
+    spelled = any(compare.spelled(field.type) for field in work.plan.target.fields)
     for start in range(0, len(rows), compare.REPORTED):
         chunk = rows[start : start + compare.REPORTED]
         if start and not spelled:
-            # Only JSON says the same in several ways; all others differ because their texts do.
+            # Few types say the same in several ways; all others differ because their texts do.
             return count + len(rows) - start, found
         keys = [(row.key, row.at) for row in chunk]
         named = compare.changed(work.plan, work.source, work.target, keys)

@@ -124,12 +124,27 @@ def _named(
     return found
 
 
+def spelled(kind: LogicalType) -> bool:
+    """Whether canonical texts of equal values may differ: JSON, and decimals of no set scale."""
+    if kind.name == "list" and kind.element is not None:
+        return spelled(kind.element)
+    return kind.name == "json" or (kind.name == "decimal" and kind.precision is None)
+
+
 def _agree(kind: LogicalType, mine: str | None, other: str | None) -> bool:
     """Equal by value at the mapped type, where the texts may say the same differently."""
     if mine == other:
         return True
-    if mine is None or other is None or kind.name != "json":
+    if mine is None or other is None or not spelled(kind):
         return False
+    if kind.name == "decimal":
+        return Decimal(mine) == Decimal(other)
+    if kind.name == "list" and kind.element is not None:
+        ours, theirs = canon.python_elements(mine), canon.python_elements(other)
+        if ours is None or theirs is None or len(ours) != len(theirs):
+            return False
+        pairs = zip(ours, theirs, strict=True)
+        return all(_agree(kind.element, one, another) for one, another in pairs)
     try:
         return _json(mine, kind) == _json(other, kind)
     except (ValueError, RecursionError):

@@ -51,33 +51,52 @@ def matched(job: WarmJob, sides: Sides, entries: list[Entry], target: Shape) -> 
     return rows
 
 
-def refuse_types(job: WarmJob, rows: list[Matched], width: int) -> None:
+def refuse_types(job: WarmJob, sides: Sides, rows: list[Matched], width: int) -> None:
     """``ConfigError`` for pairs that have no meaning. The first ``width`` are the key's."""
     why = []
     for entry, column, pair in rows:
-        if "other" in (entry.source.type.name, column.type.name) or _holds_other(entry, column):
-            why.append(
-                f"{pair.source} {pair.source_type} -> {pair.target} {pair.target_type}: "
-                "this type is not supported; leave the column out of columns"
-            )
-        elif not (entry.source.deterministic and column.deterministic):
-            why.append(f"{pair.source}: nondeterministic collations are not supported")
-        elif pair.fit == "refused":
+        if pair.fit == "refused":
             why.append(
                 f"{pair.source} {pair.source_type} -> {pair.target} {pair.target_type}: {pair.note}"
             )
-    for entry, _, pair in rows[:width]:
-        if pair.fit == "lossy":
-            why.append(f"key column {entry.source.name}: {pair.note} would make keys meet")
+        elif pair.on_loss == "text":
+            why.append(
+                f"{pair.source} -> {pair.target}: on_loss: text keeps every value as its text; "
+                f"make the target column {column.name} text, it is {column.native}"
+            )
+        elif pair.on_loss != "error" and (
+            reason := sides.source.dialect.policy_refusal(entry.source, column, pair.on_loss)
+        ):
+            why.append(f"{pair.source} -> {pair.target}: {reason}")
+    for entry, column, pair in rows[:width]:
+        why += _no_key(entry.source, column, pair)
     if why:
         raise ConfigError(f"job {job.name}: {'; '.join(why)}")
 
 
-def _holds_other(entry: Entry, column: Column) -> bool:
-    return any(
-        t.element is not None and t.element.name == "other"
-        for t in (entry.source.type, column.type)
+def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
+    """Why rows cannot be told apart by this pair."""
+    why = []
+    if pair.fit == "lossy":
+        why.append(f"key column {source.name}: {pair.note} would make keys meet")
+    why += [
+        f"key column {column.name}: put the schema of its type {column.native} on the search "
+        "path of the login, so that its operators are found"
+        for column in (source, target)
+        if not column.comparable
+    ]
+    alike = (source.deterministic, source.collation, source.type.identity) == (
+        target.deterministic,
+        target.collation,
+        target.type.identity,
     )
+    if not target.deterministic and not alike:
+        why.append(
+            f"key column {source.name}: the target column {target.name} {target.native} takes "
+            f"several texts for one (collation {target.collation}), which the source tells apart "
+            f"(collation {source.collation}), so that two rows could meet in one key"
+        )
+    return why
 
 
 def require_target(
@@ -120,21 +139,32 @@ def method(sides: Sides) -> str:
     return "md5"
 
 
-def wire(rows: list[Matched]) -> str:
-    """Binary, unless an array holds a type whose number differs between databases."""
-    for entry, column, _ in rows:
-        for kind in (entry.source.type, column.type):
-            if kind.element is not None and kind.element.name == "enum":
-                return "text"
-    return "binary"
+def wire(sides: Sides, rows: list[Matched]) -> str:
+    """Binary, unless some column's binary form means something else in the other database."""
+    alike = all(sides.source.dialect.binary(entry.source, column) for entry, column, _ in rows)
+    return "binary" if alike else "text"
+
+
+ORDERED = frozenset(
+    [
+        *("bit", "varbit", "timetz", "money", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn"),
+        *("xid8", "oid", "int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange"),
+    ]
+)
+"""Native types that every server sorts alike, whatever its locale."""
 
 
 def _order_class(column: Column) -> str | None:
     name = column.type.name
+    if not column.deterministic:
+        return None
+    if name == "other" and column.type.identity in ORDERED:
+        return column.type.identity
     if name in INTEGERS or name == "decimal":
         return "number"
     if name == "string":
-        return None if column.collation is None else f"{column.native[:4]}:{column.collation}"
+        native = column.carrier or column.native
+        return None if column.collation is None else f"{native[:4]}:{column.collation}"
     if name == "enum":
         return f"enum:{column.type.labels}"
     return None if name in ("list", "json", "other") else name

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
 Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
+OnLoss: TypeAlias = Literal["error", "null", "clamp", "text"]
 Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
 Kind: TypeAlias = Literal[
     "table",
@@ -34,7 +35,8 @@ class LogicalType:
     ``precision`` and ``scale`` bound decimals; ``length`` bounds strings and bytes (in
     characters or bytes); ``digits`` are fractional seconds of times and timestamps;
     ``element`` is the type inside a list; ``labels`` are those of an enum, in order.
-    ``None`` means unbounded.
+    ``identity`` tells a type that only its own system has (``other``) by what it is made of:
+    equal identities mean equal values under equal texts. ``None`` means unbounded.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LogicalType:
     digits: int | None = None
     element: LogicalType | None = None
     labels: tuple[str, ...] | None = None
+    identity: str | None = None
 
     def __str__(self) -> str:
         if self.name == "decimal" and self.precision is not None:
@@ -55,6 +58,21 @@ class LogicalType:
         if self.digits is not None and self.digits != 6:
             return f"{self.name}({self.digits})"
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class NativeType:
+    """A type that a database may lack: an enum, domain, range, composite, or an extension's.
+
+    ``name`` is as the catalogs print it, with its schema. ``statement`` creates it, where that
+    takes no more than this one statement and the types it names.
+    """
+
+    name: str
+    identity: str
+    statement: str
+    simple: bool = True
+    extension: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +101,12 @@ class Column:
     """The expression of a generated column."""
     sorts: str = ""
     """SQL to append wherever values are compared, where the column's own order will not do."""
+    carrier: str | None = None
+    """The type that any database has for these values, where ``native`` is a domain over it."""
+    needs: tuple[NativeType, ...] = ()
+    """The types it is made of that a database may lack, in the order to create them."""
+    comparable: bool = True
+    """The type's operators are found in this session, so that a key may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +202,41 @@ class Field:
     type: LogicalType
     native: str
     expression: str
+    loose: bool = False
+    """Its equality takes several texts for one, as a collation that ignores case does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A source expression at the target's type, and the native type it then has.
+
+    ``lost`` is a condition: values for which the expression yields what the policy says.
+    """
+
+    expression: str
+    native: str
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a policy makes of values that do not fit: counted in every batch.
+
+    ``condition`` is SQL of the source that is true for them.
+    """
+
+    column: str
+    rule: str
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class LossCount:
+    """How many values of a column a policy changed."""
+
+    column: str
+    rule: str
+    values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +271,8 @@ class Projection:
     loose: bool = False
     """No index of the source keeps the key unique and present, so it is proved for every batch."""
     dated: Dated = "rows"
+    losses: tuple[Loss, ...] = ()
+    """What the job's policies change of the values, source side only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,14 +301,20 @@ class ColumnPair:
     target_type: str
     fit: Fit
     note: str = ""
+    on_loss: OnLoss = "error"
+    """What becomes of a value that does not fit, where one may not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a batch was read from: the source's digest of it (when sampled) and the mark."""
+    """What a batch was read from: the source's digest of it (when sampled) and the mark.
+
+    ``losses`` counts the values that a policy changed on the way.
+    """
 
     digest: Digest | None = None
     mark: str | None = None
+    losses: tuple[LossCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +357,11 @@ class Copied:
     def digest(self) -> Digest | None:
         """The source's digest of the batch, taken in the snapshot it was read in."""
         return self.written.origin.digest if self.written.origin else None
+
+    @property
+    def losses(self) -> tuple[LossCount, ...]:
+        """The values that a policy changed."""
+        return self.written.origin.losses if self.written.origin else ()
 
     @property
     def mark(self) -> str | None:

@@ -101,9 +101,9 @@ def _structure(
         there, ddl = _designed(job, sides, shape, entries, target_table, target_key)
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
-    fitting.refuse_types(job, rows, len(key))
+    fitting.refuse_types(job, sides, rows, len(key))
     fitting.require_target(job, there, rows, target_key)
-    ours, theirs = mapping.fields(rows, sides.source.dialect, sides.target.dialect)
+    both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
     plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
     if window is not None and job.cursor is not None:
         column = mapping.column_of(shape, window.column, f"job {job.name}: cursor")
@@ -115,17 +115,18 @@ def _structure(
     source_side = Projection(
         table=sides.source.dialect.qualified(shape),
         label=shape.table,
-        fields=ours,
+        fields=both.source,
         key=tuple(sides.source.dialect.key_column(e.source) for e in entries[: len(key)]),
         where=where,
         method=method,
         loose=loose,
         dated=shape.dated,
+        losses=both.losses,
     )
     target_side = Projection(
         table=sides.target.dialect.qualified(there),
         label=there.table,
-        fields=theirs,
+        fields=both.target,
         key=tuple(sides.target.dialect.key_column(c) for _, c, _ in rows[: len(key)]),
         markers=sides.target.dialect.markers(there),
         method=method,
@@ -151,7 +152,7 @@ def _structure(
         # What moved stands scattered over the target, whose ranges hold mostly other rows.
         ordered_alike=(window is None or window.after is None)
         and all(fitting.ordered_alike(e.source, c) for e, c, _ in rows[: len(key)]),
-        wire=fitting.wire(rows),
+        wire=fitting.wire(sides, rows),
         pairs=tuple(p for _, _, p in rows),
         filter=where,
         where=plain,

@@ -18,6 +18,7 @@ from dsp_airflow.engine.model import (
     Checked,
     Claim,
     Column,
+    Converted,
     Copied,
     Digest,
     Fit,
@@ -25,7 +26,9 @@ from dsp_airflow.engine.model import (
     KeyColumn,
     KeyRange,
     LogicalType,
+    LossCount,
     OnConflict,
+    OnLoss,
     Origin,
     Plan,
     Projection,
@@ -143,6 +146,10 @@ class Digests(Protocol):
 
     def count(self, what: Projection, within: KeyRange) -> int:
         """Only the number of them."""
+        ...
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        """How many values of the range ``what.losses`` change; only what is not zero."""
         ...
 
     def holds_rows(self, what: Projection) -> bool:
@@ -367,10 +374,25 @@ class Dialect(Protocol):
         """What the native types lose beyond what the logical ones do, if anything."""
         ...
 
+    def plain(self, column: Column) -> str:
+        """The column's value for digests: quoted, and at its carrier's type where it has one."""
+        ...
+
+    def binary(self, source: Column, target: Column) -> bool:
+        """Whether this pair's values mean the same in both systems' binary form."""
+        ...
+
     def converted(
-        self, expression: str, source: Column, target: Column, fit: Fit
-    ) -> tuple[str, str]:
-        """A source expression at the target's type, and the native type it then has."""
+        self, expression: str, source: Column, target: Column, fit: Fit, on_loss: OnLoss, key: str
+    ) -> Converted:
+        """A source expression at the target's type.
+
+        ``key`` is SQL: the row's key as texts, comma-separated, to name it in an error.
+        """
+        ...
+
+    def policy_refusal(self, source: Column, target: Column, on_loss: OnLoss) -> str:
+        """Why this policy cannot be kept for this lossy pair; empty when it can."""
         ...
 
 

@@ -56,7 +56,7 @@ def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, mark
     began = time.monotonic()
     with target.writing(plan.target), _view(job, source, batch) as mark:
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
-        origin = Origin(digest, mark)
+        origin = Origin(digest, mark, source.losses(plan.source, batch.within))
         try:
             written = _relay(job, source, target, claim, origin, marked, direct=True)
         except Collision:

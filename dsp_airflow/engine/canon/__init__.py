@@ -60,6 +60,7 @@ from dsp_airflow.engine.canon.postgres_hash import (
 )
 from dsp_airflow.engine.canon.python import (
     python_digest_md5,
+    python_elements,
     python_row_hash_md5,
     python_row_text,
     python_text,
@@ -78,6 +79,7 @@ __all__ = [
     "postgres_row_text",
     "postgres_text",
     "python_digest_md5",
+    "python_elements",
     "python_row_hash_md5",
     "python_row_text",
     "python_text",

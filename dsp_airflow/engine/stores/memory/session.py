@@ -23,6 +23,7 @@ from dsp_airflow.engine.model import (
     Key,
     KeyRange,
     LogicalType,
+    LossCount,
     OnConflict,
     Origin,
     Projection,
@@ -212,6 +213,10 @@ class MemorySession(Connection):
     def count(self, what: Projection, within: KeyRange) -> int:
         self.passing("count")
         return len(self._select(what, within)[1])
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        del what, within  # A value that does not fit is refused here, whatever the policy.
+        return ()
 
     def holds_rows(self, what: Projection) -> bool:
         with self.store.guard:

@@ -20,6 +20,7 @@ from dsp_airflow.engine.model import (
     Digest,
     Key,
     KeyRange,
+    LossCount,
     OnConflict,
     Origin,
     Projection,
@@ -185,6 +186,10 @@ class PostgresSession:
     ) -> Digest:
         with self._at(what.label):
             return proof.digest(self.connection, what, within, keys)
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        with self._at(what.label):
+            return proof.losses(self.connection, what, within)
 
     def count(self, what: Projection, within: KeyRange) -> int:
         with self._at(what.label):

@@ -17,6 +17,7 @@ from dsp_airflow.engine.stores.postgres.query import Connection
 SETTINGS = """
 SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
 SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on;
+SET lc_monetary = 'C'; SET xmloption = content;
 SET client_encoding = 'UTF8'; SET row_security = off;
 SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off;
 SET idle_in_transaction_session_timeout = '1h'; SET jit = off;

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.model import Dated, Digest, Field, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.model import (
+    Dated,
+    Digest,
+    Field,
+    Key,
+    KeyRange,
+    LossCount,
+    Projection,
+    RowHash,
+)
 from dsp_airflow.engine.stores.postgres import dialect
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
@@ -67,6 +76,19 @@ def count(connection: Connection, what: Projection, within: KeyRange) -> int:
     """See ``ports.Digests``."""
     row = one(connection, f"SELECT count(*) FROM {what.table} WHERE {condition(what, within)}")
     return int(row[0])
+
+
+def losses(connection: Connection, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+    """See ``ports.Digests``."""
+    if not what.losses:
+        return ()
+    counts = ", ".join(f"count(*) FILTER (WHERE {loss.condition})" for loss in what.losses)
+    row = one(connection, f"SELECT {counts} FROM {what.table} WHERE {condition(what, within)}")
+    return tuple(
+        LossCount(loss.column, loss.rule, int(n))
+        for loss, n in zip(what.losses, row, strict=True)
+        if n
+    )
 
 
 def key_fields(what: Projection) -> list[Field]:

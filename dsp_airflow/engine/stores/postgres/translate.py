@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,17 +16,19 @@ from dsp_airflow.engine.options import SessionOptions
 
 DROPPED = (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName, pg.UndefinedObject)
 LOSS_TAG = "dsp_loss:"
-"""Marks a value that a guarded cast refused; see ``dialect.guarded``."""
+"""Marks a value that a guarded cast refused; see ``casting``."""
+_QUOTED = re.compile(r""": (?:"(?s:.*)"|'(?s:.*)')""")
 
 
 def _loss(message: str) -> str | None:
     start = message.find(LOSS_TAG)
     if start < 0:
         return None
-    column, _, value = message[start + len(LOSS_TAG) :].rstrip('"').partition(":")
+    (column, *key), _ = json.JSONDecoder().raw_decode(message[start + len(LOSS_TAG) :])
     return (
-        f"value {value!r} of column {column} does not fit its target type; widen the target "
-        "column, or map the column to a type that holds the value"
+        f"column {column} of the row with key {', '.join(map(str, key))}: its value does not fit "
+        "the target type; widen the target column, map the column to a type that holds the value, "
+        "or say on_loss"
     )
 
 
@@ -33,7 +37,11 @@ def _value_error(error: psycopg.Error, where: str) -> DspError:
     loss = _loss(message)
     if loss is not None:
         return BadValue(f"{where}: {loss}")
-    detail = error.diag.context or error.diag.message_detail or ""
+    # Values stay where they are: they are nobody's to read in a log.
+    message = _QUOTED.sub("", message)
+    detail = _QUOTED.sub("", error.diag.context or error.diag.message_detail or "")
+    if detail.startswith("Failing row contains"):
+        detail = ""
     return BadValue(
         f"{where}: {message}" + (f" ({' '.join(detail.split())[:300]})" if detail else "")
     )
@@ -82,6 +90,15 @@ def _constraint(error: psycopg.Error, where: str, message: str) -> DspError | No
     return None
 
 
+def _denied(where: str, message: str) -> Denied:
+    if "row-level security" in message:
+        return Denied(
+            f"{where}: {message}; a part of the rows is no copy: ALTER ROLE <role> BYPASSRLS, for "
+            "a view that of its owner"
+        )
+    return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
+
+
 def translated(error: psycopg.Error, where: str, options: SessionOptions | None = None) -> DspError:
     """The engine's error for a driver error. ``where`` names connection and object."""
     message = (error.diag.message_primary or str(error)).strip()
@@ -89,19 +106,16 @@ def translated(error: psycopg.Error, where: str, options: SessionOptions | None 
     broken = _constraint(error, where, message)
     if broken is not None:
         return broken
-    if isinstance(error, pg.InsufficientPrivilege) and "row-level security" in message:
-        return Denied(
-            f"{where}: {message}; a part of the rows is no copy: ALTER ROLE <role> BYPASSRLS, for "
-            "a view that of its owner"
-        )
     if isinstance(error, pg.InsufficientPrivilege):
-        return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
+        return _denied(where, message)
     if isinstance(error, DROPPED):
         return ConfigError(f"{where}: {message}; it was dropped or renamed, or never existed")
     if isinstance(error, (pg.LockNotAvailable, pg.QueryCanceled)):
         return _waited(error, where, options or SessionOptions())
     if isinstance(error, (pg.DiskFull, pg.OutOfMemory)):
         return Transient(f"{where}: {message}; make room on the server, then retry")
+    if isinstance(error, pg.FeatureNotSupported):
+        return Refused(f"{where}: {message}; this server cannot do that")
     if isinstance(error, pg.ReadOnlySqlTransaction):
         return Refused(f"{where}: {message}; the server or the role is read-only")
     if state.startswith("28"):

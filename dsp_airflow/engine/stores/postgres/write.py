@@ -26,8 +26,8 @@ from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 WRITTEN = TypeAdapter(Written)
 STAGE = "pg_temp.dsp_stage"
-SPELLED = ("decimal", "float32", "float64")
-"""Types with several spellings of one value: 7 and 7.0, 0 and -0."""
+SPELLED = ("decimal", "float32", "float64", "duration", "json", "list", "other")
+"""Types with several spellings of one value: 7 and 7.0, 0 and -0, 30 days and 1 month."""
 CREATING = "dsp_airflow creates"
 """Names the lock under which anything is created."""
 
@@ -268,7 +268,7 @@ def _updatable(connection: Connection, what: Projection) -> list[Field]:
     ).fetchall()
     fixed = tuple(f for f in what.fields if (f.column,) in rows)
     keys = proof.key_fields(what)
-    wanted = [f for f in what.fields if f not in keys or f.type.name in SPELLED]
+    wanted = [f for f in what.fields if f not in keys or f.loose or f.type.name in SPELLED]
     if not fixed:
         return wanted
     row = connection.execute(
