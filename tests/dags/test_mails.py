@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.notify import RunEnded, link
+from dsp_airflow.notify import RunEnded
+from dsp_airflow.notify.end import link
 from dsp_airflow.state.outbox import MailKey, Outbox
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_steps_of_a_dag import Build, ready, task
