@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from dsp_airflow.engine.errors import DspError
 from dsp_airflow.notify import relay
+from dsp_airflow.notify.plain import one_line, printable
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.outbox import Mail, MailKey, Outbox
 
@@ -161,19 +161,6 @@ def message(key: MailKey, sender: str, to: Sequence[str], subject: str, body: st
     text = printable(body)
     made.set_content(text, cte="7bit" if text.isascii() else "quoted-printable")
     return made
-
-
-def one_line(value: str) -> str:
-    """Without anything that could begin a header of its own."""
-    return " ".join(printable(value).split())
-
-
-def printable(value: str) -> str:
-    """Control characters become blanks, lines end in a line feed; all scripts and signs stay."""
-    return "".join(
-        c if c in "\n\u200d" or unicodedata.category(c) not in {"Cc", "Cs", "Zl", "Zp"} else " "
-        for c in value.replace("\r\n", "\n")
-    )
 
 
 def _enqueue(outbox: Outbox, letter: Letter, after: timedelta = timedelta(0)) -> None:

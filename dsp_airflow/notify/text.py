@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dsp_airflow.notify.end import BY_HAND, DEADLOCKED, FAILED, TIMED_OUT, End
+from dsp_airflow.notify.plain import one_line
 from dsp_airflow.notify.remedies import CLEAR, remedy
 from dsp_airflow.state.landmarks import Landmarks
 from dsp_airflow.state.records import JobSummary, RunSummary
@@ -100,7 +101,7 @@ def reason(end: End, event: Event = "failure") -> str:
 
 
 def _title(ended: RunEnded) -> str:
-    title = _one_line(ended.title)
+    title = one_line(ended.title)
     return f"{title} (manual deletion)" if ended.by_hand else title
 
 
@@ -192,7 +193,7 @@ def _error(ended: RunEnded, end: End, facts: Facts) -> str:
     errors = [job.error for job in facts.jobs if job.error]
     if facts.summary and facts.summary.error and not ended.by_hand:
         errors.append(facts.summary.error)
-    return next((_one_line(e) for e in errors if e != reason(end, ended.event)), "")
+    return next((one_line(e) for e in errors if e != reason(end, ended.event)), "")
 
 
 def _unfinished(facts: Facts) -> list[JobSummary]:
@@ -231,7 +232,7 @@ def _job(job: JobSummary, facts: Facts) -> str:
     ]
     if job.rows_kept:
         lines[-1] += " that a purge should have deleted:"
-        lines += [f"         - {count:,} {_one_line(why)}" for why, count in marks.kept]
+        lines += [f"         - {count:,} {one_line(why)}" for why, count in marks.kept]
         more = job.rows_kept - sum(count for _, count in marks.kept)
         if more > 0:
             lines.append(f"         - {more:,} more, without a report")
@@ -287,7 +288,3 @@ def _wrapped(text: str, first: str = "", following: str = "") -> str:
 
 def _rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

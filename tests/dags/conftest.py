@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import textwrap
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
@@ -77,6 +79,21 @@ def world(
     upgrade()
     with open_state() as state:
         yield World(folder, source, target, state)
+    for relay in relays(tmp_path):
+        relay.kill()
+        relay.wait(10)
+
+
+def relays(folder: Path) -> list[psutil.Process]:
+    """The processes that send mails from a state database in the folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "dsp_airflow.notify" in process.cmdline() and str(folder) in process.environ().get(
+                "AIRFLOW__DSP__SQL_ALCHEMY_CONN", ""
+            ):
+                found.append(process)
+    return found
 
 
 @pytest.fixture

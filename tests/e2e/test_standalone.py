@@ -43,7 +43,7 @@ def test_rows_are_copied_checked_and_purged_and_a_mail_says_so(world: World) -> 
     assert (job.batches, job.batches_purged) == (5, 5)
     (mail,) = _mails(world, "Old orders")
     assert mail["To"] == "oncall@example.com"
-    assert "succeeded" in mail["Subject"]
+    assert mail["Subject"] == "[dsp] OK: Old orders"
     text = mail.get_content()
     assert run.id in text
     assert "1,000" in text
@@ -55,12 +55,11 @@ def test_a_failure_sends_one_mail_that_names_task_job_and_error(world: World) ->
 
     (mail,) = _mails(world, "Nothing there")
     assert mail["X-RcptTo"] == "oncall@example.com, boss@example.com"
-    assert "failed" in mail["Subject"]
+    assert mail["Subject"] == "[dsp] FAILED: Nothing there"
     text = mail.get_content()
     assert "missing" in text
     assert "ghosts" in text
-    (error,) = [line for line in text.splitlines() if line.startswith("Error:")]
-    assert "public.ghosts" in error
+    assert "public.ghosts" in text[text.index("WHAT HAPPENED") : text.index("WHAT TO DO")]
     assert f"{world.airflow.url}/dags/missing/runs/first" in text
 
 
