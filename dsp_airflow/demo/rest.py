@@ -88,6 +88,11 @@ class AirflowApi:
         state: str = self._send("GET", f"/dags/{dag}/dagRuns/{run}").json()["state"]
         return state
 
+    def run_states(self, run: str) -> dict[str, str]:
+        """Return the state of the run of that name in every DAG that has one, up to 100."""
+        body = self._send("GET", "/dags/~/dagRuns?limit=100").json()
+        return {r["dag_id"]: r["state"] for r in body["dag_runs"] if r["dag_run_id"] == run}
+
     def task_instances(self, dag: str, run: str) -> list[TaskInstance]:
         """Return the tasks of a run in the order in which they started, the waiting last."""
         body = self._send("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances").json()

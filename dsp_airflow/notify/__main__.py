@@ -9,8 +9,11 @@ import sys
 from dsp_airflow.notify import relay
 
 if __name__ == "__main__":
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s dsp mails: %(message)s",
-    )
+    # Of its own: Airflow sets up the root logger anew when it is imported.
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    logger = logging.getLogger("dsp_airflow")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
     relay.run(**json.load(sys.stdin))

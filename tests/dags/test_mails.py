@@ -19,7 +19,6 @@ from tests.dags.conftest import Stepper, World
 from tests.dags.test_steps_of_a_dag import Build, ready, task
 from tests.servers import SmtpSink
 
-
 HEADERS = {
     "auto-submitted",
     "content-transfer-encoding",

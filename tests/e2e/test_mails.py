@@ -156,7 +156,9 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 # It takes connections and never says a word.
                 dead_end = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
                 dead_ends[name] = dead_end.getsockname()[1]
-                connections[name] = f"postgresql://a:b@127.0.0.1:{dead_ends[name]}/x"
+                connections[name] = (
+                    f"postgresql://a:b@127.0.0.1:{dead_ends[name]}/x?connect_timeout=900"
+                )
         smtp = stack.enter_context(SmtpSink())
         airflow = AirflowStandalone(
             home,
@@ -238,7 +240,9 @@ def _run_all(world: World, names: list[str]) -> None:
     deadline = time.monotonic() + RUN_SECONDS
     while left:
         assert time.monotonic() < deadline, f"still at work: {sorted(left)}"
+        states = world.api.run_states(RUN)
         for name in sorted(to_end):
+            assert states[name] not in {"failed", "success"}, f"{name} ended by itself"
             process = world.stuck(name)
             if process is None:
                 continue
@@ -248,9 +252,8 @@ def _run_all(world: World, names: list[str]) -> None:
             else:
                 world.api.mark(name, RUN, "failed")
         for name in sorted(left - to_end):
-            state = world.api.run_state(name, RUN)
-            if state in {"failed", "success"}:
-                world.ends[name] = state
+            if states[name] in {"failed", "success"}:
+                world.ends[name] = states[name]
                 left.discard(name)
         time.sleep(0.5)
 
