@@ -92,15 +92,16 @@ def hand_over(outbox: Outbox, mail: Mail) -> bool:
     """Whether it went out. Nothing raised here may lead to a second sending."""
     try:
         deliver(mail.key, mail.recipients, mail.subject, mail.body)
-    except Exception as error:
-        log.exception("the mail %r was not sent", mail.subject)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the mail stays to be sent
+        why = one_line(f"{type(error).__name__}: {error}")
+        log.warning("the mail %r was not sent: %s", mail.subject, why)
         try:
-            wait = outbox.failed(mail, f"{type(error).__name__}: {error}")
+            wait = outbox.failed(mail, why)
         except DspError as also:
             log.warning("and the outbox could not be told: %s", also)
         else:
             if wait is None:
-                log.error("the mail %r is given up", mail.subject)  # noqa: TRY400 - told above
+                log.error("the mail %r is given up", mail.subject)  # noqa: TRY400 - see above
             else:
                 log.info("it is tried again in %s", wait)
         return False
