@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CLEAR = "Then clear the failed step in Airflow; it goes on where it stopped."
+TIMEOUT = "AirflowTaskTimeout"
 ANEW = "Then start a new run; clearing this one does not help."
 
 
@@ -33,7 +34,7 @@ REMEDIES = (
     Remedy("may not purge", "Remove the reason named above, or accept it in the task file."),
     Remedy("the plan in the state database is not the one", "Find out who edited it.", ANEW),
     Remedy("no record of batch", "Find out who changed the state database.", ANEW),
-    Remedy("AirflowTaskTimeout", "Find out what was slow, or raise execution_timeout."),
+    Remedy(TIMEOUT, "Find out what was slow, or raise execution_timeout."),
     Remedy("the timeout of", "Find out what was slow, or raise timeout in the task file."),
 )
 

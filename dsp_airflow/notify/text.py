@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dsp_airflow.notify.end import BY_HAND, DEADLOCKED, FAILED, TIMED_OUT, End
 from dsp_airflow.notify.plain import one_line
-from dsp_airflow.notify.remedies import CLEAR, remedy
+from dsp_airflow.notify.remedies import CLEAR, TIMEOUT, remedy
 from dsp_airflow.state.landmarks import Landmarks
 from dsp_airflow.state.records import JobSummary, RunSummary
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from dsp_airflow.notify.ended import Event, RunEnded
 
 WIDTH = 76
+_BETWEEN = {
+    "planned": "planned, and nothing of it was copied yet",
+    "copied": "copied, and the next step had not begun",
+    "checked": "copied and checked, and the next step had not begun",
+}
+"""States in which nobody works on a job."""
 MAX_ERROR = 1500
 """Characters of an error; the whole of it is in ``dsp status``."""
 
@@ -134,6 +140,8 @@ def _happened(ended: RunEnded, end: End, facts: Facts) -> list[str]:
         lines.append(f"The last step was {end.step}.")
     error = _error(ended, end, facts)
     if error:
+        if TIMEOUT in error:
+            lines.append("A step took longer than its execution_timeout, and Airflow ended it.")
         if len(error) > MAX_ERROR:
             error = f"{error[:MAX_ERROR]} ..."
         lines.append(f"The error: {error}")
@@ -153,13 +161,13 @@ def _to_do(ended: RunEnded, end: End, facts: Facts) -> list[str]:
         return [f"Nothing, if that was meant. To finish the work, {again}: it goes on."]
     if end.by_hand:
         return [
-            f"Ask who marked it. To go on, {again}: it goes on where it stopped.",
+            f"Ask who marked it, and why. To go on, {again}; what is done stays done.",
             _safe(facts),
         ]
     if end.reason == TIMED_OUT:
         return [
             "Find out what was slow, or raise timeout in the task file.",
-            f"Then {again}: it goes on where it stopped.",
+            f"Then {again}; it goes on where it stopped.",
             _safe(facts),
         ]
     known = remedy(_error(ended, end, facts))
@@ -205,17 +213,15 @@ def _stopped(job: JobSummary, facts: Facts) -> str:
     marks = facts.landmarks[job.name]
     if not job.batches:
         return "stopped before it was planned" if job.error else "was not begun"
+    if job.state in _BETWEEN:
+        return f"was {_BETWEEN[job.state]}"
     if job.batches_copied < job.batches:
-        doing = "copying" if job.state != "planned" else ""
+        doing = "copying"
     elif marks.checks and (job.rows_different or job.batches_checked < job.batches):
-        doing = "checking" if job.state != "copied" else ""
-    elif job.state in {"copied", "checked"}:
-        doing = ""
+        doing = "checking"
     else:
         doing = "deleting from the source"
     number = marks.different if job.rows_different else marks.failed or marks.in_hand
-    if not doing:
-        return f"is {job.state}, and was not gone on with"
     where = f", at batch {number:,} of {job.batches:,}" if number else ""
     return f"stopped while {doing}{where}"
 
@@ -251,7 +257,7 @@ def _job(job: JobSummary, facts: Facts) -> str:
 
 
 def _where(end: End, facts: Facts) -> str:
-    commands = [f"dsp status {facts.summary.run}"] if facts.summary else []
+    commands = [f"or run: dsp status {facts.summary.run}"] if facts.summary else []
     return _section("WHERE TO LOOK", [end.link, *commands], bullets=False)
 
 

@@ -94,7 +94,7 @@ def test_a_failure_says_what_where_and_what_to_do(
 
         WHERE TO LOOK
         {link("flights", "by_test")}
-        dsp status {run.id}
+        or run: dsp status {run.id}
 
         JOB job: failed
         copied   2,500 of 2,500 rows
@@ -134,6 +134,36 @@ def test_a_clear_that_fails_again_is_told_again(
         failed_check("job.check")
     ended()(context(failed_check))
     assert len(mails.mails()) == 2
+
+
+def test_rows_that_were_kept_are_told_with_reasons(
+    world: World, steps: Build, mails: SmtpSink
+) -> None:
+    world.fill()
+    step = ready(steps(task()))
+    step("job.copy")
+    step("job.check")
+    world.source.execute(
+        "UPDATE flights SET origin = 'new' WHERE id <= 3", "DELETE FROM flights WHERE id = 9"
+    )
+    step("purge.job")
+    ended("success")(context(step))
+    [mail] = mails.wait_for_mails(1, 10)
+    assert mail["Subject"] == "[dsp] OK (3 rows kept): Move old flights"
+    said = text(mail)
+    assert "kept     3 rows in the source that a purge should have deleted:" in said
+    assert "         - 3 changed in the source since the copy\n" in said
+    assert "The next run copies the kept rows" in said
+
+
+def test_a_step_that_ended_without_a_word(world: World, steps: Build, mails: SmtpSink) -> None:
+    world.fill()
+    step = ready(steps(task()))
+    ended()(context(step, reason="task_failure", ti=SimpleNamespace(task_id="job.copy")))
+    [mail] = mails.wait_for_mails(1, 10)
+    said = " ".join(text(mail).split())
+    assert "The last step was job.copy. A step ended without a word" in said
+    assert "whether the machine ran out of memory or restarted" in said
 
 
 @pytest.mark.parametrize(
