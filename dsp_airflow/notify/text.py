@@ -253,7 +253,9 @@ def _job(job: JobSummary, facts: Facts) -> str:
         )
     if marks.failed is not None:
         lines.append(f"         failed: batch {marks.failed:,}")
-    return _section(f"JOB {job.name}: {job.state}", lines, bullets=False)
+    # Of a killed process the state still says what it was at.
+    was = "was " if job.state in {"copying", "checking", "purging"} else ""
+    return _section(f"JOB {job.name}: {was}{job.state}", lines, bullets=False)
 
 
 def _where(end: End, facts: Facts) -> str:

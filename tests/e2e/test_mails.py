@@ -338,8 +338,11 @@ def test_the_ends_are_recorded(world: World) -> None:
     world.wait("by hand", 60, lambda: state("by_hand_never") == "failed")
     # Where the processes were killed or stopped, nothing else could have recorded it.
     for name in world.ends:
-        wanted = "succeeded" if name.startswith("success") else "failed"
-        assert state(name) == wanted, name
+        wanted = {"succeeded" if name.startswith("success") else "failed"}
+        if "timeout" in name:
+            # On a busy machine the time may be over before the run is begun.
+            wanted.add("")
+        assert (state(name) or "") in wanted, name
 
 
 def test_mails_wait_until_the_smtp_server_is_back(world: World) -> None:
