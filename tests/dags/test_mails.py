@@ -162,7 +162,7 @@ def test_a_step_that_ended_without_a_word(world: World, steps: Build, mails: Smt
     ended()(context(step, reason="task_failure", ti=SimpleNamespace(task_id="job.copy")))
     [mail] = mails.wait_for_mails(1, 10)
     said = " ".join(text(mail).split())
-    assert "The last step was job.copy. A step ended without a word" in said
+    assert "The last step was job.copy. - A step ended without a word" in said
     assert "whether the machine ran out of memory or restarted" in said
 
 
