@@ -80,17 +80,18 @@ def run(told: str | None, letter: dict[str, Any] | None) -> None:
 
 
 def send_until_empty() -> None:
-    """Unless another process does so already."""
+    """Unless another process does so already, or the state database is out of reach at once."""
+    reached = False
     while True:
         try:
             with open_state() as database:
-                outbox = Outbox(database)
+                reached, outbox = True, Outbox(database)
                 while outbox.wait() is not None:
                     with table_lease(database, RESOURCE, owner_name()):
                         _send_all(outbox)
                 return
         except Transient as error:
-            if _held(error):
+            if _held(error) or not reached:
                 return
             log.warning("%s; looking again in %s", error, LONGEST_WAIT)
         except DspError as error:

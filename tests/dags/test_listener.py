@@ -103,6 +103,13 @@ def test_other_dags_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started == []
 
 
+def test_a_relay_does_not_wait_for_a_state_database_that_is_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__DSP__SQL_ALCHEMY_CONN", "postgresql://a:b@127.0.0.1:1/x")
+    relay.run(told=None, letter=None)
+
+
 def test_the_plugin_brings_the_listener() -> None:
     from dsp_airflow.web.plugin import DspPlugin
 
