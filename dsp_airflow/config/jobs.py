@@ -8,35 +8,24 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     WithJsonSchema,
     model_validator,
 )
 
+from dsp_airflow.config.base import Model
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.scalars import parse_duration, parse_size
+from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.typenames import TypeName, parse_type
 from dsp_airflow.config.variables import Constant, Variable, parse_variable
 
 Overlap: TypeAlias = timedelta | int
 MIN_ROW_SIZE = 1024
 MAX_ROW_SIZE = 1024**3
-LONGEST_WAIT = timedelta(days=24)
-"""Databases count milliseconds in 31 bits."""
-DURATION_SCHEMA = {"type": "string", "pattern": "^[0-9]+(s|m|h|d|w)$"}
-
-
-class Model(BaseModel):
-    """What all models share: immutable, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
-    )
 
 
 def as_tuple(value: object) -> object:
@@ -75,13 +64,6 @@ def _overlap(value: object) -> Overlap:
     if isinstance(value, str | timedelta):
         return parse_duration(value)
     raise invalid("must be a duration such as 5m, or a number for a cursor of numbers", "5m")
-
-
-def _wait(value: object) -> timedelta:
-    wait = parse_duration(value)
-    if not timedelta() < wait <= LONGEST_WAIT:
-        raise invalid("must be longer than 0s and at most 24d")
-    return wait
 
 
 def _isolation(value: object) -> object:
@@ -283,29 +265,6 @@ class Cursor(Model):
             "Rows whose cursor is NULL or infinite. error: the run stops and says so. include: "
             "every run copies them all. exclude: none does."
         ),
-    )
-
-
-class Timeouts(Model):
-    """How long one session of the job waits, in source and target alike."""
-
-    lock: Annotated[timedelta, PlainValidator(_wait), WithJsonSchema(DURATION_SCHEMA)] = Field(
-        default=timedelta(seconds=30),
-        description=(
-            "How long to wait for a lock that somebody else holds, such as 5s. After that the "
-            "step fails and is retried."
-        ),
-        examples=["5s"],
-    )
-    statement: Annotated[
-        timedelta | None, PlainValidator(_wait), WithJsonSchema(DURATION_SCHEMA)
-    ] = Field(
-        default=None,
-        description=(
-            "How long one statement may take, such as 10m: reading, writing, comparing or "
-            "deleting a batch, and cutting the table into batches. Default: as long as it does."
-        ),
-        examples=["10m"],
     )
 
 

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
+from dsp_airflow.config.base import Model
 from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
-from dsp_airflow.config.jobs import DURATION_SCHEMA, Listed, Model, Text, WarmJob
+from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
 from dsp_airflow.config.scalars import parse_duration
+from dsp_airflow.config.timeouts import DURATION_SCHEMA
 
 MANUAL = "manual"
 

@@ -52,7 +52,7 @@ def events(dag_id: str) -> list[tuple[str, str, dict[str, Any]]]:
 
     query = select(AssetEvent).where(AssetEvent.source_dag_id == dag_id).order_by(AssetEvent.id)
     with create_session() as session:
-        return [(e.uri, e.source_task_id, e.extra) for e in session.scalars(query)]
+        return [(str(e.uri), str(e.source_task_id), e.extra) for e in session.scalars(query)]
 
 
 def test_each_target_is_told_once_by_the_step_that_proves_it(

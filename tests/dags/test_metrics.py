@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ def statsd(airflow_db: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stat
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
         yield listener
         # The client's socket is Airflow's to close, which it never does.
-        backend._get_backend().statsd.close()
+        client: Any = backend._get_backend()
+        client.statsd.close()
         monkeypatch.undo()
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
 

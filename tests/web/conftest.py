@@ -52,7 +52,7 @@ def visit(
 
         monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_urlsafe(48))
         monkeypatch.setenv("AIRFLOW__DSP__SQL_ALCHEMY_CONN", f"sqlite:///{bench.folder}/state.db")
-        manager = Readers()
+        manager: Any = Readers()  # type: ignore[no-untyped-call]
         monkeypatch.setattr(airflow_app._AuthManagerState, "instance", manager)
         token = manager.generate_jwt(SimpleAuthManagerUser(username="vera", role="VIEWER"))
         with TestClient(create_app(), follow_redirects=False) as client:
