@@ -18,8 +18,8 @@ WHY = {
         "DELETE by key range",
     ): "Two digests of every row are most of a proved delete's work.",
     ("copy", "GenericTransfer"): (
-        "Its provider inserts in psycopg 3's pipeline mode, six times as fast as when the target was"
-        " set."
+        "Its provider inserts in psycopg 3's pipeline mode: six times as fast as when the target"
+        " was set."
     ),
     ("check", "sum(hash_record_extended)"): (
         "It hashes columns as they are and scans the whole table; ours renders them exactly and"
