@@ -10,7 +10,7 @@ from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, Refused, Tr
 from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores import postgres as postgres_store
 from dsp_airflow.engine.stores.postgres import PostgresSession, proof
-from tests.engine.scenes import Db, done
+from tests.engine.scenes import Db, as_role, done
 from tests.servers import Database
 
 COLUMNS = "(id int, region text, v text, PRIMARY KEY (id, region))"
@@ -390,7 +390,6 @@ def test_a_child_is_a_table_like_any_other(bench: Db) -> None:
 
 def test_row_level_security_of_a_partitioned_table(bench: Db) -> None:
     """A role that would see a part of the rows is refused; nothing of a part is a copy."""
-    from tests.engine.test_table_kinds import as_role
 
     by_region(bench.source)
     bench.source.execute(

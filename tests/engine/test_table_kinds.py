@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import psycopg.conninfo
 import pytest
 
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, Mismatch, Refused
-from dsp_airflow.engine.ports import Store
-from dsp_airflow.engine.stores.postgres import PostgresStore
-from tests.engine.scenes import ROWS, SMALL, Db, done
-from tests.servers import Database
+from tests.engine.scenes import ROWS, SMALL, Db, as_role, done
 
 WHOLE = {"percent": 100}
-
-
-@contextmanager
-def as_role(bench: Db, *grants: str, side: str = "source", name: str = "hunter") -> Iterator[None]:
-    """One side logs in as a role with these privileges."""
-    place: Database = getattr(bench, side)
-    place.execute(
-        f"DROP ROLE IF EXISTS {name}",
-        f"CREATE ROLE {name} LOGIN PASSWORD 'x' NOSUPERUSER",
-        *grants,
-    )
-    plain = bench.store
-    where = psycopg.conninfo.conninfo_to_dict(place.uri)
-
-    def store(conn_id: str) -> Store:
-        if conn_id == side:
-            return PostgresStore(conn_id, {**where, "user": name, "password": "x"})
-        return plain(conn_id)
-
-    bench.store = store  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        bench.store = plain  # type: ignore[method-assign]
-        place.execute(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
 
 
 def foreign(bench: Db, *far: str, columns: str = "id bigint, flag boolean, v text") -> None:
@@ -258,151 +226,42 @@ def test_texts_that_another_server_sorts_in_its_own_way(bench: Db, through: str)
     assert bench.target.value("SELECT count(*) FROM t") == 60
 
 
-# Tables without a key
-
-
-BARE = "CREATE TABLE t (a int, v text)"
-DOUBLES = "INSERT INTO t SELECT n % 5, 'v' || n % 3 FROM generate_series(1, 60) n"
-
-
-def test_a_table_without_a_key_is_copied_as_a_whole(bench: Db) -> None:
-    bench.source.execute(BARE, DOUBLES, "INSERT INTO t VALUES (NULL, NULL), (NULL, NULL)")
-    bench.write(bench.job(batch_size=7, check=WHOLE))
-    run = bench.open()
-    plan = run.plan("copy")
-    assert (plan.batches, plan.key) == (1, ())
-    assert any("one transaction" in w for w in plan.warnings)
-    done(run)
-    every = "SELECT t::text FROM t ORDER BY 1"
-    assert bench.target.rows(every) == bench.source.rows(every)
-    # Repeating the steps doubles nothing; a new run says why it cannot go.
-    run.copy("copy")
-    assert bench.target.value("SELECT count(*) FROM t") == 62
-    run.finish()
-    with pytest.raises(Refused, match=r"holds rows.*empty the target"):
-        bench.open(new=True).plan("copy")
-
-
-@pytest.mark.parametrize(
-    ("statement", "number", "kinds"),
-    [
-        ("DELETE FROM t WHERE ctid = (SELECT min(ctid) FROM t WHERE a = 1)", 1, {"missing"}),
-        ("INSERT INTO t VALUES (1, 'v1')", 1, {"extra"}),
-        ("UPDATE t SET v = 'x' WHERE ctid = (SELECT min(ctid) FROM t)", 2, {"missing", "extra"}),
-    ],
-)
-def test_doubles_are_counted_by_the_check(
-    bench: Db, statement: str, number: int, kinds: set[str]
-) -> None:
-    bench.source.execute(BARE, DOUBLES)
-    bench.write(bench.job(check=WHOLE))
-    run = bench.open()
-    run.plan("copy")
-    run.copy("copy")
-    bench.target.execute(statement)
-    with pytest.raises(Mismatch, match=f"{number} rows differ"):
-        run.check("copy")
-    assert {d.difference.kind for d in run.runs.differences(run.run.id)} == kinds
-
-
-def test_what_came_since_is_no_difference_without_a_key_either(bench: Db) -> None:
-    bench.source.execute(BARE, DOUBLES)
-    bench.write(bench.job(check=WHOLE))
-    run = bench.open()
-    run.plan("copy")
-    run.copy("copy")
-    bench.source.execute("INSERT INTO t VALUES (1, 'v1')", "DELETE FROM t WHERE a = 3")
-    assert run.check("copy").rows_different == 0
-    bench.target.execute("UPDATE t SET v = 'x' WHERE ctid = (SELECT min(ctid) FROM t)")
-    with pytest.raises(Mismatch):
-        run.check_again("copy")
-
-
-def test_a_commit_whose_acknowledgement_was_lost_doubles_nothing(
-    bench: Db, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dsp_airflow.engine.errors import Transient
-    from dsp_airflow.state.ledger import SqlLedger
-
-    bench.source.execute(BARE, DOUBLES)
-    bench.write(bench.job(check=WHOLE))
-    run = bench.open()
-    run.plan("copy")
-
-    def lost(self: Any, *args: Any) -> None:
-        raise Transient("the record was lost")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SqlLedger, "copied", lost)
-        with pytest.raises(Transient):
-            run.copy("copy")
-    assert bench.target.value("SELECT count(*) FROM t") == 60
-    done(run)
-    assert bench.target.value("SELECT count(*) FROM t") == 60
-
-
-def test_rows_that_came_into_the_target_after_the_plan(bench: Db) -> None:
-    bench.source.execute(BARE, DOUBLES)
-    bench.target.execute(BARE)
-    bench.write(bench.job(check=WHOLE))
-    run = bench.open()
-    run.plan("copy")
-    bench.target.execute("INSERT INTO t VALUES (9, 'theirs')")
-    with pytest.raises(Refused, match="which of them are copies"):
-        run.copy("copy")
-    assert bench.target.rows("SELECT * FROM t") == [(9, "theirs")]
-
-
-@pytest.mark.parametrize(
-    ("job", "error", "message"),
-    [
-        ({"purge": "system"}, Refused, "no row can be told from its doubles"),
-        (
-            {"mode": "incremental", "cursor": {"column": "a"}},
-            ConfigError,
-            "no key, and mode: incremental merges rows by their key",
-        ),
-        ({"key": ["a"], "purge": "system", "where": "a > 99"}, Refused, "no unique index"),
-    ],
-)
-def test_what_needs_a_key(bench: Db, job: dict[str, Any], error: Any, message: str) -> None:
-    bench.source.execute(BARE, DOUBLES)
-    bench.write(bench.job(check=WHOLE, **job))
-    with pytest.raises(error, match=message):
-        bench.open().plan("copy")
-
-
-NEAR = [
-    ("CREATE UNIQUE INDEX i ON t (a) WHERE a > 0", "i is partial"),
-    ("CREATE UNIQUE INDEX i ON t (lower(v))", "i is on an expression"),
-    ("CREATE UNIQUE INDEX i ON t (v)", "i is on v, which may be NULL"),
-    ("CREATE UNIQUE INDEX i ON t (v) NULLS NOT DISTINCT", "i is on v, which may be NULL"),
-    ("ALTER TABLE t ADD CONSTRAINT i UNIQUE (a) DEFERRABLE", "i is DEFERRABLE"),
-    ("ALTER TABLE t ADD CONSTRAINT i EXCLUDE (a WITH =)", "i is an exclusion constraint"),
-]
-
-
-def test_unique_indexes_that_are_no_key_are_named_with_the_remedy(bench: Db) -> None:
-    bench.source.execute("CREATE TABLE t (a int NOT NULL, v text)")
-    bench.write(bench.job(key=["a"], purge="system"))
-    for statement, message in NEAR:
-        bench.source.execute(statement)
-        with pytest.raises(Refused, match=message):
-            bench.open(new=True).plan("copy")
-        bench.source.execute("ALTER TABLE t DROP CONSTRAINT IF EXISTS i", "DROP INDEX IF EXISTS i")
-
-
-def test_a_unique_set_without_a_primary_key(bench: Db) -> None:
-    bench.source.execute(
-        "CREATE TABLE t (a int NOT NULL, b text NOT NULL, v text, UNIQUE (b, a))",
-        "INSERT INTO t SELECT n, 'b' || n, 'v' FROM generate_series(1, 30) n",
+def test_policies_of_the_other_server(bench: Db) -> None:
+    """Unless that server is told to say so, it leaves rows out; the plan tells how."""
+    made = "CREATE TABLE far.t (id bigint PRIMARY KEY, flag boolean, v text)"
+    foreign(
+        bench,
+        made,
+        ROWS.format(50).replace("INTO t", "INTO far.t"),
+        "GRANT USAGE ON SCHEMA far TO public",
     )
-    bench.write(bench.job())
-    with pytest.raises(ConfigError, match=r"such as \[b, a\]"):
-        bench.open().plan("copy")
-    bench.write(bench.job(key=["a", "b"], purge="system", batch_size=7, check=WHOLE))
-    (job,) = bench.run().jobs
-    assert (job.rows_purged, job.rows_kept) == (30, 0)
+    bench.target.execute(
+        "ALTER TABLE far.t ENABLE ROW LEVEL SECURITY", "CREATE POLICY p ON far.t USING (id < 5)"
+    )
+    bench.write(bench.job(table="public.f", target={"table": "public.t"}, key=["id"]))
+    with as_role(bench, "GRANT SELECT ON far.t TO hunter", side="target"):
+        bench.source.execute(
+            "ALTER USER MAPPING FOR CURRENT_USER SERVER far "
+            "OPTIONS (SET user 'hunter', SET password 'x')"
+        )
+        bench.target.execute("GRANT ALL ON SCHEMA public TO hunter")
+        warnings = " ".join(bench.open().plan("copy").warnings)
+        assert "ALTER SERVER \"far\" OPTIONS (ADD options '-c row_security=off')" in warnings
+        bench.source.execute("ALTER SERVER far OPTIONS (ADD options '-c row_security=off')")
+        with pytest.raises(Denied, match="BYPASSRLS"):
+            bench.open(new=True).plan("copy")
+
+
+def test_a_wrapper_without_snapshots(bench: Db) -> None:
+    bench.source.execute(
+        "CREATE EXTENSION file_fdw",
+        "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
+        "CREATE FOREIGN TABLE f (id int) SERVER files OPTIONS (program 'seq 1 30')",
+    )
+    bench.write(bench.job(table="public.f", key=["id"], batch_size=7, check=WHOLE))
+    run = bench.open()
+    assert any("file_fdw gives no snapshot" in w for w in run.plan("copy").warnings)
+    assert done(run).summary().jobs[0].rows_written == 30
 
 
 # Row-level security

@@ -8,8 +8,7 @@ import pytest
 
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
 from dsp_airflow.engine.stores.postgres import query, sequences
-from tests.engine.scenes import ROWS, SMALL, Db, done
-from tests.engine.test_table_kinds import as_role
+from tests.engine.scenes import ROWS, SMALL, Db, as_role, done
 
 WHOLE = {"percent": 100}
 

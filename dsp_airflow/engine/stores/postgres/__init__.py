@@ -362,19 +362,11 @@ class PostgresSession:
 
     def share_rows(self, table: str, other: str) -> bool:
         with self._at(table):
-            ours = catalog.find(self.connection, table)
-            theirs = catalog.find(self.connection, other)
-            if ours is None or theirs is None:
-                return False
-            return tree.share_rows(self.connection, ours[0], theirs[0])
+            return catalog.share_rows(self.connection, table, other)
 
     def read_warnings(self, table: str) -> list[str]:
         with self._at(table):
-            return [
-                f"{w} gives no snapshot: what is read through it may change in the middle of a "
-                "batch"
-                for w in tree.wrappers(self.connection, table)
-            ]
+            return tree.warnings(self.connection, table)
 
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""

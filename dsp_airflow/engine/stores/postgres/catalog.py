@@ -90,6 +90,14 @@ def find(connection: Connection, table: str) -> tuple[Any, ...] | None:
     return connection.execute(FIND, {"schema": schema, "name": name}).fetchone()
 
 
+def share_rows(connection: Connection, table: str, other: str) -> bool:
+    """See ``ports.Reads``."""
+    ours, theirs = find(connection, table), find(connection, other)
+    if ours is None or theirs is None:
+        return False
+    return tree.share_rows(connection, ours[0], theirs[0])
+
+
 def nearest(connection: Connection, table: str) -> list[str]:
     """Names of existing tables that look like this one, for an error message."""
     rows = connection.execute(

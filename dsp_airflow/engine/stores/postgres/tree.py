@@ -43,7 +43,10 @@ WRAPPERS = (
     + USED.format(name="used", root="%s")
     + """
 SELECT coalesce(bool_or(kind = 'f'), false),
-       array_agg(DISTINCT w.fdwname::text) FILTER (WHERE w.fdwname <> 'postgres_fdw')
+       array_agg(DISTINCT w.fdwname::text) FILTER (WHERE w.fdwname <> 'postgres_fdw'),
+       array_agg(DISTINCT s.srvname::text) FILTER (
+         WHERE w.fdwname = 'postgres_fdw' AND NOT EXISTS (
+           SELECT 1 FROM unnest(s.srvoptions) AS o WHERE o LIKE 'options=%%row_security=off%%'))
 FROM used
 LEFT JOIN pg_foreign_table t ON t.ftrelid = used.oid
 LEFT JOIN pg_foreign_server s ON s.oid = t.ftserver
@@ -89,10 +92,19 @@ def make_of(connection: Connection, oid: int, relkind: str, has_children: bool) 
     return Make(kind, int(parts), dated, far)
 
 
-def wrappers(connection: Connection, table: str) -> list[str]:
-    """Foreign data wrappers, other than PostgreSQL's own, that the relation is read through."""
+def warnings(connection: Connection, table: str) -> list[str]:
+    """What other servers, read through this relation, do not promise."""
     (oid,) = one(connection, "SELECT to_regclass(%s)::oid", (table,))
-    return list(one(connection, WRAPPERS, (oid,))[1] or ())
+    _, wrappers, servers = one(connection, WRAPPERS, (oid,))
+    found = [
+        f"{wrapper} gives no snapshot: what is read through it may change in the middle of a batch"
+        for wrapper in wrappers or ()
+    ]
+    return found + [
+        f"row-level security on server {server} would leave rows out without a word: ALTER SERVER "
+        f"{dialect.quote(server)} OPTIONS (ADD options '-c row_security=off')"
+        for server in servers or ()
+    ]
 
 
 def share_rows(connection: Connection, one_oid: int, other_oid: int) -> bool:
