@@ -72,6 +72,11 @@ def _own_text(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"{expression}::text"
 
 
+def _other(expression: str, kind: LogicalType, _native: str) -> str:
+    # An array of XML prints its elements without their declarations.
+    return f"{expression}::text[]::text" if kind.identity == "xml array" else f"{expression}::text"
+
+
 def _bool(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"CASE WHEN {expression} THEN '1' WHEN NOT {expression} THEN '0' END"
 
@@ -157,7 +162,8 @@ def _list(expression: str, kind: LogicalType, native: str) -> str:
 
 _RENDERS: Final[dict[str, _Render]] = {
     **dict.fromkeys((*INTEGERS, "decimal", "float32", "float64", "string"), _own_text),
-    **dict.fromkeys(("uuid", "json", "enum", "other"), _own_text),
+    **dict.fromkeys(("uuid", "json", "enum"), _own_text),
+    "other": _other,
     "bool": _bool,
     "bytes": _bytes,
     "date": _date,
@@ -231,6 +237,7 @@ def _identity(expression: str, kind: LogicalType, native: str) -> str:
         return f"{_SENDS[kind.name]}({expression})"
     if kind.name == "list" and kind.element is not None and kind.element.name in _ARRAY_SENDS:
         return f"array_send({expression})"
-    text = expression if native == "text" else f"{expression}::text"
+    text = _other(expression, kind, native)
+    text = expression if native == "text" and kind.name == "string" else text
     # Under a collation that is not deterministic, different texts may hash alike.
     return f'{text} COLLATE "C"'
