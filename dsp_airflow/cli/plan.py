@@ -188,7 +188,11 @@ def _kind(shape: Shape) -> str:
 def _losses(plan: Plan) -> list[str]:
     mapped = {pair.source for pair in plan.pairs}
     dropped = [c.name for c in plan.source_shape.columns if c.name not in mapped]
-    lossy = [f"{p.source} -> {p.target}: {p.note}" for p in plan.pairs if p.fit == "lossy"]
+    lossy = [
+        f"{p.source} -> {p.target}: {p.note}; on_loss: {p.on_loss}"
+        for p in plan.pairs
+        if p.fit == "lossy"
+    ]
     return lossy + ([f"not copied: {', '.join(dropped)}"] if dropped else [])
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dsp_airflow.engine.errors import Mismatch
-
 from tests.engine import natives
 from tests.engine.harness import Bench
 from tests.servers import Database, PostgresServer, fresh_database

@@ -64,6 +64,12 @@ def _own_text(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"{expression}::text"
 
 
+def native_text(expression: str, kind: LogicalType, _native: str) -> str:
+    """SQL of the server's own text of a value."""
+    # An array of XML prints its elements without their declarations.
+    return f"{expression}::text[]::text" if kind.identity == "xml array" else f"{expression}::text"
+
+
 def _bool(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"CASE WHEN {expression} THEN '1' WHEN NOT {expression} THEN '0' END"
 
@@ -149,7 +155,8 @@ def _list(expression: str, kind: LogicalType, native: str) -> str:
 
 _RENDERS: Final[dict[str, _Render]] = {
     **dict.fromkeys((*INTEGERS, "decimal", "float32", "float64", "string"), _own_text),
-    **dict.fromkeys(("uuid", "json", "enum", "other"), _own_text),
+    **dict.fromkeys(("uuid", "json", "enum"), _own_text),
+    "other": native_text,
     "bool": _bool,
     "bytes": _bytes,
     "date": _date,

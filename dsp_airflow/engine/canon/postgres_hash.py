@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from dsp_airflow.engine.canon.postgres import is_known, postgres_text
+from dsp_airflow.engine.canon.postgres import is_known, native_text, postgres_text
 from dsp_airflow.engine.model import Field, LogicalType
 
 
@@ -83,7 +83,9 @@ def _identity(expression: str, kind: LogicalType, native: str) -> tuple[str, str
         return f"{_SENDS[kind.name]}({expression})", "hashbyteaextended"
     if kind.name == "list" and kind.element is not None and kind.element.name in _ARRAY_SENDS:
         return f"array_send({expression})", "hashbyteaextended"
-    return _text(expression if native == "text" else f"{expression}::text")
+    if kind.name == "string" and native == "text":
+        return _text(expression)
+    return _text(native_text(expression, kind, native))
 
 
 def _text(expression: str) -> tuple[str, str]:
