@@ -73,10 +73,10 @@ def _view(job: Job, source: Session, batch: Batch) -> AbstractContextManager[str
     """What the batch is read in; yields the mark of its horizon.
 
     One statement sees one state of the table, so rows that are only read need no transaction
-    around it, and the source is free of the batch while the target still writes it. A digest is
-    a second statement: it is true of the rows that were read only in one snapshot with them.
+    around it, and the source is free of the batch while the target still writes it. A digest, or
+    a count of losses, is a second statement: true of the rows that were read only in one snapshot.
     """
-    if batch.sampled or job.isolation == "repeatable_read":
+    if batch.sampled or job.plan.source.losses or job.isolation == "repeatable_read":
         return source.snapshot()
     return nullcontext(source.horizon())
 
