@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dsp_airflow.config.loading import load_task
-from dsp_airflow.engine.errors import BadValue, ConfigError, DspError, Mismatch, Refused, Transient
+from dsp_airflow.engine.errors import BadValue, DspError, Mismatch, Refused, Transient
 from dsp_airflow.engine.stores import postgres as postgres_store
 from dsp_airflow.engine.stores.postgres import PostgresSession
 from dsp_airflow.steps import TaskRun, open_run
@@ -166,7 +166,7 @@ def test_a_key_that_is_spelled_anew_meanwhile(bench: Db, monkeypatch: pytest.Mon
 def test_a_key_that_is_unique_no_longer(bench: Db) -> None:
     """Only one of 7 and 7.0 was copied."""
     run = spelled(bench, "DROP INDEX u", "INSERT INTO t VALUES (7.0, 'only here')")
-    with pytest.raises(ConfigError, match="no unique index"):
+    with pytest.raises(Refused, match="no unique index"):
         run.purge("copy")
     assert bench.source.value("SELECT count(*) FROM t") == 11
 

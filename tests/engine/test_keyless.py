@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused, Transient
+from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Transient
 from dsp_airflow.state.ledger import SqlLedger
 from tests.contract.places import Leg, PostgresPlace, Table
-from tests.engine.scenes import Db, done
+from tests.engine.scenes import ROWS, SMALL, Db, done
 
 WHOLE = {"percent": 100}
 
@@ -184,3 +184,22 @@ def test_a_unique_set_without_a_primary_key(bench: Db) -> None:
     bench.write(bench.job(key=["a", "b"], purge="system", batch_size=7, check=WHOLE))
     (job,) = bench.run().jobs
     assert (job.rows_purged, job.rows_kept) == (30, 0)
+
+
+@pytest.mark.parametrize("on_conflict", ["update", "ignore", "error"])
+def test_an_index_that_is_dropped_after_the_plan(bench: Db, on_conflict: str) -> None:
+    """Of two rows of one key the second is not passed over as one that was there."""
+    bench.source.execute(SMALL, ROWS.format(10))
+    bench.target.execute(SMALL, "INSERT INTO t VALUES (0, true, 'x')")
+    bench.write(bench.job(on_conflict=on_conflict, key=["id"], where="id < 99"))
+    run = bench.open()
+    run.plan("copy")
+    bench.target.execute("INSERT INTO t VALUES (-1, true, 'x')")
+    bench.source.execute(
+        "ALTER TABLE t DROP CONSTRAINT t_pkey",
+        "CREATE INDEX ON t (id)",
+        "INSERT INTO t VALUES (5, true, 'twin')",
+    )
+    with pytest.raises(DspError):
+        run.copy("copy")
+    assert bench.target.value("SELECT count(*) FROM t WHERE id > 0") == 0

@@ -169,8 +169,9 @@ def fingerprint(connection: Connection, table: str) -> str:
 
 # A key of the whole tree has a constraint for each of its partitions, which says nothing new.
 REFERENCES = """
-SELECT r.conrelid::regclass::text, r.conname, r.confdeltype::text, r.confrelid::regclass::text
+SELECT r.conrelid::regclass::text, r.conname, r.confdeltype::text, n.nspname || '.' || c.relname
 FROM pg_constraint r
+JOIN pg_class c ON c.oid = r.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.contype = 'f' AND r.confrelid = ANY (%(members)s) AND r.conrelid <> 0
   AND NOT EXISTS (SELECT 1 FROM pg_constraint u
                   WHERE u.oid = r.conparentid AND u.confrelid = ANY (%(members)s))

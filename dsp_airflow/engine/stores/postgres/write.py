@@ -98,6 +98,9 @@ def write(
             done = _direct(connection, what, stream, wire)
         else:
             _stage(connection, what, stream, wire)
+            if what.loose or on_conflict == "ignore":
+                # Of two rows of one key the second would be taken for one that was there.
+                refuse_twins(connection, what, STAGE, len(what.key))
             done = _merge(
                 connection,
                 what,
@@ -177,8 +180,6 @@ def _stage(connection: Connection, what: Projection, stream: Stream, wire: str) 
     key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
     connection.execute(f"CREATE INDEX ON {STAGE} ({key})")
     connection.execute(f"ANALYZE {STAGE}")
-    if what.loose:
-        refuse_twins(connection, what, STAGE, len(what.key))
 
 
 def _merge(
