@@ -33,8 +33,6 @@ def create_app() -> FastAPI:
     templates = Environment(
         loader=PackageLoader("dsp_airflow.web"),
         autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
     templates.filters["number"] = lambda value: f"{value:,}"
     page = templates.get_template("run.html")
