@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from dsp_airflow.engine.errors import Denied, Mismatch, Transient
-from dsp_airflow.engine.model import LogicalType
+from dsp_airflow.engine.model import Dated, LogicalType
 from dsp_airflow.engine.stores.postgres import PostgresStore
 from tests.contract.places import ALL, BIGINT, ITEMS, Leg, PostgresPlace, Table, items
 from tests.servers import Database
@@ -87,8 +87,8 @@ def test_a_row_of_a_transaction_younger_than_the_question_is_not_settled(
             pass
         settled = proof.settled
 
-        def slow(mark: str | None) -> str:
-            told = settled(mark)
+        def slow(mark: str | None, dated: Dated = "rows") -> str:
+            told = settled(mark, dated)
             for n in range(4):
                 place.change(ITEMS, (2,), "size", -n)
             return told
