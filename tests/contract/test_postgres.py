@@ -87,7 +87,7 @@ def test_a_row_of_a_transaction_younger_than_the_question_is_not_settled(
             pass
         settled = proof.settled
 
-        def slow(mark: str | None, dated: Dated) -> str:
+        def slow(mark: str | None, dated: Dated = "rows") -> str:
             told = settled(mark, dated)
             for n in range(4):
                 place.change(ITEMS, (2,), "size", -n)

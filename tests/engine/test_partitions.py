@@ -103,6 +103,22 @@ def test_a_row_without_a_partition_is_named_with_the_remedy(bench: Db) -> None:
     assert bench.target.value("SELECT count(*) FROM t") == 30
 
 
+def test_partitions_that_come_after_the_plan(bench: Db) -> None:
+    """On both sides there was none yet."""
+    for database in (bench.source, bench.target):
+        database.execute("CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)")
+        database.execute("CREATE TABLE a PARTITION OF t FOR VALUES FROM (0) TO (10)")
+    bench.source.execute("INSERT INTO t SELECT n, 'v' FROM generate_series(0, 9) n")
+    bench.target.execute("DROP TABLE a")
+    run = planned(bench, batch_size=4)
+    bench.target.execute(
+        "CREATE TABLE rest PARTITION OF t DEFAULT", "INSERT INTO t VALUES (2, 'old'), (3, 'v')"
+    )
+    bench.source.execute("CREATE TABLE b PARTITION OF t FOR VALUES FROM (10) TO (20)")
+    found = done(run).purge("copy")
+    assert (found.rows_purged, found.rows_kept) == (10, 0)
+
+
 def test_the_key_of_a_partitioned_target_holds_its_partition_key(bench: Db) -> None:
     bench.source.execute("CREATE TABLE t (id int PRIMARY KEY, region text NOT NULL, v text)")
     by_region(bench.target)

@@ -87,7 +87,7 @@ def make_of(connection: Connection, oid: int, relkind: str, has_children: bool) 
     if far or kind == "view":
         # A foreign row has no version of its own, a view's row may be made of many.
         dated = "no"
-    elif parts:
+    elif kind in ("partitioned table", "table with inheriting tables"):
         dated = "parts"
     return Make(kind, int(parts), dated, far)
 
