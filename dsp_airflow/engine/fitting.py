@@ -80,8 +80,8 @@ def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
     if pair.fit == "lossy":
         why.append(f"key column {source.name}: {pair.note} would make keys meet")
     why += [
-        f"key column {column.name}: put the schema of its type {column.native} on the search "
-        "path of the login, so that its operators are found"
+        f"key column {column.name}: the login finds no operator <= of its type {column.native}; "
+        "put the schema of the type on the search path, or name another key"
         for column in (source, target)
         if not column.comparable
     ]

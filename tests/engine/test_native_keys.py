@@ -48,7 +48,7 @@ KEYS = [
     ("text[]", "ARRAY['a' || n, NULL, '{']::text"),
     ("jsonb", "'{\"a\": ' || n || '.0}'"),
     ("tsvector", "'a' || n || ':1'"),
-    ("hstore", "'a=>' || n"),
+    ("hstore[]", "ARRAY['a=>' || n]::text"),
     ("citext", "CASE WHEN n % 2 = 0 THEN 'AbC' ELSE 'aBd' END || n"),
     ("ltree", "'Top.k' || n"),
     ("app.mood, k2 int", "'ok', n"),
@@ -158,6 +158,7 @@ def test_values_under_a_collation_that_ignores_case(pg15_bench: Db) -> None:
         ("text", "citext", "two rows could meet in one key"),
         ("numeric", "numeric(9,1)", "would make keys meet"),
         ("hidden.citext", "text", "on the search path"),
+        ("hstore", "hstore", "no operator <="),
     ],
 )
 def test_keys_that_cannot_be_trusted(pg15_bench: Db, mine: str, theirs: str, message: str) -> None:
@@ -168,6 +169,7 @@ def test_keys_that_cannot_be_trusted(pg15_bench: Db, mine: str, theirs: str, mes
         database.execute(
             "CREATE SCHEMA hidden",
             f"CREATE EXTENSION citext SCHEMA {schema}",
+            "CREATE EXTENSION hstore",
             f"CREATE TABLE t (k {kind} PRIMARY KEY)",
         )
     pg15_bench.write(pg15_bench.job())

@@ -48,7 +48,7 @@ def read(database: Database, kinds: list[str]) -> list[tuple[object, ...]]:
         connection.execute("SET extra_float_digits = 3")
         connection.execute("SET IntervalStyle = 'sql_standard'")
         connection.execute("SET lc_monetary = 'C'")
-        sends = dict(
+        sends: dict[str, str] = dict(
             connection.execute(
                 "SELECT a.attname, t.typsend::text FROM pg_attribute a "
                 "JOIN pg_type t ON t.oid = a.atttypid "

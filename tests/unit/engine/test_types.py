@@ -218,7 +218,7 @@ def assert_survives(connection: psycopg.Connection, value: Any, native: str, tar
     assert given == back, f"{value} as {native} through {target}"
 
 
-def other(identity: str | None, **bounds: int) -> LogicalType:
+def other(identity: str | None, **bounds: Any) -> LogicalType:
     return LogicalType("other", identity=identity, **bounds)
 
 

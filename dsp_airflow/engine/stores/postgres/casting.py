@@ -84,7 +84,7 @@ def _guarded(
     if fit != "lossy" or (source.type.name, target.type.name) == ("string", "json"):
         # A text that is no JSON fails in the cast; its spelling is no value.
         return Converted(cast_, native)
-    ok = fits(x, source, target) or f'({cast_})::text COLLATE "C" = {x}::text'
+    ok = fits(x, source, target) or _survives(cast_, x, source)
     instead, lost = _failure(source, key, base(native)), ""
     if on_loss == "null":
         instead, lost = "NULL", f"{x} IS NOT NULL AND NOT ({ok})"
@@ -95,6 +95,18 @@ def _guarded(
         instead, lost = near, f"{x} IS NOT NULL AND NOT ({ok})"
     sql = f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {cast_} ELSE {instead} END"
     return Converted(sql, native, lost)
+
+
+def _survives(cast_: str, x: str, source: Column) -> str:
+    """Told by trying: the way there and back, or the text."""
+    element = source.type.element.name if source.type.element else ""
+    back = f"({cast_})::{source.carrier or source.native}"
+    if element in SQL_FLOATS:
+        # Their plain comparison takes -0 for 0.
+        return f"array_send({back}) = array_send({x})"
+    if element in ("decimal", "timestamp", "timestamptz", "time", *INTEGERS):
+        return f"{back} = {x}"
+    return f'({cast_})::text COLLATE "C" = {x}::text'
 
 
 def _failure(source: Column, key: str, native: str) -> str:

@@ -90,7 +90,9 @@ SELECT t.oid::int8, n.nspname, t.typname, t.typtype::text, format_type(t.oid, NU
                          AND o.deptype = 'e')))
                  ORDER BY k.conname)
                FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')) END,
-  coalesce(co.collisdeterministic, true)
+  coalesce(co.collisdeterministic, true),
+  EXISTS (SELECT 1 FROM pg_operator o
+          WHERE o.oprname = '<=' AND o.oprleft = t.oid AND o.oprright = t.oid)
 FROM reached JOIN pg_type t ON t.oid = reached.oid
 JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_type b ON b.oid = t.typbasetype
@@ -116,6 +118,8 @@ class Row:
     range: dict[str, Any] | None
     domain: dict[str, Any] | None
     deterministic: bool
+    ordered: bool
+    """It has an operator <= of its own."""
 
     @property
     def built_in(self) -> bool:
@@ -200,7 +204,12 @@ class Kinds:
         )
 
     def comparable(self, oid: int) -> bool:
-        """Whether the session finds its operators."""
+        """Whether the session finds its operators, and ranges can be told with them."""
+        row = self.rows[oid]
+        if row.kind == "d":
+            return self.comparable(row.base)
+        if row.kind == "b" and row.element is None and not (row.built_in or row.ordered):
+            return False
         return all(
             row.schema in self.path or row.built_in or row.kind != "b" or row.element is not None
             for row in self._parts(oid)
