@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 PYTHON ?= python3
+# Tests wait for servers more than they compute.
+WORKERS ?= 3
 
 .PHONY: help
 help: ## list the targets
@@ -22,7 +24,7 @@ demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves i
 .PHONY: test
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: venv ## format, lint, types, import arrows, schema
