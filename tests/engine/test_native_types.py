@@ -218,3 +218,38 @@ def test_an_array_that_others_wrote_with_non_ascii_char(
     with pytest.raises(BadValue, match="column v of the row with key 2"):
         bench.run()
     assert pg15_db.value("SELECT count(*) FROM t") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "good", "short"),
+    [
+        ("seg", "seg", "1.5", "1.2345678"),
+        ("seg", "text", "1.5", "1.2345678"),
+        ("seg[]", "seg[]", "{1.50,NULL}", "{1.2345678}"),
+        ("app.length", "seg", "2", "1.2345678"),
+        ("app.measured", "app.measured", "(1.5,)", "(1.2345678,2)"),
+    ],
+)
+def test_digits_that_no_text_tells_stay_where_they_are(
+    bench: Bench[Database], kind: str, there: str, good: str, short: str
+) -> None:
+    """seg prints six digits and holds more: its copy would be another value."""
+    for database in (bench.source, bench.target):
+        database.execute(
+            "CREATE EXTENSION seg",
+            "CREATE SCHEMA app",
+            "CREATE DOMAIN app.length AS seg",
+            "CREATE TYPE app.measured AS (s seg, n int)",
+        )
+    bench.target.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {there})")
+    bench.source.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {kind})",
+        f"INSERT INTO t VALUES (1, '{good}'), (3, NULL)",
+    )
+    bench.write(bench.job(check={"percent": 100}, purge="system"))
+    (job,) = bench.run().jobs
+    assert job.rows_purged == 2
+    bench.source.execute(f"INSERT INTO t VALUES (2, '{short}')")
+    with pytest.raises(BadValue, match="column v of the row with key 2"):
+        bench.run(new=True)
+    assert bench.source.value("SELECT count(*) FROM t") == 1

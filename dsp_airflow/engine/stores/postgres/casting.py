@@ -22,6 +22,8 @@ LAST_WHOLE: Final = {"float32": 9223371487098961920, "float64": 9223372036854774
 SQL_FLOATS: Final = {"float32": "float4", "float64": "float8"}
 NUMBER: Final = r"-?(0|[1-9][0-9]{0,120})(\.[0-9]{1,120})?"
 UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+SHORTENED: Final = "seg of extension seg"
+"""Part of the identity of a type whose text leaves digits out that its value has."""
 ENDLESS: Final = "('NaN', 'Infinity', '-Infinity')"
 
 
@@ -44,6 +46,9 @@ def converted(
         # Its output leaves a declaration out that its text has.
         plain = "text[]" if native.endswith("]") else "text"
         return Converted(f"{x}::{plain}", plain)
+    if SHORTENED in (source.type.identity or ""):
+        whole = f"record_image_eq(ROW(({x}::text)::{base(native)}), ROW({x}))"
+        x = f"(CASE WHEN {whole} THEN {x} ELSE {_failure(source, key, native)} END)"
     if native == wanted or (user_type(wanted) and fit == "exact"):
         return Converted(x, native)
     if user_type(wanted):
@@ -85,15 +90,17 @@ def _guarded(
         # A text that is no JSON fails in the cast; its spelling is no value.
         return Converted(cast_, native)
     ok = fits(x, source, target) or _survives(cast_, x, source)
+    # IS NULL would be true of a composite whose parts are all NULL.
+    none, some = f"{x} IS NOT DISTINCT FROM NULL", f"{x} IS DISTINCT FROM NULL"
     instead, lost = _failure(source, key, base(native)), ""
     if on_loss == "null":
-        instead, lost = "NULL", f"{x} IS NOT NULL AND NOT ({ok})"
+        instead, lost = "NULL", f"{some} AND NOT ({ok})"
     elif on_loss == "clamp":
         near = nearest(x, source, target) or instead
         if source.type.name in ("decimal", *SQL_FLOATS) and target.type.name in INTEGERS:
             near = f"CASE WHEN {x} = 'NaN' THEN {instead} ELSE {near} END"
-        instead, lost = near, f"{x} IS NOT NULL AND NOT ({ok})"
-    sql = f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {cast_} ELSE {instead} END"
+        instead, lost = near, f"{some} AND NOT ({ok})"
+    sql = f"CASE WHEN {none} THEN NULL WHEN {ok} THEN {cast_} ELSE {instead} END"
     return Converted(sql, native, lost)
 
 
