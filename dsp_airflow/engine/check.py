@@ -98,7 +98,8 @@ def _by_keys(work: Compared) -> Checked:
     if same and not surplus and not work.batch.sampled:
         return Checked(0, compared=False, different=0)
     digest = work.copied.digest
-    if same and not surplus and digest is not None and standing == _expected(work.copied, digest):
+    # Whatever the source has gained since: what was copied stands there, value for value.
+    if not surplus and digest is not None and standing == _expected(work.copied, digest):
         return Checked(rows, compared=True, different=0)
     alone = plan.ordered_alike and not plan.shared and not work.copied.written.others.rows
     decided = not work.batch.sampled or digest is not None

@@ -46,6 +46,11 @@ def verify_unchanged(
                 shape = planned
             if shape is None:
                 raise Refused(f"{projection.label} is gone since the run was planned")
+            if session is read and _order_of(shape, plan) != _order_of(planned, plan):
+                raise Refused(
+                    f"{projection.label} sorts its key otherwise than when the run was planned, so "
+                    "its batches would miss rows; start a new run"
+                )
             if _structure_of(shape) != _structure_of(planned):
                 raise Refused(
                     f"{projection.label} was altered since the run was planned "
@@ -86,6 +91,12 @@ def _drift(planned: Shape, now: Shape) -> str:
     if planned.kind != now.kind:
         parts.append(f"it was a {planned.kind}, is a {now.kind}")
     return ", ".join(sorted(parts)) or "key or column order"
+
+
+def _order_of(shape: Shape, plan: Plan) -> list[tuple[str | None, tuple[str, ...] | None]]:
+    """What the bounds of the batches rest on: the key's collations, and labels in their order."""
+    names = {pair.source for pair in plan.pairs[: len(plan.key)]}
+    return [(c.collation, c.type.labels) for c in shape.columns if c.name in names]
 
 
 def _structure_of(shape: Shape) -> dict[str, Any]:

@@ -393,3 +393,41 @@ def test_without_changes_a_failure_is_only_an_error(bench: Db) -> None:
     with pytest.raises(DspError):
         again(bench)
     assert cursor_of(bench) == stood
+
+
+def test_a_cursor_of_a_domain_that_has_bounds(bench: Db) -> None:
+    """The overlap may reach below what the domain takes."""
+    bench.source.execute(
+        "CREATE DOMAIN positive AS int CHECK (VALUE > 0)",
+        "CREATE TABLE t (id int PRIMARY KEY, at positive)",
+        "INSERT INTO t VALUES (1, 1), (2, 2)",
+    )
+    configure(bench, cursor={"overlap": 100})
+    bench.run()
+    bench.source.execute("INSERT INTO t VALUES (3, 3)")
+    bench.run(new=True)
+    assert bench.target.value("SELECT count(*) FROM t") == 3
+
+
+def test_a_view_that_gained_rows_since_the_copy_raises_no_alarm(bench: Db) -> None:
+    bench.source.execute(
+        "CREATE TABLE rows (id int PRIMARY KEY, at date NOT NULL, v text)",
+        "INSERT INTO rows SELECT n, '2026-01-04', 'v' FROM generate_series(1, 5) n",
+        "CREATE VIEW t AS SELECT * FROM rows",
+    )
+    configure(bench, key=["id"])
+    bench.run()
+    bench.source.execute(
+        "INSERT INTO rows SELECT n, '2026-01-05', 'v' FROM generate_series(11, 20) n"
+    )
+    run = bench.open(new=True)
+    run.plan("copy")
+    run.copy("copy")
+    bench.source.execute(
+        "INSERT INTO rows VALUES (10, '2026-01-05', 'of the same day')",
+        "UPDATE rows SET v = 'late' WHERE id = 12",
+    )
+    assert run.check("copy").rows_different == 0
+    bench.target.execute("UPDATE t SET v = 'spoiled' WHERE id = 13")
+    with pytest.raises(Mismatch):
+        run.check_again("copy")

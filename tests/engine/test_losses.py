@@ -323,3 +323,20 @@ def test_texts_with_bad_values_are_named_without_them(pg15_bench: Db) -> None:
     with pytest.raises(BadValue, match="date") as caught:
         pg15_bench.run()
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_composite_of_nulls_is_a_value(pg15_bench: Db) -> None:
+    """IS NULL is true of it all the same, and IS NOT NULL false of one that has a NULL."""
+    bench = pg15_bench
+    bench.source.execute(
+        "CREATE TYPE pair AS (x int, y int)",
+        "CREATE TABLE t (id int PRIMARY KEY, v pair)",
+        "INSERT INTO t VALUES (1, (1, 2)), (2, (NULL, NULL)), (3, NULL), (4, (NULL, 1234567))",
+    )
+    bench.target.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(9))")
+    columns = [{"source": "id"}, {"source": "v", "on_loss": "null"}]
+    bench.write(bench.job(columns=columns, check={"percent": 100}))
+    (job,) = bench.run().jobs
+    there = bench.target.rows("SELECT v FROM t ORDER BY id")
+    assert [value for (value,) in there] == ["(1,2)", "(,)", None, None]
+    assert job.losses == (LossCount("v", "null", 1),)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.errors import ConfigError, Refused
 from tests.engine import natives
 from tests.engine.harness import Bench
 from tests.servers import Database, PostgresServer, fresh_database
@@ -175,3 +175,37 @@ def test_keys_that_cannot_be_trusted(pg15_bench: Db, mine: str, theirs: str, mes
     pg15_bench.write(pg15_bench.job())
     with pytest.raises(ConfigError, match=message):
         pg15_bench.open().plan("copy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "change"),
+    [
+        (
+            'text COLLATE "C"',
+            "('B'), ('C'), ('Z'), ('a')",
+            'ALTER TABLE t ALTER id TYPE text COLLATE "und-x-icu"',
+        ),
+        (
+            "letter",
+            "('d'), ('e'), ('f')",
+            "ALTER TYPE letter RENAME VALUE 'f' TO 'g'; ALTER TYPE letter RENAME VALUE 'd' TO 'f'",
+        ),
+    ],
+)
+def test_a_key_that_sorts_otherwise_than_planned_is_refused(
+    pg15_db: Database, pg18_db: Database, tmp_path: Path, kind: str, rows: str, change: str
+) -> None:
+    """The batches of one order leave out rows that stand beyond them in another."""
+    bench = Bench(tmp_path, pg15_db, pg18_db)
+    pg15_db.execute(
+        "CREATE TYPE letter AS ENUM ('d', 'e', 'f')",
+        f"CREATE TABLE t (id {kind} PRIMARY KEY)",
+        f"INSERT INTO t VALUES {rows}",
+    )
+    pg18_db.execute("CREATE TABLE t (id text PRIMARY KEY)")
+    bench.write(bench.job(batch_size=2, check={"percent": 100}))
+    run = bench.open()
+    run.plan("copy")
+    pg15_db.execute(*change.split("; "))
+    with pytest.raises(Refused, match="sorts its key otherwise"):
+        run.copy("copy")

@@ -218,3 +218,71 @@ def test_an_array_that_others_wrote_with_non_ascii_char(
     with pytest.raises(BadValue, match="column v of the row with key 2"):
         bench.run()
     assert pg15_db.value("SELECT count(*) FROM t") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "good", "short"),
+    [
+        ("seg", "seg", "1.5", "1.2345678"),
+        ("seg", "text", "1.5", "1.2345678"),
+        ("seg[]", "seg[]", "{1.50,NULL}", "{1.2345678}"),
+        ("app.length", "seg", "2", "1.2345678"),
+        ("app.measured", "app.measured", "(1.5,)", "(1.2345678,2)"),
+    ],
+)
+def test_digits_that_no_text_tells_stay_where_they_are(
+    bench: Bench[Database], kind: str, there: str, good: str, short: str
+) -> None:
+    """seg prints six digits and holds more: its copy would be another value."""
+    for database in (bench.source, bench.target):
+        database.execute(
+            "CREATE EXTENSION seg",
+            "CREATE SCHEMA app",
+            "CREATE DOMAIN app.length AS seg",
+            "CREATE TYPE app.measured AS (s seg, n int)",
+        )
+    bench.target.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {there})")
+    bench.source.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {kind})",
+        f"INSERT INTO t VALUES (1, '{good}'), (3, NULL)",
+    )
+    bench.write(bench.job(check={"percent": 100}, purge="system"))
+    (job,) = bench.run().jobs
+    assert job.rows_purged == 2
+    bench.source.execute(f"INSERT INTO t VALUES (2, '{short}')")
+    with pytest.raises(BadValue, match="column v of the row with key 2"):
+        bench.run(new=True)
+    assert bench.source.value("SELECT count(*) FROM t") == 1
+
+
+def test_a_declaration_that_no_text_tells_stays_where_it_is(
+    pg15_db: Database, pg15: PostgresServer, tmp_path: Path
+) -> None:
+    """A composite prints its XML without it."""
+    with fresh_database(pg15) as target:
+        bench = Bench(tmp_path, pg15_db, target)
+        pg15_db.execute(
+            "CREATE TYPE page AS (x xml, n int)",
+            "CREATE TABLE t (id int PRIMARY KEY, v page, vs page[])",
+            "INSERT INTO t VALUES (1, ('<a/>', 1), ARRAY[('<b/>', NULL)::page, NULL]), "
+            "(2, (NULL, 1), '{}'), (3, NULL, NULL)",
+        )
+        bench.write(bench.job(check={"percent": 100}, purge="system"))
+        (job,) = bench.run().jobs
+        assert job.rows_purged == 3
+        pg15_db.execute("""INSERT INTO t VALUES (4, ('<?xml version="1.0"?><a/>', 1))""")
+        with pytest.raises(BadValue, match="column v of the row with key 4"):
+            bench.run(new=True)
+
+
+def test_a_type_whose_name_looks_like_a_length(bench: Bench[Database]) -> None:
+    for database in (bench.source, bench.target):
+        database.execute(
+            "CREATE TYPE \"mood(5)\" AS ENUM ('sad', 'ok')",
+            "CREATE TYPE mood AS ENUM ('ok', 'sad')",
+            'CREATE TABLE t (id "mood(5)" PRIMARY KEY)',
+        )
+    bench.source.execute("INSERT INTO t VALUES ('sad'), ('ok')")
+    bench.write(bench.job(batch_size=1, check={"percent": 100}, purge="system"))
+    (job,) = bench.run().jobs
+    assert job.rows_purged == 2

@@ -18,7 +18,7 @@ def window(
     overlap: timedelta | int,
 ) -> Window:
     """See ``ports.Reads``. Computed by the server, in the column's own type and precision."""
-    name, kind = dialect.quote(column.name), dialect.base(column.native)
+    name, kind = dialect.quote(column.name), dialect.base(column.carrier or column.native)
     finite = f"{name} IS NOT NULL"
     if column.type.name not in INTEGERS:
         finite = f"{name} < 'Infinity'::{kind} AND {name} > '-Infinity'::{kind}"
@@ -45,5 +45,6 @@ def window(
 
 def typed_value(connection: Connection, column: Column, text: str) -> str:
     """See ``ports.Reads``."""
-    found = one(connection, f"SELECT (%s::{dialect.base(column.native)})::text", (text,))[0]
+    kind = dialect.base(column.carrier or column.native)
+    found = one(connection, f"SELECT (%s::{kind})::text", (text,))[0]
     return str(found)

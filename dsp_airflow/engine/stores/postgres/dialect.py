@@ -195,7 +195,7 @@ def range_condition(key: Sequence[KeyColumn], within: KeyRange) -> str:
 
 def in_window(column: Column, window: Window, *, endless: bool) -> str:
     """See ``ports.Dialect``."""
-    name, kind = quote(column.name), base(column.native)
+    name, kind = quote(column.name), base(column.carrier or column.native)
     parts = []
     if window.after is not None:
         parts.append(f"{name} >= {text_literal(window.after)}::{kind}")
@@ -212,8 +212,8 @@ def without_cursor(column: Column) -> str:
     missing = f"{name} IS NULL"
     if column.type.name in INTEGERS:
         return missing
-    endless = "'Infinity'::" + base(column.native)
-    return f"({missing} OR {name} >= {endless} OR {name} <= '-Infinity'::{base(column.native)})"
+    kind = base(column.carrier or column.native)
+    return f"({missing} OR {name} >= 'Infinity'::{kind} OR {name} <= '-Infinity'::{kind})"
 
 
 def caveat(source: Column, target: Column) -> str:

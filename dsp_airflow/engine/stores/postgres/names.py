@@ -23,7 +23,7 @@ def text_literal(text: str) -> str:
 
 def base(native: str) -> str:
     """A native type without its length or precision: bounds must never be cut short."""
-    plain = re.sub(r"\(\d+(,-?\d+)?\)", "", native)
+    plain = re.sub(r'("(?:[^"]|"")*")|\(\d+(?:,-?\d+)?\)', lambda m: m[1] or "", native)
     plain = re.sub(r"^interval[ a-z]*", "interval", plain)
     # Without a length these two mean one character and one bit.
     plain = re.sub(r"^bit(?=$|\[)", '"bit"', plain)
