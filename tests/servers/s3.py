@@ -1,0 +1,143 @@
+"""S3 servers: moto, which knows most of S3, and rclone, which checks signatures."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import boto3
+from botocore.config import Config
+
+from dsp_airflow.demo.servers import ServerError, free_port
+from dsp_airflow.engine.stores.s3 import Bucket
+
+Kind = Literal["moto", "rclone"]
+SCRIPTS = Path(sys.executable).parent
+START_SECONDS = 60
+_numbers = itertools.count(1)
+
+
+class S3Server:
+    """One S3 server on a free port of 127.0.0.1, stopped by its process id."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.port = free_port()
+        self.key, self.secret = "dspkey", secrets.token_hex(12)
+        self._folder = Path(tempfile.mkdtemp(prefix="dsp-s3-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        """The folder of rclone's objects: one folder a bucket, one file an object."""
+        return self._folder / "data"
+
+    def __enter__(self) -> Self:
+        self.data.mkdir()
+        if self.kind == "moto":
+            command = [str(SCRIPTS / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
+        else:
+            command = [str(SCRIPTS / "rclone"), "serve", "s3", str(self.data)]
+            command += ["--addr", f"127.0.0.1:{self.port}", "--config", "", "--no-cleanup"]
+            command += ["--auth-key", f"{self.key},{self.secret}", "--vfs-cache-mode", "off"]
+        log = (self._folder / "log").open("wb")
+        with log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        give_up = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > give_up:
+                    text = (self._folder / "log").read_text()[-1000:]
+                    self.__exit__(None, None, None)
+                    raise ServerError(f"{self.kind} did not start: {text}") from None
+                time.sleep(0.05)
+            else:
+                return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def client(self, **changed: Any) -> Any:
+        """A plain client with the server's own key."""
+        config = Config(
+            s3={"addressing_style": "path"},
+            retries={"mode": "standard", "max_attempts": changed.pop("attempts", 3)},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            connect_timeout=5,
+            read_timeout=changed.pop("read_timeout", 20),
+        )
+        return boto3.session.Session().client(
+            "s3",
+            **{
+                "endpoint_url": self.endpoint,
+                "region_name": "us-east-1",
+                "aws_access_key_id": self.key,
+                "aws_secret_access_key": self.secret,
+                "config": config,
+                **changed,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A fresh bucket of a server."""
+
+    server: S3Server
+    name: str
+
+    @property
+    def client(self) -> Any:
+        return self.server.client()
+
+    def bucket(self, **changed: Any) -> Bucket:
+        part = changed.pop("part", 5 * 1024 * 1024)
+        arguments = changed.pop("arguments", None)
+        client = self.server.client(**changed)
+        return Bucket(client, self.name, "connection archive", arguments, part=part)
+
+    def objects(self) -> dict[str, bytes]:
+        """Everything in the bucket."""
+        client = self.client
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return {k: client.get_object(Bucket=self.name, Key=k)["Body"].read() for k in keys}
+
+    def uploads(self) -> list[str]:
+        """Keys of uploads that are not finished."""
+        return [upload.key for upload in self.bucket().unfinished("")]
+
+
+def fresh_bucket(server: S3Server, *, versioned: bool = False) -> Place:
+    """An empty bucket with a name of its own."""
+    name = f"bucket-{next(_numbers)}"
+    client = server.client()
+    client.create_bucket(Bucket=name)
+    if versioned:
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return Place(server, name)
