@@ -101,19 +101,18 @@ def _by_keys(work: _Batch) -> Checked:
     plan, rows = work.plan, work.rows
     keys = [row.key for row in work.source.hashes(plan.source, work.batch.within)]
     standing = work.target.digest(plan.target, None, keys)
-    # As many as were copied, and all are there: surely the batch's own keys.
+    # As many as were copied, and all are there. Not surely the same ones: while one row leaves
+    # the filter, another may enter it that an earlier run copied.
     same = len(keys) == rows == standing.rows
     surplus = _surplus(work)
     if same and not surplus and not work.batch.sampled:
         return Checked(0, compared=False, different=0)
-    wrong = False
-    if same and work.batch.sampled and work.copied.digest is not None:
-        wrong = standing != _expected(work.copied, work.copied.digest)
-        if not wrong and not surplus:
-            return Checked(rows, compared=True, different=0)
+    digest = work.copied.digest
+    if same and not surplus and digest is not None and standing == _expected(work.copied, digest):
+        return Checked(rows, compared=True, different=0)
     alone = plan.ordered_alike and not plan.shared and not work.copied.written.others.rows
-    decided = not work.batch.sampled or work.copied.digest is not None
-    return _by_rows(work, certain=wrong or (alone and decided), still=_still(work))
+    decided = not work.batch.sampled or digest is not None
+    return _by_rows(work, certain=alone and decided, still=_still(work))
 
 
 def _still(work: _Batch) -> bool:

@@ -28,3 +28,14 @@ def phase(folder: Path, source: str, target: str, name: str) -> None:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)
     sys.exit(0)
+
+
+def whole(folder: Path, source: str, target: str, new: bool) -> None:
+    """A run from plan to check, a new one or the unfinished one; exits 0 when it is complete."""
+    bench = Bench(folder, Address(source), Address(target))
+    try:
+        bench.run(new=new)
+    except DspError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(1)
+    sys.exit(0)
