@@ -13,7 +13,12 @@ from dsp_airflow.engine.stores.s3 import Bucket, Conflict, Gone
 from tests.servers.s3 import Place, S3Server, fresh_bucket
 
 MIB = 1024 * 1024
-KEYS = ["plain.txt", "a folder/with blanks & more.txt", "наука/données=1/数据.parquet", "a+b%20c?d#e"]
+KEYS = [
+    "plain.txt",
+    "a folder/with blanks & more.txt",
+    "наука/données=1/数据.parquet",
+    "a+b%20c?d#e",
+]
 
 
 def sent(place: Place, key: str, body: bytes, *, replaces: str | None = None) -> str:
@@ -161,7 +166,11 @@ def test_arguments_go_with_every_object(moto: S3Server) -> None:
 
 def test_wrong_secret(rclone: S3Server) -> None:
     bucket = fresh_bucket(rclone).bucket(aws_secret_access_key="wrong")
-    for act in (lambda: bucket.put("a", b"x"), lambda: list(bucket.list("")), lambda: bucket.head("a")):
+    for act in (
+        lambda: bucket.put("a", b"x"),
+        lambda: list(bucket.list("")),
+        lambda: bucket.head("a"),
+    ):
         with pytest.raises(Denied):
             act()
 

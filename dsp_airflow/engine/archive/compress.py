@@ -25,5 +25,7 @@ def compressed(sink: BinaryIO, compression: str) -> Iterator[Any]:
 @contextmanager
 def opened(path: Path, compression: str) -> Iterator[Any]:
     """Reads a file through the compression."""
-    with pa.input_stream(str(path), compression=None if compression == "none" else compression) as s:
+    with pa.input_stream(
+        str(path), compression=None if compression == "none" else compression
+    ) as s:
         yield s

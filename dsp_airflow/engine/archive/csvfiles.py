@@ -29,7 +29,10 @@ def write(
     schema = pa.schema([pa.field(form.name, pa.string()) for form in forms])
     options = pcsv.WriteOptions(quoting_style="all_valid")
     rows = largest = 0
-    with compressed(sink, compression) as out, pcsv.CSVWriter(out, schema, write_options=options) as writer:
+    with (
+        compressed(sink, compression) as out,
+        pcsv.CSVWriter(out, schema, write_options=options) as writer,
+    ):
         for batch in textual.rendered(batches, forms, textual.readable(forms)):
             rows += batch.num_rows
             largest = max(largest, _largest(batch))

@@ -94,7 +94,9 @@ class File:
         try:
             yield
         except (pa.ArrowException, ValueError, EOFError) as error:
-            raise Mismatch(f"{self.label} is not a {self.format} file as written: {error}") from error
+            raise Mismatch(
+                f"{self.label} is not a {self.format} file as written: {error}"
+            ) from error
         except OSError as error:
             if error.errno is None:
                 raise Mismatch(

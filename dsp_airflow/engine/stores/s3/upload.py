@@ -103,9 +103,7 @@ class Upload(io.RawIOBase):
                 self._refuse_replaced()
                 fence()
                 answer = self._conditional(
-                    lambda c: self._client.put_object(
-                        **self._at, Body=body, **self._arguments, **c
-                    )
+                    lambda c: self._client.put_object(**self._at, Body=body, **self._arguments, **c)
                 )
             else:
                 if self._buffer:
