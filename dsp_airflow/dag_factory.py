@@ -13,14 +13,15 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
-from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.loading import load_task, load_tasks
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.config.tasknames import task_names
-from dsp_airflow.config.tasks import MANUAL, Once, Task
+from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
 from dsp_airflow.notify import LATEST, Event, RunEnded
+from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
@@ -64,7 +65,7 @@ def build_dags(task: Task, path: str | Path) -> list[DAG]:
 
 
 def build_dag(task: Task, path: str | Path) -> DAG:
-    """``estimate >> approval >> jobs (plan >> copy >> check) >> purge``."""
+    """``estimate >> approval >> jobs (plan >> copy or archive >> check) >> purge``."""
     file = str(path)
     schedule, start = _schedule(task)
     with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
@@ -161,10 +162,13 @@ def _documentation(task: Task) -> str | None:
     return "\n\n".join(parts) + "\n" if parts else None
 
 
-def _job_group(job: WarmJob, file: str, task: Task) -> TaskGroup:
+def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
-        steps.append(_sharded(TableSyncOperator, "copy", job, file))
+        if isinstance(job, S3Job):
+            steps.append(_sharded(S3ArchiveOperator, "archive", job, file))
+        else:
+            steps.append(_sharded(TableSyncOperator, "copy", job, file))
         if job.check is not None:
             steps.append(_sharded(ConsistencyCheckOperator, "check", job, file))
         chain(*steps)
@@ -174,7 +178,7 @@ def _job_group(job: WarmJob, file: str, task: Task) -> TaskGroup:
 def _sharded(
     operator: type[TableSyncOperator | ConsistencyCheckOperator],
     task_id: str,
-    job: WarmJob,
+    job: Job,
     file: str,
 ) -> Any:
     """One task; or several, each in a worker of its own, that share the job's batches."""
@@ -184,7 +188,7 @@ def _sharded(
     return mapped.expand(shard=list(range(1, job.shards + 1)))
 
 
-def _purge_group(jobs: list[WarmJob], file: str, task: Task) -> TaskGroup:
+def _purge_group(jobs: list[Job], file: str, task: Task) -> TaskGroup:
     with TaskGroup("purge") as group:
         tables: dict[object, list[Any]] = {}
         for job in jobs:
@@ -204,7 +208,7 @@ def _in_order(task: Task, first: Any, jobs: list[TaskGroup]) -> None:
         first >> jobs
 
 
-def _group_id(job: WarmJob, task: Task) -> str:
+def _group_id(job: Job, task: Task) -> str:
     """The job's name; with an underscore where a step of the task has that name."""
     name, others = job.name, {other.name for other in task.jobs if other is not job}
     while name in ROOT_IDS or (name != job.name and name in others):

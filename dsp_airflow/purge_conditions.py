@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.errors import ConfigError, Refused
@@ -67,7 +67,7 @@ class PurgeConditions:
                     + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
                 )
 
-    def _reads(self, job: WarmJob, plan: Plan, source: Store) -> bool:
+    def _reads(self, job: TableJob, plan: Plan, source: Store) -> bool:
         """Whether another job reads the table that is to be purged, by whatever connection."""
         *schema, table = split_table(job.source.table)
         shape = plan.source_shape

@@ -11,24 +11,29 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
+from dsp_airflow.config.archives import PREFIX_NAMES, S3Job, names_in, resolved_prefix
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
+from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
-from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
-from dsp_airflow.engine import check as checking
-from dsp_airflow.engine import definition, transfer
+from dsp_airflow.config.variables import (
+    UnresolvedVariableError,
+    parse_variable,
+    resolve_variables,
+)
+from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
-from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
-from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.model import Plan, Window
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Store, Watch
 from dsp_airflow.engine.work import Job
+from dsp_airflow.paths import PREFIX, Given, Path, path_of
 from dsp_airflow.purge_conditions import OpenStore, PurgeConditions
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
@@ -78,7 +83,8 @@ class TaskRun:
         ``anew`` begins a new attempt. Nothing is written to the databases.
         """
         job = self._job(name)
-        source, target = self._stores(job)
+        path = self._path(job)
+        source = path.source
         self.runs.add_job(
             self.run.id,
             name,
@@ -98,17 +104,9 @@ class TaskRun:
             known = ledger.plan()
             if known is not None:
                 begun = self._job_summary(name).batches_copied > 0
-                definition.verify_unchanged(known, self._definition(), source, target, begun=begun)
+                path.verify_unchanged(known, self._definition(), begun=begun)
                 return known
-            plan, batches = planning.plan_job(
-                job,
-                source,
-                target,
-                self._variables(job),
-                self._definition(),
-                shared=self._shares_target(job),
-                since=self._since(job, source),
-            )
+            plan, batches = path.plan(self._given(job, since=self._since(job, source)))
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
         return plan
@@ -122,7 +120,7 @@ class TaskRun:
             work, plan, ledger = self._work(name, wait=wait)
             self.runs.move(self.run.id, name, "copying")
             with Keeper(ledger):
-                transfer.copy(work)
+                self._path(self._job(name)).copy(work, self.run.variables.get(name, {}))
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
@@ -155,7 +153,7 @@ class TaskRun:
             if differed:
                 self.runs.reopen(self.run.id, name, "check", differed)
             with Keeper(ledger):
-                checking.check(work)
+                self._path(self._job(name)).check(work)
             found = self._job_summary(name)
             if found.rows_different:
                 raise Mismatch(self._differing(name, found))
@@ -200,14 +198,14 @@ class TaskRun:
         conditions = PurgeConditions(self.runs, self.run.id, self.task, self.open_store)
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, work.source)
-        self._require_derived(plan, work)
+        self._require_derived(plan)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
             with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
-                purging.purge(work, self.task.name, numbers)
+                self._path(self._job(name)).purge(work, numbers)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -224,15 +222,7 @@ class TaskRun:
         now = self.database.now()
         try:
             resolved = {
-                job.name: _packed(
-                    resolve_variables(
-                        job.variables,
-                        now=now,
-                        data_interval_start=when.start,
-                        data_interval_end=when.end,
-                        logical_date=when.logical_date,
-                    )
-                )
+                job.name: _packed(resolved_variables(self.task, job, now, when))
                 for job in self.task.jobs
             }
         except UnresolvedVariableError as error:
@@ -256,20 +246,23 @@ class TaskRun:
 
     # Helpers
 
-    def _job(self, name: str) -> WarmJob:
+    def _job(self, name: str) -> AnyJob:
         job = next((j for j in self.task.jobs if j.name == name), None)
         if job is None:
             names = ", ".join(j.name for j in self.task.jobs)
             raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
         return job
 
-    def _stores(self, job: WarmJob) -> tuple[Store, Store]:
-        return self.open_store(job.source.connection), self.open_store(job.target.connection)
+    def _path(self, job: AnyJob) -> Path:
+        return path_of(self.task, job, self.open_store)
+
+    def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
+        return Given(self._variables(job), self._definition(), since, window)
 
     def _definition(self) -> str:
         return data_digest(self.task)
 
-    def _variables(self, job: WarmJob) -> dict[str, Any]:
+    def _variables(self, job: AnyJob) -> dict[str, Any]:
         return _unpacked(self.run.variables.get(job.name, {}))
 
     def _refuse_edited(self) -> None:
@@ -279,21 +272,21 @@ class TaskRun:
                 "began; nothing was done. Start a new run"
             )
 
-    def _work(self, name: str, *, wait: bool) -> tuple[Job, Plan, SqlLedger]:
+    def _work(self, name: str, *, wait: bool) -> tuple[Job[Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
-        source, target = self._stores(job)
+        path = self._path(job)
         ledger = SqlLedger(self.database, self.run.id, name)
         plan = ledger.plan()
         if plan is None:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
         begun = self._job_summary(name).batches_copied > 0
-        definition.verify_unchanged(plan, self._definition(), source, target, begun=begun)
-        work = Job(
+        path.verify_unchanged(plan, self._definition(), begun=begun)
+        work: Job[Any] = Job(
             plan=plan,
-            source=source,
-            target=target,
+            source=path.source,
+            target=path.target(plan, ledger),
             ledger=ledger,
             pace=self.pace,
             watch=self.watch,
@@ -348,7 +341,7 @@ class TaskRun:
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
         return checked and purged
 
-    def _since(self, job: WarmJob, source: Store) -> str | None:
+    def _since(self, job: AnyJob, source: Store) -> str | None:
         key = cursor_key(self.task.name, job, source)
         return None if key is None else Cursors(self.database).get(key)
 
@@ -364,31 +357,17 @@ class TaskRun:
         if key is not None and plan.window is not None and plan.window.upto is not None:
             Cursors(self.database).move(key, plan.window.upto, self.run.id)
 
-    def _shares_target(self, job: WarmJob) -> bool:
-        mine = (job.target.connection, job.target_table)
-        others = (j for j in self.task.jobs if j.name != job.name)
-        return any((j.target.connection, j.target_table) == mine for j in others)
-
-    def _require_derived(self, plan: Plan, work: Job) -> None:
+    def _require_derived(self, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
         job = self._job(plan.job)
-        anew, _ = planning.plan_job(
-            job,
-            work.source,
-            work.target,
-            self._variables(job),
-            self._definition(),
-            count=False,
-            shared=self._shares_target(job),
-            window=plan.window,
-        )
+        anew, _ = self._path(job).plan(self._given(job, window=plan.window), count=False)
         definition.verify_derived(plan, anew)
 
 
 def open_run(
     database: StateDatabase,
     task: Task,
-    file: Path,
+    file: FilePath,
     open_store: OpenStore,
     *,
     watch: Watch | None = None,
@@ -442,9 +421,33 @@ def latest_run(
     return TaskRun(database, task, run, open_store, watch or Quiet())
 
 
-def cursor_key(task: str, job: WarmJob, source: Store) -> CursorKey | None:
+def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -> dict[str, Any]:
+    """A job's variables in one execution; of an S3 job also its folder, under ``PREFIX``."""
+
+    def resolve(variables: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(
+            resolve_variables(
+                variables,
+                now=now,
+                data_interval_start=when.start,
+                data_interval_end=when.end,
+                logical_date=when.logical_date,
+            )
+        )
+
+    found = resolve(job.variables)
+    if isinstance(job, S3Job):
+        days = {n for n in names_in(job.target.prefix) if n in PREFIX_NAMES}
+        moments = resolve({name: parse_variable(name) for name in days})
+        values = {name: moment.strftime("%Y-%m-%d") for name, moment in moments.items()}
+        values |= {"task": task.name, "job": job.name}
+        found[PREFIX] = resolved_prefix(job.target.prefix, values)
+    return found
+
+
+def cursor_key(task: str, job: AnyJob, source: Store) -> CursorKey | None:
     """Whose cursor an incremental job moves; ``None`` for any other job."""
-    if job.cursor is None:
+    if not isinstance(job, WarmJob) or job.cursor is None:
         return None
     table = ".".join(split_table(job.source.table))
     return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)

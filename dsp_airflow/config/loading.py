@@ -157,7 +157,9 @@ def _model(values: Any) -> type[Job] | None:
 
 
 def _unknown_type(node: Node, kind: str, prefix: str) -> Problem:
-    finding = Finding(("type",), f"must be {listed(JOB_TYPES)}", kind, nearest(kind, JOB_TYPES))
+    finding = Finding(
+        ("type",), f"must be {listed(list(JOB_TYPES))}", kind, nearest(kind, JOB_TYPES)
+    )
     return place(node, finding, prefix)
 
 

@@ -38,7 +38,8 @@ _EXAMPLE = {
 
 def task_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a task file;
-    `$defs/WarmJob` and `$defs/S3Job` are those of job files."""
+    `$defs/WarmJob` and `$defs/S3Job` are those of job files.
+    """
     schema = Task.model_json_schema()
     definitions = schema.pop("$defs")
     definitions["Once"] = Once.model_json_schema()

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from dsp_airflow.engine import canon
 from dsp_airflow.engine.model import Difference, Digest, Key, LogicalType, Plan, RowHash
-from dsp_airflow.engine.ports import Session
+from dsp_airflow.engine.ports import Digests
 
 REPORTED = 1_000
 """Differences of one batch that are kept in full; all are counted."""
@@ -37,8 +37,8 @@ def digest_of(rows: Iterable[RowHash]) -> Digest:
 
 def changed(
     plan: Plan,
-    source: Session,
-    target: Session,
+    source: Digests,
+    target: Digests,
     keys: Sequence[tuple[Key, Key]],
     reason: str = "",
 ) -> list[Difference]:

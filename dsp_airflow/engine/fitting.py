@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.engine import mapping
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.mapping import Entry
@@ -14,7 +14,7 @@ Matched = tuple[Entry, Column, ColumnPair]
 """What is read, the column it goes to, and how they fit."""
 
 
-def matched(job: WarmJob, sides: Sides, entries: list[Entry], target: Shape) -> list[Matched]:
+def matched(job: TableJob, sides: Sides, entries: list[Entry], target: Shape) -> list[Matched]:
     """Each mapped column with its target; ``ConfigError`` where there is none to write to."""
     rows = []
     for entry in entries:
@@ -28,7 +28,7 @@ def matched(job: WarmJob, sides: Sides, entries: list[Entry], target: Shape) -> 
     return rows
 
 
-def refuse_types(job: WarmJob, rows: list[Matched], width: int) -> None:
+def refuse_types(job: TableJob, rows: list[Matched], width: int) -> None:
     """``ConfigError`` for pairs that have no meaning. The first ``width`` are the key's."""
     why = []
     for entry, column, pair in rows:
@@ -58,7 +58,7 @@ def _holds_other(entry: Entry, column: Column) -> bool:
 
 
 def require_target(
-    job: WarmJob,
+    job: TableJob,
     target: Shape,
     rows: list[Matched],
     key: tuple[str, ...],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.engine import fitting, mapping
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
@@ -77,10 +77,10 @@ def _structure(
     shape = described(job, sides)
     target_table = job.target_table
     there = sides.write.describe(target_table)
-    key = _key(job, shape)
+    key = key_of(job, shape)
     literals = {name: sides.source.dialect.literal(v) for name, v in variables.items()}
     entries = mapping.entries(job, shape, there, sides.read, sides.source.dialect, literals)
-    entries = _key_first(job, entries, key)
+    entries = key_first(job, entries, key)
     target_key = tuple(e.target for e in entries[: len(key)])
     create = there is None
     ddl: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ def _structure(
     refusals = sides.write.write_refusals(target_side, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
-    purge_refusals = tuple(_purge_refusals(job, sides, shape, there, rows, create=create))
+    purge_refusals = tuple(purge_refusals_of(job, sides, shape, there, rows, create=create))
     if job.purge != "none" and purge_refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: " + "; ".join(purge_refusals))
     return Plan(
@@ -153,7 +153,8 @@ def _structure(
     )
 
 
-def _key(job: WarmJob, shape: Shape) -> tuple[str, ...]:
+def key_of(job: TableJob, shape: Shape) -> tuple[str, ...]:
+    """The source columns that identify a row; ``ConfigError`` when they do not."""
     key = job.key or shape.key
     if not key:
         choices = " or ".join("[" + ", ".join(u) + "]" for u in shape.unique)
@@ -173,7 +174,7 @@ def _key(job: WarmJob, shape: Shape) -> tuple[str, ...]:
     return tuple(key)
 
 
-def _key_first(job: WarmJob, entries: list[Entry], key: tuple[str, ...]) -> list[Entry]:
+def key_first(job: TableJob, entries: list[Entry], key: tuple[str, ...]) -> list[Entry]:
     """The key's columns in key order, then the rest as mapped."""
     first = []
     for name in key:
@@ -222,8 +223,8 @@ def _refuse_same_table(sides: Sides, shape: Shape, target: Shape) -> None:
         raise Refused(f"{shape.table} is its own target; a copy of a table to itself is no copy")
 
 
-def _purge_refusals(
-    job: WarmJob,
+def purge_refusals_of(
+    job: TableJob,
     sides: Sides,
     shape: Shape,
     target: Shape,
@@ -231,6 +232,7 @@ def _purge_refusals(
     *,
     create: bool,
 ) -> list[str]:
+    """Why the job may not delete: what the source would do, what the copy lacks."""
     why = sides.read.purge_refusals(job.source.table, job.accept_triggers)
     if not create:
         why += sides.write.target_refusals(sides.target.dialect.qualified(target))

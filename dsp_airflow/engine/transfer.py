@@ -11,7 +11,7 @@ from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 
-def copy(job: Job) -> None:
+def copy(job: Job[Session]) -> None:
     """Copies every batch that is not copied yet. Safe to repeat and to run many times at once."""
     plan = job.plan
     with job.target.session() as session:
@@ -46,7 +46,9 @@ def prepare(session: Session, plan: Plan) -> bool:
     return marked
 
 
-def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, marked: bool) -> Copied:
+def copy_batch(
+    job: Job[Session], source: Session, target: Session, claim: Claim, *, marked: bool
+) -> Copied:
     """One batch: read and digested in one snapshot, written in one transaction."""
     plan, batch = job.plan, claim.batch
     began = time.monotonic()
@@ -66,7 +68,7 @@ def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, mark
 
 
 def _relay(
-    job: Job,
+    job: Job[Session],
     source: Session,
     target: Session,
     claim: Claim,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias
+from typing import Any, BinaryIO, Final, Protocol
 
 import pyarrow as pa
 
@@ -14,10 +14,7 @@ from dsp_airflow.engine.archive import csvfiles, jsonlines, parquet
 from dsp_airflow.engine.archive.forms import Form
 from dsp_airflow.engine.errors import Mismatch, Transient
 
-FormatName: TypeAlias = Literal["parquet", "csv", "jsonl"]
-Compression: TypeAlias = Literal["zstd", "gzip", "none"]
-
-_ENDINGS: Final[Mapping[Compression, str]] = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+_ENDINGS: Final[Mapping[str, str]] = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 
 
 class Format(Protocol):
@@ -66,7 +63,7 @@ def format_of(name: str) -> Format:
     return chosen
 
 
-def extension(name: str, compression: Compression) -> str:
+def extension(name: str, compression: str) -> str:
     """Of an object: ``parquet``, ``csv.gz``, ``jsonl.zst``."""
     return name if name == "parquet" else name + _ENDINGS[compression]
 

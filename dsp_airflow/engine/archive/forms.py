@@ -46,6 +46,10 @@ _ELEMENTS: Final = frozenset(_SIMPLE) - {"time"} | {"decimal"}
 _TYPES: Final = TypeAdapter(LogicalType)
 
 
+class Beyond(Exception):
+    """Some value is beyond what its column holds: read again, with the column ``EXACT``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """A column of a file.

@@ -82,7 +82,8 @@ def _read_rows(file: Any) -> int:
     """As many rows at once as some megabytes hold."""
     meta = file.metadata
     size = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
-    return max(1, min(READ_ROWS, 4 * 1024 * 1024 * max(1, meta.num_rows) // max(1, size)))
+    rows: int = max(1, min(READ_ROWS, 4 * 1024 * 1024 * max(1, meta.num_rows) // max(1, size)))
+    return rows
 
 
 def _named(schema: Any) -> list[str]:

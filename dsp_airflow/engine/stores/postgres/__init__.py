@@ -97,7 +97,8 @@ class PostgresStore:
         """Opens one connection; closing it rolls back what is open."""
         connection = self._connect()
         try:
-            yield PostgresSession(connection, self.name)
+            with contextlib.closing(PostgresSession(connection, self.name, self._renew)) as session:
+                yield session
         finally:
             connection.close()
 
@@ -131,14 +132,23 @@ class PostgresStore:
 class PostgresSession:
     """One connection. Every driver error leaves it translated, naming connection and object."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        conninfo: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self.connection = connection
         self._name = name
+        self._conninfo = conninfo
+        self._arrow: Any = None
 
     def _at(self, label: str) -> AbstractContextManager[None]:
         return translate.translating(f"{self._name}: {label}")
 
     def close(self) -> None:
+        if self._arrow is not None:
+            self._arrow.close()
         self.connection.close()
 
     # Reads
@@ -177,6 +187,24 @@ class PostgresSession:
             ),
             f"{self._name}: {what.label}",
         )
+
+    def arrow(
+        self,
+        what: Projection,
+        within: KeyRange,
+        forms: Sequence[Any],
+        *,
+        exact: bool,
+        max_row_size: int,
+    ) -> Iterator[Any]:
+        if self._arrow is None:
+            from dsp_airflow.engine.stores.postgres.arrow import ArrowReader
+
+            self._arrow = ArrowReader(self._conninfo, self._name)
+        with self._at(what.label):
+            yield from self._arrow.batches(
+                self.connection, what, within, forms, exact=exact, max_row_size=max_row_size
+            )
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
@@ -345,7 +373,7 @@ class PostgresSession:
         with self._at(table):
             return refusals.fingerprint(self.connection, table)
 
-    def same_database(self, other: Session) -> bool:
+    def same_database(self, other: object) -> bool:
         """Takes a random lock here and looks whether the other session sees it."""
         if not isinstance(other, PostgresSession):
             return False

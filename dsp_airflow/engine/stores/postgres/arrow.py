@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from psycopg.conninfo import make_conninfo
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.archive.forms import EXACT, Form, schema_of
+from dsp_airflow.engine.archive.forms import EXACT, Beyond, Form, schema_of
 from dsp_airflow.engine.errors import BadValue, Refused, Transient
 from dsp_airflow.engine.model import Field, KeyRange, LogicalType, Projection
 from dsp_airflow.engine.stores.postgres import dialect, proof, translate
@@ -30,10 +30,6 @@ _RANGES: Final = {
     "timestamp": ("timestamp", "0001-01-01", "9999-12-31 23:59:59.999999"),
     "timestamptz": ("timestamptz", "0001-01-01 00:00+00", "9999-12-31 23:59:59.999999+00"),
 }
-
-
-class Beyond(Exception):
-    """Some value is beyond what its column holds: read again, with the column ``EXACT``."""
 
 
 class ArrowReader:
@@ -158,15 +154,19 @@ def _column(field: Field, form: Form) -> str:
     if form.text:
         return canon.postgres_text(field.expression, form.kind, field.native)
     value = expression
+    element = form.kind.element
     if form.kind.name in _TEXTS:
         value = f"{expression}::text"
-    elif form.kind.element is not None and pa.types.is_string(form.arrow.value_type):
-        value = f"{expression}::text[]"
-    elif form.kind.element is not None and form.kind.element.name == "json":
+    elif element is not None and (element.name in _TEXTS or not _native(form.arrow.value_type)):
         value = f"{expression}::text[]"
     if not form.bounded:
         return value
     return f"CASE WHEN NOT ({_beyond(expression, form.kind)}) THEN {value} END"
+
+
+def _native(element: Any) -> bool:
+    """Whether elements have a type of their own in the file, or are texts there."""
+    return not pa.types.is_string(element)
 
 
 def _beyond(expression: str, kind: LogicalType) -> str:
@@ -194,7 +194,8 @@ def _fixed(kind: LogicalType) -> bool:
 def _exact(beyond: Mapping[str, tuple[str, Field]]) -> str:
     if not beyond:
         return "NULL::text"
-    objects, pairs = [], []
+    objects: list[list[str]] = []
+    pairs: list[str] = []
     for name, (test, field) in beyond.items():
         kind = field.type
         text = canon.postgres_text(field.expression, kind, field.native)

@@ -19,6 +19,7 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
+from dsp_airflow.engine.stores.postgres import texts as own_texts
 from dsp_airflow.engine.stores.postgres.translate import LOSS_TAG
 from dsp_airflow.engine.types import INTEGERS
 
@@ -250,6 +251,21 @@ def caveat(source: Column, target: Column) -> str:
     if base(target.native) in padded and base(source.native) not in padded:
         return "blanks at the end"
     return ""
+
+
+def own_text(text: str, kind: LogicalType) -> str:
+    """See ``ports.Dialect``."""
+    return own_texts.own_text(text, kind)
+
+
+def ddl(shape: Shape) -> tuple[str, ...]:
+    """See ``ports.Dialect``."""
+    enums: dict[str, tuple[str, ...]] = {}
+    for column in shape.columns:
+        kind = column.type.element if column.type.element is not None else column.type
+        if kind.labels is not None and user_type(column.native):
+            enums[column.native.removesuffix("[]")] = kind.labels
+    return create_table(shape, enums)
 
 
 def create_table(shape: Shape, enums: dict[str, tuple[str, ...]]) -> tuple[str, ...]:

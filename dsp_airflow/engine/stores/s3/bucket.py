@@ -6,15 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
-
+from typing import Any, BinaryIO, Final
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.stores.s3.translate import Gone, translating
 from dsp_airflow.engine.stores.s3.upload import PART, Upload
-
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
 
 CHUNK: Final = 1024 * 1024
 TRIES: Final = 3
@@ -58,7 +54,7 @@ class Bucket:
 
     def __init__(
         self,
-        client: S3Client,
+        client: Any,
         name: str,
         where: str,
         arguments: Mapping[str, Any] | None = None,
@@ -192,7 +188,8 @@ class Bucket:
         with self._at(key):
             answer = self._client.get_object(Bucket=self.name, Key=key, **_version(version))
             with closing(answer["Body"]) as body:
-                return body.read(limit)
+                data: bytes = body.read(limit)
+                return data
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """All objects below the prefix, by name."""
@@ -213,7 +210,8 @@ class Bucket:
     def versioned(self) -> bool:
         """Whether the bucket keeps the versions of its objects."""
         with self._at(""):
-            return self._client.get_bucket_versioning(Bucket=self.name).get("Status") == "Enabled"
+            told = self._client.get_bucket_versioning(Bucket=self.name)
+        return bool(told.get("Status") == "Enabled")
 
 
 def _spill(sink: BinaryIO, chunk: bytes) -> None:

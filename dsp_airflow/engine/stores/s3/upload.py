@@ -24,8 +24,6 @@ from dsp_airflow.engine.stores.s3.translate import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from types_boto3_s3 import S3Client
-
     from dsp_airflow.engine.stores.s3.bucket import Stored
 
 log = logging.getLogger(__name__)
@@ -48,7 +46,7 @@ class Upload(io.RawIOBase):
 
     def __init__(
         self,
-        client: S3Client,
+        client: Any,
         bucket: str,
         key: str,
         arguments: Mapping[str, Any],
