@@ -50,7 +50,7 @@ def test_the_manifest_tells_everything(one: Archives) -> None:
     assert (told["task"], told["job"], told["rows"]) == ("task", "copy", 60)
     assert told["variables"] == {"last": 60}
     assert told["key"] == ["id"]
-    assert told["filter"] == '"id" <= (60)'
+    assert told["filter"] == '("id" <= ((60)))'
     assert [c["name"] for c in told["columns"]] == ["id", "name", "paid", "at"]
     assert told["columns"][2]["native"] == "numeric(12,2)"
     (ddl,) = told["ddl"]
@@ -61,7 +61,7 @@ def test_the_manifest_tells_everything(one: Archives) -> None:
         body = objects[stored["key"]]
         assert (stored["size"], stored["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
         assert stored["rows"] == batch["rows"] == batch["digest"]["rows"]
-        assert (stored["version"] is None) == ("unversioned" in str(one.folder))
+        assert (stored["version"] is None) != one.place.bucket().versioned()
     assert [b["upto"] for b in told["batches"]] == [["30"], ["60"]]
     (receipts,) = [json.loads(v) for k, v in objects.items() if k.endswith("_receipts.json")]
     assert [r["batch"] for r in receipts["receipts"]] == [1, 2]
@@ -75,14 +75,17 @@ def test_parquet_is_read_by_others(one: Archives) -> None:
     assert [str(f.type) for f in table.schema] == [
         *("int64", "string", "decimal128(12, 2)", "timestamp[us, tz=UTC]"),
     ]
-    found = table.to_pandas().set_index("id")
+    frame = table.to_pandas().set_index("id")
     source = one.source.rows("SELECT id, name, paid, at FROM t")
     for number, name, paid, at in source:
-        row = found.loc[number]
-        assert (row["name"], row["paid"], row["at"].to_pydatetime()) == (name, paid, at)
+        row = frame.loc[number]
+        known = row["name"] if isinstance(row["name"], str) else None
+        assert (known, row["paid"], row["at"].to_pydatetime()) == (name, paid, at)
     (one.folder / "x.parquet").write_bytes(body)
     query = f"SELECT id, name, paid FROM '{one.folder}/x.parquet' ORDER BY id"
-    assert duckdb.sql(query).fetchall() == one.source.rows("SELECT id, name, paid FROM t ORDER BY id")
+    assert duckdb.sql(query).fetchall() == one.source.rows(
+        "SELECT id, name, paid FROM t ORDER BY id"
+    )
 
 
 def test_values_beyond_their_column(one: Archives) -> None:

@@ -36,6 +36,7 @@ class S3Server:
         self.key, self.secret = "dspkey", secrets.token_hex(12)
         self._folder = Path(tempfile.mkdtemp(prefix="dsp-s3-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._client: Any = None
 
     @property
     def endpoint(self) -> str:
@@ -82,7 +83,14 @@ class S3Server:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def client(self, **changed: Any) -> Any:
-        """A plain client with the server's own key."""
+        """A plain client with the server's own key; the same one, unless it is to be special."""
+        if changed:
+            return self._made(**changed)
+        if self._client is None:
+            self._client = self._made()
+        return self._client
+
+    def _made(self, **changed: Any) -> Any:
         config = Config(
             s3={"addressing_style": "path"},
             retries={"mode": "standard", "max_attempts": changed.pop("attempts", 3)},
