@@ -91,25 +91,27 @@ class S3Server:
         return self._client
 
     def _made(self, **changed: Any) -> Any:
-        config = Config(
-            s3={"addressing_style": "path"},
-            retries={"mode": "standard", "max_attempts": changed.pop("attempts", 3)},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            connect_timeout=5,
-            read_timeout=changed.pop("read_timeout", 20),
-        )
-        return boto3.session.Session().client(
-            "s3",
-            **{
-                "endpoint_url": self.endpoint,
-                "region_name": "us-east-1",
-                "aws_access_key_id": self.key,
-                "aws_secret_access_key": self.secret,
-                "config": config,
-                **changed,
-            },
-        )
+        return client_of(self.endpoint, self.key, self.secret, **changed)
+
+
+def client_of(endpoint: str, key: str, secret: str, **changed: Any) -> Any:
+    """A client of its own, as a connection would give it."""
+    config = Config(
+        s3={"addressing_style": "path"},
+        retries={"mode": "standard", "total_max_attempts": changed.pop("attempts", 4)},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=5,
+        read_timeout=changed.pop("read_timeout", 30),
+    )
+    arguments = {
+        "endpoint_url": endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": key,
+        "aws_secret_access_key": secret,
+        "config": config,
+    }
+    return boto3.session.Session().client("s3", **(arguments | changed))
 
 
 @dataclass(frozen=True)

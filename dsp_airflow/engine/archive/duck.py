@@ -64,7 +64,8 @@ def selected(connection: Any, columns: Sequence[str]) -> Iterator[Any]:
     """Record batches of these expressions over ``ROWS``, in their order."""
     # More threads would hand the rows out in any order.
     connection.execute("SET threads = 1")
-    yield from connection.sql(f"SELECT {', '.join(columns)} FROM {ROWS}").to_arrow_reader()  # noqa: S608
+    query = f"SELECT {', '.join(columns)} FROM {ROWS}"  # noqa: S608
+    yield from connection.sql(query).to_arrow_reader()
 
 
 def quoted(name: str) -> str:

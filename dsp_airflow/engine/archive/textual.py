@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dsp_airflow.engine.archive import duck
 from dsp_airflow.engine.archive.forms import Form
-from dsp_airflow.engine.archive.prepared import prepared, prepared_schema, texts_of
+from dsp_airflow.engine.archive.prepared import prepared, texts_of
 from dsp_airflow.engine.canon.duckdb import duckdb_text
 from dsp_airflow.engine.canon.python import python_row_text
 from dsp_airflow.engine.model import LogicalType
@@ -30,10 +30,12 @@ def texts(forms: Sequence[Form]) -> list[str]:
 def rendered(
     batches: Iterable[Any], forms: Sequence[Form], columns: Sequence[str]
 ) -> Iterator[Any]:
-    """These expressions over the prepared batches, as record batches of texts."""
-    schema = prepared_schema(forms)
-    with duck.over(prepared(batches, forms), schema, "rows of the source") as connection:
-        yield from duck.selected(connection, columns)
+    """These expressions over the prepared batches: for each of them one of texts."""
+    with duck.connect() as connection:
+        for batch in prepared(batches, forms):
+            # One by one: of a stream DuckDB would gather far more than a batch.
+            connection.register(duck.ROWS, pa.Table.from_batches([batch]))
+            yield from duck.selected(connection, columns)
 
 
 def readable(forms: Sequence[Form]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -183,13 +184,11 @@ class Bucket:
             raise Transient(f"{self._named(key)}: the connection was cut after {size:,} bytes")
         return size, digest.hexdigest()
 
-    def read(self, key: str, version: str | None = None, *, limit: int = 64 * 1024**2) -> bytes:
+    def read(self, key: str, version: str | None = None) -> bytes:
         """A small object as a whole."""
-        with self._at(key):
-            answer = self._client.get_object(Bucket=self.name, Key=key, **_version(version))
-            with closing(answer["Body"]) as body:
-                data: bytes = body.read(limit)
-                return data
+        sink = io.BytesIO()
+        self.download(key, sink, version)
+        return sink.getvalue()
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """All objects below the prefix, by name."""
