@@ -66,7 +66,6 @@ class TaskRun:
     watch: Watch = field(default_factory=Quiet)
     pace: BatchEdgePace = field(init=False)
     runs: Runs = field(init=False)
-    _paths: dict[str, Path] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.database)
@@ -255,10 +254,7 @@ class TaskRun:
         return job
 
     def _path(self, job: AnyJob) -> Path:
-        # An S3 client takes longer to make than most steps take to begin.
-        if job.name not in self._paths:
-            self._paths[job.name] = path_of(self.task, job, self.open_store)
-        return self._paths[job.name]
+        return path_of(self.task, job, self.open_store)
 
     def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
         return Given(self._variables(job), self._definition(), since, window)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -18,10 +19,10 @@ ROWS = (
     "INSERT INTO t SELECT n, CASE WHEN n % 7 > 0 THEN 'é' || n END, n / 3.0, "
     "timestamptz '2024-01-01' + n * interval '1 min' FROM generate_series(1, {}) n"
 )
-EVERYTHING = {"check": {"percent": 100}, "purge": "system", "batch_size": 30}
+EVERYTHING: dict[str, Any] = {"check": {"percent": 100}, "purge": "system", "batch_size": 30}
 
 
-def filled(jobs: Archives, rows: int = 100, **job: object) -> Archives:
+def filled(jobs: Archives, rows: int = 100, **job: Any) -> Archives:
     jobs.source.execute(TABLE, ROWS.format(rows))
     jobs.write(jobs.job(**{**EVERYTHING, **job}))
     return jobs
@@ -55,6 +56,7 @@ def test_the_manifest_tells_everything(one: Archives) -> None:
     assert told["columns"][2]["native"] == "numeric(12,2)"
     (ddl,) = told["ddl"]
     assert ddl.startswith('CREATE TABLE "public"."t"')
+    assert one.place is not None
     objects = one.objects()
     for batch in told["batches"]:
         (stored,) = batch["objects"]
@@ -82,10 +84,9 @@ def test_parquet_is_read_by_others(one: Archives) -> None:
         known = row["name"] if isinstance(row["name"], str) else None
         assert (known, row["paid"], row["at"].to_pydatetime()) == (name, paid, at)
     (one.folder / "x.parquet").write_bytes(body)
-    query = f"SELECT id, name, paid FROM '{one.folder}/x.parquet' ORDER BY id"
-    assert duckdb.sql(query).fetchall() == one.source.rows(
-        "SELECT id, name, paid FROM t ORDER BY id"
-    )
+    query = "SELECT id, name, paid FROM {} ORDER BY id"
+    found = duckdb.execute(query.format(f"'{one.folder}/x.parquet'")).fetchall()
+    assert found == one.source.rows(query.format("t"))
 
 
 def test_values_beyond_their_column(one: Archives) -> None:

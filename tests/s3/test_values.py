@@ -7,8 +7,8 @@ import random
 import struct
 from pathlib import Path
 
-import psycopg
 import pytest
+from psycopg.types.numeric import Float4
 
 from dsp_airflow.engine import canon
 from dsp_airflow.engine.archive.forms import type_from, type_text
@@ -174,7 +174,7 @@ def test_random_floats(pg18_db: Database, tmp_path: Path, native: str) -> None:
     with pg18_db.connect() as connection, connection.cursor().copy(statement) as copy:
         copy.set_types(["int4", native])
         for n, value in enumerate(values):
-            copy.write_row((n, psycopg.types.numeric.Float4(value) if width == 32 else value))
+            copy.write_row((n, Float4(value) if width == 32 else value))
     kind = typed("float64" if native == "float8" else "float32")
     table = Table((("id", typed("int32"), "integer"), ("v", kind, native)))
     with snapshot(pg18_db) as session:

@@ -111,7 +111,8 @@ def client_of(endpoint: str, key: str, secret: str, **changed: Any) -> Any:
         "aws_secret_access_key": secret,
         "config": config,
     }
-    return boto3.session.Session().client("s3", **(arguments | changed))
+    session: Any = boto3.session.Session()
+    return session.client("s3", **(arguments | changed))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dsp_airflow.engine.archive.textual import rows_schema, texts
 from dsp_airflow.engine.errors import Mismatch
 
 EXACT_APART = False
-BLOCK: Final = 4 * 1024 * 1024
+BLOCK: Final = 1024 * 1024
 __all__ = ["EXACT_APART", "read", "rows_schema", "texts", "write"]
 
 
@@ -51,7 +51,7 @@ def _largest(batch: Any) -> int:
 def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> Iterator[Any]:
     """See ``formats.Format``."""
     names = [f"c{n}" for n in range(len(forms))]
-    # Every quote of a text is doubled; no row may be larger than a block.
+    # Every quote of a text is doubled; no row may be larger than a block. Several are read ahead.
     block = max(BLOCK, 2 * largest + 8 * len(forms) + 1024)
     with opened(path, compression) as source:
         reader = pcsv.open_csv(
