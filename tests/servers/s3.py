@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
 import shutil
 import socket
@@ -125,6 +126,18 @@ class Place:
     @property
     def client(self) -> Any:
         return self.server.client()
+
+    @property
+    def airflow_connection(self) -> str:
+        """An Airflow connection to it, as JSON, that names the bucket."""
+        extra = {
+            "endpoint_url": self.server.endpoint,
+            "region_name": "us-east-1",
+            "config_kwargs": {"s3": {"addressing_style": "path"}},
+            "service_config": {"s3": {"bucket_name": self.name}},
+        }
+        login = {"login": self.server.key, "password": self.server.secret}
+        return json.dumps({"conn_type": "aws", **login, "extra": extra})
 
     def bucket(self, **changed: Any) -> Bucket:
         part = changed.pop("part", 5 * 1024 * 1024)

@@ -54,8 +54,9 @@ def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> I
     schema = rows_schema(forms)
     with opened(path, compression) as source:
         lines = io.BufferedReader(source)
+        names = [form.name for form in forms]
         while chunk := _chunk(lines):
-            columns = zip(*(_row(line, forms) for line in chunk), strict=True)
+            columns = zip(*(_row(line, forms, names) for line in chunk), strict=True)
             yield pa.RecordBatch.from_arrays(
                 [pa.array(column, pa.string()) for column in columns], schema=schema
             )
@@ -73,8 +74,8 @@ def _chunk(lines: Iterable[bytes]) -> list[bytes]:
     return found
 
 
-def _row(line: bytes, forms: Sequence[Form]) -> list[str | None]:
+def _row(line: bytes, forms: Sequence[Form], names: list[str]) -> list[str | None]:
     value = textual.parsed(line.decode())
-    if not isinstance(value, dict) or list(value) != [form.name for form in forms]:
+    if not isinstance(value, dict) or list(value) != names:
         raise Mismatch(f"the line {line[:80]!r} has not the columns of the archive")
     return [textual.canonical(value[form.name], form) for form in forms]

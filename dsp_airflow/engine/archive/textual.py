@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -76,7 +76,7 @@ def value_json(text: str, kind: LogicalType) -> str:
 
 def parsed(text: str) -> Any:
     """JSON whose numbers stay the texts they are."""
-    return json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_constant)
+    return _DECODER.decode(text)
 
 
 def canonical(value: Any, form: Form) -> str | None:
@@ -104,3 +104,6 @@ def _scalar(value: Any, form: Form) -> str | None:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
