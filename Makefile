@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 PYTHON ?= python3
+# Tests wait for servers more than they compute.
+WORKERS ?= 3
 
 .PHONY: help
 help: ## list the targets
@@ -22,7 +24,7 @@ demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves i
 .PHONY: test
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: venv ## format, lint, types, import arrows, schema
@@ -34,9 +36,11 @@ lint: venv ## format, lint, types, import arrows, schema
 	$(BIN)/python -m dsp_airflow.config.reference --check
 
 .PHONY: bench
-bench: venv ## measure copy, check and purge beside other tools
-	PYTHON="$(PYTHON)" scripts/system-packages test
-	$(BIN)/python -m bench
+bench: venv .venv-bench/.ready ## measure copy, check and purge beside other tools (ROWS=, ARGS=)
+	$(BIN)/python -m bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
+
+.venv-bench/.ready: requirements-bench.lock scripts/venv-bench | venv
+	scripts/venv-bench
 
 .PHONY: soak
 soak: venv ## random and long tests in full: kills, cuts, large rows
@@ -54,5 +58,5 @@ schema: venv ## generate the JSON Schema and the reference of the task files
 
 .PHONY: clean
 clean: ## remove the virtual environment and all caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,9 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import tables
+from bench import peers, tables
 from bench.checking import measure_check
 from bench.copying import measure_copy
+from bench.fixed import measure_fixed
 from bench.large import ROWS as LARGE_ROWS
 from bench.large import measure_large
 from bench.measure import FailedError
@@ -27,7 +28,9 @@ from bench.stage import SETTINGS, SOURCE, Stage, stage
 from dsp_airflow.demo.servers import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
-LEGS = ("copy", "check", "purge", "large")
+LEGS = ("copy", "check", "purge", "large", "fixed")
+DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.print(str(error), markup=False, highlight=False)
         return 1
     Console(width=None if sys.stdout.isatty() else 150).print(report.table(_caption(machine)))
+    for reason in report.reasons():
+        print(f"- {reason}")
     if options.json:
         found = {
             "machine": machine,
@@ -58,11 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "runs": {k: [c.as_json() for c in v] for k, v in report.contests.items()},
         }
         options.json.write_text(json.dumps(found, indent=2) + "\n")
+    if options.docs:
+        _document(report.markdown(_caption(machine)))
     return 0
 
 
+def _document(table: str) -> None:
+    head, _, rest = DOCS.read_text().partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    DOCS.write_text(f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}")
+
+
 def _fill(place: Stage, legs: Sequence[str], say: Callable[[str], None]) -> None:
-    if set(legs) == {"large"}:
+    if set(legs) <= {"large", "fixed"}:
         return
     say(f"filling the table with {place.rows:,} rows")
     place.execute(SOURCE, tables.create())
@@ -78,6 +91,7 @@ def _measure(
         "check": lambda: measure_check(place, report),
         "purge": lambda: measure_purge(place, report),
         "large": lambda: measure_large(place, report, large_rows),
+        "fixed": lambda: measure_fixed(place, report),
     }
     for name in LEGS:
         if name in options.legs:
@@ -91,10 +105,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--legs", type=_legs, default=LEGS, help=f"which to measure ({','.join(LEGS)})"
     )
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each contestant (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant (3)")
     parser.add_argument("--quick", action="store_true", help="few rows: does everything work?")
     parser.add_argument("--fsync", action="store_true", help="the server flushes its commits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--docs", action="store_true", help="replace the table of docs/performance.md"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or (options.rows is not None and options.rows < 1):
         parser.error("rows and rounds start at 1")
@@ -118,16 +135,21 @@ def _machine(place: Stage, load: float) -> dict[str, Any]:
         "fsync": place.value(SOURCE, "SHOW fsync"),
         "rows": place.rows,
         "rounds": place.rounds,
+        "peers": peers.versions(),
     }
 
 
 def _caption(machine: dict[str, Any]) -> str:
     return (
-        f"{machine['rows']:,} rows, best of {machine['rounds']}; {machine['cores']} cores shared "
+        f"{machine['rows']:,} rows, median of {machine['rounds']}; {machine['cores']} cores shared "
         f"by client and server, load {machine['load_before']} before; PostgreSQL "
         f"{machine['postgresql']}, Python {machine['python']}, "
         f"fsync {machine['fsync']}. Ratio above 1: ours is better."
-        " CPU-s/M: seconds of our process per million rows. Peak MB: above its imports."
+        " CPU-s/M: seconds of our process per million rows; of the server's processes for the same"
+        " step. Peak MB: above its imports. Spread: slowest less fastest run, of the median; the"
+        " larger of both. Peers: "
+        + ", ".join(f"{name} {version}" for name, version in machine["peers"].items())
+        + "."
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bench import measure, tables
+from bench import measure, peers, tables
 from bench.measure import Contest, Sample
 from bench.report import Report
 from bench.stage import SOURCE, TARGET, Stage, Task
 from bench.tables import TABLE
 
 MIN_OF_PLAIN_HASH = 0.8
+MIN_OF_RELADIFF = 4
 OTHER = f"{TABLE}_undigested"
 
 
@@ -19,18 +20,20 @@ def measure_check(stage: Stage, report: Report) -> None:
     step = Contest("check of 100 %", rows)
     both = Contest("check of 100 % by hand", rows)
     peer = Contest("sum(hash_record_extended), both sides", rows)
+    diff = Contest("reladiff", rows)
     measure.alternate(
         stage.rounds,
         [
             (peer, lambda: _plain(stage)),
+            (diff, lambda: peers.reladiff(stage)),
             (step, lambda: _step(stage, digested)),
             (both, lambda: _again(stage, bare)),
         ],
     )
-    report.runs("check", peer, step, both)
+    report.runs("check", peer, step, both, diff)
     report.times("check", "the step: the copy took the digests", step, peer, MIN_OF_PLAIN_HASH)
     report.times("check", "digests of both sides, by batch", both, peer, MIN_OF_PLAIN_HASH)
-    report.absent("check", "digests of both sides", "reladiff", ">= 4")
+    report.times("check", "digests of both sides, by batch", both, diff, MIN_OF_RELADIFF)
 
 
 def _copied(stage: Stage, target: str, *, percent: float | None) -> Task:
@@ -68,4 +71,5 @@ def _plain(stage: Stage) -> Sample:
     query = f"SELECT count(*), sum(hash_record_extended(t.*, 0)) FROM {TABLE} t"
     first = stage.run_programs(stage.psql(SOURCE, "--command", query))
     second = stage.run_programs(stage.psql(TARGET, "--command", query))
-    return Sample(first.seconds + second.seconds, first.cpu + second.cpu)
+    server = (first.server or 0) + (second.server or 0)
+    return Sample(first.seconds + second.seconds, first.cpu + second.cpu, server=server)

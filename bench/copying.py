@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from bench import measure, tables
+from bench import measure, peers, tables
 from bench.measure import Contest, Sample
 from bench.report import Report
 from bench.stage import SOURCE, TARGET, Stage
@@ -17,6 +18,12 @@ MIN_OF_GENERIC = 25
 MAX_CPU = 1.7
 MAX_PEAK = 64
 GENERIC_ROWS = 100_000
+FEW_ROWS = 50_000
+"""For the slowest."""
+MIN_OF_DLT = 10
+DLT = (("pyarrow", "parquet"), ("connectorx", "insert_values"), ("sqlalchemy", "default"))
+"""Backend and file format. The first is the fastest that takes this table: `parquet` goes through
+ADBC. `csv` takes no bytea, and the types of connectorx do not fit ADBC. The last is the default."""
 
 
 def measure_copy(stage: Stage, report: Report) -> None:
@@ -28,6 +35,13 @@ def measure_copy(stage: Stage, report: Report) -> None:
     one, two = Contest("1 worker", rows), Contest("2 workers", rows)
     whole, sampled = Contest("one batch of all rows", rows), Contest("check of 10 %", rows)
     generic = Contest(f"GenericTransfer, {few:,} rows", few)
+    slow = min(FEW_ROWS, rows)
+    stage.execute(SOURCE, tables.create(tables.FEW))
+    stage.execute(SOURCE, tables.fill(slow, tables.FEW))
+    dlts = [
+        (Contest(f"dlt, {backend}, {file_format}, {slow:,} rows", slow), backend, file_format)
+        for backend, file_format in DLT
+    ]
 
     def ours(**job: Any) -> Callable[[], Sample]:
         return lambda: _ours(stage, plan, **job)
@@ -43,9 +57,14 @@ def measure_copy(stage: Stage, report: Report) -> None:
             (two, ours(check="none", workers=2)),
             (sampled, ours(check={"percent": 10})),
             (generic, lambda: _generic(stage, few)),
+            *[
+                (contest, functools.partial(peers.dlt, stage, tables.FEW, backend, kind, slow))
+                for contest, backend, kind in dlts
+            ],
         ],
     )
     report.runs("copy", plan, count, limit, one, whole, dump, two, sampled, generic)
+    report.runs("copy", *[contest for contest, *_ in dlts])
     report.times("plan", "cutting the table into batches", plan, count)
     report.rates("copy", "1 worker", one, limit, MIN_OF_LIMIT)
     report.limit("copy", "client CPU per million rows", one.cpu_per_million, "s", MAX_CPU)
@@ -55,6 +74,8 @@ def measure_copy(stage: Stage, report: Report) -> None:
     report.rates("copy", "default batches", one, whole, MIN_OF_ONE_BATCH)
     report.rates("copy", "1 worker", one, dump)
     report.rates("copy", "1 worker", one, generic, MIN_OF_GENERIC)
+    for contest, *_ in dlts:
+        report.rates("copy", "1 worker", one, contest, MIN_OF_DLT)
 
 
 def _emptied(stage: Stage) -> None:

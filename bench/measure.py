@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,49 +16,71 @@ from pathlib import Path
 from typing import IO, Any
 
 MB = 1024 * 1024
+PYTHON = Path(sys.executable)
 
 
 class FailedError(RuntimeError):
     """What was measured did not do its work; the message holds its output's end."""
 
 
+class PeerError(RuntimeError):
+    """Another tool is not installed or did not do its work. The benchmark goes on and says so."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One timed run. ``peak``: bytes of resident memory above those after the imports."""
+    """One timed run.
+
+    ``peak``: bytes of resident memory above those after the imports; ``server``: CPU seconds
+    of the server's processes meanwhile.
+    """
 
     seconds: float
     cpu: float
     peak: int | None = None
+    server: float | None = None
 
 
 @dataclass
 class Contest:
-    """One contestant's runs over the same rows; the fastest counts, memory at its worst."""
+    """One contestant's runs over the same rows; the median counts, memory at its worst.
+
+    ``failed``: why it could not be measured; it is shown instead of its figures.
+    """
 
     name: str
     rows: int
     samples: list[Sample] = field(default_factory=list)
+    failed: str | None = None
 
     def add(self, sample: Sample) -> None:
         self.samples.append(sample)
 
     @property
-    def best(self) -> Sample:
-        return min(self.samples, key=lambda s: s.seconds)
+    def seconds(self) -> float:
+        return statistics.median(s.seconds for s in self.samples)
 
     @property
-    def seconds(self) -> float:
-        return self.best.seconds
+    def spread(self) -> float:
+        """From the fastest to the slowest run, as a share of the median."""
+        times = [s.seconds for s in self.samples]
+        return (max(times) - min(times)) / self.seconds
 
     @property
     def rate(self) -> float:
         """Rows a second."""
-        return self.rows / self.best.seconds
+        return self.rows / self.seconds
 
     @property
     def cpu_per_million(self) -> float:
         """Seconds of the client's CPU; what the server burns is not in it."""
-        return min(s.cpu for s in self.samples) * 1e6 / self.rows
+        return statistics.median(s.cpu for s in self.samples) * 1e6 / self.rows
+
+    @property
+    def server_per_million(self) -> float | None:
+        """Seconds of the server's CPU, source and target together."""
+        used = [s.server for s in self.samples if s.server is not None]
+        return statistics.median(used) * 1e6 / self.rows if used else None
 
     @property
     def peak_mb(self) -> float | None:
@@ -65,11 +88,17 @@ class Contest:
         return max(peaks) / MB if peaks else None
 
     def as_json(self) -> dict[str, Any]:
+        if self.failed is not None:
+            return {"name": self.name, "failed": self.failed}
+        server = self.server_per_million
         return {
             "name": self.name,
             "rows": self.rows,
+            "seconds": round(self.seconds, 4),
+            "spread": round(self.spread, 3),
             "rows_per_second": round(self.rate),
             "cpu_seconds_per_million_rows": round(self.cpu_per_million, 3),
+            "server_cpu_seconds_per_million_rows": None if server is None else round(server, 3),
             "peak_mb": None if self.peak_mb is None else round(self.peak_mb, 1),
             "runs": [
                 {"seconds": round(s.seconds, 4), "cpu_seconds": round(s.cpu, 4)}
@@ -154,7 +183,15 @@ Entry = tuple[Contest, Callable[[], Sample]]
 
 
 def alternate(rounds: int, entries: Sequence[Entry]) -> None:
-    """Every contestant once a round, in turns from the first and from the last on."""
+    """Every contestant once a round, in turns from the first and from the last on.
+
+    A peer that fails is not tried again.
+    """
     for number in range(rounds):
         for contest, act in entries if number % 2 == 0 else reversed(entries):
-            contest.add(act())
+            if contest.failed is not None:
+                continue
+            try:
+                contest.add(act())
+            except PeerError as error:
+                contest.failed = str(error)

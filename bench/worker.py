@@ -22,6 +22,7 @@ from airflow.providers.common.sql.operators.generic_transfer import GenericTrans
 from airflow.providers.postgres.hooks import postgres as _hooks  # noqa: F401
 from airflow.sdk import DAG
 
+from bench import airflowtask
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.stores import postgres as _store  # noqa: F401
 from dsp_airflow.operators.base import StepOperator, external_key
@@ -71,6 +72,9 @@ def _act(spec: Mapping[str, Any]) -> Callable[[], Any]:
         return lambda: transfer.execute(_context(transfer, spec["dag"], "generic"))
     if step == "check_again":
         return lambda: _check_again(spec)
+    if step == "airflow":
+        folder = Path(os.environ["AIRFLOW_HOME"]) / "dags"
+        return lambda: airflowtask.measured(spec["file"], spec["job"], folder)
     with DAG(spec["dag"], schedule=None):
         operator = OPERATORS[step](task_id=step, task_file=spec["file"], job=spec["job"])
     return lambda: operator.execute(_context(operator, spec["dag"], spec["run"]))

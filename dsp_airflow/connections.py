@@ -13,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
+from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.findings import Finding
 
 if TYPE_CHECKING:
     import psycopg
 
+CHECK = SessionOptions("dsp:check-connection")
 CLOCK_TOLERANCE = timedelta(seconds=5)
 OLDEST = 130_000
 """Server version number of PostgreSQL 13, the oldest that is supported."""
@@ -143,7 +145,7 @@ def _postgres_arguments(conn_id: str) -> dict[str, Any]:
 def _check_postgres(conn_id: str) -> list[Finding]:
     import psycopg
 
-    store = _open_postgres(conn_id)
+    store = _open_postgres(conn_id).having(CHECK)
     found: list[Finding] = []
     try:
         # The store's session applies what the engine needs; here the server is asked as it is.
@@ -152,9 +154,9 @@ def _check_postgres(conn_id: str) -> list[Finding]:
     except DspError as error:
         return [_unreachable(error)]
     try:
-        with psycopg.connect(
-            **{"connect_timeout": 10, **_postgres_arguments(conn_id)}, autocommit=True
-        ) as connection:
+        arguments = {"connect_timeout": 10, **_postgres_arguments(conn_id)}
+        arguments["application_name"] = CHECK.name
+        with psycopg.connect(**arguments, autocommit=True) as connection:
             found += _server(connection)
             found += _privileges(connection)
     except psycopg.Error as error:

@@ -20,8 +20,10 @@ from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.config.tasknames import task_names
 from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
+from dsp_airflow.listener import BEARER, CARRIED, TAG
 from dsp_airflow.notify import LATEST, Event, RunEnded
 from dsp_airflow.operators.archive import S3ArchiveOperator
+from dsp_airflow.operators.assets import target_alias, target_asset
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
@@ -65,12 +67,12 @@ def build_dags(task: Task, path: str | Path) -> list[DAG]:
 
 
 def build_dag(task: Task, path: str | Path) -> DAG:
-    """``estimate >> approval >> jobs (plan >> copy or archive >> check) >> purge``."""
+    """``estimate >> approval >> jobs (plan >> copy >> check) >> purge``."""
     file = str(path)
     schedule, start = _schedule(task)
     with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
         estimate = EstimateOperator(task_id="estimate", task_file=file)
-        approval = ApprovalSensor(task_id="approval")
+        approval = _approval(task)
         jobs = [_job_group(job, file, task) for job in task.jobs]
         estimate >> approval
         _in_order(task, approval, jobs)
@@ -101,7 +103,7 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
     }
     title = f"{task.title}: purge by hand"
     with _dag(task, f"{task.name}{PURGE_SUFFIX}", title, params=params, by_hand=True) as dag:
-        approval = ApprovalSensor(task_id="approval")
+        approval = _approval(task, by_hand=True)
         purge = PurgeSourceOperator(
             task_id="purge",
             task_file=str(path),
@@ -114,27 +116,33 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
 
 
 def _dag(task: Task, dag_id: str, title: str, *, by_hand: bool = False, **values: Any) -> DAG:
-    def ended(event: Event) -> RunEnded:
-        return RunEnded(event, task.name, task.title, task.notify.when, task.notify.to, by_hand)
-
     # A failure is always recorded; an end that nobody wants to hear of needs no callback.
-    success = ended("success")
+    success = _ended("success", task, by_hand=by_hand)
     return DAG(
         dag_id,
         description=task.description or None,
         dag_display_name=title,
         doc_md=_documentation(task),
-        tags=["dsp", "purge"] if by_hand else ["dsp"],
+        tags=[TAG, "purge"] if by_hand else [TAG],
         # The loader registers it, once all of the task is known to be right.
         auto_register=False,
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=task.timeout + GRACE,
         default_args=_defaults(task),
-        on_failure_callback=ended("failure"),
+        on_failure_callback=_ended("failure", task, by_hand=by_hand),
         on_success_callback=success if success.tells else None,
         **values,
     )
+
+
+def _ended(event: Event, task: Task, *, by_hand: bool) -> RunEnded:
+    return RunEnded(event, task.name, task.title, task.notify.when, task.notify.to, by_hand)
+
+
+def _approval(task: Task, *, by_hand: bool = False) -> ApprovalSensor:
+    carried = _ended("failure", task, by_hand=by_hand).carried()
+    return ApprovalSensor(task_id=BEARER, **{CARRIED: carried})
 
 
 def _defaults(task: Task) -> dict[str, Any]:
@@ -165,12 +173,14 @@ def _documentation(task: Task) -> str | None:
 def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
+        told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
+        checked = job.check is not None
+        first, name = TableSyncOperator, "copy"
         if isinstance(job, S3Job):
-            steps.append(_sharded(S3ArchiveOperator, "archive", job, file))
-        else:
-            steps.append(_sharded(TableSyncOperator, "copy", job, file))
-        if job.check is not None:
-            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file))
+            first, name = S3ArchiveOperator, "archive"
+        steps.append(_sharded(first, name, job, file, [] if checked else told))
+        if checked:
+            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, told))
         chain(*steps)
     return group
 
@@ -180,11 +190,12 @@ def _sharded(
     task_id: str,
     job: Job,
     file: str,
+    outlets: list[Any],
 ) -> Any:
     """One task; or several, each in a worker of its own, that share the job's batches."""
     if job.shards == 1:
-        return operator(task_id=task_id, task_file=file, job=job.name)
-    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name)
+        return operator(task_id=task_id, task_file=file, job=job.name, outlets=outlets)
+    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name, outlets=outlets)
     return mapped.expand(shard=list(range(1, job.shards + 1)))
 
 

@@ -10,6 +10,7 @@ from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
+from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine import check as checking
 from dsp_airflow.engine import definition, transfer
 from dsp_airflow.engine import plan as planning
@@ -18,7 +19,6 @@ from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Batch, Plan, Window
 from dsp_airflow.engine.ports import Ledger, Restores, Store
 from dsp_airflow.engine.work import Job
-from dsp_airflow.purge_conditions import OpenStore
 
 PREFIX = "{prefix}"
 """Among a run's resolved variables, where an S3 job's folder stands; no variable has this name."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from dsp_airflow.engine.events import BatchDone, BatchStarted, JobDone, JobStarted
+from dsp_airflow.engine.events import BatchDone, BatchStarted, JobDone, JobStarted, Noted
 from dsp_airflow.engine.ports import Phase
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def lines(event: object, tables: Mapping[str, str] | None = None) -> list[str]:
     if isinstance(event, JobDone):
         done = _DONE[event.phase]
         return [done.format(total=event.total, success=event.success, failed=event.failed)]
+    if isinstance(event, Noted):
+        return [event.text]
     return []
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
+from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.state.runs import Runs
-
-OpenStore: TypeAlias = Callable[[str], Store]
-"""Gives the store of an Airflow connection id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +65,21 @@ class PurgeConditions:
                 )
 
     def _reads(self, job: TableJob, plan: Plan, source: Store) -> bool:
-        """Whether another job reads the table that is to be purged, by whatever connection."""
-        *schema, table = split_table(job.source.table)
-        shape = plan.source_shape
-        if table != shape.name or schema not in ([], [shape.schema]):
-            return False
+        """Whether another job reads rows that are to be purged, by whatever connection and name."""
         other = self.open_store(job.source.connection)
         if other.system != source.system:
             return False
-        if other.identity == source.identity:
-            return True
-        with source.session() as ours, other.session() as theirs:
-            return ours.same_database(theirs)
+        *schema, table = split_table(job.source.table)
+        shape = plan.source_shape
+        alike = table == shape.name and schema in ([], [shape.schema])
+        with source.session() as ours:
+            # Another login may find a table of no schema elsewhere than this one does.
+            if not alike and not ours.share_rows(plan.source.table, job.source.table):
+                return False
+            if other.identity == source.identity:
+                return True
+            with other.session() as theirs:
+                return ours.same_database(theirs)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -25,16 +25,17 @@ from dsp_airflow.config.variables import (
     parse_variable,
     resolve_variables,
 )
+from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.model import Plan, Window
 from dsp_airflow.engine.pace import BatchEdgePace
-from dsp_airflow.engine.ports import Store, Watch
+from dsp_airflow.engine.ports import Phase, Store, Watch
 from dsp_airflow.engine.work import Job
 from dsp_airflow.paths import PREFIX, Given, Path, path_of
-from dsp_airflow.purge_conditions import OpenStore, PurgeConditions
+from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
@@ -83,7 +84,7 @@ class TaskRun:
         ``anew`` begins a new attempt. Nothing is written to the databases.
         """
         job = self._job(name)
-        path = self._path(job)
+        path = self.path(job, "plan")
         source = path.source
         self.runs.add_job(
             self.run.id,
@@ -117,10 +118,10 @@ class TaskRun:
         ``wait=False``: come back when only batches that others hold are left (a shard).
         """
         with self._recorded(name):
-            work, plan, ledger = self._work(name, wait=wait)
+            path, work, plan, ledger = self._work(name, "copy", wait=wait)
             self.runs.move(self.run.id, name, "copying")
             with Keeper(ledger):
-                self._path(self._job(name)).copy(work, self.run.variables.get(name, {}))
+                path.copy(work, self.run.variables.get(name, {}))
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
@@ -146,14 +147,14 @@ class TaskRun:
 
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            work, plan, ledger = self._work(name, wait=wait)
+            path, work, plan, ledger = self._work(name, "check", wait=wait)
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
             if differed:
                 self.runs.reopen(self.run.id, name, "check", differed)
             with Keeper(ledger):
-                self._path(self._job(name)).check(work)
+                path.check(work)
             found = self._job_summary(name)
             if found.rows_different:
                 raise Mismatch(self._differing(name, found))
@@ -194,18 +195,19 @@ class TaskRun:
                 "with purge: manual can be purged"
             )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
-        work, plan, ledger = self._work(name, wait=True)
-        conditions = PurgeConditions(self.runs, self.run.id, self.task, self.open_store)
+        path, work, plan, ledger = self._work(name, "purge", wait=True)
+        opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
+        conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, work.source)
-        self._require_derived(plan)
+        self._require_derived(path, plan)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
             with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
-                self._path(self._job(name)).purge(work, numbers)
+                path.purge(work, numbers)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -253,8 +255,13 @@ class TaskRun:
             raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
         return job
 
-    def _path(self, job: AnyJob) -> Path:
-        return path_of(self.task, job, self.open_store)
+    def is_checked(self, name: str) -> bool:
+        """Whether the job asks for a check."""
+        return self._job(name).check is not None
+
+    def path(self, job: AnyJob, step: str) -> Path:
+        """A job's way, for one step of it."""
+        return path_of(self.task, job, for_step(self.open_store, self.task.name, job, step))
 
     def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
         return Given(self._variables(job), self._definition(), since, window)
@@ -272,10 +279,12 @@ class TaskRun:
                 "began; nothing was done. Start a new run"
             )
 
-    def _work(self, name: str, *, wait: bool) -> tuple[Job[Any], Plan, SqlLedger]:
+    def _work(
+        self, name: str, step: Phase, *, wait: bool
+    ) -> tuple[Path, Job[Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
-        path = self._path(job)
+        path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
         plan = ledger.plan()
         if plan is None:
@@ -291,9 +300,10 @@ class TaskRun:
             pace=self.pace,
             watch=self.watch,
             workers=job.workers,
+            isolation=job.isolation if isinstance(job, WarmJob) else "repeatable_read",
             wait=wait,
         )
-        return work, plan, ledger
+        return path, work, plan, ledger
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:
@@ -357,10 +367,10 @@ class TaskRun:
         if key is not None and plan.window is not None and plan.window.upto is not None:
             Cursors(self.database).move(key, plan.window.upto, self.run.id)
 
-    def _require_derived(self, plan: Plan) -> None:
+    def _require_derived(self, path: Path, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
-        job = self._job(plan.job)
-        anew, _ = self._path(job).plan(self._given(job, window=plan.window), count=False)
+        given = self._given(self._job(plan.job), window=plan.window)
+        anew, _ = path.plan(given, count=False)
         definition.verify_derived(plan, anew)
 
 

@@ -166,6 +166,20 @@ def status(
 
 
 @app.command()
+def mails(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many mails to list.")] = 20,
+    send: Annotated[
+        bool, typer.Option("--send", help="First send now what waits for its next try.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the mails about ends of runs: sent, waiting, given up."""
+    from dsp_airflow.cli import mails as command
+
+    command.mails(limit=limit, send=send, as_json=as_json)
+
+
+@app.command()
 def cursor(
     file: File,
     job: JobName = None,

@@ -14,7 +14,7 @@ def check_connection(name: str, *, as_json: bool) -> None:
     """Tells all findings; fails with the exit code of what stands in the way."""
     log_to_stderr()
     quieten()
-    from dsp_airflow.connections import check_connection
+    from dsp_airflow.connections import CHECK, check_connection
 
     findings = check_connection(name)
     if as_json:
@@ -26,7 +26,7 @@ def check_connection(name: str, *, as_json: bool) -> None:
         output.console().print(output.table(f"Connection {name}", heads, rows))
     if any(one.failed for one in findings):
         # A connection that cannot be opened says by its error whether a retry may help.
-        store = opener()(name)
+        store = opener()(name).having(CHECK)
         if store.system != "s3":
             with store.session():
                 pass

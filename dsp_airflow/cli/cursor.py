@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dsp_airflow.cli import output
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
+from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import ConfigError, Refused
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _change(
             "it ends; finish it first, or begin a new one with dsp run --new"
         )
     (job,) = jobs
-    source = open_store(job.source.connection)
+    source = for_step(open_store, task.name, job, "cursor")(job.source.connection)
     key = _key(task, job, source)
     if value is None:
         cursors.reset(key)

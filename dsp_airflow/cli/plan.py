@@ -11,6 +11,7 @@ from dsp_airflow.cli import output
 from dsp_airflow.cli.errors import raise_worst, text
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
+from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dsp_airflow.config import Job, Task
-    from dsp_airflow.engine.model import Batch, Plan
+    from dsp_airflow.engine.model import Batch, Plan, Shape
     from dsp_airflow.engine.ports import Store
 
 _RANGES = 5
@@ -66,7 +67,7 @@ def _planned(task: Task, job: Job, open_store: Callable[[str], Store]) -> _Plann
     from dsp_airflow.steps import Interval, resolved_variables
 
     def planned(job: Job) -> tuple[Plan, Sequence[Batch]]:
-        path = path_of(task, job, open_store)
+        path = path_of(task, job, for_step(open_store, task.name, job, "plan"))
         try:
             # A run takes the time from the state database; a plan touches none.
             values = resolved_variables(task, job, datetime.now(UTC), Interval())
@@ -156,13 +157,16 @@ def _show(shown: Console, one: _Planned, plan: Plan) -> None:
 def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
     job = one.job
     sampled = sum(batch.sampled for batch in one.batches)
-    create = " (will be created)" if plan.create else ""
+    create = " (will be created)" if plan.create else _kind(plan.target_shape)
     size = plan.batch_size
     limit = f", {_bytes(size.bytes)}" if size.bytes else ""
     return [
-        ("source", f"{job.source.connection}: {plan.source.label}"),
-        ("target", f"{job.target.connection}: {plan.target.label}{create}"),
-        ("key", ", ".join(plan.key)),
+        ("source", f"{job.source.connection}: {plan.source.label}{_kind(plan.source_shape)}"),
+        (
+            "target",
+            f"{job.target.connection}: {plan.target.label}{create}",
+        ),
+        ("key", ", ".join(plan.key) or "none: copied as a whole"),
         ("filter", plan.filter or "all rows"),
         ("rows", f"{plan.rows:,} ({_bytes(plan.bytes)} estimated)"),
         ("batches", f"{plan.batches:,} of up to {size.rows:,} rows{limit}"),
@@ -173,10 +177,22 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
+def _kind(shape: Shape) -> str:
+    """Unless it is an ordinary table."""
+    if shape.kind == "table":
+        return ""
+    parts = f" of {shape.parts:,} parts" if shape.parts else ""
+    return f" ({shape.kind}{parts})"
+
+
 def _losses(plan: Plan) -> list[str]:
     mapped = {pair.source for pair in plan.pairs}
     dropped = [c.name for c in plan.source_shape.columns if c.name not in mapped]
-    lossy = [f"{p.source} -> {p.target}: {p.note}" for p in plan.pairs if p.fit == "lossy"]
+    lossy = [
+        f"{p.source} -> {p.target}: {p.note}; on_loss: {p.on_loss}"
+        for p in plan.pairs
+        if p.fit == "lossy"
+    ]
     return lossy + ([f"not copied: {', '.join(dropped)}"] if dropped else [])
 
 

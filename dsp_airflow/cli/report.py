@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,10 @@ class Report:
 
 def job_document(job: JobSummary) -> dict[str, Any]:
     """A job's counts under the document's names."""
-    return {key: getattr(job, key) for key in JOB_KEYS}
+    found = {key: getattr(job, key) for key in JOB_KEYS}
+    if job.losses:
+        found["losses"] = [asdict(loss) for loss in job.losses]
+    return found
 
 
 def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -134,6 +138,12 @@ def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> 
         names, *facts = zip(heads, *rows, strict=True)
         made = output.table(title, [str(name) for name in names], facts)
     shown.print(made)
+    for job in jobs:
+        for loss in job.get("losses", ()):
+            shown.print(
+                f"Loss: {job['name']}: {loss['values']:,} values of {loss['column']} did not fit, "
+                f"on_loss: {loss['rule']}"
+            )
 
 
 @contextmanager

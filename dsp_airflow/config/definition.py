@@ -42,7 +42,7 @@ def normalise(task: Task) -> dict[str, Any]:
 def data_definition(task: Task) -> dict[str, Any]:
     """Only what decides which rows move where, how that is proved, and what is deleted.
 
-    Titles, schedule, retries, mails, batch sizes and the number of workers are left out.
+    Titles, schedule, retries, mails, and how fast and how patiently it goes are left out.
     """
     return {"format": FORMAT, "jobs": [job_definition(job) for job in task.jobs]}
 
@@ -113,10 +113,18 @@ def _cursor(cursor: Cursor) -> dict[str, Any]:
 
 
 def _pace(job: TableJob) -> dict[str, Any]:
+    timeouts = job.timeouts
     return {
         "batch_size": job.batch_size,
         "workers": job.workers,
         "shards": job.shards,
+        **({"isolation": job.isolation} if isinstance(job, WarmJob) else {}),
+        "timeouts": {
+            "lock": format_duration(timeouts.lock),
+            "statement": None
+            if timeouts.statement is None
+            else format_duration(timeouts.statement),
+        },
         "max_row_size": job.max_row_size,
         "report_values": job.report_values,
     }
@@ -131,6 +139,8 @@ def _column(column: ColumnMapping) -> dict[str, Any]:
     else:
         shown["source"] = column.source
     shown["type"] = None if column.type is None else str(column.type)
+    if column.on_loss != "error":
+        shown["on_loss"] = column.on_loss
     return shown
 
 

@@ -8,32 +8,24 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     WithJsonSchema,
     model_validator,
 )
 
+from dsp_airflow.config.base import Model
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.scalars import parse_duration, parse_size
+from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.typenames import TypeName, parse_type
 from dsp_airflow.config.variables import Constant, Variable, parse_variable
 
 Overlap: TypeAlias = timedelta | int
 MIN_ROW_SIZE = 1024
 MAX_ROW_SIZE = 1024**3
-
-
-class Model(BaseModel):
-    """What all models share: immutable, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
-    )
 
 
 def as_tuple(value: object) -> object:
@@ -72,6 +64,13 @@ def _overlap(value: object) -> Overlap:
     if isinstance(value, str | timedelta):
         return parse_duration(value)
     raise invalid("must be a duration such as 5m, or a number for a cursor of numbers", "5m")
+
+
+def _isolation(value: object) -> object:
+    if value in {"read_uncommitted", "serializable"}:
+        near = "read_committed" if value == "read_uncommitted" else "repeatable_read"
+        raise invalid("is for MySQL only; PostgreSQL has read_committed and repeatable_read", near)
+    return value
 
 
 def _check_or_none(value: object) -> object:
@@ -174,6 +173,20 @@ class ColumnMapping(Model):
             "date, time, timestamp, timestamptz, uuid or json. Default: the source column's type."
         ),
         examples=["decimal(6,1)"],
+    )
+
+    on_loss: Annotated[
+        Literal["error", "null", "clamp", "text"],
+        # YAML reads a bare null as nothing.
+        BeforeValidator(lambda value: "null" if value is None else value),
+        WithJsonSchema({"enum": ["error", None, "null", "clamp", "text"]}),
+    ] = Field(
+        default="error",
+        description=(
+            "What becomes of a value that the target's type does not hold. error: the batch stops "
+            "and names the row. null: NULL. clamp: the nearest value the type has. text: the "
+            "target column is text and keeps every value as its text. Each use is counted."
+        ),
     )
 
     @property
@@ -323,6 +336,10 @@ class TableJob(Model):
     shards: int = Field(
         default=1, ge=1, le=256, description="Airflow tasks that share the job's batches."
     )
+    timeouts: Timeouts = Field(
+        default_factory=Timeouts,
+        description="How long to wait for locks and statements of source and target.",
+    )
     check: Annotated[Check | None, BeforeValidator(_check_or_none)] = Field(
         default_factory=Check,
         description=(
@@ -403,6 +420,17 @@ class WarmJob(TableJob):
         description=(
             "When the target holds a row of the same key: update it, ignore the new row, or fail "
             "with an error."
+        ),
+    )
+    isolation: Annotated[
+        Literal["read_committed", "repeatable_read"], BeforeValidator(_isolation)
+    ] = Field(
+        default="repeatable_read",
+        description=(
+            "How the source is read. repeatable_read: a batch is read in one transaction, with one "
+            "view of the table until the target has it. read_committed: the source is let go "
+            "as soon as it has sent the batch; batches whose rows will be compared are still read "
+            "and digested in one view. A purge has its own isolation."
         ),
     )
 

@@ -16,7 +16,8 @@ MAX_JOB_NAME = 200
 
 _TASK_NAME = re.compile(TASK_NAME_PATTERN)
 _JOB_NAME = re.compile(JOB_NAME_PATTERN)
-_EMAIL = re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+")
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+MAX_EMAIL = 254
 _TABLE_PART = r'("(?:[^"\0]|"")+"|[^".\s\0]+)'
 _TABLE = re.compile(rf"{_TABLE_PART}(?:\.{_TABLE_PART})?")
 
@@ -43,7 +44,12 @@ def check_job_name(name: str) -> str:
 
 def check_email(address: str) -> str:
     """Returns the address when it has the form name@host."""
-    if not _EMAIL.fullmatch(address):
+    if not address.isascii():
+        raise invalid(
+            "must be written in ASCII, as not every mail server takes other letters; "
+            "a host's international name begins with xn-- then"
+        )
+    if not _EMAIL.fullmatch(address) or len(address) > MAX_EMAIL:
         raise invalid("must be an e-mail address, such as oncall@example.com")
     return address
 

@@ -113,6 +113,7 @@ def _add_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
         job = definitions[name]["properties"]
         job["max_row_size"]["default"] = "64MiB"
         job["check"]["default"] = {"percent": 10}
+    definitions["Timeouts"]["properties"]["lock"]["default"] = "30s"
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from dsp_airflow.config.archives import S3Job, same_folder
+from dsp_airflow.config.base import Model
 from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
-from dsp_airflow.config.jobs import Listed, Model, Text, WarmJob
+from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
 from dsp_airflow.config.scalars import parse_duration
+from dsp_airflow.config.timeouts import DURATION_SCHEMA
 
 MANUAL = "manual"
-
-_DURATION_SCHEMA = {"type": "string", "pattern": "^[0-9]+(s|m|h|d|w)$"}
 
 TaskName = Annotated[
     str,
@@ -33,9 +33,9 @@ def _positive_duration(value: object) -> timedelta:
     return duration
 
 
-Duration = Annotated[timedelta, PlainValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[timedelta, PlainValidator(parse_duration), WithJsonSchema(DURATION_SCHEMA)]
 PositiveDuration = Annotated[
-    timedelta, PlainValidator(_positive_duration), WithJsonSchema(_DURATION_SCHEMA)
+    timedelta, PlainValidator(_positive_duration), WithJsonSchema(DURATION_SCHEMA)
 ]
 
 

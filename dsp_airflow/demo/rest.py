@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,10 +79,19 @@ class AirflowApi:
         body = {"dag_run_id": run, "logical_date": None, "conf": dict(conf or {})}
         self._send("POST", f"/dags/{dag}/dagRuns", json=body, expected=CONFLICT)
 
+    def mark(self, dag: str, run: str, state: str) -> None:
+        """Set a run's state by hand, as its page does."""
+        self._send("PATCH", f"/dags/{dag}/dagRuns/{run}", json={"state": state})
+
     def run_state(self, dag: str, run: str) -> str:
         """Return `queued`, `running`, `success` or `failed`."""
         state: str = self._send("GET", f"/dags/{dag}/dagRuns/{run}").json()["state"]
         return state
+
+    def run_states(self, run: str) -> dict[str, str]:
+        """Return the state of the run of that name in every DAG that has one, up to 100."""
+        body = self._send("GET", "/dags/~/dagRuns?limit=100").json()
+        return {r["dag_id"]: r["state"] for r in body["dag_runs"] if r["dag_run_id"] == run}
 
     def task_instances(self, dag: str, run: str) -> list[TaskInstance]:
         """Return the tasks of a run in the order in which they started, the waiting last."""
@@ -98,6 +107,22 @@ class AirflowApi:
         """Return what the DAG processor could not read."""
         body = self._send("GET", "/importErrors").json()
         return [ImportFailure(e["filename"], e["stack_trace"]) for e in body["import_errors"]]
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        """Return the answer of any other call that only reads."""
+        found: dict[str, Any] = self._send("GET", path, query=query).json()
+        return found
+
+    def page(self, url: str) -> httpx.Response:
+        """Return a page that is no part of the API, whatever its status."""
+        return self._client.get(url)
+
+    def wait_for(self, enough: Callable[[], bool], seconds: float) -> bool:
+        """Ask twice a second; tell whether it came true in time."""
+        deadline = time.monotonic() + seconds
+        while not (found := enough()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return found
 
     def wait_for_run(self, dag: str, run: str, seconds: float) -> str:
         """Return the state in which the run ended; raise DemoError after `seconds`."""
@@ -123,12 +148,13 @@ class AirflowApi:
         path: str,
         *,
         json: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
         expected: int | None = None,
     ) -> httpx.Response:
         """Repeat while the server is out of reach or in trouble: every call here may be."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = self._client.request(method, f"/api/v2{path}", json=json)
+                answer = self._client.request(method, f"/api/v2{path}", json=json, params=query)
             except httpx.TransportError:
                 if attempt == ATTEMPTS:
                     raise

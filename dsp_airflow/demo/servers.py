@@ -332,11 +332,24 @@ class SmtpSink:
             self._folder = Path(tempfile.mkdtemp(prefix="dsp-mail-"))
         self._folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        log_path = self._folder / "smtp.log"
+        self._launch()
+
+    def pause(self) -> None:
+        """Stop answering; the mails stay, and `resume` starts on the same port."""
+        if self._process is not None:
+            _stop(self._process, signal.SIGTERM)
+            self._process = None
+
+    def resume(self) -> None:
+        """Answer again."""
+        self._launch()
+
+    def _launch(self) -> None:
+        log_path = self.folder / "smtp.log"
         command = [sys.executable, "-m", "dsp_airflow.demo.smtp_sink"]
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, str(self._folder), HOST, str(self.port)],
+                [*command, str(self.folder), HOST, str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -367,6 +380,12 @@ class SmtpSink:
         return [
             email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             for path in sorted(self.folder.glob("*.eml"))
+        ]
+
+    def raw(self) -> list[bytes]:
+        """Return the mails as they came, oldest first, below the line of `X-RcptTo`."""
+        return [
+            path.read_bytes().partition(b"\r\n")[2] for path in sorted(self.folder.glob("*.eml"))
         ]
 
     def wait_for_mails(self, count: int, seconds: float) -> list[EmailMessage]:

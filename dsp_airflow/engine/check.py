@@ -8,12 +8,12 @@ rows are compared one by one; only value differences count.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 
-from dsp_airflow.engine import compare
+from dsp_airflow.engine import compare, multisets
+from dsp_airflow.engine.compare import Compared, stands_still
 from dsp_airflow.engine.events import JobStarted, tell
 from dsp_airflow.engine.model import (
-    Batch,
     Checked,
     Claim,
     Copied,
@@ -45,28 +45,18 @@ def check_batch(plan: Plan, source: Session, target: Digests, claim: Claim) -> C
     """The verdict on one batch."""
     if claim.copied is None:
         raise ValueError(f"batch {claim.batch.number} was not copied")
-    work = _Batch(plan, source, target, claim.batch, claim.copied)
+    work = Compared(plan, source, target, claim.batch, claim.copied)
     found = _by_range(work) if plan.ordered_alike else None
-    return found or _by_keys(work)
+    if found is None:
+        found = _by_keys(work) if plan.key else multisets.compared(work)
+    expected = "; ".join(
+        f"{loss.values:,} values of {loss.column} are expected as on_loss: {loss.rule} made them"
+        for loss in claim.copied.losses
+    )
+    return replace(found, note="; ".join(filter(None, [found.note, expected])))
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """A batch under comparison."""
-
-    plan: Plan
-    source: Session
-    target: Digests
-    batch: Batch
-    copied: Copied
-
-    @property
-    def rows(self) -> int:
-        """As many were copied."""
-        return self.copied.written.rows
-
-
-def _by_range(work: _Batch) -> Checked | None:
+def _by_range(work: Compared) -> Checked | None:
     """Clean, when the target's range holds what it has to; else it takes a closer look."""
     plan, within, written = work.plan, work.batch.within, work.copied.written
     if not work.batch.sampled:
@@ -96,7 +86,7 @@ def _expected(copied: Copied, digest: Digest) -> Digest:
     return digest if instead is None else digest + instead
 
 
-def _by_keys(work: _Batch) -> Checked:
+def _by_keys(work: Compared) -> Checked:
     """No range of the target is the batch: other rows stand there too, or it sorts differently."""
     plan, rows = work.plan, work.rows
     keys = [row.key for row in work.source.hashes(plan.source, work.batch.within)]
@@ -112,16 +102,10 @@ def _by_keys(work: _Batch) -> Checked:
         return Checked(rows, compared=True, different=0)
     alone = plan.ordered_alike and not plan.shared and not work.copied.written.others.rows
     decided = not work.batch.sampled or digest is not None
-    return _by_rows(work, certain=alone and decided, still=_still(work))
+    return _by_rows(work, certain=alone and decided, still=stands_still(work))
 
 
-def _still(work: _Batch) -> bool:
-    """Whether the source surely is what it was when the batch was copied."""
-    digest = work.copied.digest
-    return digest is not None and digest == work.source.digest(work.plan.source, work.batch.within)
-
-
-def _surplus(work: _Batch) -> int:
+def _surplus(work: Compared) -> int:
     """Rows in the target's range that nobody accounts for."""
     if not work.plan.ordered_alike or work.plan.shared:
         return 0
@@ -129,7 +113,7 @@ def _surplus(work: _Batch) -> int:
     return max(0, standing - work.rows - work.copied.written.others.rows)
 
 
-def _by_rows(work: _Batch, *, certain: bool, still: bool) -> Checked:
+def _by_rows(work: Compared, *, certain: bool, still: bool) -> Checked:
     """Compares row by row. ``certain``: the target surely is not what the copy left there.
 
     ``still``: the source has not changed since the copy.
@@ -195,15 +179,15 @@ def _note(younger: int, excused: int, *, restored: bool) -> str:
     return "; ".join(parts)
 
 
-def _changed(work: _Batch, rows: list[RowHash]) -> tuple[int, list[Difference]]:
+def _changed(work: Compared, rows: list[RowHash]) -> tuple[int, list[Difference]]:
     """How many of these rows differ by value, and the first of them with their columns."""
     count = 0
     found: list[Difference] = []
-    spelled = any(field.type.name == "json" for field in work.plan.target.fields)
+    spelled = any(compare.spelled(field.type) for field in work.plan.target.fields)
     for start in range(0, len(rows), compare.REPORTED):
         chunk = rows[start : start + compare.REPORTED]
         if start and not spelled:
-            # Only JSON says the same in several ways; all others differ because their texts do.
+            # Few types say the same in several ways; all others differ because their texts do.
             return count + len(rows) - start, found
         keys = [(row.key, row.at) for row in chunk]
         named = compare.changed(work.plan, work.source, work.target, keys)

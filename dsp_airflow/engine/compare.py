@@ -5,11 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.model import Difference, Digest, Key, LogicalType, Plan, RowHash
-from dsp_airflow.engine.ports import Digests
+from dsp_airflow.engine.model import (
+    Batch,
+    Copied,
+    Difference,
+    Digest,
+    Key,
+    LogicalType,
+    Plan,
+    RowHash,
+)
+from dsp_airflow.engine.ports import Digests, Session
 
 REPORTED = 1_000
 """Differences of one batch that are kept in full; all are counted."""
@@ -19,6 +29,28 @@ FETCHED = 8 * 1024 * 1024
 """Characters that a fetch of texts aims at, both sides together."""
 SHOWN = 500
 """Characters of a value in a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A batch under comparison."""
+
+    plan: Plan
+    source: Session
+    target: Digests
+    batch: Batch
+    copied: Copied
+
+    @property
+    def rows(self) -> int:
+        """As many were copied."""
+        return self.copied.written.rows
+
+
+def stands_still(work: Compared) -> bool:
+    """Whether the source surely is what it was when the batch was copied."""
+    digest = work.copied.digest
+    return digest is not None and digest == work.source.digest(work.plan.source, work.batch.within)
 
 
 def by_key(rows: Iterable[RowHash]) -> dict[Key, RowHash]:
@@ -92,12 +124,27 @@ def _named(
     return found
 
 
+def spelled(kind: LogicalType) -> bool:
+    """Whether canonical texts of equal values may differ: JSON, and decimals of no set scale."""
+    if kind.name == "list" and kind.element is not None:
+        return spelled(kind.element)
+    return kind.name == "json" or (kind.name == "decimal" and kind.precision is None)
+
+
 def _agree(kind: LogicalType, mine: str | None, other: str | None) -> bool:
     """Equal by value at the mapped type, where the texts may say the same differently."""
     if mine == other:
         return True
-    if mine is None or other is None or kind.name != "json":
+    if mine is None or other is None or not spelled(kind):
         return False
+    if kind.name == "decimal":
+        return Decimal(mine) == Decimal(other)
+    if kind.name == "list" and kind.element is not None:
+        ours, theirs = canon.python_elements(mine), canon.python_elements(other)
+        if ours is None or theirs is None or len(ours) != len(theirs):
+            return False
+        pairs = zip(ours, theirs, strict=True)
+        return all(_agree(kind.element, one, another) for one, another in pairs)
     try:
         return _json(mine, kind) == _json(other, kind)
     except (ValueError, RecursionError):

@@ -105,12 +105,16 @@ def _drift(planned: Shape, now: Shape) -> str:
         for n in before.keys() & after.keys()
         if (before[n].native, before[n].nullable) != (after[n].native, after[n].nullable)
     ]
+    if planned.kind != now.kind:
+        parts.append(f"it was a {planned.kind}, is a {now.kind}")
     return ", ".join(sorted(parts)) or "key or column order"
 
 
 def _structure_of(shape: Shape) -> dict[str, Any]:
-    """What of a shape is structure: a new index or default elsewhere is no drift."""
+    """What of a shape is structure: a new index, partition or default elsewhere is no drift."""
+    kind = {} if shape.kind == "table" else {"kind": shape.kind}
     return {
+        **kind,
         "table": [shape.schema, shape.name],
         "key": list(shape.key),
         "columns": [[c.name, c.native, c.nullable] for c in shape.columns],

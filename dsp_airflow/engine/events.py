@@ -56,6 +56,13 @@ class JobDone:
     failed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth a line: what was done beside the batches, or could not be."""
+
+    text: str
+
+
 class Quiet:
     """Nobody looks."""
 

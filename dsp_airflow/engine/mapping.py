@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.where import parse_expression, parse_where
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, ColumnPair, Field, LogicalType, Shape
+from dsp_airflow.engine.model import Column, ColumnPair, Field, LogicalType, Loss, OnLoss, Shape
 from dsp_airflow.engine.ports import Dialect, Session
-from dsp_airflow.engine.types import fit, parse_type
+from dsp_airflow.engine.types import fit, narrows, parse_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Entry:
     sql: str
     plain: bool
     wanted: LogicalType | None
+    on_loss: OnLoss = "error"
 
 
 def near(name: str, names: Sequence[str]) -> str:
@@ -67,7 +68,8 @@ def entries(
         wanted = parse_type(str(item.type)) if item.type is not None else None
         if item.source is not None:
             column = column_of(shape, item.source, f"job {job.name}")
-            found.append(Entry(item.target_name, column, dialect.quote(column.name), True, wanted))
+            sql = dialect.quote(column.name)
+            found.append(Entry(item.target_name, column, sql, True, wanted, item.on_loss))
             continue
         if item.expression is not None:
             parsed = parse_expression(item.expression, dialect.name)
@@ -79,7 +81,7 @@ def entries(
         name = item.target_name
         # An untyped constant gets its type here: every expression that travels has one.
         sql = f"({sql})::{typed.native}"
-        found.append(Entry(name, replace(typed, name=name), sql, False, wanted))
+        found.append(Entry(name, replace(typed, name=name), sql, False, wanted, item.on_loss))
     return found
 
 
@@ -103,22 +105,30 @@ def _columns(shape: Shape, dialect: Dialect, why: str) -> Callable[[str], str]:
 def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Column:
     """The column of a created target. ``alike``: both sides are the same system."""
     source = entry.source
-    if entry.wanted is not None:
+    as_text = LogicalType("string")
+    if entry.wanted is not None and entry.on_loss == "text" and narrows(source.type, entry.wanted):
+        kind, native = as_text, dialect.native(as_text)
+    elif entry.wanted is not None:
         kind, native = entry.wanted, dialect.native(entry.wanted)
     elif alike:
         kind, native = source.type, source.native
     else:
         kind, native = source.type, dialect.native(source.type)
     required = not source.nullable and entry.plain
+    same = alike and entry.wanted is None
     return Column(
         name=entry.target,
         type=kind,
         native=native,
         nullable=not (required or key),
-        default=source.default if entry.plain and entry.wanted is None and alike else None,
+        default=source.default if entry.plain and same else None,
         collation=source.collation,
-        deterministic=source.deterministic,
+        # A column made here sorts as its database does; a type brings its equality along.
+        deterministic=source.deterministic or not (same and source.needs),
         wide=source.wide,
+        carrier=source.carrier if same else None,
+        needs=source.needs if same else (),
+        comparable=source.comparable,
     )
 
 
@@ -136,16 +146,31 @@ def pair(entry: Entry, target: Column, dialect: Dialect) -> ColumnPair:
         target_type=target.native,
         fit=verdict,
         note=note,
+        on_loss=entry.on_loss if verdict == "lossy" else "error",
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Both sides' fields, and what the policies change."""
+
+    source: tuple[Field, ...]
+    """Converted to the target's type."""
+    target: tuple[Field, ...]
+    losses: tuple[Loss, ...]
+
+
 def fields(
-    rows: Sequence[tuple[Entry, Column, ColumnPair]], source: Dialect, target: Dialect
-) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
-    """Both sides' fields: the source's converted to the target's type, the target's plain."""
-    ours, theirs = [], []
+    rows: Sequence[tuple[Entry, Column, ColumnPair]], source: Dialect, target: Dialect, width: int
+) -> Fields:
+    """The first ``width`` rows are the key's."""
+    key = ", ".join(f"{entry.sql}::text" for entry, _, _ in rows[:width])
+    ours, theirs, losses = [], [], []
     for entry, column, report in rows:
-        expression, native = source.converted(entry.sql, entry.source, column, report.fit)
-        ours.append(Field(column.name, column.type, native, expression))
-        theirs.append(Field(column.name, column.type, column.native, target.quote(column.name)))
-    return tuple(ours), tuple(theirs)
+        made = source.converted(entry.sql, entry.source, column, report.fit, report.on_loss, key)
+        loose = not column.deterministic
+        ours.append(Field(column.name, column.type, made.native, made.expression, loose))
+        theirs.append(Field(column.name, column.type, column.native, target.plain(column), loose))
+        if made.lost:
+            losses.append(Loss(column.name, report.on_loss, made.lost))
+    return Fields(tuple(ours), tuple(theirs), tuple(losses))

@@ -13,7 +13,19 @@ from typing import Literal, TypeAlias
 
 Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
+OnLoss: TypeAlias = Literal["error", "null", "clamp", "text"]
 Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
+Kind: TypeAlias = Literal[
+    "table",
+    "partitioned table",
+    "table with inheriting tables",
+    "view",
+    "materialised view",
+    "foreign table",
+]
+Dated: TypeAlias = Literal["rows", "parts", "no"]
+"""Whether a row tells how old it is: by itself, together with the part it stands in, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,8 @@ class LogicalType:
     ``precision`` and ``scale`` bound decimals; ``length`` bounds strings and bytes (in
     characters or bytes); ``digits`` are fractional seconds of times and timestamps;
     ``element`` is the type inside a list; ``labels`` are those of an enum, in order.
-    ``None`` means unbounded.
+    ``identity`` tells a type that only its own system has (``other``) by what it is made of:
+    equal identities mean equal values under equal texts. ``None`` means unbounded.
     """
 
     name: str
@@ -33,6 +46,7 @@ class LogicalType:
     digits: int | None = None
     element: LogicalType | None = None
     labels: tuple[str, ...] | None = None
+    identity: str | None = None
 
     def __str__(self) -> str:
         if self.name == "decimal" and self.precision is not None:
@@ -44,6 +58,21 @@ class LogicalType:
         if self.digits is not None and self.digits != 6:
             return f"{self.name}({self.digits})"
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class NativeType:
+    """A type that a database may lack: an enum, domain, range, composite, or an extension's.
+
+    ``name`` is as the catalogs print it, with its schema. ``statement`` creates it, where that
+    takes no more than this one statement and the types it names.
+    """
+
+    name: str
+    identity: str
+    statement: str
+    simple: bool = True
+    extension: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +97,16 @@ class Column:
     """Values may be large (kept out of line)."""
     required: bool = False
     """A row cannot be inserted without a value: not nullable, no default, not generated."""
+    generation: str | None = None
+    """The expression of a generated column."""
+    sorts: str = ""
+    """SQL to append wherever values are compared, where the column's own order will not do."""
+    carrier: str | None = None
+    """The type that any database has for these values, where ``native`` is a domain over it."""
+    needs: tuple[NativeType, ...] = ()
+    """The types it is made of that a database may lack, in the order to create them."""
+    comparable: bool = True
+    """The type's operators are found in this session, so that a key may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +120,14 @@ class Shape:
     """The primary key's columns, in index order; empty when there is none."""
     unique: tuple[tuple[str, ...], ...] = ()
     """Column sets of usable unique indexes (whole, immediate, valid), the key among them."""
+    kind: Kind = "table"
+    parts: int = 0
+    """Tables below it that hold rows: partitions of every level, or inheriting tables."""
+    unusable: tuple[str, ...] = ()
+    """Unique indexes that are no key, each with the reason and the remedy."""
+    indexed: tuple[str, ...] | None = None
+    """Columns that some index begins with; ``None`` where the store cannot tell."""
+    dated: Dated = "rows"
 
     @property
     def table(self) -> str:
@@ -155,6 +202,41 @@ class Field:
     type: LogicalType
     native: str
     expression: str
+    loose: bool = False
+    """Its equality takes several texts for one, as a collation that ignores case does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A source expression at the target's type, and the native type it then has.
+
+    ``lost`` is a condition: values for which the expression yields what the policy says.
+    """
+
+    expression: str
+    native: str
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a policy makes of values that do not fit: counted in every batch.
+
+    ``condition`` is SQL of the source that is true for them.
+    """
+
+    column: str
+    rule: str
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class LossCount:
+    """How many values of a column a policy changed."""
+
+    column: str
+    rule: str
+    values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +261,18 @@ class Projection:
     """For messages."""
     fields: tuple[Field, ...]
     key: tuple[KeyColumn, ...]
+    """Empty for a table that is copied as a whole, in one batch without bounds."""
     where: str | None = None
     """Rendered SQL condition, source side only."""
     markers: str = ""
     """The commit markers' table beside the target (quoted SQL), target side only."""
     method: str = "md5"
     """The row hash: ``md5`` over the canonical text, or a store's own."""
+    loose: bool = False
+    """No index of the source keeps the key unique and present, so it is proved for every batch."""
+    dated: Dated = "rows"
+    losses: tuple[Loss, ...] = ()
+    """What the job's policies change of the values, source side only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +301,20 @@ class ColumnPair:
     target_type: str
     fit: Fit
     note: str = ""
+    on_loss: OnLoss = "error"
+    """What becomes of a value that does not fit, where one may not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a batch was read from: the source's digest of it (when sampled) and the mark."""
+    """What a batch was read from: the source's digest of it (when sampled) and the mark.
+
+    ``losses`` counts the values that a policy changed on the way.
+    """
 
     digest: Digest | None = None
     mark: str | None = None
+    losses: tuple[LossCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +376,11 @@ class Copied:
     def digest(self) -> Digest | None:
         """The source's digest of the batch, taken in the snapshot it was read in."""
         return self.written.origin.digest if self.written.origin else None
+
+    @property
+    def losses(self) -> tuple[LossCount, ...]:
+        """The values that a policy changed."""
+        return self.written.origin.losses if self.written.origin else ()
 
     @property
     def mark(self) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine import fitting, mapping
+from dsp_airflow.engine import fitting, keys, mapping
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
@@ -48,11 +48,20 @@ def plan_job(
         sides = Sides(source, target, read, write)
         if job.cursor is not None and window is None:
             window = window_of(job, sides, since)
-        plan = replace(_structure(job, sides, variables, definition, window), shared=shared)
+        plan = _structure(job, sides, variables, definition, window, shared=shared)
         if count:
             refuse_endless(job, plan, sides)
         if not count:
             return plan, ()
+        if not plan.key and not plan.create and write.holds_rows(plan.target):
+            raise Refused(
+                f"job {job.name}: {plan.target.label} holds rows, and {plan.source.label} has no "
+                "key to tell which of them are copies; empty the target, or name unique columns "
+                "under key"
+            )
+        if plan.source.loose and plan.window is not None:
+            # A row that came with a key of one that was copied before would take its place.
+            read.prove_key(replace(plan.source, where=plan.where))
         batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
         sampled = sample(len(batches), job.check.percent, job.check.seed) if job.check else set()
         batches = [replace(b, sampled=b.number in sampled) for b in batches]
@@ -72,15 +81,19 @@ def _structure(
     sides: Sides,
     variables: Mapping[str, Any],
     definition: str,
-    window: Window | None = None,
+    window: Window | None,
+    *,
+    shared: bool,
 ) -> Plan:
     shape = described(job, sides)
     target_table = job.target_table
     there = sides.write.describe(target_table)
-    key = key_of(job, shape)
+    if there is not None:
+        fitting.refuse_kind(job, there)
+    key = keys.key_of(job, shape, shared=shared)
     literals = {name: sides.source.dialect.literal(v) for name, v in variables.items()}
     entries = mapping.entries(job, shape, there, sides.read, sides.source.dialect, literals)
-    entries = key_first(job, entries, key)
+    entries = key_first(job, entries, key, there)
     target_key = tuple(e.target for e in entries[: len(key)])
     create = there is None
     ddl: tuple[str, ...] = ()
@@ -88,9 +101,9 @@ def _structure(
         there, ddl = _designed(job, sides, shape, entries, target_table, target_key)
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
-    fitting.refuse_types(job, rows, len(key))
+    fitting.refuse_types(job, sides, rows, len(key))
     fitting.require_target(job, there, rows, target_key)
-    ours, theirs = mapping.fields(rows, sides.source.dialect, sides.target.dialect)
+    both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
     plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
     if window is not None and job.cursor is not None:
         column = mapping.column_of(shape, window.column, f"job {job.name}: cursor")
@@ -98,26 +111,33 @@ def _structure(
         moved = sides.source.dialect.in_window(column, window, endless=endless)
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
     method = fitting.method(sides)
+    loose = bool(key) and not keys.kept_unique(shape, key)
     source_side = Projection(
         table=sides.source.dialect.qualified(shape),
         label=shape.table,
-        fields=ours,
+        fields=both.source,
         key=tuple(sides.source.dialect.key_column(e.source) for e in entries[: len(key)]),
         where=where,
         method=method,
+        loose=loose,
+        dated=shape.dated,
+        losses=both.losses,
     )
     target_side = Projection(
         table=sides.target.dialect.qualified(there),
         label=there.table,
-        fields=theirs,
+        fields=both.target,
         key=tuple(sides.target.dialect.key_column(c) for _, c, _ in rows[: len(key)]),
         markers=sides.target.dialect.markers(there),
         method=method,
+        loose=loose,
+        dated=there.dated,
     )
-    refusals = sides.write.write_refusals(target_side, job.on_conflict, create=create)
+    refusals = sides.read.read_refusals(source_side.table)
+    refusals += sides.write.write_refusals(target_side, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
-    purge_refusals = tuple(purge_refusals_of(job, sides, shape, there, rows, create=create))
+    purge_refusals = tuple(purge_refusals_of(job, sides, shape, there, key, rows, create=create))
     if job.purge != "none" and purge_refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: " + "; ".join(purge_refusals))
     return Plan(
@@ -132,7 +152,7 @@ def _structure(
         # What moved stands scattered over the target, whose ranges hold mostly other rows.
         ordered_alike=(window is None or window.after is None)
         and all(fitting.ordered_alike(e.source, c) for e, c, _ in rows[: len(key)]),
-        wire=fitting.wire(rows),
+        wire=fitting.wire(sides, rows),
         pairs=tuple(p for _, _, p in rows),
         filter=where,
         where=plain,
@@ -145,45 +165,36 @@ def _structure(
         definition=definition_of(definition, shape, there, sides.source, sides.target),
         accept_triggers=job.accept_triggers,
         report_values=job.report_values,
+        shared=shared,
         purge_refusals=purge_refusals,
         warnings=tuple(
             [f"connection {sides.source.name}: {w}" for w in sides.read.warnings()]
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
+            + sides.read.read_warnings(source_side.table)
+            + ([] if create else sides.write.move_sequences(target_side, dry=True))
+            + keys.warnings_of(job, shape, there, key, sides.source.dialect.name, loose=loose)
         ),
     )
 
 
-def key_of(job: TableJob, shape: Shape) -> tuple[str, ...]:
-    """The source columns that identify a row; ``ConfigError`` when they do not."""
-    key = job.key or shape.key
-    if not key:
-        choices = " or ".join("[" + ", ".join(u) + "]" for u in shape.unique)
-        raise ConfigError(
-            f"job {job.name}: {shape.table} has no primary key; name unique columns under key"
-            + (f", such as {choices}" if choices else ", after creating a unique index on them")
-        )
-    for name in key:
-        column = mapping.column_of(shape, name, f"job {job.name}: key")
-        if column.nullable:
-            raise ConfigError(f"job {job.name}: key column {name} of {shape.table} may be NULL")
-    if not any(set(u) == set(key) for u in shape.unique):
-        raise ConfigError(
-            f"job {job.name}: {shape.table} has no unique index on ({', '.join(key)}); create one, "
-            "or name other columns under key"
-        )
-    return tuple(key)
-
-
-def key_first(job: TableJob, entries: list[Entry], key: tuple[str, ...]) -> list[Entry]:
+def key_first(
+    job: TableJob, entries: list[Entry], key: tuple[str, ...], there: Shape | None
+) -> list[Entry]:
     """The key's columns in key order, then the rest as mapped."""
     first = []
     for name in key:
         found = next((e for e in entries if e.plain and e.source.name == name), None)
         if found is None:
-            raise ConfigError(
-                f"job {job.name}: key column {name} is not mapped; the target needs it to find "
-                "the row again"
+            generated = there is not None and any(
+                c.generated and c.name == name for c in there.columns
             )
+            why = (
+                "is generated in the target and cannot be written there; name other columns under "
+                "key, or ALTER COLUMN ... DROP EXPRESSION"
+                if generated and job.columns is None
+                else "is not mapped; the target needs it to find the row again"
+            )
+            raise ConfigError(f"job {job.name}: key column {name} {why}")
         first.append(found)
     return first + [e for e in entries if not any(e is f for f in first)]
 
@@ -217,10 +228,19 @@ def _designed(
 def _refuse_same_table(sides: Sides, shape: Shape, target: Shape) -> None:
     if sides.source.system != sides.target.system:
         return
-    if (shape.schema, shape.name) == (target.schema, target.name) and sides.read.same_database(
-        sides.write
-    ):
+    if not sides.read.same_database(sides.write):
+        return
+    dialect = sides.source.dialect
+    if (shape.schema, shape.name) == (target.schema, target.name):
         raise Refused(f"{shape.table} is its own target; a copy of a table to itself is no copy")
+    # A view may well look for what the target lacks; no row of it is ever purged.
+    if "view" not in shape.kind and sides.read.share_rows(
+        dialect.qualified(shape), dialect.qualified(target)
+    ):
+        raise Refused(
+            f"{target.table} is a part of {shape.table}, or the other way round; a copy of rows to "
+            "themselves is no copy"
+        )
 
 
 def purge_refusals_of(
@@ -228,12 +248,15 @@ def purge_refusals_of(
     sides: Sides,
     shape: Shape,
     target: Shape,
+    key: tuple[str, ...],
     rows: list[Matched],
     *,
     create: bool,
 ) -> list[str]:
     """Why the job may not delete: what the source would do, what the copy lacks."""
     why = sides.read.purge_refusals(job.source.table, job.accept_triggers)
+    if not why and not keys.kept_unique(shape, key):
+        why = [keys.unproved(shape, key)]
     if not create:
         why += sides.write.target_refusals(sides.target.dialect.qualified(target))
     kept = {e.source.name for e, _, p in rows if e.plain and p.fit != "lossy"}

@@ -19,6 +19,7 @@ from dsp_airflow.engine.model import (
     Checked,
     Claim,
     Column,
+    Converted,
     Copied,
     Digest,
     Fit,
@@ -26,7 +27,9 @@ from dsp_airflow.engine.model import (
     KeyColumn,
     KeyRange,
     LogicalType,
+    LossCount,
     OnConflict,
+    OnLoss,
     Origin,
     Plan,
     Projection,
@@ -36,6 +39,7 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
+from dsp_airflow.engine.options import SessionOptions
 
 Phase: TypeAlias = Literal["copy", "check", "purge"]
 T_co = TypeVar("T_co", covariant=True)
@@ -72,11 +76,27 @@ class Reads(Protocol):
         """
         ...
 
+    def horizon(self) -> str | None:
+        """The mark of this moment, for a later read that sees at least as much."""
+        ...
+
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         """The range's rows that match the filter, rendered by the database.
 
         A row larger than ``max_row_size`` bytes raises ``Refused``.
         """
+        ...
+
+    def read_refusals(self, table: str) -> list[str]:
+        """Why this role would not see every row of the table. ``table`` is quoted SQL."""
+        ...
+
+    def share_rows(self, table: str, other: str) -> bool:
+        """Whether both show the same rows, or some: one table, its partitions, views of it."""
+        ...
+
+    def read_warnings(self, table: str) -> list[str]:
+        """What an operator should know of reading this table, short of a refusal."""
         ...
 
     def nearest(self, table: str) -> list[str]:
@@ -107,8 +127,13 @@ class Splits(Protocol):
         """All batches up to the largest key there is now, and their bytes (estimated).
 
         Batches count rows that match the filter; none is empty. A row that is surely
-        larger than ``max_row_size`` raises ``Refused`` naming its key.
+        larger than ``max_row_size`` raises ``Refused`` naming its key. Without a key all rows
+        are one batch. A loose key is proved first.
         """
+        ...
+
+    def prove_key(self, what: Projection) -> None:
+        """``ConfigError`` when a matching row lacks a part of the key, or shares the key."""
         ...
 
 
@@ -125,6 +150,10 @@ class Digests(Protocol):
         """Only the number of them."""
         ...
 
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        """How many values of the range ``what.losses`` change; only what is not zero."""
+        ...
+
     def holds_rows(self, what: Projection) -> bool:
         """Whether the table holds any row that matches the filter."""
         ...
@@ -138,7 +167,7 @@ class Digests(Protocol):
     ) -> Iterator[RowHash]:
         """Row by row: in the range, of the given keys (as ``what.key`` names them), or both.
 
-        ``mark`` fills ``RowHash.settled``.
+        ``mark`` fills ``RowHash.settled``. Without a key they come in order of their hashes.
         """
         ...
 
@@ -193,7 +222,9 @@ class Writes(Protocol):
         straight into an empty range; ``Collision`` says that it was not empty after all, and
         the batch is to be sent again without. ``fence`` is called last before the commit, and
         what it raises prevents it: somebody else may hold the batch by now. Raises
-        ``BadValue`` for a value that does not fit, and for a conflict under ``error``.
+        ``BadValue`` for a value that does not fit, for a conflict under ``error``, and for a
+        loose key that stands in two rows. Without a key only an empty table is written to;
+        ``Refused`` when it is not.
         """
         ...
 
@@ -208,6 +239,13 @@ class Writes(Protocol):
         """Held while this table is the proof of a purge: waits until no batch is being written.
 
         Raises ``Transient`` when that takes too long.
+        """
+        ...
+
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        """Moves sequences that fill mapped columns past the values there; tells what it did.
+
+        Never backwards. ``dry`` tells only what it could not do.
         """
         ...
 
@@ -371,10 +409,25 @@ class Dialect(Protocol):
         """What the native types lose beyond what the logical ones do, if anything."""
         ...
 
+    def plain(self, column: Column) -> str:
+        """The column's value for digests: quoted, and at its carrier's type where it has one."""
+        ...
+
+    def binary(self, source: Column, target: Column) -> bool:
+        """Whether this pair's values mean the same in both systems' binary form."""
+        ...
+
     def converted(
-        self, expression: str, source: Column, target: Column, fit: Fit
-    ) -> tuple[str, str]:
-        """A source expression at the target's type, and the native type it then has."""
+        self, expression: str, source: Column, target: Column, fit: Fit, on_loss: OnLoss, key: str
+    ) -> Converted:
+        """A source expression at the target's type.
+
+        ``key`` is SQL: the row's key as texts, comma-separated, to name it in an error.
+        """
+        ...
+
+    def policy_refusal(self, source: Column, target: Column, on_loss: OnLoss) -> str:
+        """Why this policy cannot be kept for this lossy pair; empty when it can."""
         ...
 
 
@@ -432,6 +485,10 @@ class Store(Protocol):
     identity: str
     """``host:port/database``: where the connection leads. Never a secret."""
     dialect: Dialect
+
+    def having(self, options: SessionOptions) -> Store:
+        """The same endpoint, with these options for the sessions it opens."""
+        ...
 
     def session(self) -> AbstractContextManager[Session]:
         """Opens one connection."""

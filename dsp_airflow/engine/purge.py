@@ -145,6 +145,7 @@ def purge_batch(
         intent = {
             "token": transaction.token(),
             "left": proof.left,
+            "source": seen[0],
             "purged": PURGED.dump_python(done, mode="json"),
         }
         job.ledger.purging(claim, json.dumps(intent))
@@ -187,6 +188,10 @@ def settled(job: Job[Any], source: Session, claim: Claim) -> Purged | None:
         # The commit log reaches back no further; what still stands there tells it. Rows may
         # have come and gone since, so the nearer of the two numbers decides.
         standing = source.count(job.plan.source, claim.batch.within)
+        if source.fingerprint(job.plan.source.table) != intent.get("source"):
+            # What is missing may stand in a partition that was detached: nothing is counted as
+            # deleted that may not have been, and the purge proves what is left.
+            return None
         outcome = "aborted" if standing - intent["left"] > done.deleted / 2 else "committed"
     return done if outcome == "committed" else None
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from dsp_airflow.engine.errors import Collision, Refused
-from dsp_airflow.engine.events import JobStarted, tell
-from dsp_airflow.engine.model import Claim, Copied, Origin, Plan, Written
+from dsp_airflow.engine.events import JobStarted, Noted, tell
+from dsp_airflow.engine.model import Batch, Claim, Copied, Origin, Plan, Written
 from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -27,10 +28,13 @@ def copy(job: Job[Session]) -> None:
         return done.written.rows, 0
 
     run_phase(job, "copy", step)
-    if marked and not job.ledger.waiting("copy"):
-        # Every batch is recorded: the markers have said what they were kept for.
+    if not job.ledger.waiting("copy"):
         with job.target.session() as session:
-            session.forget_markers(plan.target, job.ledger.run, plan.job)
+            for told in session.move_sequences(plan.target):
+                tell(job.watch, Noted(told))
+            if marked:
+                # Every batch is recorded: the markers have said what they were kept for.
+                session.forget_markers(plan.target, job.ledger.run, plan.job)
 
 
 def prepare(session: Session, plan: Plan) -> bool:
@@ -49,12 +53,12 @@ def prepare(session: Session, plan: Plan) -> bool:
 def copy_batch(
     job: Job[Session], source: Session, target: Session, claim: Claim, *, marked: bool
 ) -> Copied:
-    """One batch: read and digested in one snapshot, written in one transaction."""
+    """One batch: read in one snapshot (and digested in it), written in one transaction."""
     plan, batch = job.plan, claim.batch
     began = time.monotonic()
-    with target.writing(plan.target), source.snapshot() as mark:
+    with target.writing(plan.target), _view(job, source, batch) as mark:
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
-        origin = Origin(digest, mark)
+        origin = Origin(digest, mark, source.losses(plan.source, batch.within))
         try:
             written = _relay(job, source, target, claim, origin, marked, direct=True)
         except Collision:
@@ -65,6 +69,18 @@ def copy_batch(
         bytes=written.bytes,
         seconds=time.monotonic() - began,
     )
+
+
+def _view(job: Job[Session], source: Session, batch: Batch) -> AbstractContextManager[str | None]:
+    """What the batch is read in; yields the mark of its horizon.
+
+    One statement sees one state of the table, so rows that are only read need no transaction
+    around it, and the source is free of the batch while the target still writes it. A digest, or
+    a count of losses, is a second statement: true of the rows that were read only in one snapshot.
+    """
+    if batch.sampled or job.plan.source.losses or job.isolation == "repeatable_read":
+        return source.snapshot()
+    return nullcontext(source.horizon())
 
 
 def _relay(

@@ -78,8 +78,7 @@ def parse_type(text: str) -> LogicalType:
 def fit(source: LogicalType, target: LogicalType) -> Verdict:
     """Whether values of ``source`` fit a column of ``target``, and which may not.
 
-    ``other`` never fits ``other`` here: whether two native types are one is for the caller,
-    who sees their names.
+    Two types of their own system's (``other``) are one when their identities are.
     """
     if (source.name, target.name) in _RULES:
         return _RULES[source.name, target.name](source, target)
@@ -305,7 +304,33 @@ def _date_to_timestamp(_source: LogicalType, target: LogicalType) -> Verdict:
     return _verdict(False, lost, note=_ZONE if target.name == "timestamptz" else "")
 
 
+def _duration_to_duration(source: LogicalType, target: LogicalType) -> Verdict:
+    return _verdict(_alike_digits(source, target), _fraction(source, target))
+
+
 # The rest.
+
+
+def _other_to_other(source: LogicalType, target: LogicalType) -> Verdict:
+    if source.identity is None:
+        return "refused", (
+            "its values name objects of one database; map it as text, such as CAST(x AS text)"
+        )
+    if _bits(source) and _bits(target):
+        same = (source.identity, source.length) == (target.identity, target.length)
+        fixed = not same and target.identity != _VARYING
+        lost = "bit strings of another length" if fixed else ""
+        return _verdict(same, lost or _too_long(source.length, target, "bits"))
+    if source.identity != target.identity or source.length != target.length:
+        return "refused", "not the same type: another name, or other parts"
+    return _verdict(_alike_digits(source, target), _fraction(source, target))
+
+
+_VARYING: Final = "varbit"
+
+
+def _bits(kind: LogicalType) -> bool:
+    return kind.identity in ("bit", _VARYING)
 
 
 def _same(_source: LogicalType, _target: LogicalType) -> Verdict:
@@ -369,8 +394,11 @@ def _rules() -> dict[tuple[str, str], _Rule]:
     add(("timestamptz",), ("timestamp",), _timestamp_across_zone)
     add(moments, ("date",), _timestamp_to_date)
     add(("date",), moments, _date_to_timestamp)
-    for name in ("bool", "date", "duration", "uuid", "json"):
+    for name in ("bool", "date", "uuid", "json"):
         add((name,), (name,), _same)
+    add(("duration",), ("duration",), _duration_to_duration)
+    add(("other",), ("other",), _other_to_other)
+    add(("string",), ("other",), _string_to("text of that type"))
     add(("enum",), ("enum",), _enum_to_enum)
     add(("list",), ("list",), _list_to_list)
     return rules

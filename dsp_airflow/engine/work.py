@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
-from dsp_airflow.engine.model import Claim, Plan
+from dsp_airflow.engine.model import Claim, Isolation, Plan
 from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Session, Store, Watch
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ class Job(Generic[T]):
     pace: Pace
     watch: Watch
     workers: int = 1
+    isolation: Isolation = "repeatable_read"
     wait: bool = True
     """Wait for batches that other workers hold, so that a finished phase is really finished."""
 

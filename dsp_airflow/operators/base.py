@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,8 +17,12 @@ from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused, Terminated
 from dsp_airflow.engine.pace import BatchEdgePace
+from dsp_airflow.engine.ports import Phase
+from dsp_airflow.operators.assets import add_event
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
+from dsp_airflow.operators.metrics import measured
+from dsp_airflow.operators.report_link import RunReportLink, report_url
 from dsp_airflow.operators.watch import TaskWatch
 from dsp_airflow.progress import LogWatch
 from dsp_airflow.state.database import StateDatabase, open_state
@@ -40,6 +44,8 @@ JOB_FIELDS = (
     "on_conflict",
     "batch_size",
     "workers",
+    "isolation",
+    "timeouts",
     "check",
     "purge",
     "accept_loss",
@@ -92,6 +98,8 @@ class TaskOperator(BaseOperator):
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
+    :param isolation: ``repeatable_read`` (default) or ``read_committed``.
+    :param timeouts: ``{"lock": "30s", "statement": "10m"}``.
     :param check: ``{"percent": 10}`` (default), or ``"none"``.
     :param purge: ``none`` (default), ``manual`` or ``system``.
     :param accept_loss: source columns whose loss is accepted.
@@ -112,6 +120,9 @@ class TaskOperator(BaseOperator):
         "check",
     )
     ui_color = "#e3f0f7"
+    operator_extra_links = (RunReportLink(),)
+    report_url: str | None = None
+    """Where the run can be read about, once it is known."""
     retry_unknown: ClassVar[bool] = True
     """Whether an error that nobody foresaw may be tried again."""
 
@@ -131,6 +142,8 @@ class TaskOperator(BaseOperator):
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
+        isolation: str | None = None,
+        timeouts: Mapping[str, str] | None = None,
         check: Mapping[str, Any] | str | None = None,
         purge: str | None = None,
         accept_loss: Sequence[str] | None = None,
@@ -153,6 +166,8 @@ class TaskOperator(BaseOperator):
         self.on_conflict = on_conflict
         self.batch_size = batch_size
         self.workers = workers
+        self.isolation = isolation
+        self.timeouts = timeouts
         self.check = check
         self.purge = purge
         self.accept_loss = accept_loss
@@ -217,7 +232,16 @@ class TaskOperator(BaseOperator):
             triggered_by=getattr(dag_run, "triggering_user_name", None),
         )
         self._paced(run)
+        self._show_report(run, context)
         return run
+
+    def _show_report(self, run: TaskRun, context: Mapping[str, Any]) -> None:
+        """Stores the link now; Airflow does so only when the task has ended."""
+        self.report_url = report_url(run.run)
+        try:
+            context["ti"].xcom_push(key=RunReportLink().xcom_key, value=self.report_url)
+        except Exception:
+            self.log.exception("the link to the run's report cannot be shown yet")
 
     def _external_key(self, dag_run: Any) -> str:
         return external_key(dag_run.dag_id, dag_run.run_id, self.job if self.stands_alone else None)
@@ -256,6 +280,9 @@ class TaskOperator(BaseOperator):
 class StepOperator(TaskOperator):
     """One step of one job. See ``TaskOperator`` for the arguments."""
 
+    phase: ClassVar[Phase | None] = None
+    """What is measured while the step works; a step that moves no rows has none."""
+
     @property
     def job_name(self) -> str:
         """The job this step is about."""
@@ -274,11 +301,23 @@ class StepOperator(TaskOperator):
             self._state() as database,
             self._recorded(database, context),
         ):
-            with self._working(database, context) as run:
+            with self._working(database, context) as run, self._measured(run):
                 found = self.step(run, context)
             return counts(run, found)
 
     # Helpers
+
+    def _measured(self, run: TaskRun) -> AbstractContextManager[None]:
+        return nullcontext() if self.phase is None else measured(run, self.job_name, self.phase)
+
+    def _tell_target(self, run: TaskRun, found: JobSummary, context: Mapping[str, Any]) -> None:
+        """The target is written, and proved where the job asks for it: who waits may begin."""
+        events = context.get("outlet_events")
+        if events is not None:
+            facts = counts(run, found)
+            told = {name: facts[name] for name in ("run", "job", "rows_written", "rows_checked")}
+            job = next(j for j in run.task.jobs if j.name == self.job_name)
+            add_event(list(self.outlets), events, job, told)
 
     @contextmanager
     def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:

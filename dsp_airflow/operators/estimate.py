@@ -11,7 +11,7 @@ from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import KeyRange
 from dsp_airflow.operators.base import TaskOperator, interval, is_again
-from dsp_airflow.paths import Given, path_of
+from dsp_airflow.paths import Given
 from dsp_airflow.steps import TaskRun, resolved_variables
 
 
@@ -39,7 +39,7 @@ class EstimateOperator(TaskOperator):
             return {"run": run.run.id, "rows": rows}
 
     def _rows(self, run: TaskRun, job: Job, context: Mapping[str, Any]) -> int:
-        path = path_of(run.task, job, run.open_store)
+        path = run.path(job, "estimate")
         try:
             # Only for this look: the run's own values are set when its execution starts.
             variables = resolved_variables(run.task, job, run.database.now(), interval(context))

@@ -33,6 +33,7 @@ class PurgeSourceOperator(StepOperator):
     )
     ui_color = "#f7e3e3"
     retry_unknown = False
+    phase = "purge"
 
     def __init__(
         self, *, batches: str = "all", earlier_run: str | None = None, **kwargs: Any
@@ -58,6 +59,7 @@ class PurgeSourceOperator(StepOperator):
             run_id=None if wanted in ("", LATEST) else wanted,
         )
         self._paced(run)
+        self._show_report(run, context)
         yield run
 
     def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dsp_airflow.operators.assets import target_alias
 from dsp_airflow.operators.base import StepOperator
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun
@@ -13,6 +14,7 @@ from dsp_airflow.steps import TaskRun
 class TableSyncOperator(StepOperator):
     """Copies a job's rows from source to target. A retry, or a clear, copies what is left.
 
+    Where no check follows, it is this step that tells Airflow that the target was written.
     In a task file's DAG it follows the plan. Standing alone it plans by itself::
 
         flights = {
@@ -31,16 +33,29 @@ class TableSyncOperator(StepOperator):
                 >> PurgeSourceOperator(task_id="purge", **flights)
             )
 
-    :param shard: number of this task among several that share the job's batches; such a task
-        ends when only batches that others work on are left.
+    :param shard: number of this task, from 1, among several that share the job's batches. The
+        first one sees the job to its end; the others end when only batches that others work on
+        are left.
     """
+
+    phase = "copy"
 
     def __init__(self, *, shard: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shard = shard
+        if self.stands_alone and self.check == "none":
+            self.outlets = [*self.outlets, target_alias(self.dag_id, self.task_id)]
 
-    def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
+    @property
+    def leads(self) -> bool:
+        """Whether this task sees the job to its end; one shard does, for all of them."""
+        return self.shard in {None, 1}
+
+    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Copies every batch that is not copied yet."""
         if self.stands_alone:
             run.plan(self.job_name)
-        return run.copy(self.job_name, wait=self.shard is None)
+        found = run.copy(self.job_name, wait=self.leads)
+        if self.leads and not run.is_checked(self.job_name):
+            self._tell_target(run, found, context)
+        return found

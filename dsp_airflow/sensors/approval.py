@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from airflow.sdk import BaseSensorOperator
 
@@ -14,6 +14,19 @@ class ApprovalSensor(BaseSensorOperator):
     """
 
     ui_color = "#fff3d6"
+
+    def __init__(self, *, dsp_notify: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Carried for the listener: see dsp_airflow/listener.py.
+        self.dsp_notify = dsp_notify
+
+    @classmethod
+    def get_serialized_fields(cls) -> frozenset[str]:
+        """Airflow's, and what this step carries."""
+        return cast(
+            "frozenset[str]",
+            super().get_serialized_fields(),  # type: ignore[no-untyped-call]
+        ) | {"dsp_notify"}
 
     def poke(self, context: Any) -> bool:
         """Always true."""

@@ -210,7 +210,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _postgres_engine(url: URL) -> Engine:
-    arguments = {"connect_timeout": 10, "application_name": "dsp"}
+    arguments = {"connect_timeout": 10, "application_name": "dsp:state"}
     engine = create_engine(
         url,
         connect_args={k: v for k, v in arguments.items() if k not in url.query},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Difference, KeyRange
-from dsp_airflow.state.codec import load_key
+from dsp_airflow.engine.model import Copied, Difference, KeyRange, LossCount
+from dsp_airflow.state.codec import load, load_key
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.owner import holder
 from dsp_airflow.state.records import (
@@ -53,6 +55,7 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
             .group_by(JOBS.c.run, JOBS.c.name)
             .order_by(JOBS.c.ordinal, JOBS.c.name)
         ).all()
+        changed = _losses(connection, run)
     return RunSummary(
         run=row.id,
         task=row.task,
@@ -62,7 +65,9 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
         created_at=row.created_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
-        jobs=tuple(_job(job._mapping) for job in jobs),
+        jobs=tuple(
+            replace(_job(job._mapping), losses=tuple(changed.get(job.name, ()))) for job in jobs
+        ),
     )
 
 
@@ -102,6 +107,23 @@ def differences(
     with database.read() as connection:
         rows = connection.execute(query).all()
     return [BatchDifference(row.job, row.batch, row.phase, _difference(row)) for row in rows]
+
+
+def _losses(connection: Connection, run: str) -> dict[str, list[LossCount]]:
+    """What policies changed, by job, column and rule. Most batches hold none of it."""
+    rows = connection.execute(
+        select(BATCHES.c.job, BATCHES.c.copied)
+        .join(JOBS, _present())
+        .where(BATCHES.c.run == run, BATCHES.c.copied.contains('"rule"'))
+    ).all()
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for job, copied in rows:
+        for loss in load(Copied, copied).losses:
+            counts[job, loss.column, loss.rule] += loss.values
+    found: dict[str, list[LossCount]] = {}
+    for (job, column, rule), values in sorted(counts.items()):
+        found.setdefault(job, []).append(LossCount(column, rule, values))
+    return found
 
 
 def _present() -> ColumnElement[bool]:

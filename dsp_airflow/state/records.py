@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from dsp_airflow.engine.model import Difference, KeyRange
+from dsp_airflow.engine.model import Difference, KeyRange, LossCount
 
 RunState: TypeAlias = Literal["planned", "running", "succeeded", "failed", "terminated"]
 EndState: TypeAlias = Literal["succeeded", "failed", "terminated"]
@@ -103,6 +103,8 @@ class JobSummary:
     batches_checked: int
     batches_purged: int
     error: str | None
+    losses: tuple[LossCount, ...] = ()
+    """The values that the job's ``on_loss`` policies changed in the batches copied."""
 
 
 @dataclass(frozen=True, slots=True)

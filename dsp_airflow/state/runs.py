@@ -102,6 +102,11 @@ class Runs:
         with self.database.read() as connection:
             return _present(connection, run)
 
+    def find_id(self, run: str) -> Run | None:
+        """The run of this id, if there is one."""
+        with self.database.read() as connection:
+            return _one(connection, RUNS.c.id == run)
+
     def find(self, external_key: str) -> Run | None:
         """The run of this external key."""
         with self.database.read() as connection:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
+
+from dsp_airflow import listener
 
 
 class DspPlugin(AirflowPlugin):
     """Registers what this package adds to Airflow."""
 
     name = "dsp"
+    listeners = [listener]  # noqa: RUF012 - as Airflow declares it
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The pages; only the API server asks for them."""
+        from dsp_airflow.operators.report_link import PREFIX
+        from dsp_airflow.web.app import create_app
+
+        return [{"app": create_app(), "url_prefix": PREFIX, "name": "DSP"}]

@@ -48,6 +48,19 @@ def test_shows_all_and_changes_nothing(dsp_on_each: Dsp) -> None:
     assert len(found["sampled"]) == 1
 
 
+def test_the_kind_of_a_table_is_shown(dsp: Dsp) -> None:
+    dsp.source.execute(
+        "CREATE TABLE p (id int, v text) PARTITION BY LIST (id)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)",
+        "CREATE TABLE p2 PARTITION OF p DEFAULT",
+        "INSERT INTO p VALUES (1, 'a'), (1, 'a')",
+    )
+    done = dsp("plan", dsp.write(job(table="public.p")))
+    assert done.code == 0, done.err
+    for part in ("public.p (partitioned table of 2 parts)", "none: copied as a whole", "no key"):
+        assert part in done.out, part
+
+
 def test_a_refused_purge_is_shown_with_the_plan(dsp: Dsp) -> None:
     dsp.fill(10)
     dsp.source.execute(

@@ -170,10 +170,12 @@ class PostgresPlace(Place):
     system = "postgres"
     schema = "public"
     wires = ("binary", "text")
-    methods = ("md5", "record")
+    methods: tuple[str, ...] = ("md5", "record")
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        if database.value("SELECT current_setting('server_version_num')::int >= 180000"):
+            self.methods = ("md5", "record", "fields")
         self.store: Store = PostgresStore(database.name, conninfo_to_dict(database.uri))
 
     def make(self, table: Table, rows: Iterable[Row] = ()) -> None:

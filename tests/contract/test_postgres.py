@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from dsp_airflow.engine.errors import Denied, Mismatch, Transient
-from dsp_airflow.engine.model import LogicalType
+from dsp_airflow.engine.model import Dated, LogicalType
 from dsp_airflow.engine.stores.postgres import PostgresStore
 from tests.contract.places import ALL, BIGINT, ITEMS, Leg, PostgresPlace, Table, items
 from tests.servers import Database
@@ -87,8 +87,8 @@ def test_a_row_of_a_transaction_younger_than_the_question_is_not_settled(
             pass
         settled = proof.settled
 
-        def slow(mark: str | None) -> str:
-            told = settled(mark)
+        def slow(mark: str | None, dated: Dated = "rows") -> str:
+            told = settled(mark, dated)
             for n in range(4):
                 place.change(ITEMS, (2,), "size", -n)
             return told
@@ -182,7 +182,7 @@ def test_a_connection_cut_by_the_server_is_transient(place: PostgresPlace) -> No
     with place.session() as session:
         place.database.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'dsp_airflow' AND datname = current_database()"
+            "WHERE application_name = 'dsp' AND datname = current_database()"
         )
         with pytest.raises(Transient):
             session.digest(what, ALL)
@@ -228,7 +228,7 @@ def test_enums_arrays_and_json_travel(pair: Leg) -> None:
         " '{{1,2},{3,4}}', '{-0,NaN}'), (2, NULL, '{}', 'null', 'null', '', '[0:1]={1,2}', NULL)"
     )
     table = Table("odd", {"id": BIGINT, "m": LogicalType("enum")}, ("id",))
-    for method in ("md5", "record"):
+    for method in pair.source.methods:
         pair.target.database.execute("TRUNCATE odd")
         _, sent = pair.copy(table, method=method)
         with pair.target.session() as session:

@@ -286,3 +286,44 @@ def test_windows_of_a_cursor(place: Place) -> None:
         assert session.typed_value(size, "007") == "7"
         with pytest.raises(BadValue):
             session.typed_value(size, "seven")
+
+
+@pytest.mark.parametrize("bad", [(4, "twin", 10), (4, "none", None)])
+def test_a_loose_key_is_proved(place: Place, bad: tuple[Any, ...]) -> None:
+    place.make(ITEMS, items(1, 2, 3))
+    size = place.shape(ITEMS).column("size")
+    assert size is not None
+    what = replace(place.project(ITEMS), key=(place.store.dialect.key_column(size),), loose=True)
+    with place.session() as session:
+        session.prove_key(what)
+        batches, _ = session.split(what, BatchSize(2), BIG)
+        assert [b.rows for b in batches] == [2, 1]
+        place.insert(ITEMS.name, [bad])
+        with pytest.raises(ConfigError):
+            session.prove_key(what)
+        with pytest.raises(ConfigError):
+            session.split(what, BatchSize(2), BIG)
+
+
+def test_a_table_without_a_key_is_one_batch(place: Place) -> None:
+    """The store for tests refuses it."""
+    bare = replace(ITEMS, key=())
+    place.make(bare, [*items(1, 2), *items(1, 2)])
+    with place.session() as session:
+        if place.system == "memory":
+            with pytest.raises(Refused, match="copies no table as a whole"):
+                session.split(place.project(bare), BatchSize(2), BIG)
+            return
+        batches, _ = session.split(place.project(bare), BatchSize(2), BIG)
+        assert list(batches) == [Batch(1, KeyRange(), 4)]
+        hashes = [row.hash for row in session.hashes(place.project(bare))]
+        assert hashes == sorted(hashes)
+
+
+def test_tables_share_rows_with_themselves(place: Place) -> None:
+    place.make(ITEMS)
+    place.make(replace(ITEMS, name="others"))
+    with place.session() as session:
+        mine, others = place.label(ITEMS.name), place.label("others")
+        assert session.share_rows(mine, mine)
+        assert not session.share_rows(mine, others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import textwrap
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
@@ -77,6 +79,21 @@ def world(
     upgrade()
     with open_state() as state:
         yield World(folder, source, target, state)
+    for relay in relays(tmp_path):
+        relay.kill()
+        relay.wait(10)
+
+
+def relays(folder: Path) -> list[psutil.Process]:
+    """The processes that send mails from a state database in the folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "dsp_airflow.notify" in process.cmdline() and str(folder) in process.environ().get(
+                "AIRFLOW__DSP__SQL_ALCHEMY_CONN", ""
+            ):
+                found.append(process)
+    return found
 
 
 @pytest.fixture
@@ -117,6 +134,7 @@ class Stepper:
         )
         self.tries: dict[str, tuple[int, int]] = {}
         self.kept: list[tuple[str, Any]] = []
+        self.pushed: dict[str, Any] = {}
         self.keep: Callable[[str, Any], None] = lambda key, value: self.kept.append((key, value))
 
     def __call__(self, task_id: str, **changes: Any) -> Any:
@@ -133,12 +151,15 @@ class Stepper:
             "dag_run": self.dag_run,
             "run_id": self.dag_run.run_id,
             "task": operator,
-            "ti": SimpleNamespace(try_number=tried + 1, max_tries=most),
+            "ti": SimpleNamespace(try_number=tried + 1, max_tries=most, xcom_push=self._push),
             "task_state_store": SimpleNamespace(set=self.keep),
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return type(operator).execute.__wrapped__(operator, context)
+
+    def _push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
 
     def clear(self, *task_ids: str) -> None:
         """As Airflow does it for a DAG run that has ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable
 from email.message import EmailMessage
 from types import SimpleNamespace
@@ -9,11 +11,26 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.notify import RunEnded, link
+from dsp_airflow.notify import RunEnded
+from dsp_airflow.notify.delivery import MAX_SUBJECT
+from dsp_airflow.notify.end import link
 from dsp_airflow.state.outbox import MailKey, Outbox
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_steps_of_a_dag import Build, ready, task
 from tests.servers import SmtpSink
+
+HEADERS = {
+    "auto-submitted",
+    "content-transfer-encoding",
+    "content-type",
+    "date",
+    "from",
+    "message-id",
+    "mime-version",
+    "subject",
+    "to",
+    "x-rcptto",
+}
 
 
 def ended(event: Any = "failure", when: str = "always", **values: Any) -> RunEnded:
@@ -30,7 +47,9 @@ def context(step: Stepper | None = None, **values: Any) -> dict[str, Any]:
 def text(mail: EmailMessage) -> str:
     content = mail.get_content()
     assert mail.get_content_type() == "text/plain"
-    return str(content)
+    lines = str(content).replace("\r\n", "\n")
+    assert "\r" not in lines
+    return lines
 
 
 @pytest.fixture
@@ -51,21 +70,49 @@ def test_a_failure_says_what_where_and_what_to_do(
     ended()(context(failed_check, reason="task_failure"))
     [mail] = mails.wait_for_mails(1, 10)
     assert mail["X-RcptTo"] == mail["To"] == "oncall@example.com"
-    assert mail["Subject"] == "[dsp] Move old flights failed"
+    assert mail["Subject"] == "[dsp] FAILED (rows differ): Move old flights"
     [run] = world.runs.recent()
-    lines = text(mail).splitlines()
-    assert lines[0] == "Move old flights FAILED."
-    assert "Task:     flights" in lines
-    assert f"Run:      {run.id}  (Airflow: by_test)" in lines
-    error = next(line for line in lines if line.startswith("Error:"))
-    assert "1 rows differ between source and target" in error
-    assert f"Look at:  {link('flights', 'by_test')}" in lines
-    assert "Job job: failed" in lines
-    counts = {line.strip() for line in lines}
-    assert "rows copied              2,500 of 2,500" in counts
-    assert "rows different               1" in counts
-    assert "rows purged                  0" in counts
-    assert any(line.startswith("Is a retry safe? Yes.") for line in lines)
+    said = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "(time)", text(mail))
+    assert said == textwrap.dedent(
+        f"""\
+        Move old flights FAILED.
+
+        Careful: 1 row differs between source and target. Nothing was deleted from
+        the source.
+
+        WHAT HAPPENED
+        - Job job stopped while checking, at batch 1 of 5.
+        - The error: job job: 1 rows differ between source and target: changed 77
+          (origin); see dsp status {run.id} --differences
+
+        WHAT TO DO
+        - Find out why rows differ before any purge.
+        - Which rows: dsp status {run.id} --differences
+        - Then clear the failed step in Airflow; it goes on where it stopped.
+        - A retry is safe: it only compares again, and fails again while rows
+          differ. Do not purge by hand before you know why.
+
+        WHERE TO LOOK
+        {link("flights", "by_test")}
+        or run: dsp status {run.id}
+
+        JOB job: failed
+        copied   2,500 of 2,500 rows
+        checked  2,500 rows compared, 1 differ
+        deleted  0 rows from the source
+        kept     0 rows in the source
+        batches  5 of 5 copied, 5 checked, 0 purged
+                 last: batch 5, checked (time) UTC
+
+        THE RUN
+        task     flights
+        run      {run.id}, attempt 1
+        Airflow  by_test
+        began    (time) UTC
+        ended    (time) UTC
+        counted  (time) UTC
+        """
+    )
 
 
 def test_one_mail_however_often_the_callback_comes(
@@ -87,6 +134,36 @@ def test_a_clear_that_fails_again_is_told_again(
         failed_check("job.check")
     ended()(context(failed_check))
     assert len(mails.mails()) == 2
+
+
+def test_rows_that_were_kept_are_told_with_reasons(
+    world: World, steps: Build, mails: SmtpSink
+) -> None:
+    world.fill()
+    step = ready(steps(task()))
+    step("job.copy")
+    step("job.check")
+    world.source.execute(
+        "UPDATE flights SET origin = 'new' WHERE id <= 3", "DELETE FROM flights WHERE id = 9"
+    )
+    step("purge.job")
+    ended("success")(context(step))
+    [mail] = mails.wait_for_mails(1, 10)
+    assert mail["Subject"] == "[dsp] OK (3 rows kept): Move old flights"
+    said = text(mail)
+    assert "kept     3 rows in the source that a purge should have deleted:" in said
+    assert "         - 3 changed in the source since the copy\n" in said
+    assert "The next run copies the kept rows" in said
+
+
+def test_a_step_that_ended_without_a_word(world: World, steps: Build, mails: SmtpSink) -> None:
+    world.fill()
+    step = ready(steps(task()))
+    ended()(context(step, reason="task_failure", ti=SimpleNamespace(task_id="job.copy")))
+    [mail] = mails.wait_for_mails(1, 10)
+    said = " ".join(text(mail).split())
+    assert "The last step was job.copy. - A step ended without a word" in said
+    assert "whether the machine ran out of memory or restarted" in said
 
 
 @pytest.mark.parametrize(
@@ -113,7 +190,10 @@ def test_an_end_that_no_step_saw_is_recorded(world: World, steps: Build, mails: 
     step = ready(steps(task()))
     ended(when="never")(context(step, reason="timed_out"))
     [run] = world.runs.recent()
-    assert (run.state, run.error) == ("failed", "timed out")
+    assert run.state == "failed"
+    assert run.error == "the run took longer than its timeout, and Airflow stopped it"
+    # A step that still works is to end at the edge of its batch.
+    assert run.stop_requested
 
 
 def test_without_the_state_database_the_mail_goes_out_all_the_same(
@@ -122,9 +202,11 @@ def test_without_the_state_database_the_mail_goes_out_all_the_same(
     monkeypatch.setenv("AIRFLOW__DSP__SQL_ALCHEMY_CONN", "postgresql://a:secret@127.0.0.1:1/x")
     ended()(context(failed_check, reason="task_failure"))
     [mail] = mails.wait_for_mails(1, 10)
-    assert "Error:    task failure" in text(mail)
-    assert "The state database has no counts for this run." in text(mail)
-    assert "secret" not in text(mail)
+    said = " ".join(text(mail).split())
+    assert "The state database could not be used, so there are no counts in this mail." in said
+    assert "A step ended without a word" in said
+    assert link("flights", "by_test") in said
+    assert "secret" not in said
 
 
 def test_a_mail_that_could_not_go_out_follows_with_the_next(
@@ -137,11 +219,13 @@ def test_a_mail_that_could_not_go_out_follows_with_the_next(
             "smtp://127.0.0.1:1/?disable_ssl=true&disable_tls=true&from_email=a%40example.com",
         )
         ended()(context(failed_check))
-    assert Outbox(world.state).state(MailKey(run.id, 1, "failure")) == "new"
+    outbox = Outbox(world.state)
+    assert outbox.state(MailKey(run.id, 1, "failure")) == "new"
+    assert outbox.hurry() == 1
     ended()(context(run_id="another"))
-    subjects = [text(mail).splitlines()[3] for mail in mails.wait_for_mails(2, 10)]
-    assert any("another" in line for line in subjects)
-    assert any(run.id in line for line in subjects)
+    told = [text(mail) for mail in mails.wait_for_mails(2, 10)]
+    assert any("Airflow  another" in one for one in told)
+    assert any(run.id in one for one in told)
 
 
 def test_manual_deletion_tells_of_the_run_it_purged(
@@ -158,28 +242,55 @@ def test_manual_deletion_tells_of_the_run_it_purged(
         given = {"dag_run": SimpleNamespace(clear_number=0, conf=conf)}
         ended("success", by_hand=True)(context(by_hand) | given | {"run_id": f"by_hand{conf}"})
     for mail in mails.wait_for_mails(2, 10):
-        assert mail["Subject"] == "[dsp] Purge by hand of Move old flights succeeded"
+        assert mail["Subject"] == "[dsp] OK: Move old flights (manual deletion)"
         lines = text(mail).splitlines()
-        assert "Task:     flights (manual deletion)" in lines
-        assert any(line.startswith(f"Run:      {run.id}") for line in lines)
-        assert "  rows purged              1,000" in lines
+        assert "task     flights" in lines
+        assert f"run      {run.id}, attempt 1" in lines
+        assert "deleted  1,000 rows from the source" in lines
 
 
-def test_odd_titles_do_no_harm(world: World, mails: SmtpSink) -> None:
-    odd = RunEnded(
-        "failure", "t", "Rückgabe\nBcc: x@example.com 数据", "always", ("a@example.com",)
-    )
-    odd(context())
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("Rückgabe\nBcc: x@example.com 数据", "Rückgabe Bcc: x@example.com 数据"),
+        ("a\r\n\r\nb\x00\x1b[31mc\u2028d\x85e", "a b [31mc d e"),
+        ("👩\u200d🚒 订单归档 🚚", "👩\u200d🚒 订单归档 🚚"),
+        ("half a sign: \ud83d", "half a sign:"),
+        ("=?utf-8?q?pretending?=", "= ?utf-8?q?pretending?="),
+        ("数" * 400, "数" * 400),
+    ],
+)
+def test_odd_titles_do_no_harm(world: World, mails: SmtpSink, title: str, shown: str) -> None:
+    RunEnded("failure", "t", title, "always", ("a@example.com",))(context())
     [mail] = mails.wait_for_mails(1, 10)
-    assert mail["Subject"] == "[dsp] Rückgabe Bcc: x@example.com 数据 failed"
+    assert mail["Subject"] == f"[dsp] FAILED: {shown}"[:MAX_SUBJECT]
     assert mail["Bcc"] is None
-    assert "数据" in text(mail)
+    assert [name for name in mail if name.lower() not in HEADERS] == []
+    assert " ".join(text(mail).split("\n\n")[0].split()) == f"{shown} FAILED."
+    assert mail.defects == []
+    raw = mails.raw()[-1]
+    assert raw.isascii()
+    assert max(len(line) for line in raw.splitlines()) < 1000
+
+
+def test_one_address_gets_one_mail(world: World, mails: SmtpSink) -> None:
+    RunEnded("failure", "t", "T", "always", ("a@example.com", "b@example.com", "a@example.com"))(
+        context()
+    )
+    [mail] = mails.wait_for_mails(1, 10)
+    assert mail["X-RcptTo"] == mail["To"] == "a@example.com, b@example.com"
+
+
+def test_lines_fit_a_phone(world: World, failed_check: Stepper, mails: SmtpSink) -> None:
+    ended()(context(failed_check, reason="task_failure"))
+    [mail] = mails.wait_for_mails(1, 10)
+    assert max(len(line) for line in text(mail).splitlines() if "://" not in line) <= 78
 
 
 def test_a_mapped_failure_survives_a_bare_context(world: World, mails: SmtpSink) -> None:
     """Airflow leaves out what it does not have."""
     ended()({})
-    assert "Run:      -  (Airflow: -)" in text(mails.wait_for_mails(1, 10)[0])
+    assert "Airflow  -\n" in text(mails.wait_for_mails(1, 10)[0])
 
 
 FAILING = """

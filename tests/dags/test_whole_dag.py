@@ -68,7 +68,7 @@ def test_copies_checks_and_purges(
         "succeeded",
     )
     [mail] = mails.wait_for_mails(1, 10)
-    assert mail["Subject"] == "[dsp] Move old flights succeeded"
+    assert mail["Subject"] == "[dsp] OK: Move old flights"
 
 
 def test_shards_several_jobs_and_manual_deletion(world: World, run_dag: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dsp_airflow.notify.remedies import REMEDIES
 from dsp_airflow.provider_info import get_provider_info
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,11 @@ def test_every_setting_is_documented() -> None:
     for section, told in get_provider_info()["config"].items():
         for option in told["options"]:
             assert f"AIRFLOW__{section}__{option}".upper() in text
+
+
+def test_what_mails_advise_is_in_the_operations_page() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    assert [one.words for one in REMEDIES if f"`{one.words}`" not in text] == []
 
 
 def test_commands_in_the_readme_exist() -> None:

@@ -16,7 +16,13 @@ from dsp_airflow.demo.rest import AirflowApi
 from dsp_airflow.demo.standalone import AirflowStandalone
 from dsp_airflow.state.database import open_state, upgrade
 from dsp_airflow.state.runs import Runs
-from tests.servers import Database, PostgresServer, SmtpSink, fresh_database
+from tests.servers import (
+    Database,
+    PostgresServer,
+    SmtpSink,
+    StatsdListener,
+    fresh_database,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 RUN_SECONDS = 240.0
@@ -60,6 +66,16 @@ TASKS = {
             check: {percent: 100}
             purge: manual
         """,
+    "held": """\
+        name: held
+        jobs:
+          - name: visits
+            type: warm
+            source: {connection: shop, table: public.visits}
+            target: {connection: warehouse, table: public.visits}
+            timeouts: {lock: 10m}
+            check: none
+        """,
     "broken": """\
         name: broken
         jobs:
@@ -69,6 +85,22 @@ TASKS = {
             target: {connection: warehouse, table: public.orders}
         """,
 }
+
+# Waits for what another task writes.
+WAITING = """\
+from airflow.sdk import DAG, Asset, task
+
+ORDERS = Asset("x-dsp://warehouse/public.orders")
+
+with DAG("after_archive", schedule=[ORDERS], is_paused_upon_creation=False):
+
+    @task(inlets=[ORDERS])
+    def look(triggering_asset_events):
+        (event,) = triggering_asset_events[ORDERS]
+        assert event.extra["rows_written"] == 1000, event.extra
+
+    look()
+"""
 
 # It shows that tasks of this Airflow are kept from the metadata database, as everywhere else.
 PROBE = """\
@@ -103,6 +135,7 @@ class World:
     target: Database
     runs: Runs
     smtp: SmtpSink
+    metrics: StatsdListener
 
     def run(self, dag: str, run: str = "first", **conf: str) -> str:
         """Run a DAG to its end and return the state it ended in."""
@@ -130,6 +163,7 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         _fill(source)
         upgrade(state.uri)
         smtp = stack.enter_context(SmtpSink())
+        metrics = stack.enter_context(StatsdListener())
         airflow = AirflowStandalone(
             home,
             dags=_dags_folder(home / "dags"),
@@ -140,18 +174,20 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 "warehouse": target.uri,
                 "smtp_default": smtp.airflow_uri,
             },
+            settings=metrics.settings,
         )
         stack.enter_context(airflow)
         api = airflow.wait_until_ready()
         stack.callback(api.close)
         runs = Runs(stack.enter_context(open_state(state.uri)))
-        yield World(airflow, api, source, target, runs, smtp)
+        yield World(airflow, api, source, target, runs, smtp, metrics)
 
 
 def _dags_folder(folder: Path) -> Path:
     (folder / "tasks").mkdir(parents=True)
     shutil.copy(REPOSITORY / "dags" / "dsp_tasks.py", folder)
     (folder / "probe.py").write_text(PROBE)
+    (folder / "waiting.py").write_text(WAITING)
     for name, text in TASKS.items():
         (folder / "tasks" / f"{name}.yaml").write_text(textwrap.dedent(text))
     return folder
@@ -162,6 +198,8 @@ def _fill(source: Database) -> None:
         "CREATE TABLE orders (id bigint PRIMARY KEY, customer text, total numeric(12, 2))",
         "INSERT INTO orders SELECT n, 'Customer ' || n % 97, n / 7.0 "
         "FROM generate_series(1, 2500) AS n",
+        "CREATE TABLE visits (id bigint PRIMARY KEY, page text)",
+        "INSERT INTO visits SELECT n, '<script>' || n FROM generate_series(1, 50) AS n",
         "CREATE TABLE events (id bigint PRIMARY KEY, what text NOT NULL)",
         "INSERT INTO events SELECT n, 'event ' || n FROM generate_series(1, 500) AS n",
     )

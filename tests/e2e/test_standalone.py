@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from email.message import EmailMessage
 
+import httpx
 import pytest
 
 from dsp_airflow.demo.standalone import AirflowStandalone, processes_of
-from tests.e2e.conftest import World
+from tests.e2e.conftest import RUN_SECONDS, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -43,11 +44,89 @@ def test_rows_are_copied_checked_and_purged_and_a_mail_says_so(world: World) -> 
     assert (job.batches, job.batches_purged) == (5, 5)
     (mail,) = _mails(world, "Old orders")
     assert mail["To"] == "oncall@example.com"
-    assert "succeeded" in mail["Subject"]
+    assert mail["Subject"] == "[dsp] OK: Old orders"
     text = mail.get_content()
     assert run.id in text
     assert "1,000" in text
     assert f"{world.airflow.url}/dags/archive/runs/first" in text
+
+
+def test_who_waits_for_the_target_begins_when_it_is_proved(world: World) -> None:
+    """The archive's target is an asset; the event comes with the check, not with the copy."""
+    assert world.api.wait_for(
+        lambda: (
+            [r["state"] for r in world.api.get("/dags/after_archive/dagRuns")["dag_runs"]]
+            == ["success"]
+        ),
+        MAIL_SECONDS,
+    )
+    run = world.runs.latest("archive")
+    events = world.api.get("/assets/events", source_dag_id="archive")["asset_events"]
+    assert run is not None
+    assert [(e["uri"], e["source_task_id"], e["extra"]) for e in events] == [
+        (
+            "x-dsp://warehouse/public.orders",
+            "orders.check",
+            {"run": run.id, "job": "orders", "rows_written": 1000, "rows_checked": 1000},
+        )
+    ]
+
+
+def test_metrics_went_through_airflows_own(world: World) -> None:
+    """Of the archive's run: counters add up over the tries and processes of a step."""
+    sent = world.metrics
+    for name, step in (("copied", "copy"), ("checked", "check"), ("purged", "purge")):
+        tags = {"task": "archive", "job": "orders", "step": step}
+        assert sum(sent.values(f"airflow.dsp.rows_{name}", **tags)) == 1000
+        assert sent.values("airflow.dsp.rows_per_second", **tags)[-1] > 0
+        assert sent.values("airflow.dsp.oldest_unfinished_batch_seconds", **tags)[-1] == 0
+    assert sent.values("airflow.dsp.rows_different", task="archive") == [0.0]
+    assert sent.values("airflow.dsp.rows_kept", task="archive") == [0.0]
+
+
+def test_the_report_of_a_run_is_linked_while_it_works(world: World) -> None:
+    api = world.api
+    api.wait_for_dag("held", 120)
+    api.unpause("held")
+    link = "/dags/held/dagRuns/first/taskInstances/estimate/links"
+    with world.source.connect() as somebody:
+        somebody.execute("BEGIN")
+        somebody.execute("LOCK TABLE visits IN ACCESS EXCLUSIVE MODE")
+        api.trigger("held", "first")
+        assert api.wait_for(
+            lambda: (
+                any(t.task == "estimate" and t.state for t in api.task_instances("held", "first"))
+                and bool(api.get(link)["extra_links"]["Run report"])
+            ),
+            120,
+        )
+        (estimate,) = [t for t in api.task_instances("held", "first") if t.task == "estimate"]
+        url = api.get(link)["extra_links"]["Run report"]
+        assert estimate.state == "running"
+    run = world.runs.latest("held")
+    assert run is not None
+    assert url == f"{world.airflow.url}/dsp/dags/held/runs/{run.id}"
+    assert api.wait_for_run("held", "first", RUN_SECONDS) == "success"
+    page = api.page(url)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "succeeded" in page.text
+    assert "<dd>50</dd>" in page.text
+    assert "/dags/held/runs/first" in page.text
+    _refuses_strangers(url)
+    # A run belongs to its DAG: by another one, even one that may be read, it is not found.
+    assert api.page(url.replace("/held/", "/archive/")).status_code == 404
+    shown = api.get("/dags/held/dagRuns/first/taskInstances/visits.copy/links")["extra_links"]
+    assert shown == {"Run report": url}
+
+
+def _refuses_strangers(url: str) -> None:
+    with httpx.Client(trust_env=False) as stranger:
+        assert stranger.get(url).status_code == 401
+        asked = stranger.get(url, headers={"Accept": "text/html"})
+        assert asked.status_code == 303
+        assert asked.headers["location"].startswith("/auth/login?next=")
+        forged = stranger.get(url, headers={"Authorization": "Bearer nonsense"})
+        assert forged.status_code in {401, 403}
 
 
 def test_a_failure_sends_one_mail_that_names_task_job_and_error(world: World) -> None:
@@ -55,12 +134,11 @@ def test_a_failure_sends_one_mail_that_names_task_job_and_error(world: World) ->
 
     (mail,) = _mails(world, "Nothing there")
     assert mail["X-RcptTo"] == "oncall@example.com, boss@example.com"
-    assert "failed" in mail["Subject"]
+    assert mail["Subject"] == "[dsp] FAILED: Nothing there"
     text = mail.get_content()
     assert "missing" in text
     assert "ghosts" in text
-    (error,) = [line for line in text.splitlines() if line.startswith("Error:")]
-    assert "public.ghosts" in error
+    assert "public.ghosts" in text[text.index("WHAT HAPPENED") : text.index("WHAT TO DO")]
     assert f"{world.airflow.url}/dags/missing/runs/first" in text
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg.conninfo
+
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
 from tests.servers import Database
@@ -28,3 +34,28 @@ def done(run: TaskRun) -> TaskRun:
     run.copy("copy")
     run.check("copy")
     return run
+
+
+@contextmanager
+def as_role(bench: Db, *grants: str, side: str = "source", name: str = "hunter") -> Iterator[None]:
+    """One side logs in as a role with these privileges."""
+    place: Database = getattr(bench, side)
+    place.execute(
+        f"DROP ROLE IF EXISTS {name}",
+        f"CREATE ROLE {name} LOGIN PASSWORD 'x' NOSUPERUSER",
+        *grants,
+    )
+    plain = bench.store
+    where = psycopg.conninfo.conninfo_to_dict(place.uri)
+
+    def store(conn_id: str) -> Store:
+        if conn_id == side:
+            return PostgresStore(conn_id, {**where, "user": name, "password": "x"})
+        return plain(conn_id)
+
+    bench.store = store  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        bench.store = plain  # type: ignore[method-assign]
+        place.execute(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")

@@ -16,6 +16,7 @@ import pytest
 
 from dsp_airflow.engine.archive.folder import RunFolder
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.ports import ReadsArrow
 from dsp_airflow.state.ledger import SqlLedger
 from tests.s3.harness import Archives, archives
 from tests.s3.storm import Storm
@@ -154,14 +155,15 @@ def test_who_lost_the_lease_overwrites_nothing(one: Archives) -> None:
     assert one.place is not None
     run = filled(one, purge="none", batch_size=1000).open()
     plan = run.plan("copy")
-    path = run._path(run._job("copy"))
+    path = run.path(run.task.jobs[0], "copy")
     ledger = SqlLedger(one.state, run.run.id, "copy", "sleeper", ttl=timedelta(seconds=-1))
     folder = path.target(plan, ledger)
     assert isinstance(folder, RunFolder)
     claim = ledger.claim("copy")
     assert claim is not None
     with path.source.session() as source, source.snapshot():
-        batches = source.arrow(  # type: ignore[attr-defined]
+        assert isinstance(source, ReadsArrow)
+        batches = source.arrow(
             plan.source, claim.batch.within, folder.forms, exact=False, max_row_size=2**26
         )
         rows = list(batches)

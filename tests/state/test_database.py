@@ -266,3 +266,12 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
     with open_state(state_url) as database:
         assert Runs(database).get(run.id).task == "task"
         assert Cursors(database).of_task("task") == []
+
+
+def test_sessions_say_what_they_are_for(pg_db: Database) -> None:
+    upgrade(pg_db.sqlalchemy_url)
+    with open_state(pg_db.sqlalchemy_url) as state, state.read() as connection:
+        name = connection.execute(
+            text("SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        ).scalar_one()
+    assert name == "dsp:state"

@@ -6,10 +6,12 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.state.outbox import MAX_ATTEMPTS, MailKey, Outbox
+from dsp_airflow.state.outbox import GIVE_UP, LONGEST_WAIT, MailKey, Outbox
+from dsp_airflow.state.tables import OUTBOX
 from tests.state import processes
 
 KEY = MailKey("run-1", 1, "failed")
@@ -36,15 +38,42 @@ def test_one_mail_per_key(outbox: Outbox) -> None:
         outbox.sent(mail)
 
 
-def test_failed_is_tried_again_and_given_up(outbox: Outbox) -> None:
+def test_failed_is_tried_again_ever_later_and_given_up_after_a_day(outbox: Outbox) -> None:
     outbox.enqueue(KEY, ["a@example.com"], "s", "b")
-    for number in range(1, MAX_ATTEMPTS + 1):
-        mail = outbox.claim()
+    assert outbox.wait() == timedelta(0)
+    waits = []
+    for number in range(1, 9):
+        mail = outbox.claim(KEY)
         assert mail is not None
         assert mail.attempts == number
-        assert outbox.failed(mail, "refused") == (number < MAX_ATTEMPTS)
-    assert outbox.claim() is None
+        waits.append(outbox.failed(mail, "refused"))
+        # Nobody's turn, but for one who asks for this very mail.
+        assert outbox.claim() is None
+        left = outbox.wait()
+        assert left is not None
+        assert timedelta(0) < left <= LONGEST_WAIT
+    assert waits == [timedelta(seconds=15 * 2**n) for n in range(6)] + [LONGEST_WAIT] * 2
+    [shown] = outbox.recent()
+    assert (shown.state, shown.attempts, shown.error) == ("new", 8, "refused")
+    with outbox.database.write() as connection:
+        connection.execute(update(OUTBOX).values(created_at=outbox.database.now() - GIVE_UP))
+    assert outbox.hurry() == 1
+    mail = outbox.claim()
+    assert mail is not None
+    assert outbox.failed(mail, "refused") is None
     assert outbox.state(KEY) == "failed"
+    assert outbox.claim(KEY) is None
+    assert outbox.wait() is None
+
+
+def test_a_head_start_is_for_those_who_know_the_mail(outbox: Outbox) -> None:
+    outbox.enqueue(KEY, ["a@example.com"], "s", "b", after=timedelta(minutes=1))
+    assert outbox.claim() is None
+    assert outbox.claim(KEY) is not None
+    other = MailKey("run-2", 1, "failed")
+    outbox.enqueue(other, ["a@example.com"], "s", "b", after=timedelta(milliseconds=50))
+    time.sleep(0.1)
+    assert outbox.claim() is not None
 
 
 def test_a_silent_sender_is_followed(outbox: Outbox) -> None:

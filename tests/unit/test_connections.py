@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow import connections
 from dsp_airflow.connections import Finding, check_connection, open_store
 from dsp_airflow.engine.errors import ConfigError
 from tests.servers import Database, free_port
@@ -209,3 +210,25 @@ def test_no_such_database(pg15_db: Database, monkeypatch: pytest.MonkeyPatch) ->
     [found] = check_connection("shop")
     assert found.failed
     assert 'database "not_there" does not exist' in found.text
+
+
+def test_a_check_of_a_connection_says_so_on_the_server(
+    pg_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever name the Airflow connection gives: like a job's sessions, it says what it is for."""
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", f"{pg_db.uri}?application_name=somebody")
+    seen: list[tuple[str]] = []
+
+    def looking(look: Any) -> Any:
+        def both(connection: Any) -> Any:
+            query = "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+            seen.extend(connection.execute(query).fetchall())
+            return look(connection)
+
+        return both
+
+    monkeypatch.setattr(connections, "_server", looking(connections._server))
+    assert not any(found.failed for found in check_connection("shop"))
+    with open_store("shop").having(connections.CHECK).session() as session:
+        looking(lambda _: None)(session.connection)  # type: ignore[attr-defined]
+    assert seen == [("dsp:check-connection",)] * 2

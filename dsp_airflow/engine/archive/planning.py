@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import fitting, mapping
+from dsp_airflow.engine import fitting, keys, mapping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -83,10 +83,16 @@ def _structure(
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
-    key = planning.key_of(job, shape)
+    key = keys.key_of(job, shape, shared=False)
+    if not key:
+        raise ConfigError(
+            f"job {job.name}: {shape.table} has no key, by which rows of an archive are found "
+            "again; name unique columns under key"
+        )
+    loose = not keys.kept_unique(shape, key)
     literals = {name: dialect.literal(v) for name, v in variables.items()}
     entries = mapping.entries(job, shape, None, sides.read, dialect, literals)
-    entries = planning.key_first(job, entries, key)
+    entries = planning.key_first(job, entries, key, None)
     target_key = tuple(e.target for e in entries[: len(key)])
     columns = [
         mapping.designed(e, dialect, alike=True, key=e.target in target_key) for e in entries
@@ -96,13 +102,14 @@ def _structure(
         columns.sort(key=lambda c: order.index(c.name))
     there, _ = sides.read.design(dialect.qualified(shape), columns, target_key)
     rows = fitting.matched(job, sides, entries, there)
-    fitting.refuse_types(job, rows, len(key))
+    fitting.refuse_types(job, sides, rows, len(key))
     _refuse_columns(job, [c.name for c in there.columns])
-    ours, theirs = mapping.fields(rows, dialect, dialect)
+    both = mapping.fields(rows, dialect, dialect, len(key))
+    theirs = both.target
     forms = [form_of(f.column, f.type, f.native) for f in theirs]
     _refuse_keys(job, forms[: len(key)])
     where = mapping.rendered_filter(job, shape, dialect, literals)
-    refusals = planning.purge_refusals_of(job, sides, shape, there, rows, create=True)
+    refusals = planning.purge_refusals_of(job, sides, shape, there, key, rows, create=True)
     if job.purge != "none" and refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: {'; '.join(refusals)}")
     return Plan(
@@ -110,10 +117,13 @@ def _structure(
         source=Projection(
             table=dialect.qualified(shape),
             label=shape.table,
-            fields=ours,
+            fields=both.source,
             key=tuple(dialect.key_column(e.source) for e in entries[: len(key)]),
             where=where,
             method=METHOD,
+            loose=loose,
+            dated=shape.dated,
+            losses=both.losses,
         ),
         target=_files(archive, theirs, len(key)),
         source_shape=shape,

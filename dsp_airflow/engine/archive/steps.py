@@ -57,6 +57,7 @@ def archive_batch(job: Job[RunFolder], source: Session, target: RunFolder, claim
     began = time.monotonic()
     with source.snapshot() as mark:
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
+        losses = source.losses(plan.source, batch.within)
         rows = source.count(plan.source, batch.within) if digest is None else digest.rows
         try:
             exact = not format_of(target.archive.format).EXACT_APART
@@ -68,7 +69,9 @@ def archive_batch(job: Job[RunFolder], source: Session, target: RunFolder, claim
             f"{plan.source.label}: batch {batch.number} has {rows:,} rows, and {stored.rows:,} "
             f"were written to {stored.key}; nothing is recorded"
         )
-    written = Written(rows=rows, inserted=rows, origin=Origin(digest, mark), bytes=stored.size)
+    written = Written(
+        rows=rows, inserted=rows, origin=Origin(digest, mark, losses), bytes=stored.size
+    )
     return Copied(
         rows_read=rows,
         written=written,

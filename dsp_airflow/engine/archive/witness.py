@@ -27,6 +27,7 @@ from dsp_airflow.engine.model import (
     Digest,
     Key,
     KeyRange,
+    LossCount,
     Projection,
     RowHash,
 )
@@ -150,6 +151,10 @@ class ArchiveWitness:
         for stored in self.copied.objects:
             require_object(self.bucket, stored)
         return sum(stored.rows for stored in self.copied.objects)
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:  # noqa: ARG002
+        """None: files hold what was read."""
+        return ()
 
     def holds_rows(self, what: Projection) -> bool:  # noqa: ARG002
         """Whether there is any."""

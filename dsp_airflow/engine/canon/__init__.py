@@ -49,29 +49,37 @@ from typing import Final
 
 from dsp_airflow.engine.canon.postgres import (
     postgres_digest_md5,
-    postgres_identity,
     postgres_row_hash_md5,
     postgres_row_text,
     postgres_text,
 )
+from dsp_airflow.engine.canon.postgres_hash import (
+    postgres_identity,
+    postgres_row_hash_fields,
+    postgres_row_hash_record,
+)
 from dsp_airflow.engine.canon.python import (
     python_digest_md5,
+    python_elements,
     python_row_hash_md5,
     python_row_text,
     python_text,
 )
 
-CANON_VERSION: Final = 1
-"""Part of every receipt: grows when any text here changes."""
+CANON_VERSION: Final = 2
+"""Part of every receipt: grows when any text or row hash here changes."""
 
 __all__ = [
     "CANON_VERSION",
     "postgres_digest_md5",
     "postgres_identity",
+    "postgres_row_hash_fields",
     "postgres_row_hash_md5",
+    "postgres_row_hash_record",
     "postgres_row_text",
     "postgres_text",
     "python_digest_md5",
+    "python_elements",
     "python_row_hash_md5",
     "python_row_text",
     "python_text",

@@ -1,4 +1,4 @@
-"""The canonical texts as SQL of PostgreSQL, and their digests."""
+"""The canonical texts as SQL of PostgreSQL, and their md5."""
 
 from __future__ import annotations
 
@@ -43,17 +43,9 @@ def postgres_digest_md5(fields: Sequence[Field]) -> str:
     return f"('x'||substr({postgres_row_hash_md5(fields)},1,16))::bit(64)::int8"
 
 
-def postgres_identity(expression: str, kind: LogicalType, native: str) -> str | None:
-    """SQL whose hash inside ``hash_record_extended(ROW(...), 0)`` stands for the value itself.
-
-    ``None`` for a type this module does not know. Both servers have to be of one major
-    version. Plain columns would not do, beyond the types whose equality is loose: 64-bit
-    integers and timestamps are folded to 32 bits (-1 and 4294967295 meet), numeric drops the
-    sign (-5 and 5 meet), enums hash their OID, arrays ignore their bounds.
-    """
-    if kind.name not in _RENDERS:
-        return None
-    return _identity(f"({expression})", kind, native)
+def is_known(kind: LogicalType) -> bool:
+    """Whether this module has a text of its own for the type."""
+    return kind.name in _RENDERS
 
 
 _Render: TypeAlias = Callable[[str, LogicalType, str], str]
@@ -70,6 +62,12 @@ _SHORT: Final = frozenset(
 
 def _own_text(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"{expression}::text"
+
+
+def native_text(expression: str, kind: LogicalType, _native: str) -> str:
+    """SQL of the server's own text of a value."""
+    # An array of XML prints its elements without their declarations.
+    return f"{expression}::text[]::text" if kind.identity == "xml array" else f"{expression}::text"
 
 
 def _bool(expression: str, _kind: LogicalType, _native: str) -> str:
@@ -157,7 +155,8 @@ def _list(expression: str, kind: LogicalType, native: str) -> str:
 
 _RENDERS: Final[dict[str, _Render]] = {
     **dict.fromkeys((*INTEGERS, "decimal", "float32", "float64", "string"), _own_text),
-    **dict.fromkeys(("uuid", "json", "enum", "other"), _own_text),
+    **dict.fromkeys(("uuid", "json", "enum"), _own_text),
+    "other": native_text,
     "bool": _bool,
     "bytes": _bytes,
     "date": _date,
@@ -202,35 +201,3 @@ def _concatenated(parts: list[str], at_once: int = 90) -> str:
         groups = [parts[i : i + at_once] for i in range(0, len(parts), at_once)]
         parts = [f"concat({','.join(group)})" for group in groups]
     return parts[0] if len(parts) == 1 else f"concat({','.join(parts)})"
-
-
-_SENDS: Final = {
-    "int64": "int8send",
-    "decimal": "numeric_send",
-    "float32": "float4send",
-    "float64": "float8send",
-    "time": "time_send",
-    "timestamp": "timestamp_send",
-    "timestamptz": "timestamptz_send",
-    "duration": "interval_send",
-}
-"""The exact bits, where the type's own hash forgets some of them."""
-
-_PLAIN: Final = frozenset({"bool", "int8", "int16", "int32", "bytes", "date", "uuid"})
-
-_ARRAY_SENDS: Final = frozenset({"bool", "int16", "int32", "int64", "float32", "float64"}) | {
-    *("decimal", "date", "time", "timestamp", "timestamptz", "uuid")
-}
-"""Elements of one built-in type each, so that ``array_send`` (bounds included) is comparable."""
-
-
-def _identity(expression: str, kind: LogicalType, native: str) -> str:
-    if kind.name in _PLAIN:
-        return expression
-    if kind.name in _SENDS:
-        return f"{_SENDS[kind.name]}({expression})"
-    if kind.name == "list" and kind.element is not None and kind.element.name in _ARRAY_SENDS:
-        return f"array_send({expression})"
-    text = expression if native == "text" else f"{expression}::text"
-    # Under a collation that is not deterministic, different texts may hash alike.
-    return f'{text} COLLATE "C"'

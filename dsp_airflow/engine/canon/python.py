@@ -22,6 +22,24 @@ def python_row_text(texts: Iterable[str | None]) -> str:
     return "".join("N" if text is None else f"{len(text.encode())}:{text}" for text in texts)
 
 
+def python_elements(text: str) -> list[str | None] | None:
+    """The elements' texts of a list's canonical text; ``None`` for an array of other bounds."""
+    head, colon, _ = text.partition(":")
+    if not colon or not head.isdigit():
+        return None
+    found: list[str | None] = []
+    rest = text[len(head) + 1 :].encode()
+    while rest:
+        if rest.startswith(b"N"):
+            found.append(None)
+            rest = rest[1:]
+            continue
+        length, _, rest = rest.partition(b":")
+        found.append(rest[: int(length)].decode())
+        rest = rest[int(length) :]
+    return found
+
+
 def python_row_hash_md5(texts: Iterable[str | None]) -> str:
     """What ``postgres_row_hash_md5`` yields."""
     row = python_row_text(texts).encode()

@@ -216,3 +216,33 @@ def assert_survives(connection: psycopg.Connection, value: Any, native: str, tar
     query = f"SELECT v::{native}::text, {there} FROM (VALUES (%s)) AS t(v)"
     [(given, back)] = connection.execute(query.encode(), [str(value)]).fetchall()
     assert given == back, f"{value} as {native} through {target}"
+
+
+def other(identity: str | None, **bounds: Any) -> LogicalType:
+    return LogicalType("other", identity=identity, **bounds)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "verdict"),
+    [
+        (other("inet"), other("inet"), "exact"),
+        (other("inet"), other("cidr"), "refused"),
+        (other(None), other(None), "refused"),
+        (other('row ("x" int4)'), other('row ("y" int4)'), "refused"),
+        (other("bit", length=3), other("bit", length=3), "exact"),
+        (other("bit", length=3), other("bit", length=4), "lossy"),
+        (other("bit", length=3), other("varbit", length=3), "widening"),
+        (other("bit", length=3), other("varbit"), "widening"),
+        (other("varbit"), other("varbit", length=3), "lossy"),
+        (other("varbit", length=3), other("bit", length=3), "lossy"),
+        (other("timetz", digits=3), other("timetz"), "widening"),
+        (other("timetz"), other("timetz", digits=3), "lossy"),
+        (other("inet"), typed("string"), "widening"),
+        (typed("string"), other("inet"), "lossy"),
+        (LogicalType("duration", digits=6), LogicalType("duration", digits=0), "lossy"),
+    ],
+)
+def test_native_types_are_what_they_are_made_of(
+    source: LogicalType, target: LogicalType, verdict: str
+) -> None:
+    assert fit(source, target)[0] == verdict

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.stores.memory.database import POINTS, Database, Killed
 from dsp_airflow.engine.stores.memory.session import MemorySession
@@ -19,6 +20,10 @@ class MemoryStore(Database):
     """An endpoint whose tables live here. ``fail`` orders what goes wrong, and where."""
 
     system = "memory"
+
+    def having(self, options: SessionOptions) -> MemoryStore:
+        del options  # Nobody waits here, and nobody lists sessions.
+        return self
 
     @contextmanager
     def session(self) -> Iterator[Session]:

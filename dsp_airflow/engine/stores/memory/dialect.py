@@ -10,7 +10,16 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, Fit, KeyColumn, LogicalType, Shape, Window
+from dsp_airflow.engine.model import (
+    Column,
+    Converted,
+    Fit,
+    KeyColumn,
+    LogicalType,
+    OnLoss,
+    Shape,
+    Window,
+)
 from dsp_airflow.engine.stores.memory.values import Row, from_text
 from dsp_airflow.engine.types import INTEGERS
 
@@ -83,11 +92,23 @@ class MemoryDialect:
         del source, target
         return ""
 
+    def plain(self, column: Column) -> str:
+        return quote(column.name)
+
+    def binary(self, source: Column, target: Column) -> bool:
+        del source, target
+        return True
+
     def converted(
-        self, expression: str, source: Column, target: Column, fit: Fit
-    ) -> tuple[str, str]:
-        del source, fit  # A value is converted when it is read, and refused if it does not fit.
-        return expression, target.native
+        self, expression: str, source: Column, target: Column, fit: Fit, on_loss: OnLoss, key: str
+    ) -> Converted:
+        # A value is converted when it is read, and refused if it does not fit.
+        del source, fit, on_loss, key
+        return Converted(expression, target.native)
+
+    def policy_refusal(self, source: Column, target: Column, on_loss: OnLoss) -> str:
+        del source, target
+        return f"the memory store knows no on_loss: {on_loss}" if on_loss != "error" else ""
 
 
 _LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)|(true|false)|(null)", re.I)

@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.errors import BadValue, ConfigError
+from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -23,6 +23,7 @@ from dsp_airflow.engine.model import (
     Key,
     KeyRange,
     LogicalType,
+    LossCount,
     OnConflict,
     Origin,
     Projection,
@@ -83,6 +84,17 @@ class MemorySession(Connection):
             found = self.store.tables.get(split_name(table))
         return found.shape if found else None
 
+    def read_refusals(self, table: str) -> list[str]:
+        del table  # Whoever is here sees everything.
+        return []
+
+    def share_rows(self, table: str, other: str) -> bool:
+        return split_name(table) == split_name(other)
+
+    def read_warnings(self, table: str) -> list[str]:
+        del table
+        return []
+
     def nearest(self, table: str) -> list[str]:
         names = [".".join(name) for name in self.store.tables]
         return difflib.get_close_matches(table, names, n=3, cutoff=0.5)
@@ -132,6 +144,11 @@ class MemorySession(Connection):
         finally:
             self._frozen = None
 
+    def horizon(self) -> str | None:
+        self.passing("snapshot")
+        with self.store.guard:
+            return str(self.store.version)
+
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         del wire  # There is one format here.
         return MemoryStream(self._lines(what, within), max_row_size, what.label)
@@ -150,6 +167,10 @@ class MemorySession(Connection):
         self, what: Projection, size: BatchSize, max_row_size: int
     ) -> tuple[Sequence[Batch], int]:
         self.passing("split")
+        if not what.key:
+            raise Refused(f"{what.label} has no key; this store copies no table as a whole")
+        if what.loose:
+            self.prove_key(what)
         view, rows = self._select(what, None)
         batches: list[Batch] = []
         last: Key | None = None
@@ -165,6 +186,15 @@ class MemorySession(Connection):
                 batches.append(Batch(len(batches) + 1, KeyRange(last, key), count))
                 last, count, weight = key, 0, 0
         return batches, total
+
+    def prove_key(self, what: Projection) -> None:
+        view, rows = self._select(what, None)
+        seen = set()
+        for _, version in rows:
+            key = view.own_key(version.values)
+            if None in view.order(version.values) or key in seen:
+                raise ConfigError(f"{what.label}: {key} is no key of its own")
+            seen.add(key)
 
     # Digests
 
@@ -183,6 +213,10 @@ class MemorySession(Connection):
     def count(self, what: Projection, within: KeyRange) -> int:
         self.passing("count")
         return len(self._select(what, within)[1])
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        del what, within  # A value that does not fit is refused here, whatever the policy.
+        return ()
 
     def holds_rows(self, what: Projection) -> bool:
         with self.store.guard:
@@ -239,6 +273,10 @@ class MemorySession(Connection):
             if self.store.may_mark:
                 self.store.markers.setdefault(what.markers, {})
             return self.store.may_mark
+
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        del what, dry  # There are no sequences here.
+        return []
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self.store.guard:

@@ -94,7 +94,7 @@ class View:
             and (low is None or self.order(version.values) > low)
             and (high is None or self.order(version.values) <= high)
         ]
-        return sorted(found, key=lambda item: self.order(item[1].values))
+        return sorted(found, key=lambda item: [(v is None, v) for v in self.order(item[1].values)])
 
     def digest(self, rows: Iterable[Row]) -> Digest:
         count = total = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
+from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -19,6 +20,7 @@ from dsp_airflow.engine.model import (
     Digest,
     Key,
     KeyRange,
+    LossCount,
     OnConflict,
     Origin,
     Projection,
@@ -27,43 +29,28 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
+from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Session, Stream
 from dsp_airflow.engine.stores.postgres import (
     catalog,
     cursor,
     dialect,
+    keys,
+    login,
     proof,
     purge,
     refusals,
     relay,
+    sequences,
     split,
     translate,
+    tree,
     write,
 )
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
-# Text of keys and canonical values depends on these; the rest keeps a session harmless.
-SETTINGS = """
-SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
-SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on;
-SET client_encoding = 'UTF8'; SET row_security = off; SET lock_timeout = '30s';
-SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off;
-SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '1h'; SET jit = off;
-SET client_min_messages = warning; SET default_transaction_read_only = off;
-SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') IN ('off', 'local');
-SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('idle_session_timeout', 'transaction_timeout')
-"""
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
-CONNECT = {
-    "connect_timeout": 10,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "application_name": "dsp_airflow",
-}
 
 
 class PostgresStore:
@@ -83,6 +70,7 @@ class PostgresStore:
         renew: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.name = name
+        self.options = SessionOptions()
         self._renew = renew or (lambda: conninfo)
         service = f"service {conninfo['service']}" if conninfo.get("service") else ""
         host = conninfo.get("host") or conninfo.get("hostaddr") or service or "localhost"
@@ -92,41 +80,22 @@ class PostgresStore:
     def __repr__(self) -> str:
         return f"PostgresStore({self.name!r}, {self.identity!r})"
 
+    def having(self, options: SessionOptions) -> PostgresStore:
+        other = copy.copy(self)
+        other.options = options
+        return other
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Opens one connection; closing it rolls back what is open."""
-        connection = self._connect()
+        where = f"connection {self.name} ({self.identity})"
+        connection = login.connect(self._renew(), self.options, where)
         try:
-            with contextlib.closing(PostgresSession(connection, self.name, self._renew)) as session:
+            session = PostgresSession(connection, self.name, self.options, self._renew)
+            with contextlib.closing(session):
                 yield session
         finally:
             connection.close()
-
-    def _connect(self) -> Connection:
-        where = f"connection {self.name} ({self.identity})"
-        try:
-            connection: Connection = psycopg.connect(
-                **{**CONNECT, **self._renew()}, autocommit=True, prepare_threshold=None
-            )
-        except psycopg.Error as error:
-            raise self._unreachable(error, where) from error
-        with translate.translating(where):
-            connection.execute(SETTINGS)
-        return connection
-
-    def _unreachable(self, error: psycopg.Error, where: str) -> DspError:
-        # libpq reports a failed login as text only: the server's code is not passed on.
-        text = " ".join(str(error).split())
-        lowered = text.lower()
-        if "password authentication failed" in lowered or "no password supplied" in lowered:
-            return Denied(f"{where}: {text}; correct login and password of the Airflow connection")
-        if "pg_hba.conf" in lowered or "permission denied" in lowered:
-            return Denied(f"{where}: {text}; allow this client on the server")
-        if "does not exist" in lowered:
-            return ConfigError(f"{where}: {text}; correct the Airflow connection")
-        return Transient(
-            f"{where}: cannot connect: {text}; check host, port and network, and that it is running"
-        )
 
 
 class PostgresSession:
@@ -136,15 +105,17 @@ class PostgresSession:
         self,
         connection: Connection,
         name: str,
+        options: SessionOptions,
         conninfo: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.connection = connection
         self._name = name
+        self._options = options
         self._conninfo = conninfo
         self._arrow: Any = None
 
     def _at(self, label: str) -> AbstractContextManager[None]:
-        return translate.translating(f"{self._name}: {label}")
+        return translate.translating(f"{self._name}: {label}", self._options)
 
     def close(self) -> None:
         if self._arrow is not None:
@@ -156,6 +127,10 @@ class PostgresSession:
     def describe(self, table: str) -> Shape | None:
         with self._at(table):
             return catalog.describe(self.connection, table)
+
+    def read_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_refusals(self.connection, table)
 
     def nearest(self, table: str) -> list[str]:
         with self._at(table):
@@ -169,14 +144,22 @@ class PostgresSession:
     def snapshot(self) -> Iterator[str | None]:
         with self._at("snapshot"):
             self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            row = one(self.connection, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+            mark = self._horizon()
         try:
-            yield str(row[0])
+            yield mark
         finally:
             if not self.connection.closed:
                 with contextlib.suppress(psycopg.OperationalError):
                     # Nothing was written: a rollback that cannot be sent loses nothing.
                     self.connection.execute("ROLLBACK")
+
+    def horizon(self) -> str | None:
+        with self._at("snapshot"):
+            return self._horizon()
+
+    def _horizon(self) -> str:
+        row = one(self.connection, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+        return str(row[0])
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         columns = ", ".join(f.expression for f in what.fields)
@@ -185,7 +168,7 @@ class PostgresSession:
             relay.CopyOut(
                 self.connection, f"COPY ({select}) TO STDOUT (FORMAT {wire})", max_row_size
             ),
-            f"{self._name}: {what.label}",
+            self._at(what.label),
         )
 
     def arrow(
@@ -200,7 +183,7 @@ class PostgresSession:
         if self._arrow is None:
             from dsp_airflow.engine.stores.postgres.arrow import ArrowReader
 
-            self._arrow = ArrowReader(self._conninfo, self._name)
+            self._arrow = ArrowReader(self._conninfo, self._options, self._name)
         with self._at(what.label):
             yield from self._arrow.batches(
                 self.connection, what, within, forms, exact=exact, max_row_size=max_row_size
@@ -211,6 +194,10 @@ class PostgresSession:
     ) -> tuple[Sequence[Batch], int]:
         with self._at(what.label):
             return split.split(self.connection, what, size, max_row_size)
+
+    def prove_key(self, what: Projection) -> None:
+        with self._at(what.label):
+            keys.refuse_unproved(self.connection, what, proof.condition(what, None))
 
     def window(
         self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
@@ -229,6 +216,10 @@ class PostgresSession:
     ) -> Digest:
         with self._at(what.label):
             return proof.digest(self.connection, what, within, keys)
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        with self._at(what.label):
+            return proof.losses(self.connection, what, within)
 
     def count(self, what: Projection, within: KeyRange) -> int:
         with self._at(what.label):
@@ -278,6 +269,10 @@ class PostgresSession:
         with self._at(what.markers):
             return write.prepare_markers(self.connection, what)
 
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        with self._at(what.label):
+            return sequences.move(self.connection, what, dry=dry)
+
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):
             write.forget_markers(self.connection, what, run, job)
@@ -323,12 +318,15 @@ class PostgresSession:
 
     @contextmanager
     def _held(self, what: Projection, lock: str, unlock: str) -> Iterator[None]:
-        key = f"(hashtextextended({dialect.text_literal(f'dsp_airflow {what.table}')}, 0))"
         with self._at(what.label):
+            # Who writes into a partition must meet who proves by the whole.
+            name = dialect.text_literal(f"dsp_airflow {tree.topmost(self.connection, what.table)}")
+            key = f"(hashtextextended({name}, 0))"
             try:
-                # One message is one transaction: the timeout ends with it, the lock does not.
+                # One message is one transaction: the timeouts end with it, the lock does not.
                 self.connection.execute(
-                    f"SET LOCAL lock_timeout = '{PATIENCE}s'; SELECT {lock}{key}".encode()
+                    f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{PATIENCE}s'; "
+                    f"SELECT {lock}{key}".encode()
                 )
             except psycopg.errors.LockNotAvailable as error:
                 raise Transient(
@@ -348,7 +346,7 @@ class PostgresSession:
     @contextmanager
     def purge(self) -> Iterator[_Purge]:
         with self._at("purge"):
-            work = _Purge(self.connection, self._name)
+            work = _Purge(self.connection, self._at)
         try:
             yield work
         finally:
@@ -392,6 +390,14 @@ class PostgresSession:
         with self._at("login"):
             return refusals.warnings(self.connection)
 
+    def share_rows(self, table: str, other: str) -> bool:
+        with self._at(table):
+            return catalog.share_rows(self.connection, table, other)
+
+    def read_warnings(self, table: str) -> list[str]:
+        with self._at(table):
+            return tree.warnings(self.connection, table)
+
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""
         return self.connection.info.server_version // 10_000
@@ -400,9 +406,9 @@ class PostgresSession:
 class _Translated:
     """A stream whose driver errors are the engine's."""
 
-    def __init__(self, inner: relay.CopyOut, where: str) -> None:
+    def __init__(self, inner: relay.CopyOut, at: AbstractContextManager[None]) -> None:
         self._inner = inner
-        self._where = where
+        self._at = at
 
     @property
     def rows(self) -> int:
@@ -413,40 +419,42 @@ class _Translated:
         return self._inner.size
 
     def __iter__(self) -> Iterator[bytes]:
-        with translate.translating(self._where):
+        with self._at:
             yield from self._inner
 
 
 class _Purge(purge.PostgresPurge):
     """A purge whose driver errors are the engine's."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(
+        self, connection: Connection, at: Callable[[str], AbstractContextManager[None]]
+    ) -> None:
         super().__init__(connection)
         self.committed = False
-        self._name = name
+        self._at = at
 
     def take(self, what: Projection, within: KeyRange) -> Digest | None:
-        with translate.translating(f"{self._name}: {what.label}"):
+        with self._at(what.label):
             return super().take(what, within)
 
     def undo(self) -> None:
-        with translate.translating(f"{self._name}: purge"):
+        with self._at("purge"):
             super().undo()
 
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
-        with translate.translating(f"{self._name}: {what.label}"):
+        with self._at(what.label):
             return super().take_keys(what, keys)
 
     def settle(self) -> None:
-        with translate.translating(f"{self._name}: purge"):
+        with self._at("purge"):
             super().settle()
 
     def token(self) -> str:
-        with translate.translating(f"{self._name}: purge"):
+        with self._at("purge"):
             return super().token()
 
     def commit(self) -> None:
-        with translate.translating(f"{self._name}: purge"):
+        with self._at("purge"):
             super().commit()
             self.committed = True
 

@@ -19,7 +19,8 @@ from dsp_airflow.engine import canon
 from dsp_airflow.engine.archive.forms import EXACT, Beyond, Form, schema_of
 from dsp_airflow.engine.errors import BadValue, Refused, Transient
 from dsp_airflow.engine.model import Field, KeyRange, LogicalType, Projection
-from dsp_airflow.engine.stores.postgres import dialect, proof, translate
+from dsp_airflow.engine.options import SessionOptions
+from dsp_airflow.engine.stores.postgres import dialect, login, proof, translate
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 HINT: Final = 4 * 1024 * 1024
@@ -35,8 +36,11 @@ _RANGES: Final = {
 class ArrowReader:
     """A second connection to the same database, opened when first needed."""
 
-    def __init__(self, conninfo: Callable[[], Mapping[str, Any]], where: str) -> None:
+    def __init__(
+        self, conninfo: Callable[[], Mapping[str, Any]], options: SessionOptions, where: str
+    ) -> None:
         self._conninfo = conninfo
+        self._options = options
         self._where = where
         self._connection: Any = None
 
@@ -94,12 +98,12 @@ class ArrowReader:
     def _open(self) -> Any:
         from adbc_driver_postgresql import dbapi
 
-        from dsp_airflow.engine.stores.postgres import CONNECT, SETTINGS
-
-        given = {k: v for k, v in {**CONNECT, **self._conninfo()}.items() if v is not None}
+        name = {"application_name": self._options.name}
+        given = {**login.CONNECT, **self._conninfo(), **name}
+        given = {k: v for k, v in given.items() if v is not None}
         connection = dbapi.connect(make_conninfo("", **given), autocommit=True)
         with connection.cursor() as cursor:
-            for statement in filter(str.strip, SETTINGS.split(";")):
+            for statement in filter(str.strip, login.settings(self._options).split(";")):
                 cursor.execute(statement)
         return connection
 

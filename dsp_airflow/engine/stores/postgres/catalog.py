@@ -9,30 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from dsp_airflow.engine.errors import ConfigError, Refused
-from dsp_airflow.engine.model import Column, LogicalType, Shape
-from dsp_airflow.engine.stores.postgres import dialect
+from dsp_airflow.engine.model import Column, Shape
+from dsp_airflow.engine.stores.postgres import create, dialect, kinds, tree
+from dsp_airflow.engine.stores.postgres.keys import Keys
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
-SIMPLE = {
-    "bool": "bool",
-    "int2": "int16",
-    "int4": "int32",
-    "int8": "int64",
-    "float4": "float32",
-    "float8": "float64",
-    "text": "string",
-    "bytea": "bytes",
-    "date": "date",
-    "uuid": "uuid",
-    "json": "json",
-    "jsonb": "json",
-}
-KINDS = {
-    "p": "a partitioned table",
-    "v": "a view",
-    "m": "a materialised view",
-    "f": "a foreign table",
-}
 # Defaults that mean the same in any database: constants with casts, and the clock.
 PORTABLE_DEFAULT = re.compile(
     r"""(?ix) ^ \(? (?: '(?:[^']|'')*' | -?\d+(?:\.\d+)? | true | false | null
@@ -40,6 +21,9 @@ PORTABLE_DEFAULT = re.compile(
         | clock_timestamp\(\) | gen_random_uuid\(\) | ARRAY\[\] | '\{\}' )
         \)? (?: :: [\w\s"\[\]()., ]+ )? $"""
 )
+
+LONGEST = 63
+"""Bytes of a name."""
 
 FIND = """
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
@@ -53,53 +37,21 @@ LIMIT 1
 """
 
 COLUMNS = """
-SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod,
+SELECT a.attname, a.atttypid::int8, format_type(a.atttypid, a.atttypmod), a.atttypmod,
        a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attgenerated::text, a.attidentity::text,
-       t.typtype::text, t.typelem, e.typname, a.attstorage::text, a.attlen,
+       a.attstorage::text, a.attlen,
        CASE WHEN a.attcollation = 0 THEN NULL ELSE to_jsonb(co) END,
        CASE WHEN a.attcollation IN (0, 100) THEN NULL
-            ELSE pg_collation_actual_version(a.attcollation) END,
-       (SELECT array_agg(l.enumlabel ORDER BY l.enumsortorder)
-        FROM pg_enum l WHERE l.enumtypid = coalesce(nullif(t.typelem, 0), t.oid)),
-       e.typtype::text, t.typcategory::text
+            ELSE pg_collation_actual_version(a.attcollation) END
 FROM pg_attribute a
-JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 
-INDEXES = """
-SELECT i.indisprimary,
-       (SELECT array_agg(a.attname ORDER BY k.n)
-        FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(attnum, n)
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum)
-FROM pg_index i
-WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
-  AND i.indpred IS NULL AND i.indexprs IS NULL
-ORDER BY i.indisprimary DESC, i.indexrelid
-"""
-
-
-def _logical(typname: str, typmod: int, typtype: str, labels: list[str] | None) -> LogicalType:
-    if typtype == "e":
-        return LogicalType("enum", labels=tuple(labels or ()))
-    if typtype != "b":
-        return LogicalType("other")
-    if typname in SIMPLE:
-        return LogicalType(SIMPLE[typname])
-    if typname in ("varchar", "bpchar"):
-        return LogicalType("string", length=typmod - 4 if typmod >= 4 else None)
-    if typname == "numeric":
-        if typmod < 4:
-            return LogicalType("decimal")
-        scale = ((typmod - 4) & 0x7FF ^ 1024) - 1024
-        return LogicalType("decimal", precision=(typmod - 4) >> 16 & 0xFFFF, scale=scale)
-    if typname in ("time", "timestamp", "timestamptz"):
-        return LogicalType(typname, digits=typmod if typmod >= 0 else 6)
-    return LogicalType("other")
+TEXT, UNKNOWN = 25, 705
+"""Numbers of two built-in types."""
 
 
 def _collation(row: dict[str, Any] | None, version: str | None, database: str) -> str | None:
@@ -125,10 +77,25 @@ def _database_collation(connection: Connection) -> str:
     return f"{info.get('datlocprovider', 'c')}:{locale}:{info.get('datcollversion')}"
 
 
+GENERATIONS = """
+SELECT a.attname, pg_get_expr(d.adbin, d.adrelid)
+FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = %s AND a.attgenerated <> ''
+"""
+
+
 def find(connection: Connection, table: str) -> tuple[Any, ...] | None:
     """oid, schema, name, kind, persistence, has children; ``None`` when there is no such table."""
     schema, name = dialect.split_name(table)
     return connection.execute(FIND, {"schema": schema, "name": name}).fetchone()
+
+
+def share_rows(connection: Connection, table: str, other: str) -> bool:
+    """See ``ports.Reads``."""
+    ours, theirs = find(connection, table), find(connection, other)
+    if ours is None or theirs is None:
+        return False
+    return tree.share_rows(connection, ours[0], theirs[0])
 
 
 def nearest(connection: Connection, table: str) -> list[str]:
@@ -136,7 +103,8 @@ def nearest(connection: Connection, table: str) -> list[str]:
     rows = connection.execute(
         "SELECT n.nspname || '.' || c.relname FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relkind IN ('r','p') AND n.nspname NOT IN ('pg_catalog','information_schema') "
+        "WHERE c.relkind IN ('r','p','v','m','f') "
+        "AND n.nspname NOT IN ('pg_catalog','information_schema') "
         "LIMIT 5000"
     ).fetchall()
     names = [r[0] for r in rows]
@@ -146,54 +114,85 @@ def nearest(connection: Connection, table: str) -> list[str]:
 
 
 def describe(connection: Connection, table: str) -> Shape | None:
-    """The table's shape. Types outside ``canon`` become ``other``; a plan refuses those."""
+    """The table's shape. Types that only PostgreSQL has become ``other`` (see ``kinds``)."""
     with connection.transaction():
         found = find(connection, table)
         if found is None:
             return None
-        oid, schema, name, kind, _, has_children = found
-        if kind != "r" or has_children:
-            what = KINDS.get(kind, "a table with inheriting tables")
-            raise Refused(f"{schema}.{name} is {what}; only ordinary tables are supported")
+        oid, schema, name, relkind, _, has_children = found
         encoding = connection.execute("SHOW server_encoding").fetchone()
         if encoding != ("UTF8",):
             raise Refused(
                 f"the database of {schema}.{name} is encoded in {encoding and encoding[0]}; "
                 "only UTF8 databases are supported"
             )
-        # With an empty search path the catalogs print user types with their schema.
-        connection.execute("SET LOCAL search_path = ''")
+        path = _printing_in_full(connection)
         database = _database_collation(connection)
-        columns = tuple(
-            _column(row, database) for row in connection.execute(COLUMNS, (oid,)).fetchall()
-        )
-        indexes = connection.execute(INDEXES, (oid,)).fetchall()
-    not_null = {c.name for c in columns if not c.nullable}
-    unique = tuple(tuple(cols) for _, cols in indexes if cols and set(cols) <= not_null)
-    key = next((tuple(cols) for primary, cols in indexes if primary), ())
-    return Shape(schema, name, columns, key, unique)
+        rows = connection.execute(COLUMNS, (oid,)).fetchall()
+        types = kinds.load(connection, [row[1] for row in rows], path)
+        columns = [_column(row, types, database) for row in rows]
+        generations: dict[str, str] = dict(connection.execute(GENERATIONS, (oid,)).fetchall())
+        keys = Keys(connection, oid, {c.name for c in columns if not c.nullable})
+        make = tree.make_of(connection, oid, relkind, has_children)
+    columns = [replace(c, generation=generations.get(c.name)) for c in columns]
+    if make.far:
+        columns = [_sorted_here(c) for c in columns]
+    # The indexes of a parent know nothing of the rows of its children.
+    parent = make.kind == "table with inheriting tables"
+    return Shape(
+        schema,
+        name,
+        tuple(columns),
+        keys.primary,
+        unique=() if parent else tuple(keys.unique),
+        kind=make.kind,
+        parts=make.parts,
+        # No column of a materialised view can be made NOT NULL.
+        unusable=() if make.kind == "materialised view" else tuple(keys.unusable),
+        indexed=tuple(keys.indexed),
+        dated=make.dated,
+    )
 
 
-def _column(row: tuple[Any, ...], database: str) -> Column:
-    (name, typname, native, typmod, notnull, default, generated, identity) = row[:8]
-    (typtype, _, element, storage, length, collation, version, labels, etype, category) = row[8:]
-    if category == "A" and element is not None:
-        inner = _logical(element, typmod, etype, labels)
-        kind = LogicalType("other") if inner.name == "other" else LogicalType("list", element=inner)
-    else:
-        kind = _logical(typname, typmod, typtype, labels)
+def _sorted_here(column: Column) -> Column:
+    """A wrapper may leave comparing to the other server, whose order of texts may be another.
+
+    Under a collation of its own a comparison is made here, and always the same way.
+    """
+    if column.collation is None:
+        return column
+    return replace(column, collation="C", sorts=' COLLATE "C"')
+
+
+def _printing_in_full(connection: Connection) -> list[str]:
+    """Has the catalogs print user types with their schema until the transaction ends.
+
+    Returns the search path as it was.
+    """
+    (path,) = one(connection, "SELECT current_schemas(true)::text[]")
+    connection.execute("SET LOCAL search_path = ''")
+    return list(path)
+
+
+def _column(row: tuple[Any, ...], types: kinds.Kinds, database: str) -> Column:
+    (name, oid, native, typmod, notnull, default, generated, identity) = row[:8]
+    (storage, length, collation, version) = row[8:]
     portable = default if default and not generated and PORTABLE_DEFAULT.match(default) else None
     return Column(
         name=name,
-        type=kind,
+        type=types.logical(oid, typmod),
         native=native,
         nullable=not notnull,
         default=portable,
         generated=bool(generated),
         collation=_collation(collation, version, database),
-        deterministic=collation is None or bool(collation.get("collisdeterministic", True)),
+        deterministic=(collation is None or bool(collation.get("collisdeterministic", True)))
+        and not types.loose(oid),
         wide=length == -1 and storage in ("x", "e", "m"),
         required=bool(notnull) and default is None and not identity and not generated,
+        carrier=types.carrier(oid, typmod),
+        needs=types.needs(oid),
+        comparable=types.comparable(oid),
     )
 
 
@@ -213,59 +212,53 @@ def design(
         raise ConfigError(
             f"schema {schema!r} does not exist; create it, or correct the target table {table!r}"
         )
-    enums: dict[str, tuple[str, ...]] = {}
-    for column in columns:
-        kind = column.type.element if column.type.name == "list" else column.type
-        if kind is None or kind.labels is None or not dialect.user_type(column.native):
-            continue
-        type_name = column.native.removesuffix("[]")
-        existing = connection.execute(
-            "SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum "
-            "WHERE enumtypid = to_regtype(%s)::oid",
-            (type_name,),
-        ).fetchone()
-        labels = existing[0] if existing else None
-        if labels is None:
-            enums[type_name] = kind.labels
-        elif tuple(labels) != kind.labels:
-            raise ConfigError(
-                f"type {type_name} exists in the target with other labels ({', '.join(labels)}); "
-                f"column {column.name} needs {', '.join(kind.labels)}"
-            )
+    with connection.transaction():
+        _printing_in_full(connection)
+        columns, types = create.types(connection, columns)
     # Created columns sort as the database does, however the source's did.
     database = _database_collation(connection)
     columns = [
         replace(c, type=dialect.held(c.type), collation=c.collation and database) for c in columns
     ]
     order = [c for k in key for c in columns if c.name == k]
-    shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), (tuple(key),))
-    return shape, dialect.create_table(shape, enums)
+    _refuse_long([name, *(c.name for c in columns)], table)
+    unique = (tuple(key),) if key else ()
+    shape = Shape(schema, name, tuple(columns), tuple(c.name for c in order), unique)
+    return shape, dialect.create_table(shape, types)
+
+
+def _refuse_long(names: Sequence[str], table: str) -> None:
+    """The server would cut such a name short, and nobody would find it again."""
+    for name in names:
+        if len(name.encode()) > LONGEST:
+            raise ConfigError(
+                f"target {table}: PostgreSQL names have at most {LONGEST} bytes, {name!r} has "
+                f"{len(name.encode())}; choose a shorter one"
+            )
 
 
 def typed(connection: Connection, shape: Shape, expressions: Sequence[str]) -> list[Column]:
     """See ``ports.Reads``."""
-    columns = []
+    found = []
     for expression in expressions:
         cursor = connection.execute(
             f"SELECT ({expression}) FROM {dialect.qualified(shape)} LIMIT 0"
         )
         if cursor.pgresult is None:
             raise Refused(f"the server does not tell the type of {expression}")
-        kind_id, modifier = cursor.pgresult.ftype(0), cursor.pgresult.fmod(0)
-        row = one(
-            connection,
-            "SELECT t.typname, format_type(t.oid, %s), t.typtype::text FROM pg_type t "
-            "WHERE t.oid = %s",
-            (modifier, kind_id),
-        )
-        name, native, kind = row
+        found.append((expression, cursor.pgresult.ftype(0), cursor.pgresult.fmod(0)))
+    with connection.transaction():
+        path = _printing_in_full(connection)
         # An untyped constant is text.
-        native = "text" if name == "unknown" else native
-        columns.append(
+        found = [(e, TEXT if oid == UNKNOWN else oid, modifier) for e, oid, modifier in found]
+        types = kinds.load(connection, [oid for _, oid, _ in found], path)
+        return [
             Column(
                 expression,
-                _logical("text" if name == "unknown" else name, modifier, kind, None),
-                native,
+                types.logical(oid, modifier),
+                one(connection, "SELECT format_type(%s, %s)", (oid, modifier))[0],
+                carrier=types.carrier(oid, modifier),
+                needs=types.needs(oid),
             )
-        )
-    return columns
+            for expression, oid, modifier in found
+        ]

@@ -11,7 +11,6 @@ from decimal import Decimal
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import (
     Column,
-    Fit,
     Key,
     KeyColumn,
     KeyRange,
@@ -19,8 +18,8 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
+from dsp_airflow.engine.stores.postgres import casting, names
 from dsp_airflow.engine.stores.postgres import texts as own_texts
-from dsp_airflow.engine.stores.postgres.translate import LOSS_TAG
 from dsp_airflow.engine.types import INTEGERS
 
 name = "postgres"
@@ -45,11 +44,9 @@ BUILT_IN = {
 }
 
 
-def quote(identifier: str) -> str:
-    """A quoted identifier, whatever it holds."""
-    if "\0" in identifier or not identifier:
-        raise ConfigError(f"{identifier!r} cannot be a PostgreSQL name")
-    return '"' + identifier.replace('"', '""') + '"'
+base, quote = names.base, names.quote
+text_literal, user_type = names.text_literal, names.user_type
+converted, policy_refusal = casting.converted, casting.policy_refusal
 
 
 def literal(value: object) -> str:
@@ -76,13 +73,6 @@ def literal(value: object) -> str:
     if isinstance(value, str):
         return text_literal(value)
     raise ConfigError(f"{value!r} ({type(value).__name__}) cannot be a PostgreSQL value")
-
-
-def text_literal(text: str) -> str:
-    """A quoted string constant."""
-    if "\0" in text:
-        raise ConfigError(f"{text!r} holds a NUL character, which PostgreSQL text cannot")
-    return "'" + text.replace("'", "''") + "'"
 
 
 def qualified(shape: Shape) -> str:
@@ -114,15 +104,40 @@ def split_name(table: str) -> tuple[str | None, str]:
     return (bare(schema) if schema else None), bare(name)
 
 
-def base(native: str) -> str:
-    """A native type without its length or precision: bounds must never be cut short."""
-    plain = re.sub(r"\(\d+(,-?\d+)?\)", "", native)
-    return re.sub(r"^(character|char)(?=$|\[)", "bpchar", plain)
-
-
 def key_column(column: Column) -> KeyColumn:
     """How a key column is compared and its bounds are cast."""
-    return KeyColumn(quote(column.name), base(column.native))
+    return KeyColumn(quote(column.name) + column.sorts, base(column.carrier or column.native))
+
+
+def plain(column: Column) -> str:
+    """See ``ports.Dialect``."""
+    return quote(column.name) + (f"::{column.carrier}" if column.carrier else "")
+
+
+BINARY = frozenset(
+    [
+        *("bit", "varbit", "timetz", "money", "inet", "cidr", "macaddr", "macaddr8", "tid"),
+        *("point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "tsquery"),
+        *("int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange", "pg_lsn"),
+        *("int4multirange", "int8multirange", "nummultirange", "datemultirange", "jsonpath"),
+        *("tsmultirange", "tstzmultirange", "xid8", "xid", "cid", "oid", "name", "char"),
+        *("pg_snapshot", "txid_snapshot", "int2vector", "oidvector"),
+    ]
+)
+"""Built-in types whose binary form holds no number of a type and is the same in every version."""
+
+
+def binary(source: Column, target: Column) -> bool:
+    """See ``ports.Dialect``. The binary form of arrays and composites names types by number."""
+    for column in (source, target):
+        name = column.type.name
+        if name == "other":
+            identity = (column.type.identity or "").removesuffix(" array")
+            if identity not in BINARY or user_type(column.native):
+                return False
+        elif name == "list" and user_type(column.native):
+            return False
+    return True
 
 
 def native(kind: LogicalType) -> str:
@@ -164,9 +179,9 @@ def held(kind: LogicalType) -> LogicalType:
     return HELD.get(kind.name, kind)
 
 
-def range_condition(key: Sequence[KeyColumn], within: KeyRange, alias: str = "") -> str:
+def range_condition(key: Sequence[KeyColumn], within: KeyRange) -> str:
     """``after < key <= upto`` as a row comparison that an index on the key serves."""
-    columns = ", ".join(alias + k.column for k in key)
+    columns = ", ".join(k.column for k in key)
 
     def bound(values: Key) -> str:
         return ", ".join(f"{text_literal(v)}::{k.native}" for v, k in zip(values, key, strict=True))
@@ -202,78 +217,32 @@ def without_cursor(column: Column) -> str:
     return f"({missing} OR {name} >= {endless} OR {name} <= '-Infinity'::{base(column.native)})"
 
 
-def user_type(native_type: str) -> bool:
-    """A type that another server may not know (schema-qualified, as catalogs print those)."""
-    return "." in native_type
-
-
-def converted(expression: str, source: Column, target: Column, fit: Fit) -> tuple[str, str]:
-    """The source expression at the target's type, and the native type it then has.
-
-    Enums travel as their labels: the binary form of both is the same bytes. A lossy pair is
-    guarded: a value that does not survive the way there and back stops the batch.
-    """
-    if source.type.name == "enum" or target.type.name == "enum":
-        return f"{expression}::text", "text"
-    if source.native == target.native or (user_type(target.native) and fit == "exact"):
-        return expression, source.native
-    # There is no cast between boolean and the other numbers than integer.
-    names = {source.type.name, target.type.name}
-    via = "::integer" if "bool" in names and names.isdisjoint({"string"}) else ""
-    cast = f"{expression}{via}::{target.native}"
-    if fit != "lossy" or (source.type.name, target.type.name) == ("string", "json"):
-        # A text that is no JSON fails in the cast; its spelling is no value.
-        return cast, target.native
-    back = f"({cast}){via}::{source.native}"
-    element = source.type.element.name if source.type.element else source.type.name
-    if element in ("float32", "float64"):
-        # Their plain comparison takes -0 for 0.
-        send = "float4send" if element == "float32" else "float8send"
-        send = "array_send" if source.type.element else send
-        back, compared = f"{send}({back})", f"{send}({expression})"
-    elif source.type.name == "json":
-        back, compared = f"({back})::text", f"({expression})::text"
-    else:
-        compared = expression
-    tag = text_literal(f"{LOSS_TAG}{source.name}:")
-    # The failing cast of a text to integer is the only way to raise an error inside an
-    # expression; the message carries column and value out (see translate).
-    failure = f"(({tag} || left({expression}::text, 80))::int)::text::{base(target.native)}"
-    return (
-        f"CASE WHEN {back} IS NOT DISTINCT FROM {compared} THEN {cast} ELSE {failure} END",
-        target.native,
-    )
-
-
 def caveat(source: Column, target: Column) -> str:
     """What the native types lose beyond what the logical ones do."""
     padded = ("bpchar", "bpchar[]")
-    if base(target.native) in padded and base(source.native) not in padded:
+    theirs, mine = (c.carrier or c.native for c in (target, source))
+    if base(theirs) in padded and base(mine) not in padded:
         return "blanks at the end"
+    if mine != theirs and theirs.startswith("interval ") and not theirs.startswith("interval("):
+        return f"what an {theirs} does not keep"
     return ""
 
 
 def own_text(text: str, kind: LogicalType) -> str:
-    """See ``ports.Dialect``."""
+    """See ``ports.Restores``."""
     return own_texts.own_text(text, kind)
 
 
 def ddl(shape: Shape) -> tuple[str, ...]:
-    """See ``ports.Dialect``."""
-    enums: dict[str, tuple[str, ...]] = {}
-    for column in shape.columns:
-        kind = column.type.element if column.type.element is not None else column.type
-        if kind.labels is not None and user_type(column.native):
-            enums[column.native.removesuffix("[]")] = kind.labels
-    return create_table(shape, enums)
+    """See ``ports.Restores``."""
+    needed = {kind.name: kind.statement for column in shape.columns for kind in column.needs}
+    return create_table(shape, list(needed.values()))
 
 
-def create_table(shape: Shape, enums: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """DDL for a missing target: enum types, columns with NOT NULL and defaults, the key."""
+def create_table(shape: Shape, types: Sequence[str]) -> tuple[str, ...]:
+    """DDL for a missing target: types, columns with NOT NULL and defaults, the key."""
     statements = []
-    for name, labels in enums.items():
-        values = ", ".join(text_literal(label) for label in labels)
-        made = f"CREATE TYPE {name} AS ENUM ({values})"
+    for made in types:
         tag = "dsp"
         while f"${tag}$" in made:
             tag += "_"

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.model import Digest, Field, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.model import (
+    Dated,
+    Digest,
+    Field,
+    Key,
+    KeyRange,
+    LossCount,
+    Projection,
+    RowHash,
+)
 from dsp_airflow.engine.stores.postgres import dialect
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
@@ -18,16 +27,10 @@ XIDS = 0xFFFFFFFF
 
 def row_hash(what: Projection) -> str:
     """SQL of the 64-bit row hash that the projection's method names."""
+    if what.method == "fields":
+        return canon.postgres_row_hash_fields(what.fields)
     if what.method == "record":
-        parts = [
-            canon.postgres_identity(f.expression, f.type, f.native)
-            or canon.postgres_text(f.expression, f.type, f.native)
-            for f in what.fields
-        ]
-        # The record hash weighs its columns' hashes and adds them up, so a sum of it would not
-        # notice values that changed places between rows. Hashed once more it does.
-        record = f"hash_record_extended(ROW({', '.join(parts)}), 0)"
-        return f"hash_numeric_extended({record}::numeric, 0)"
+        return canon.postgres_row_hash_record(what.fields)
     return canon.postgres_digest_md5(what.fields)
 
 
@@ -75,28 +78,57 @@ def count(connection: Connection, what: Projection, within: KeyRange) -> int:
     return int(row[0])
 
 
+def losses(connection: Connection, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+    """See ``ports.Digests``."""
+    if not what.losses:
+        return ()
+    counts = ", ".join(f"count(*) FILTER (WHERE {loss.condition})" for loss in what.losses)
+    row = one(connection, f"SELECT {counts} FROM {what.table} WHERE {condition(what, within)}")
+    return tuple(
+        LossCount(loss.column, loss.rule, int(n))
+        for loss, n in zip(what.losses, row, strict=True)
+        if n
+    )
+
+
 def key_fields(what: Projection) -> list[Field]:
     """The fields that carry the mapped key: the first ones, in key order."""
     return list(what.fields[: len(what.key)])
 
 
-def settled(mark: str | None) -> str:
+def settled(mark: str | None, dated: Dated = "rows") -> str:
     """SQL: whether a row's version is surely older than the mark.
 
-    xmin keeps the last 32 bits of a transaction id; two ids are compared around that circle.
+    A row of a partition may be old and its partition attached since.
+    """
+    if mark is None or dated == "no":
+        return "NULL::boolean"
+    if dated == "rows":
+        return _older("xmin", mark)
+    return (
+        f"({_older('xmin', mark)} AND tableoid <> ALL (ARRAY(WITH RECURSIVE young(oid) AS ("
+        f"SELECT inhrelid FROM pg_inherits AS i WHERE NOT {_older('i.xmin', mark)} "
+        "UNION SELECT inhrelid FROM young JOIN pg_inherits ON inhparent = young.oid) "
+        "SELECT oid FROM young)))"
+    )
+
+
+def _older(xmin: str, mark: str) -> str:
+    """A xmin keeps the last 32 bits of a transaction id; ids are compared around that circle.
+
     Ids below 3 mark rows that were frozen for good.
     """
-    if mark is None:
-        return "NULL::boolean"
-    apart = f"(xmin::text::bigint - {int(mark) & XIDS}) & {XIDS}"
-    return f"(xmin::text::bigint < 3 OR ({apart}) >= {(XIDS + 1) // 2})"
+    apart = f"({xmin}::text::bigint - {int(mark) & XIDS}) & {XIDS}"
+    return f"({xmin}::text::bigint < 3 OR ({apart}) >= {(XIDS + 1) // 2})"
 
 
 def hash_columns(what: Projection, mark: str | None) -> str:
     """Select list of a ``RowHash``: mapped key texts, hash, settled, own key texts."""
     mapped = [f"({f.expression})::text" for f in key_fields(what)]
     own = [f"{k.column}::text" for k in what.key]
-    return ", ".join([*mapped, canon.postgres_row_hash_md5(what.fields), settled(mark), *own])
+    return ", ".join(
+        [*mapped, canon.postgres_row_hash_md5(what.fields), settled(mark, what.dated), *own]
+    )
 
 
 def as_hash(row: tuple[Any, ...], width: int) -> RowHash:
@@ -118,7 +150,10 @@ def hashes(
         name = f"dsp_hashes_{next(_cursors)}"
         with connection.transaction(), connection.cursor(name=name) as cursor:
             cursor.itersize = KEYS_AT_ONCE
-            cursor.execute(f"SELECT {columns} FROM {what.table} WHERE {condition(what, within)}")
+            select = f"SELECT {columns} FROM {what.table} WHERE {condition(what, within)}"
+            if not what.key:
+                select = f'SELECT * FROM ({select}) AS r(h, s) ORDER BY h COLLATE "C"'
+            cursor.execute(select)
             for row in cursor:
                 yield as_hash(row, width)
         return

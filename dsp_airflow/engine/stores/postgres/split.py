@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, Projection
+from dsp_airflow.engine.stores.postgres import tree
+from dsp_airflow.engine.stores.postgres.keys import refuse_unproved
 from dsp_airflow.engine.stores.postgres.proof import condition
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
+SAMPLED = 200
+"""Rows that are weighed where no catalog tells their size."""
+
 
 def _wide_columns(connection: Connection, what: Projection) -> list[str]:
-    """Columns whose values may be kept out of line, when the table keeps any there."""
-    row = connection.execute(
-        "SELECT reltoastrelid <> 0 AND pg_relation_size(reltoastrelid) > 0 "
-        "FROM pg_class WHERE oid = %s::regclass",
-        (what.table,),
-    ).fetchone()
-    if row is None or not row[0]:
-        return []
+    """Columns whose values may be kept out of line."""
     rows = connection.execute(
         "SELECT quote_ident(attname), atttypid IN ('text'::regtype, 'varchar'::regtype, "
         "'bpchar'::regtype, 'bytea'::regtype) FROM pg_attribute WHERE attrelid = %s::regclass "
@@ -30,13 +28,14 @@ def _wide_columns(connection: Connection, what: Projection) -> list[str]:
     return [f"octet_length({c})" if plain else f"pg_column_size({c})" for c, plain in rows]
 
 
-def _average(connection: Connection, what: Projection) -> float:
-    row = connection.execute(
-        "SELECT pg_table_size(oid)::float8 / greatest(reltuples, 1) FROM pg_class "
-        "WHERE oid = %s::regclass AND reltuples > 0",
-        (what.table,),
-    ).fetchone()
-    return float(row[0]) if row else 0.0
+def _sampled(connection: Connection, what: Projection) -> float:
+    """Bytes of a row of a view or foreign table: an average of the first ones."""
+    row = one(
+        connection,
+        f"SELECT coalesce(avg(pg_column_size(r.*)), 0) FROM (SELECT * FROM {what.table} "
+        f"WHERE {condition(what, None)} LIMIT {SAMPLED}) AS r",
+    )
+    return float(row[0])
 
 
 def _names(what: Projection) -> tuple[str, str, str]:
@@ -94,8 +93,26 @@ def split(
     connection: Connection, what: Projection, size: BatchSize, max_row_size: int
 ) -> tuple[Sequence[Batch], int]:
     """See ``ports.Splits``. The window functions stream over the key's index."""
-    average = _average(connection, what)
-    wide = _wide_columns(connection, what)
+    with connection.transaction():
+        # A loose key is proved of the very rows that are counted.
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if what.loose:
+            refuse_unproved(connection, what, condition(what, None))
+        return _split(connection, what, size, max_row_size)
+
+
+def _split(
+    connection: Connection, what: Projection, size: BatchSize, max_row_size: int
+) -> tuple[Sequence[Batch], int]:
+    stored, estimated, toasted = tree.storage(connection, what.table)
+    average = stored / max(1.0, estimated) if estimated else 0.0
+    if not stored:
+        average = _sampled(connection, what)
+    if not what.key:
+        matching = f"SELECT count(*) FROM {what.table} WHERE {condition(what, None)}"
+        count = int(one(connection, matching)[0])
+        return ([Batch(1, KeyRange(), count)] if count else []), round(average * count) or stored
+    wide = _wide_columns(connection, what) if toasted else []
     if size.bytes is not None and wide:
         statement = _by_weight(what, size.rows, size.bytes, wide)
     else:
@@ -106,7 +123,7 @@ def split(
     width = len(what.key)
     batches: list[Batch] = []
     last, counted, total = None, 0, 0
-    for row in connection.execute(statement).fetchall():
+    for row in connection.execute(statement.encode()).fetchall():
         upto = tuple(row[:width])
         position, total, widest = row[width:]
         if widest > max_row_size:
@@ -116,5 +133,5 @@ def split(
             )
         batches.append(Batch(len(batches) + 1, KeyRange(last, upto), int(position) - counted))
         last, counted = upto, int(position)
-    size_now = one(connection, "SELECT pg_table_size(%s::regclass)", (what.table,))[0]
-    return batches, int(total) or min(round(average * counted) or size_now, size_now)
+    estimate = round(average * counted) or stored
+    return batches, int(total) or (min(estimate, stored) if stored else estimate)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 from psycopg import errors as pg
 
+from dsp_airflow.config.scalars import format_duration
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.options import SessionOptions
 
 DROPPED = (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName, pg.UndefinedObject)
 LOSS_TAG = "dsp_loss:"
-"""Marks a value that a guarded cast refused; see ``dialect.guarded``."""
+"""Marks a value that a guarded cast refused; see ``casting``."""
+_QUOTED = re.compile(r""": (?:"(?s:.*)"|'(?s:.*)')""")
 
 
 def _loss(message: str) -> str | None:
     start = message.find(LOSS_TAG)
     if start < 0:
         return None
-    column, _, value = message[start + len(LOSS_TAG) :].rstrip('"').partition(":")
+    (column, *key), _ = json.JSONDecoder().raw_decode(message[start + len(LOSS_TAG) :])
     return (
-        f"value {value!r} of column {column} does not fit its target type; widen the target "
-        "column, or map the column to a type that holds the value"
+        f"column {column} of the row with key {', '.join(map(str, key))}: its value does not fit "
+        "the target type; widen the target column, map the column to a type that holds the value, "
+        "or say on_loss"
     )
 
 
@@ -31,16 +37,36 @@ def _value_error(error: psycopg.Error, where: str) -> DspError:
     loss = _loss(message)
     if loss is not None:
         return BadValue(f"{where}: {loss}")
-    detail = error.diag.context or error.diag.message_detail or ""
+    # Values stay where they are: they are nobody's to read in a log.
+    message = _QUOTED.sub("", message)
+    detail = _QUOTED.sub("", error.diag.context or error.diag.message_detail or "")
+    if detail.startswith("Failing row contains"):
+        detail = ""
     return BadValue(
         f"{where}: {message}" + (f" ({' '.join(detail.split())[:300]})" if detail else "")
     )
 
 
-def translated(error: psycopg.Error, where: str) -> DspError:
-    """The engine's error for a driver error. ``where`` names connection and object."""
-    message = (error.diag.message_primary or str(error)).strip()
-    state = error.sqlstate or ""
+def _waited(error: psycopg.Error, where: str, options: SessionOptions) -> Transient:
+    """A timeout of the session, or somebody on the server, ended the statement."""
+    message = error.diag.message_primary or str(error)
+    if isinstance(error, pg.LockNotAvailable):
+        limit = f"a lock was not to be had within {format_duration(options.lock)} (timeouts.lock)"
+        return Transient(
+            f"{where}: {message}: {limit}. Retry when who holds it is "
+            "through, or raise timeouts.lock of the job"
+        )
+    if options.statement is None:
+        return Transient(f"{where}: {message}; somebody on the server ended it, retry")
+    return Transient(
+        f"{where}: {message}: a statement may take {format_duration(options.statement)} "
+        "(timeouts.statement). Retry when the server is less busy, make batches smaller "
+        "(batch_size), or raise timeouts.statement of the job"
+    )
+
+
+def _constraint(error: psycopg.Error, where: str, message: str) -> DspError | None:
+    """What a row broke, and what to do about it."""
     if isinstance(error, pg.UniqueViolation):
         detail = error.diag.message_detail or message
         return BadValue(
@@ -52,14 +78,44 @@ def translated(error: psycopg.Error, where: str) -> DspError:
             f"{where}: column {error.diag.column_name} does not accept NULL, and a row has none "
             "to give; map a constant or an expression with coalesce, or allow NULL in the target"
         )
+    if isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None:
+        # Only the bounds of partitions have no name.
+        return BadValue(
+            f"{where}: {message}: {error.diag.message_detail or ''} Create a partition for it, or "
+            f"one that takes the rest (PARTITION OF {error.diag.table_name} DEFAULT), or leave "
+            "such rows out with where; nothing of the batch was written"
+        )
     if isinstance(error, pg.ForeignKeyViolation):
         return Refused(f"{where}: {message}: {error.diag.message_detail or ''}")
+    return None
+
+
+def _denied(where: str, message: str) -> Denied:
+    if "row-level security" in message:
+        return Denied(
+            f"{where}: {message}; a part of the rows is no copy: ALTER ROLE <role> BYPASSRLS, for "
+            "a view that of its owner"
+        )
+    return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
+
+
+def translated(error: psycopg.Error, where: str, options: SessionOptions | None = None) -> DspError:
+    """The engine's error for a driver error. ``where`` names connection and object."""
+    message = (error.diag.message_primary or str(error)).strip()
+    state = error.sqlstate or ""
+    broken = _constraint(error, where, message)
+    if broken is not None:
+        return broken
     if isinstance(error, pg.InsufficientPrivilege):
-        return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
+        return _denied(where, message)
     if isinstance(error, DROPPED):
         return ConfigError(f"{where}: {message}; it was dropped or renamed, or never existed")
+    if isinstance(error, (pg.LockNotAvailable, pg.QueryCanceled)):
+        return _waited(error, where, options or SessionOptions())
     if isinstance(error, (pg.DiskFull, pg.OutOfMemory)):
         return Transient(f"{where}: {message}; make room on the server, then retry")
+    if isinstance(error, pg.FeatureNotSupported):
+        return Refused(f"{where}: {message}; this server cannot do that")
     if isinstance(error, pg.ReadOnlySqlTransaction):
         return Refused(f"{where}: {message}; the server or the role is read-only")
     if state.startswith("28"):
@@ -68,15 +124,17 @@ def translated(error: psycopg.Error, where: str) -> DspError:
         return ConfigError(f"{where}: {message}; correct the schema of the Airflow connection")
     if state.startswith(("22", "23", "21")):
         return _value_error(error, where)
+    if isinstance(error, pg.FeatureNotSupported):
+        return Refused(f"{where}: {message}")
     if state.startswith("42"):
         return ConfigError(f"{where}: {message}")
     return Transient(f"{where}: {message}")
 
 
 @contextmanager
-def translating(where: str) -> Iterator[None]:
+def translating(where: str, options: SessionOptions | None = None) -> Iterator[None]:
     """Translates every driver error raised inside."""
     try:
         yield
     except psycopg.Error as error:
-        raise translated(error, where) from error
+        raise translated(error, where, options) from error

@@ -9,7 +9,7 @@ from psycopg import errors as pg
 from pydantic import TypeAdapter
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.errors import BadValue, Collision, Mismatch
+from dsp_airflow.engine.errors import BadValue, Collision, Mismatch, Refused
 from dsp_airflow.engine.model import (
     Digest,
     Field,
@@ -20,13 +20,14 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.postgres import dialect, proof, relay
+from dsp_airflow.engine.stores.postgres import dialect, proof, relay, tree
+from dsp_airflow.engine.stores.postgres.keys import refuse_twins
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 WRITTEN = TypeAdapter(Written)
 STAGE = "pg_temp.dsp_stage"
-SPELLED = ("decimal", "float32", "float64")
-"""Types with several spellings of one value: 7 and 7.0, 0 and -0."""
+SPELLED = ("decimal", "float32", "float64", "duration", "json", "list", "other")
+"""Types with several spellings of one value: 7 and 7.0, 0 and -0, 30 days and 1 month."""
 CREATING = "dsp_airflow creates"
 """Names the lock under which anything is created."""
 
@@ -90,11 +91,16 @@ def write(
             ).fetchone()
             if row is not None:
                 return _recovered(row[0])
-        alone = direct and ordered_alike and _empty(connection, what, within)
+        if not what.key:
+            _refuse_filled(connection, what)
+        alone = not what.key or (direct and ordered_alike and _empty(connection, what, within))
         if alone:
             done = _direct(connection, what, stream, wire)
         else:
             _stage(connection, what, stream, wire)
+            if what.loose or on_conflict == "ignore":
+                # Of two rows of one key the second would be taken for one that was there.
+                refuse_twins(connection, what, STAGE, len(what.key))
             done = _merge(
                 connection,
                 what,
@@ -129,6 +135,19 @@ def _empty(connection: Connection, what: Projection, within: KeyRange) -> bool:
     return row is None
 
 
+def _refuse_filled(connection: Connection, what: Projection) -> None:
+    """Without a key nobody could tell rows that stand there from those that come."""
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"dsp_airflow fills {what.table}",),
+    )
+    if not _empty(connection, what, KeyRange()):
+        raise Refused(
+            f"{what.label} holds rows, and without a key nobody can tell which of them are copies; "
+            f"empty it first, or name unique columns under key. Nothing was written"
+        )
+
+
 def _columns(fields: tuple[Field, ...]) -> str:
     return ", ".join(dialect.quote(f.column) for f in fields)
 
@@ -145,6 +164,8 @@ def _direct(connection: Connection, what: Projection, stream: Stream, wire: str)
     try:
         rows = _copy(connection, what.table, what, stream, wire)
     except pg.UniqueViolation as error:
+        if not what.key:
+            raise
         raise Collision(f"{what.label}: rows appeared in the range") from error
     return Written(rows, rows, others=Digest(0, 0, what.method))
 
@@ -206,18 +227,34 @@ def _merge(
         _refuse_swallowed(connection, what)
         return Written(staged, inserted, unchanged=staged - inserted, others=others)
     changes = ", ".join(f"{c} = EXCLUDED.{c}" for c in names)
-    inserted, updated = _two(
-        connection,
-        f"WITH merged AS ({head} ON CONFLICT ({key}) DO UPDATE SET {changes} "
+    merge = (
+        f"{head} ON CONFLICT ({key}) DO UPDATE SET {changes} "
         f"WHERE ROW({_identities(what.fields, 't')}) "
-        f"IS DISTINCT FROM ROW({_identities(what.fields, 'EXCLUDED')}) "
-        # A fresh row has no xmax; one that was updated carries this transaction's lock.
-        "RETURNING xmax = 0 AS fresh) "
-        "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM merged",
+        f"IS DISTINCT FROM ROW({_identities(what.fields, 'EXCLUDED')})"
     )
+    inserted, updated = _merged(connection, what, merge, staged)
     unchanged = staged - inserted - updated
     _refuse_swallowed(connection, what, unchanged - alike)
     return Written(staged, inserted, updated, unchanged=unchanged, others=others)
+
+
+def _merged(connection: Connection, what: Projection, merge: str, staged: int) -> tuple[int, int]:
+    """Rows inserted and updated."""
+    if what.dated == "rows":
+        # A fresh row has no xmax; one that was updated carries this transaction's lock.
+        return _two(
+            connection,
+            f"WITH merged AS ({merge} RETURNING xmax = 0 AS fresh) "
+            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM merged",
+        )
+    # What is routed to partitions tells nothing of itself. A row that somebody inserts between
+    # the two statements is written as it should be, and counted as inserted.
+    there = one(
+        connection, f"SELECT count(*) FROM {STAGE} AS s JOIN {what.table} AS t ON {_matches(what)}"
+    )[0]
+    written = connection.execute(merge.encode()).rowcount
+    inserted = min(staged - int(there), written)
+    return inserted, written - inserted
 
 
 def _updatable(connection: Connection, what: Projection) -> list[Field]:
@@ -232,7 +269,7 @@ def _updatable(connection: Connection, what: Projection) -> list[Field]:
     ).fetchall()
     fixed = tuple(f for f in what.fields if (f.column,) in rows)
     keys = proof.key_fields(what)
-    wanted = [f for f in what.fields if f not in keys or f.type.name in SPELLED]
+    wanted = [f for f in what.fields if f not in keys or f.loose or f.type.name in SPELLED]
     if not fixed:
         return wanted
     row = connection.execute(
@@ -256,8 +293,9 @@ def _meddled(connection: Connection, what: Projection) -> bool:
     """Whether triggers or rules of the target might drop rows silently."""
     found: bool = one(
         connection,
-        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(%s) "
-        "AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3) "
+        f"WITH RECURSIVE {tree.MEMBERS.format(root='to_regclass(%s)::oid')} "
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger JOIN members ON tgrelid = members.oid "
+        "WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3) "
         "OR EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = to_regclass(%s))",
         (what.table, what.table),
     )[0]

@@ -37,6 +37,10 @@ class S3Store:
     def __repr__(self) -> str:
         return f"S3Store({self.name!r}, {self.identity!r})"
 
+    def having(self, options: object) -> S3Store:  # noqa: ARG002
+        """Itself: requests have their own patience, and no name."""
+        return self
+
     @property
     def client(self) -> Any:
         """Made once; threads may share it."""

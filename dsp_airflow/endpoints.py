@@ -1,0 +1,21 @@
+"""Where connections lead, and how the sessions of a step behave there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from dsp_airflow.config.jobs import TableJob
+from dsp_airflow.engine.options import SessionOptions, session_name
+from dsp_airflow.engine.ports import Store
+
+OpenStore: TypeAlias = Callable[[str], Store]
+"""Gives the store of an Airflow connection id."""
+
+
+def for_step(open_store: OpenStore, task: str, job: TableJob, step: str) -> OpenStore:
+    """The same, with sessions that show task, job and step and wait as long as the job says."""
+    options = SessionOptions(
+        session_name(task, job.name, step), job.timeouts.lock, job.timeouts.statement
+    )
+    return lambda connection: open_store(connection).having(options)

@@ -1,0 +1,152 @@
+"""Who is told of which end of a task's runs, and the DAG callbacks that do it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from dsp_airflow.engine.errors import ConfigError, DspError
+from dsp_airflow.notify import delivery, text
+from dsp_airflow.notify.end import TIMED_OUT, End
+from dsp_airflow.state.database import StateDatabase, open_state
+from dsp_airflow.state.landmarks import landmarks
+from dsp_airflow.state.outbox import MailKey
+from dsp_airflow.state.runs import Runs
+
+log = logging.getLogger(__name__)
+
+LATEST = "latest"
+
+Event = Literal["failure", "success"]
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A DAG callback: records that the run ended, and tells people by mail.
+
+    ``when`` and ``to`` are the task's ``notify``. ``by_hand`` is the DAG of manual deletion,
+    whose DAG runs have no run of their own.
+    """
+
+    event: Event
+    task: str
+    title: str
+    when: str
+    to: tuple[str, ...]
+    by_hand: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether people want to hear of this end."""
+        return self.when in {self.event, "always"}
+
+    def carried(self) -> str:
+        """All but the event, as text for the DAG to carry."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "event"})
+
+    @classmethod
+    def load(cls, event: Event, carried: str) -> Self:
+        """From that text."""
+        values = json.loads(carried)
+        return cls(event, **values | {"to": tuple(values["to"])})
+
+    def __call__(self, context: Mapping[str, Any]) -> None:
+        """Airflow calls this in a child process of the DAG processor."""
+        letter = self.letter(End.of_callback(context))
+        if letter is not None:
+            delivery.send_once(letter)
+
+    def letter(self, end: End) -> delivery.Letter | None:
+        """Records the end, and writes the mail where people want one."""
+        facts = self._facts(end)
+        if not self.tells:
+            return None
+        summary = facts.summary
+        own = summary.run if summary and not self.by_hand else end.key
+        return delivery.Letter(
+            key=MailKey(own, end.attempt or (summary.attempt if summary else 1), self.event),
+            to=tuple(dict.fromkeys(self.to)),
+            subject=text.subject(self, end, facts),
+            body=text.body(self, end, facts),
+        )
+
+    def _facts(self, end: End) -> text.Facts:
+        """How the run ended and what it did, by the state database."""
+        try:
+            with open_state() as database:
+                runs = Runs(database)
+                run = self._purged(runs, end) if self.by_hand else self._recorded(runs, end)
+                if run is None:
+                    return text.Facts()
+                return text.Facts(runs.summary(run), landmarks(database, run), _now(database))
+        except DspError as error:
+            log.warning("the end of %s could not be recorded: %s", end.key, error)
+            return text.Facts(reachable=False)
+
+    def _recorded(self, runs: Runs, end: End) -> str | None:
+        run = runs.find(end.key)
+        if run is None:
+            return None
+        if end.by_hand or end.reason == TIMED_OUT:
+            # Airflow ends the steps' processes, each at its next heartbeat; this is no later.
+            runs.request_stop(run.id)
+        if self.event == "failure":
+            jobs = runs.summary(run.id).jobs
+            first = next((j.error for j in jobs if j.error), None)
+            runs.finish(run.id, "failed", first or text.reason(end))
+        elif end.by_hand:
+            runs.finish(run.id, "terminated", text.reason(end, self.event))
+        else:
+            runs.finish(run.id, "succeeded")
+        return run.id
+
+    def _purged(self, runs: Runs, end: End) -> str | None:
+        """The earlier run that was purged by hand, as the form of this DAG run named it."""
+        if end.asked in {None, LATEST}:
+            run = runs.latest(self.task)
+            return run.id if run else None
+        try:
+            return runs.get(str(end.asked)).id
+        except ConfigError:
+            return None  # the form named no run, which is why the purge failed
+
+
+@dataclass(frozen=True)
+class Told:
+    """One end of one run: what a process needs that tells of it without the DAG."""
+
+    ended: RunEnded
+    end: End
+
+    def dump(self) -> str:
+        """As text."""
+        ended = {"event": self.ended.event, "carried": self.ended.carried()}
+        return json.dumps({"ended": ended, "end": asdict(self.end)})
+
+    @classmethod
+    def load(cls, dumped: str) -> Self:
+        """From that text."""
+        values = json.loads(dumped)
+        return cls(RunEnded.load(**values["ended"]), End(**values["end"]))
+
+    def post(self, head_start: timedelta) -> delivery.Letter | None:
+        """Records the end and puts the mail into the outbox.
+
+        Returns a mail that has to go out without it, as the state database is out of reach.
+        A callback then does the same; so only where none comes there is such a mail.
+        """
+        letter = self.ended.letter(self.end)
+        if letter is None:
+            return None
+        after = timedelta(0) if self.end.by_hand else head_start
+        if delivery.post(letter, after) or not self.end.by_hand:
+            return None
+        return letter
+
+
+def _now(database: StateDatabase) -> str:
+    return f"{database.now():%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,44 @@
+"""What to do about an error, by the words it holds. ``docs/operations.md`` has the same table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CLEAR = "Then clear the failed step in Airflow; it goes on where it stopped."
+TIMEOUT = "AirflowTaskTimeout"
+ANEW = "Then start a new run; clearing this one does not help."
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """``words`` in an error; the first step of a person; and how the work goes on."""
+
+    words: str
+    do: str
+    then: str = CLEAR
+
+
+REMEDIES = (
+    Remedy("rows differ between source and target", "Find out why rows differ before any purge."),
+    Remedy("cannot connect", "Bring the server, or the network to it, back."),
+    Remedy("correct login and password", "Correct the login in the Airflow connection."),
+    Remedy("permission denied", "Grant the missing privilege; docs/operations.md lists them."),
+    Remedy("the role lacks", "Grant the missing privilege; docs/operations.md lists them."),
+    Remedy("make room on the server", "Make room on the disk that is full."),
+    Remedy("does not fit its target type", "Widen the target column, or correct the value."),
+    Remedy("does not accept NULL", "Map the column with a constant or with coalesce."),
+    Remedy("already holds this value", "Decide which of the two rows is right."),
+    Remedy("was altered since the run was planned", "Find out who altered the table.", ANEW),
+    Remedy("was edited after run", "Check that the edit of the task file was meant.", ANEW),
+    Remedy("leads elsewhere", "Check that the connection was changed on purpose.", ANEW),
+    Remedy("may not purge", "Remove the reason named above, or accept it in the task file."),
+    Remedy("the plan in the state database is not the one", "Find out who edited it.", ANEW),
+    Remedy("no record of batch", "Find out who changed the state database.", ANEW),
+    Remedy(TIMEOUT, "Find out what was slow, or raise execution_timeout."),
+    Remedy("the timeout of", "Find out what was slow, or raise timeout in the task file."),
+)
+
+
+def remedy(error: str) -> Remedy | None:
+    """The first that fits."""
+    return next((one for one in REMEDIES if one.words.lower() in error.lower()), None)

@@ -1,0 +1,96 @@
+"""What the page of a run shows, from the state database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from dsp_airflow.operators.report_link import dag_of
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
+from dsp_airflow.state.runs import Runs
+
+CELLS = 1000
+"""Batches drawn one by one; of more only the counts are shown."""
+LISTED = 50
+"""Batches, and differences, that are listed with their reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job, with the batches that somebody may want to know of."""
+
+    summary: JobSummary
+    purges: bool
+    batches: list[BatchStatus]
+    states: list[tuple[str, int]]
+    """How many batches are in each state."""
+    remarkable: list[BatchStatus]
+    """Those in work, failed, different, or with rows kept."""
+
+    @property
+    def steps(self) -> list[tuple[str, int]]:
+        """How many batches are through each step."""
+        found = [("copied", self.summary.batches_copied), ("checked", self.summary.batches_checked)]
+        return [*found, ("purged", self.summary.batches_purged)] if self.purges else found
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A run as its page shows it; values of rows are no part of it, their keys are."""
+
+    run: Run
+    now: datetime
+    jobs: list[JobReport]
+    differences: list[BatchDifference]
+    differences_left_out: int
+
+    @property
+    def title(self) -> str:
+        """The task as people call it."""
+        return str(self.run.definition.get("display_name") or self.run.task)
+
+    @property
+    def airflow_path(self) -> str | None:
+        """The DAG run's page, from this one; ``None`` for a run outside of Airflow."""
+        dag, _, rest = (self.run.external_key or "").partition("/")
+        dag_run = quote(rest.partition("/")[0], safe="")
+        return f"../../../../dags/{quote(dag, safe='')}/runs/{dag_run}" if dag_run else None
+
+    @property
+    def took(self) -> timedelta | None:
+        """From the start of the execution to its end, or to now."""
+        start = self.run.started_at
+        if start is None:
+            return None
+        return timedelta(seconds=int(((self.run.ended_at or self.now) - start).total_seconds()))
+
+
+def run_report(database: StateDatabase, dag_id: str, run_id: str) -> RunReport | None:
+    """``None`` when this DAG has no such run."""
+    runs = Runs(database)
+    run = runs.find_id(run_id)
+    if run is None or dag_of(run) != dag_id:
+        return None
+    found = runs.differences(run.id)
+    return RunReport(
+        run=run,
+        now=database.now(),
+        jobs=[_job(runs, run, job) for job in runs.summary(run.id).jobs],
+        differences=found[:LISTED],
+        differences_left_out=max(0, len(found) - LISTED),
+    )
+
+
+def _job(runs: Runs, run: Run, summary: JobSummary) -> JobReport:
+    batches = runs.batches(run.id, summary.name)
+    remarkable = [b for b in batches if b.holder or b.error or b.rows_different or b.rows_kept]
+    return JobReport(
+        summary=summary,
+        purges=runs.job(run.id, summary.name).purge_mode != "none",
+        batches=batches if len(batches) <= CELLS else [],
+        states=sorted(Counter(batch.state for batch in batches).items()),
+        remarkable=remarkable[:LISTED],
+    )
