@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.findings import Finding
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,27 +27,6 @@ OLDEST = 130_000
 
 # Set by the store itself, or without meaning for it.
 _NOT_OURS = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold"})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    ``remedy`` says what to do; it is empty where all is well.
-    """
-
-    subject: str
-    state: Literal["ok", "warning", "failed"]
-    text: str
-    remedy: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether jobs on this connection cannot work so."""
-        return self.state == "failed"
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.text}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 def open_store(conn_id: str) -> Store:
@@ -71,7 +50,11 @@ def check_connection(conn_id: str) -> list[Finding]:
 
     Unknown and unsupported connections raise ``ConfigError``, as ``open_store`` does.
     """
-    open_store(conn_id)
+    store = open_store(conn_id)
+    if store.system == "s3":
+        from dsp_airflow.aws import check_s3
+
+        return check_s3(conn_id)
     return _check_postgres(conn_id)
 
 
@@ -108,7 +91,14 @@ def _open_postgres(conn_id: str) -> Store:
     )
 
 
-_OPENERS: Mapping[str, Callable[[str], Store]] = {"postgres": _open_postgres}
+def _open_s3(conn_id: str) -> Store:
+    from dsp_airflow.aws import open_s3
+
+    # Not of databases: ``paths`` tells which jobs may use it, and how.
+    return cast("Store", open_s3(conn_id))
+
+
+_OPENERS: Mapping[str, Callable[[str], Store]] = {"postgres": _open_postgres, "aws": _open_s3}
 """By Airflow's connection type."""
 
 

@@ -13,15 +13,16 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
-from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.loading import load_task, load_tasks
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.config.tasknames import task_names
-from dsp_airflow.config.tasks import MANUAL, Once, Task
+from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
 from dsp_airflow.listener import BEARER, CARRIED, TAG
 from dsp_airflow.notify import LATEST, Event, RunEnded
+from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.assets import target_alias, target_asset
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.estimate import EstimateOperator
@@ -169,12 +170,15 @@ def _documentation(task: Task) -> str | None:
     return "\n\n".join(parts) + "\n" if parts else None
 
 
-def _job_group(job: WarmJob, file: str, task: Task) -> TaskGroup:
+def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
         told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
         checked = job.check is not None
-        steps.append(_sharded(TableSyncOperator, "copy", job, file, [] if checked else told))
+        first, name = TableSyncOperator, "copy"
+        if isinstance(job, S3Job):
+            first, name = S3ArchiveOperator, "archive"
+        steps.append(_sharded(first, name, job, file, [] if checked else told))
         if checked:
             steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, told))
         chain(*steps)
@@ -184,7 +188,7 @@ def _job_group(job: WarmJob, file: str, task: Task) -> TaskGroup:
 def _sharded(
     operator: type[TableSyncOperator | ConsistencyCheckOperator],
     task_id: str,
-    job: WarmJob,
+    job: Job,
     file: str,
     outlets: list[Any],
 ) -> Any:
@@ -195,7 +199,7 @@ def _sharded(
     return mapped.expand(shard=list(range(1, job.shards + 1)))
 
 
-def _purge_group(jobs: list[WarmJob], file: str, task: Task) -> TaskGroup:
+def _purge_group(jobs: list[Job], file: str, task: Task) -> TaskGroup:
     with TaskGroup("purge") as group:
         tables: dict[object, list[Any]] = {}
         for job in jobs:
@@ -215,7 +219,7 @@ def _in_order(task: Task, first: Any, jobs: list[TaskGroup]) -> None:
         first >> jobs
 
 
-def _group_id(job: WarmJob, task: Task) -> str:
+def _group_id(job: Job, task: Task) -> str:
     """The job's name; with an underscore where a step of the task has that name."""
     name, others = job.name, {other.name for other in task.jobs if other is not job}
     while name in ROOT_IDS or (name != job.name and name in others):

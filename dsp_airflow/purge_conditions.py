@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.endpoints import OpenStore
@@ -64,7 +64,7 @@ class PurgeConditions:
                     + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
                 )
 
-    def _reads(self, job: WarmJob, plan: Plan, source: Store) -> bool:
+    def _reads(self, job: TableJob, plan: Plan, source: Store) -> bool:
         """Whether another job reads rows that are to be purged, by whatever connection and name."""
         other = self.open_store(job.source.connection)
         if other.system != source.system:

@@ -11,25 +11,30 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
+from dsp_airflow.config.archives import PREFIX_NAMES, S3Job, names_in, resolved_prefix
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
+from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
-from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+from dsp_airflow.config.variables import (
+    UnresolvedVariableError,
+    parse_variable,
+    resolve_variables,
+)
 from dsp_airflow.endpoints import OpenStore, for_step
-from dsp_airflow.engine import check as checking
-from dsp_airflow.engine import definition, transfer
+from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
-from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
-from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.model import Plan, Window
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Phase, Store, Watch
 from dsp_airflow.engine.work import Job
+from dsp_airflow.paths import PREFIX, Given, Path, path_of
 from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
@@ -79,7 +84,8 @@ class TaskRun:
         ``anew`` begins a new attempt. Nothing is written to the databases.
         """
         job = self._job(name)
-        source, target = self.stores(job, "plan")
+        path = self.path(job, "plan")
+        source = path.source
         self.runs.add_job(
             self.run.id,
             name,
@@ -99,17 +105,9 @@ class TaskRun:
             known = ledger.plan()
             if known is not None:
                 begun = self._job_summary(name).batches_copied > 0
-                definition.verify_unchanged(known, self._definition(), source, target, begun=begun)
+                path.verify_unchanged(known, self._definition(), begun=begun)
                 return known
-            plan, batches = planning.plan_job(
-                job,
-                source,
-                target,
-                self._variables(job),
-                self._definition(),
-                shared=self._shares_target(job),
-                since=self._since(job, source),
-            )
+            plan, batches = path.plan(self._given(job, since=self._since(job, source)))
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
         return plan
@@ -120,10 +118,10 @@ class TaskRun:
         ``wait=False``: come back when only batches that others hold are left (a shard).
         """
         with self._recorded(name):
-            work, plan, ledger = self._work(name, "copy", wait=wait)
+            path, work, plan, ledger = self._work(name, "copy", wait=wait)
             self.runs.move(self.run.id, name, "copying")
             with Keeper(ledger):
-                transfer.copy(work)
+                path.copy(work, self.run.variables.get(name, {}))
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
@@ -149,14 +147,14 @@ class TaskRun:
 
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            work, plan, ledger = self._work(name, "check", wait=wait)
+            path, work, plan, ledger = self._work(name, "check", wait=wait)
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
             if differed:
                 self.runs.reopen(self.run.id, name, "check", differed)
             with Keeper(ledger):
-                checking.check(work)
+                path.check(work)
             found = self._job_summary(name)
             if found.rows_different:
                 raise Mismatch(self._differing(name, found))
@@ -197,19 +195,19 @@ class TaskRun:
                 "with purge: manual can be purged"
             )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
-        work, plan, ledger = self._work(name, "purge", wait=True)
+        path, work, plan, ledger = self._work(name, "purge", wait=True)
         opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
         conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, work.source)
-        self._require_derived(plan, work)
+        self._require_derived(path, plan)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
             with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
-                purging.purge(work, self.task.name, numbers)
+                path.purge(work, numbers)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -226,15 +224,7 @@ class TaskRun:
         now = self.database.now()
         try:
             resolved = {
-                job.name: _packed(
-                    resolve_variables(
-                        job.variables,
-                        now=now,
-                        data_interval_start=when.start,
-                        data_interval_end=when.end,
-                        logical_date=when.logical_date,
-                    )
-                )
+                job.name: _packed(resolved_variables(self.task, job, now, when))
                 for job in self.task.jobs
             }
         except UnresolvedVariableError as error:
@@ -258,7 +248,7 @@ class TaskRun:
 
     # Helpers
 
-    def _job(self, name: str) -> WarmJob:
+    def _job(self, name: str) -> AnyJob:
         job = next((j for j in self.task.jobs if j.name == name), None)
         if job is None:
             names = ", ".join(j.name for j in self.task.jobs)
@@ -269,15 +259,17 @@ class TaskRun:
         """Whether the job asks for a check."""
         return self._job(name).check is not None
 
-    def stores(self, job: WarmJob, step: str) -> tuple[Store, Store]:
-        """A job's source and target, for one step of it."""
-        opened = for_step(self.open_store, self.task.name, job, step)
-        return opened(job.source.connection), opened(job.target.connection)
+    def path(self, job: AnyJob, step: str) -> Path:
+        """A job's way, for one step of it."""
+        return path_of(self.task, job, for_step(self.open_store, self.task.name, job, step))
+
+    def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
+        return Given(self._variables(job), self._definition(), since, window)
 
     def _definition(self) -> str:
         return data_digest(self.task)
 
-    def _variables(self, job: WarmJob) -> dict[str, Any]:
+    def _variables(self, job: AnyJob) -> dict[str, Any]:
         return _unpacked(self.run.variables.get(job.name, {}))
 
     def _refuse_edited(self) -> None:
@@ -287,29 +279,31 @@ class TaskRun:
                 "began; nothing was done. Start a new run"
             )
 
-    def _work(self, name: str, step: Phase, *, wait: bool) -> tuple[Job, Plan, SqlLedger]:
+    def _work(
+        self, name: str, step: Phase, *, wait: bool
+    ) -> tuple[Path, Job[Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
-        source, target = self.stores(job, step)
+        path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
         plan = ledger.plan()
         if plan is None:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
         begun = self._job_summary(name).batches_copied > 0
-        definition.verify_unchanged(plan, self._definition(), source, target, begun=begun)
-        work = Job(
+        path.verify_unchanged(plan, self._definition(), begun=begun)
+        work: Job[Any] = Job(
             plan=plan,
-            source=source,
-            target=target,
+            source=path.source,
+            target=path.target(plan, ledger),
             ledger=ledger,
             pace=self.pace,
             watch=self.watch,
             workers=job.workers,
-            isolation=job.isolation,
+            isolation=job.isolation if isinstance(job, WarmJob) else "repeatable_read",
             wait=wait,
         )
-        return work, plan, ledger
+        return path, work, plan, ledger
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:
@@ -357,7 +351,7 @@ class TaskRun:
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
         return checked and purged
 
-    def _since(self, job: WarmJob, source: Store) -> str | None:
+    def _since(self, job: AnyJob, source: Store) -> str | None:
         key = cursor_key(self.task.name, job, source)
         return None if key is None else Cursors(self.database).get(key)
 
@@ -373,31 +367,17 @@ class TaskRun:
         if key is not None and plan.window is not None and plan.window.upto is not None:
             Cursors(self.database).move(key, plan.window.upto, self.run.id)
 
-    def _shares_target(self, job: WarmJob) -> bool:
-        mine = (job.target.connection, job.target_table)
-        others = (j for j in self.task.jobs if j.name != job.name)
-        return any((j.target.connection, j.target_table) == mine for j in others)
-
-    def _require_derived(self, plan: Plan, work: Job) -> None:
+    def _require_derived(self, path: Path, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
-        job = self._job(plan.job)
-        anew, _ = planning.plan_job(
-            job,
-            work.source,
-            work.target,
-            self._variables(job),
-            self._definition(),
-            count=False,
-            shared=self._shares_target(job),
-            window=plan.window,
-        )
+        given = self._given(self._job(plan.job), window=plan.window)
+        anew, _ = path.plan(given, count=False)
         definition.verify_derived(plan, anew)
 
 
 def open_run(
     database: StateDatabase,
     task: Task,
-    file: Path,
+    file: FilePath,
     open_store: OpenStore,
     *,
     watch: Watch | None = None,
@@ -451,9 +431,33 @@ def latest_run(
     return TaskRun(database, task, run, open_store, watch or Quiet())
 
 
-def cursor_key(task: str, job: WarmJob, source: Store) -> CursorKey | None:
+def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -> dict[str, Any]:
+    """A job's variables in one execution; of an S3 job also its folder, under ``PREFIX``."""
+
+    def resolve(variables: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(
+            resolve_variables(
+                variables,
+                now=now,
+                data_interval_start=when.start,
+                data_interval_end=when.end,
+                logical_date=when.logical_date,
+            )
+        )
+
+    found = resolve(job.variables)
+    if isinstance(job, S3Job):
+        days = {n for n in names_in(job.target.prefix) if n in PREFIX_NAMES}
+        moments = resolve({name: parse_variable(name) for name in days})
+        values = {name: moment.strftime("%Y-%m-%d") for name, moment in moments.items()}
+        values |= {"task": task.name, "job": job.name}
+        found[PREFIX] = resolved_prefix(job.target.prefix, values)
+    return found
+
+
+def cursor_key(task: str, job: AnyJob, source: Store) -> CursorKey | None:
     """Whose cursor an incremental job moves; ``None`` for any other job."""
-    if job.cursor is None:
+    if not isinstance(job, WarmJob) or job.cursor is None:
         return None
     table = ".".join(split_table(job.source.table))
     return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)

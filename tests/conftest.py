@@ -36,6 +36,7 @@ from tests.servers import (  # noqa: E402
     fresh_database,
     postgres,
 )
+from tests.servers.s3 import Place, S3Server, fresh_bucket  # noqa: E402
 from tests.share import full  # noqa: E402
 
 NewDatabase = Callable[[], Database]
@@ -128,6 +129,26 @@ def new_pg_db(pg: PostgresServer) -> Iterator[NewDatabase]:
     """Makes as many fresh databases as the test calls for, on each PostgreSQL in turn."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(fresh_database(pg))
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    """An S3 server that knows versions and conditions."""
+    with S3Server("moto") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[S3Server]:
+    """An S3 server that checks signatures."""
+    with S3Server("rclone") as server:
+        yield server
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def s3_place(request: pytest.FixtureRequest) -> Place:
+    """A fresh bucket on each S3 server in turn."""
+    return fresh_bucket(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ def cursor(file: Path, *, job: str | None, reset: bool, value: str | None, as_js
     report = Report("Cursor", as_json=as_json)
     task = load(report, file)
     names = chosen(report, task, job)
-    jobs = [one for one in task.jobs if one.name in names and one.cursor is not None]
+    warm = [one for one in task.jobs if one.name in names and one.type == "warm"]
+    jobs = [one for one in warm if one.cursor is not None]
     if not jobs:
         raise ConfigError(f"task {task.name} has no incremental job{f' {job}' if job else ''}")
     if reset and value is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from dsp_airflow.config import Task, WarmJob
+    from dsp_airflow.config import Job, Task
     from dsp_airflow.engine.model import Batch, Plan, Shape
     from dsp_airflow.engine.ports import Store
 
@@ -29,7 +29,7 @@ _RANGES = 5
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    job: WarmJob
+    job: Job
     plan: Plan | None
     batches: Sequence[Batch]
     error: DspError | None
@@ -60,21 +60,21 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
     raise_worst(errors)
 
 
-def _planned(task: Task, job: WarmJob, open_store: Callable[[str], Store]) -> _Planned:
+def _planned(task: Task, job: Job, open_store: Callable[[str], Store]) -> _Planned:
     from dsp_airflow.config.definition import data_digest
-    from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
-    from dsp_airflow.engine.plan import plan_job
+    from dsp_airflow.config.variables import UnresolvedVariableError
+    from dsp_airflow.paths import Given, path_of
+    from dsp_airflow.steps import Interval, resolved_variables
 
-    def planned(job: WarmJob) -> tuple[Plan, Sequence[Batch]]:
-        opened = for_step(open_store, task.name, job, "plan")
-        source, target = opened(job.source.connection), opened(job.target.connection)
+    def planned(job: Job) -> tuple[Plan, Sequence[Batch]]:
+        path = path_of(task, job, for_step(open_store, task.name, job, "plan"))
         try:
             # A run takes the time from the state database; a plan touches none.
-            values = resolve_variables(job.variables, now=datetime.now(UTC))
+            values = resolved_variables(task, job, datetime.now(UTC), Interval())
         except UnresolvedVariableError as error:
             raise ConfigError(f"job {job.name}: {error}") from error
-        since = _since(task, job, source)
-        return plan_job(job, source, target, values, data_digest(task), since=since)
+        since = _since(task, job, path.source)
+        return path.plan(Given(values, data_digest(task), since))
 
     try:
         made, batches = planned(job)
@@ -92,9 +92,9 @@ def _planned(task: Task, job: WarmJob, open_store: Callable[[str], Store]) -> _P
     return _Planned(job, made, batches, None)
 
 
-def _since(task: Task, job: WarmJob, source: Store) -> str | None:
+def _since(task: Task, job: Job, source: Store) -> str | None:
     """Where the next run of an incremental job begins."""
-    if job.cursor is None:
+    if getattr(job, "cursor", None) is None:
         return None
     from dsp_airflow.state.cursors import Cursors
     from dsp_airflow.state.database import open_state
@@ -143,7 +143,7 @@ def _show(shown: Console, one: _Planned, plan: Plan) -> None:
         title = "Batches" + (f" (and {more:,} more)" if more else "")
         shown.print(output.table(title, heads, listed, right=("batch", "rows")))
     for statement in plan.ddl:
-        shown.print(f"Creates: {statement}")
+        shown.print(f"{'Restored as' if plan.archive else 'Creates'}: {statement}")
     for kind, texts in (
         ("Loss", _losses(plan)),
         ("Warning", plan.warnings),

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dsp_airflow.config.archives import S3Job, S3Target
     from dsp_airflow.config.definition import (
         data_definition,
         data_digest,
@@ -17,21 +18,22 @@ if TYPE_CHECKING:
         normalise,
     )
     from dsp_airflow.config.errors import ConfigProblems, Problem
-    from dsp_airflow.config.jobs import Check, ColumnMapping, Source, Target, WarmJob
+    from dsp_airflow.config.jobs import Check, ColumnMapping, Source, TableJob, Target, WarmJob
     from dsp_airflow.config.loading import load_task, load_tasks
     from dsp_airflow.config.tasknames import task_names
-    from dsp_airflow.config.tasks import Notify, Once, Task
+    from dsp_airflow.config.tasks import Job, Notify, Once, Task
     from dsp_airflow.config.typenames import TypeName
     from dsp_airflow.config.variables import TimeVariable, resolve_variables
     from dsp_airflow.config.where import Expression, Filter, parse_expression, parse_where
 
 _MODULES = {
+    "archives": ("S3Job", "S3Target"),
     "errors": ("ConfigProblems", "Problem"),
-    "jobs": ("Check", "ColumnMapping", "Source", "Target", "WarmJob"),
+    "jobs": ("Check", "ColumnMapping", "Source", "TableJob", "Target", "WarmJob"),
     "loading": ("load_task", "load_tasks"),
     "definition": ("data_definition", "data_digest", "definition_digest", "normalise"),
     "tasknames": ("task_names",),
-    "tasks": ("Notify", "Once", "Task"),
+    "tasks": ("Job", "Notify", "Once", "Task"),
     "typenames": ("TypeName",),
     "variables": ("TimeVariable", "resolve_variables"),
     "where": ("Expression", "Filter", "parse_expression", "parse_where"),
@@ -44,10 +46,14 @@ __all__ = [
     "ConfigProblems",
     "Expression",
     "Filter",
+    "Job",
     "Notify",
     "Once",
     "Problem",
+    "S3Job",
+    "S3Target",
     "Source",
+    "TableJob",
     "Target",
     "Task",
     "TimeVariable",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
-from dsp_airflow.config.jobs import WarmJob, duplicates, same_table
+from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import (
     Expression,
@@ -19,12 +19,12 @@ from dsp_airflow.config.where import (
 DIALECT = "postgres"
 
 
-def job_findings(job: WarmJob) -> list[Finding]:
+def job_findings(job: TableJob) -> list[Finding]:
     """Everything in the job that contradicts something else in it, or cannot be read as SQL."""
     return [
-        *_table_findings(job),
+        *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
-        *_cursor_findings(job),
+        *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -44,7 +44,7 @@ def _table_findings(job: WarmJob) -> Iterator[Finding]:
         )
 
 
-def _purge_findings(job: WarmJob) -> Iterator[Finding]:
+def _purge_findings(job: TableJob) -> Iterator[Finding]:
     if job.check is None and job.purge != "none":
         yield Finding(
             ("check",),
@@ -72,7 +72,7 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
         )
 
 
-def _column_findings(job: WarmJob) -> Iterator[Finding]:
+def _column_findings(job: TableJob) -> Iterator[Finding]:
     if job.columns is None:
         return
     targets: dict[str, int] = {}
@@ -99,7 +99,7 @@ def _column_findings(job: WarmJob) -> Iterator[Finding]:
             )
 
 
-def _sql_findings(job: WarmJob) -> Iterator[Finding]:
+def _sql_findings(job: TableJob) -> Iterator[Finding]:
     texts: list[tuple[Location, str]] = []
     if job.where is not None:
         texts.append((("where",), job.where))
@@ -130,7 +130,7 @@ def _sql_findings(job: WarmJob) -> Iterator[Finding]:
         yield from _unused(job, used)
 
 
-def _dangling(job: WarmJob, location: Location, parsed: Expression) -> Iterator[Finding]:
+def _dangling(job: TableJob, location: Location, parsed: Expression) -> Iterator[Finding]:
     for name in sorted(parsed.placeholders - set(job.variables)):
         message, near = missing_variable(name, job.variables)
         yield Finding(
@@ -143,7 +143,7 @@ def _dangling(job: WarmJob, location: Location, parsed: Expression) -> Iterator[
         )
 
 
-def _unused(job: WarmJob, used: set[str]) -> Iterator[Finding]:
+def _unused(job: TableJob, used: set[str]) -> Iterator[Finding]:
     for name in job.variables:
         if name not in used:
             yield Finding(

@@ -7,10 +7,11 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
-from dsp_airflow.config.jobs import ColumnMapping, Cursor, WarmJob
+from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.jobs import ColumnMapping, Cursor, TableJob, WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.scalars import format_duration
-from dsp_airflow.config.tasks import Once, Task
+from dsp_airflow.config.tasks import Job, Once, Task
 from dsp_airflow.config.variables import TimeVariable, Variable
 
 # Rises when the form changes, as then every digest does.
@@ -62,31 +63,43 @@ def digest(definition: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def job_definition(job: WarmJob) -> dict[str, Any]:
+def job_definition(job: Job) -> dict[str, Any]:
     """What one job does with data, fit for JSON."""
     columns = job.columns
     return {
         "name": job.name,
         "type": job.type,
         "source": {"connection": job.source.connection, "table": _table(job.source.table)},
-        "target": {
-            "connection": job.target.connection,
-            "table": _table(job.target_table),
-            "create": job.target.create,
-        },
+        "target": _target(job),
         "key": list(job.key),
         "columns": None if columns is None else [_column(column) for column in columns],
         "where": None if job.where is None else job.where.strip(),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
-        "mode": job.mode,
-        "cursor": None if job.cursor is None else _cursor(job.cursor),
-        "on_conflict": job.on_conflict,
+        **(_writing(job) if isinstance(job, WarmJob) else {}),
         "check": None
         if job.check is None
         else {"percent": job.check.percent, "seed": job.check.seed},
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
         "accept_triggers": sorted(job.accept_triggers),
+    }
+
+
+def _target(job: Job) -> dict[str, Any]:
+    if isinstance(job, S3Job):
+        return job.target.model_dump()
+    return {
+        "connection": job.target.connection,
+        "table": _table(job.target_table),
+        "create": job.target.create,
+    }
+
+
+def _writing(job: WarmJob) -> dict[str, Any]:
+    return {
+        "mode": job.mode,
+        "cursor": None if job.cursor is None else _cursor(job.cursor),
+        "on_conflict": job.on_conflict,
     }
 
 
@@ -99,13 +112,13 @@ def _cursor(cursor: Cursor) -> dict[str, Any]:
     }
 
 
-def _pace(job: WarmJob) -> dict[str, Any]:
+def _pace(job: TableJob) -> dict[str, Any]:
     timeouts = job.timeouts
     return {
         "batch_size": job.batch_size,
         "workers": job.workers,
         "shards": job.shards,
-        "isolation": job.isolation,
+        **({"isolation": job.isolation} if isinstance(job, WarmJob) else {}),
         "timeouts": {
             "lock": format_duration(timeouts.lock),
             "statement": None

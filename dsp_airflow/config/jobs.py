@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -103,12 +103,17 @@ class Source(Model):
     )
 
 
-class Target(Model):
+class Endpoint(Model):
     """Where rows go."""
 
     connection: Text = Field(
         description="Id of the Airflow connection to write to.", examples=["warehouse_pg"]
     )
+
+
+class Target(Endpoint):
+    """A table that rows go to."""
+
     table: TableText | None = Field(
         default=None,
         description="Table to write, with its schema. Default: the name of the source table.",
@@ -268,16 +273,16 @@ class Cursor(Model):
     )
 
 
-class WarmJob(Model):
-    """Copies a table to another database, checks it, and purges the source if so asked."""
+class TableJob(Model):
+    """What jobs of every type say of the table they read."""
 
     name: JobName = Field(
         description="Name of the job, unique in its task: letters, digits, _ and -.",
         examples=["flights_warm"],
     )
-    type: Literal["warm"] = Field(description="warm: from database table to database table.")
+    type: str
     source: Source = Field(description="Connection and table to read from.")
-    target: Target = Field(description="Connection and table to write to.")
+    target: Endpoint
     key: NameList = Field(
         default=(),
         description=(
@@ -316,24 +321,6 @@ class WarmJob(Model):
         ),
         examples=[{"cutoff": "now-90d"}],
     )
-    mode: Literal["full", "incremental"] = Field(
-        default="full",
-        description=(
-            "full: every run copies all rows of the job. incremental: every run copies the rows "
-            "whose cursor moved since the last run that was copied and checked. Rows deleted in "
-            "the source stay in the target either way."
-        ),
-    )
-    cursor: Cursor | None = Field(
-        default=None, description="For mode: incremental, and only there."
-    )
-    on_conflict: Literal["update", "ignore", "error"] = Field(
-        default="update",
-        description=(
-            "When the target holds a row of the same key: update it, ignore the new row, or fail "
-            "with an error."
-        ),
-    )
     batch_size: Annotated[
         int | Literal["auto"],
         PlainValidator(_batch_size),
@@ -348,17 +335,6 @@ class WarmJob(Model):
     )
     shards: int = Field(
         default=1, ge=1, le=256, description="Airflow tasks that share the job's batches."
-    )
-    isolation: Annotated[
-        Literal["read_committed", "repeatable_read"], BeforeValidator(_isolation)
-    ] = Field(
-        default="repeatable_read",
-        description=(
-            "How the source is read. repeatable_read: a batch is read in one transaction, with one "
-            "view of the table until the target has it. read_committed: the source is let go "
-            "as soon as it has sent the batch; batches whose rows will be compared are still read "
-            "and digested in one view. A purge has its own isolation."
-        ),
     )
     timeouts: Timeouts = Field(
         default_factory=Timeouts,
@@ -410,17 +386,58 @@ class WarmJob(Model):
 
     @property
     def target_table(self) -> str:
-        """The table written, which has the source table's name unless the target names one."""
-        return self.target.table or self.source.table
+        """The name of the table that rows become: the source's own."""
+        return self.source.table
 
     @model_validator(mode="after")
-    def _consistent(self) -> WarmJob:
+    def _consistent(self) -> Self:
         from dsp_airflow.config.consistency import job_findings
 
         found = job_findings(self)
         if found:
             raise invalid_together(found)
         return self
+
+
+class WarmJob(TableJob):
+    """Copies a table to another database, checks it, and purges the source if so asked."""
+
+    type: Literal["warm"] = Field(description="warm: from database table to database table.")
+    target: Target = Field(description="Connection and table to write to.")
+    mode: Literal["full", "incremental"] = Field(
+        default="full",
+        description=(
+            "full: every run copies all rows of the job. incremental: every run copies the rows "
+            "whose cursor moved since the last run that was copied and checked. Rows deleted in "
+            "the source stay in the target either way."
+        ),
+    )
+    cursor: Cursor | None = Field(
+        default=None, description="For mode: incremental, and only there."
+    )
+    on_conflict: Literal["update", "ignore", "error"] = Field(
+        default="update",
+        description=(
+            "When the target holds a row of the same key: update it, ignore the new row, or fail "
+            "with an error."
+        ),
+    )
+    isolation: Annotated[
+        Literal["read_committed", "repeatable_read"], BeforeValidator(_isolation)
+    ] = Field(
+        default="repeatable_read",
+        description=(
+            "How the source is read. repeatable_read: a batch is read in one transaction, with one "
+            "view of the table until the target has it. read_committed: the source is let go "
+            "as soon as it has sent the batch; batches whose rows will be compared are still read "
+            "and digested in one view. A purge has its own isolation."
+        ),
+    )
+
+    @property
+    def target_table(self) -> str:
+        """The table written, which has the source table's name unless the target names one."""
+        return self.target.table or self.source.table
 
 
 def same_table(job: WarmJob) -> bool:

@@ -10,14 +10,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from dsp_airflow.config import nodes
-from dsp_airflow.config.errors import ConfigProblems, Problem
+from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.errors import ConfigProblems, Problem, listed, nearest
 from dsp_airflow.config.findings import Finding
 from dsp_airflow.config.includes import resolve_includes
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import joined, place, problems_of
 from dsp_airflow.config.nodes import Node
 from dsp_airflow.config.tasknames import name_in, task_files
-from dsp_airflow.config.tasks import Task, duplicate_jobs
+from dsp_airflow.config.tasks import JOB_TYPES, Job, Task, duplicate_jobs, shared_folders
 
 # Stands for what is wrong, so that the rest can still be judged.
 _ANY_JOB: dict[str, Any] = {
@@ -25,6 +26,11 @@ _ANY_JOB: dict[str, Any] = {
     "type": "warm",
     "source": {"connection": "any_source", "table": "any"},
     "target": {"connection": "any_target"},
+}
+_ANY_ARCHIVE: dict[str, Any] = {
+    **_ANY_JOB,
+    "type": "s3",
+    "target": {"connection": "any_target", "bucket": "any", "prefix": "any"},
 }
 
 
@@ -110,12 +116,14 @@ def _validated(root: Node, problems: list[Problem]) -> Task | None:
     valid = [_job(root, index, problems) for index in range(len(entries))]
     names = [(index, name) for index, entry in enumerate(entries) if (name := _name_of(entry))]
     problems += [place(root, finding) for finding in duplicate_jobs(names)]
+    whole = [(index, job) for index, job in enumerate(valid) if job is not None]
+    problems += [place(root, finding) for finding in shared_folders(whole)]
     if task is None or None in valid:
         return None
     return task.model_copy(update={"jobs": tuple(job for job in valid if job is not None)})
 
 
-def _job(root: Node, index: int, problems: list[Problem]) -> WarmJob | None:
+def _job(root: Node, index: int, problems: list[Problem]) -> Job | None:
     node: Node = root.value["jobs"].value[index]
     if node.value is nodes.UNREADABLE:
         return None
@@ -125,20 +133,38 @@ def _job(root: Node, index: int, problems: list[Problem]) -> WarmJob | None:
         del values["columns"]
     prefix = f"jobs[{index}]" if node.file == root.file else ""
     wrong = {"columns"} if unreadable else set()
+    model, known = _model(values), True
+    if model is None:
+        problems.append(_unknown_type(node, values["type"], prefix))
+        # The rest is judged as the usual type would be.
+        model, values["type"], known = WarmJob, "warm", False
     try:
-        job = WarmJob.model_validate(values)
+        job = model.model_validate(values)
     except ValidationError as error:
         for detail in error.errors():
             wrong |= _involved(detail["loc"])
-        problems += problems_of(error, node, WarmJob, prefix)
+        problems += problems_of(error, node, model, prefix)
         if isinstance(values, dict):
-            problems += _remaining(wrong, node, values, prefix)
+            problems += _remaining(model, wrong, node, values, prefix)
         return None
-    return None if unreadable else job
+    return None if unreadable or not known else job
+
+
+def _model(values: Any) -> type[Job] | None:
+    """The model that judges a job, by its type; without one, the usual."""
+    kind = values.get("type", "warm") if isinstance(values, dict) else "warm"
+    return JOB_TYPES.get(kind) if isinstance(kind, str) else WarmJob
+
+
+def _unknown_type(node: Node, kind: str, prefix: str) -> Problem:
+    finding = Finding(
+        ("type",), f"must be {listed(list(JOB_TYPES))}", kind, nearest(kind, JOB_TYPES)
+    )
+    return place(node, finding, prefix)
 
 
 def _remaining(
-    wrong: set[str], node: Node, values: dict[str, Any], prefix: str
+    model: type[Job], wrong: set[str], node: Node, values: dict[str, Any], prefix: str
 ) -> Iterator[Problem]:
     """What is wrong between the keys that are right in themselves.
 
@@ -154,9 +180,10 @@ def _remaining(
             {"source": f"replaced_{index}"} if f"columns[{index}]" in wrong else column
             for index, column in enumerate(columns)
         ]
-    rest.update({key: value for key, value in _ANY_JOB.items() if key not in rest})
+    any_job = _ANY_ARCHIVE if model is S3Job else _ANY_JOB
+    rest.update({key: value for key, value in any_job.items() if key not in rest})
     try:
-        WarmJob.model_validate(rest)
+        model.model_validate(rest)
     except ValidationError as remaining:
         for detail in remaining.errors():
             for finding in (detail.get("ctx") or {}).get("findings", ()):

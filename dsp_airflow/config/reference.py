@@ -17,8 +17,10 @@ END = "<!-- reference: end -->"
 SECTIONS = {
     "Task": None,
     "Job (`type: warm`)": "WarmJob",
+    "Job (`type: s3`)": "S3Job",
     "`source`": "Source",
-    "`target`": "Target",
+    "`target` of a warm job": "Target",
+    "`target` of an S3 job": "S3Target",
     "An entry of `columns`": "ColumnMapping",
     "`cursor`": "Cursor",
     "`check`": "Check",

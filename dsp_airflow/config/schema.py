@@ -15,6 +15,7 @@ from typing import Any
 from dsp_airflow.config.tasks import FileReference, Once, Task
 
 PUBLISHED = Path(__file__).parents[2] / "dags" / "task.schema.json"
+JOBS = ("WarmJob", "S3Job")
 
 _EXAMPLE = {
     "name": "flights_archive",
@@ -36,7 +37,9 @@ _EXAMPLE = {
 
 
 def task_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a task file; `$defs/WarmJob` is that of a job file."""
+    """The JSON Schema (draft 2020-12) of a task file;
+    `$defs/WarmJob` and `$defs/S3Job` are those of job files.
+    """
     schema = Task.model_json_schema()
     definitions = schema.pop("$defs")
     definitions["Once"] = Once.model_json_schema()
@@ -45,12 +48,12 @@ def task_schema() -> dict[str, Any]:
     definitions["FileReference"] = FileReference.model_json_schema()
     reference = {"$ref": "#/$defs/FileReference"}
     jobs = schema["properties"]["jobs"]
-    jobs["items"] = {"anyOf": [jobs["items"], reference]}
-    columns = definitions["WarmJob"]["properties"]["columns"]
-    columns["anyOf"].append(reference)
-    check = definitions["WarmJob"]["properties"]["check"]
-    check["anyOf"] = [{"$ref": "#/$defs/Check"}, {"const": "none"}]
-    definitions["WarmJob"]["properties"]["variables"]["additionalProperties"] = False
+    jobs["items"] = {"anyOf": [*jobs["items"]["oneOf"], reference]}
+    for job in JOBS:
+        properties = definitions[job]["properties"]
+        properties["columns"]["anyOf"].append(reference)
+        properties["check"]["anyOf"] = [{"$ref": "#/$defs/Check"}, {"const": "none"}]
+        properties["variables"]["additionalProperties"] = False
     del definitions["ColumnMapping"]["properties"]["constant"]["default"]
     for part in (schema, *definitions.values()):
         for name, field in part["properties"].items():
@@ -106,9 +109,10 @@ def _add_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
     """Defaults as an author writes them, where the model holds another form."""
     schema["properties"]["timeout"]["default"] = "24h"
     schema["properties"]["retry_delay"]["default"] = "5m"
-    job = definitions["WarmJob"]["properties"]
-    job["max_row_size"]["default"] = "64MiB"
-    job["check"]["default"] = {"percent": 10}
+    for name in JOBS:
+        job = definitions[name]["properties"]
+        job["max_row_size"]["default"] = "64MiB"
+        job["check"]["default"] = {"percent": 10}
     definitions["Timeouts"]["properties"]["lock"]["default"] = "30s"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
+from dsp_airflow.config.archives import S3Job, same_folder
 from dsp_airflow.config.base import Model
 from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
@@ -106,6 +107,11 @@ class FileReference(Model):
     )
 
 
+Job: TypeAlias = WarmJob | S3Job
+JOB_TYPES: dict[str, type[Job]] = {"warm": WarmJob, "s3": S3Job}
+"""By what `type` says."""
+
+
 class Task(Model):
     """What one task file says."""
 
@@ -160,7 +166,7 @@ class Task(Model):
         default_factory=Notify, description="Which ends of a run are told by e-mail, and to whom."
     )
     remarks: str = Field(default="", description="Anything worth keeping beside the task.")
-    jobs: Annotated[tuple[WarmJob, ...], Listed] = Field(
+    jobs: Annotated[tuple[Annotated[Job, Field(discriminator="type")], ...], Listed] = Field(
         min_length=1,
         description=(
             "What the task does, in order. An entry {file: ...} takes the job from a file of its "
@@ -173,7 +179,7 @@ class Task(Model):
         """What people read: the display name, or the name where there is none."""
         return self.display_name or self.name
 
-    def job(self, name: str) -> WarmJob:
+    def job(self, name: str) -> Job:
         """The job of that name; KeyError with the names there are."""
         for job in self.jobs:
             if job.name == name:
@@ -183,8 +189,8 @@ class Task(Model):
 
     @model_validator(mode="after")
     def _unique_jobs(self) -> Task:
-        names = [job.name for job in self.jobs]
-        found = duplicate_jobs(list(enumerate(names)))
+        named = list(enumerate(job.name for job in self.jobs))
+        found = [*duplicate_jobs(named), *shared_folders(list(enumerate(self.jobs)))]
         if found:
             raise invalid_together(found)
         return self
@@ -199,4 +205,19 @@ def duplicate_jobs(names: list[tuple[int, str]]) -> list[Finding]:
             message = f"jobs[{seen[name]}] has this name already; names of jobs must be unique"
             found.append(Finding(("jobs", index, "name"), message, name))
         seen.setdefault(name, index)
+    return found
+
+
+def shared_folders(jobs: list[tuple[int, Job]]) -> list[Finding]:
+    """A finding for every S3 job that writes into the folder of an earlier one."""
+    found: list[Finding] = []
+    seen: list[tuple[int, S3Job]] = []
+    for index, job in jobs:
+        if not isinstance(job, S3Job):
+            continue
+        first = next((n for n, other in seen if same_folder(job, other)), None)
+        if first is not None:
+            message = f"jobs[{first}] writes into this folder; give each job one of its own"
+            found.append(Finding(("jobs", index, "target", "prefix"), message, job.target.prefix))
+        seen.append((index, job))
     return found

@@ -22,11 +22,11 @@ from dsp_airflow.engine.model import (
     Plan,
     RowHash,
 )
-from dsp_airflow.engine.ports import Session
+from dsp_airflow.engine.ports import Digests, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 
-def check(job: Job) -> None:
+def check(job: Job[Session]) -> None:
     """Checks every copied batch that was not checked yet; the ledger holds the findings."""
     tell(
         job.watch,
@@ -41,7 +41,7 @@ def check(job: Job) -> None:
     run_phase(job, "check", step)
 
 
-def check_batch(plan: Plan, source: Session, target: Session, claim: Claim) -> Checked:
+def check_batch(plan: Plan, source: Session, target: Digests, claim: Claim) -> Checked:
     """The verdict on one batch."""
     if claim.copied is None:
         raise ValueError(f"batch {claim.batch.number} was not copied")

@@ -19,7 +19,7 @@ from dsp_airflow.engine.model import (
     Plan,
     RowHash,
 )
-from dsp_airflow.engine.ports import Session
+from dsp_airflow.engine.ports import Digests, Session
 
 REPORTED = 1_000
 """Differences of one batch that are kept in full; all are counted."""
@@ -37,7 +37,7 @@ class Compared:
 
     plan: Plan
     source: Session
-    target: Session
+    target: Digests
     batch: Batch
     copied: Copied
 
@@ -69,8 +69,8 @@ def digest_of(rows: Iterable[RowHash]) -> Digest:
 
 def changed(
     plan: Plan,
-    source: Session,
-    target: Session,
+    source: Digests,
+    target: Digests,
     keys: Sequence[tuple[Key, Key]],
     reason: str = "",
 ) -> list[Difference]:

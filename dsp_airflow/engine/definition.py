@@ -9,11 +9,11 @@ from typing import Any
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Plan, Shape
-from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.ports import Endpoint, Store
 
 
 def definition_of(
-    definition: str, source_shape: Shape, target_shape: Shape, source: Store, target: Store
+    definition: str, source_shape: Shape, target_shape: Shape, source: Endpoint, target: Endpoint
 ) -> str:
     """Digest of what a decision is bound to: definition, both shapes, where connections lead."""
     text = json.dumps(
@@ -58,10 +58,29 @@ def verify_unchanged(
                 )
             shapes.append(shape)
     if definition_of(definition, shapes[0], shapes[1], source, target) != plan.definition:
+        raise Refused(_edited(plan))
+
+
+def verify_source_unchanged(plan: Plan, definition: str, source: Store, target: Endpoint) -> None:
+    """As ``verify_unchanged``, of a job whose target is made by it alone."""
+    with source.session() as session:
+        shape = session.describe(plan.source.table)
+    if shape is None:
+        raise Refused(f"{plan.source.label} is gone since the run was planned")
+    if _structure_of(shape) != _structure_of(plan.source_shape):
         raise Refused(
-            f"job {plan.job}: the task file changed, or a connection leads elsewhere, since the "
-            "run was planned; start a new run"
+            f"{plan.source.label} was altered since the run was planned "
+            f"({_drift(plan.source_shape, shape)}); start a new run"
         )
+    if definition_of(definition, shape, plan.target_shape, source, target) != plan.definition:
+        raise Refused(_edited(plan))
+
+
+def _edited(plan: Plan) -> str:
+    return (
+        f"job {plan.job}: the task file changed, or a connection leads elsewhere, since the "
+        "run was planned; start a new run"
+    )
 
 
 def verify_derived(plan: Plan, anew: Plan) -> None:
@@ -69,7 +88,10 @@ def verify_derived(plan: Plan, anew: Plan) -> None:
 
     What is compared and deleted follows from the plan, so nobody may narrow it where it is kept.
     """
-    names = ("source", "target", "key", "ordered_alike", "shared", "on_conflict", "accept_triggers")
+    names = (
+        *("source", "target", "key", "ordered_alike", "shared", "on_conflict"),
+        *("accept_triggers", "archive"),
+    )
     edited = [name for name in names if getattr(plan, name) != getattr(anew, name)]
     if edited:
         raise Refused(

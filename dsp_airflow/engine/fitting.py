@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.engine import mapping
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.mapping import Entry
@@ -28,7 +28,7 @@ READ_ONLY = {
 }
 
 
-def refuse_kind(job: WarmJob, target: Shape) -> None:
+def refuse_kind(job: TableJob, target: Shape) -> None:
     """``Refused`` for what nobody can write to safely."""
     if target.kind not in WRITABLE:
         raise Refused(
@@ -37,7 +37,7 @@ def refuse_kind(job: WarmJob, target: Shape) -> None:
         )
 
 
-def matched(job: WarmJob, sides: Sides, entries: list[Entry], target: Shape) -> list[Matched]:
+def matched(job: TableJob, sides: Sides, entries: list[Entry], target: Shape) -> list[Matched]:
     """Each mapped column with its target; ``ConfigError`` where there is none to write to."""
     rows = []
     for entry in entries:
@@ -51,7 +51,7 @@ def matched(job: WarmJob, sides: Sides, entries: list[Entry], target: Shape) -> 
     return rows
 
 
-def refuse_types(job: WarmJob, sides: Sides, rows: list[Matched], width: int) -> None:
+def refuse_types(job: TableJob, sides: Sides, rows: list[Matched], width: int) -> None:
     """``ConfigError`` for pairs that have no meaning. The first ``width`` are the key's."""
     why = []
     for entry, column, pair in rows:
@@ -100,7 +100,7 @@ def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
 
 
 def require_target(
-    job: WarmJob,
+    job: TableJob,
     target: Shape,
     rows: list[Matched],
     key: tuple[str, ...],

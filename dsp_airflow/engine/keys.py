@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.config.where import parse_where
 from dsp_airflow.engine import mapping
 from dsp_airflow.engine.errors import ConfigError
@@ -12,7 +12,7 @@ STORED = ("table", "partitioned table")
 """Kinds whose index on the key keeps it unique."""
 
 
-def key_of(job: WarmJob, shape: Shape, *, shared: bool) -> tuple[str, ...]:
+def key_of(job: TableJob, shape: Shape, *, shared: bool) -> tuple[str, ...]:
     """Declared, or the primary key; empty when the table is copied as a whole."""
     key = job.key or shape.key
     for name in key:
@@ -27,7 +27,8 @@ def key_of(job: WarmJob, shape: Shape, *, shared: bool) -> tuple[str, ...]:
             f"job {job.name}: {shape.table} has no primary key; name unique columns under key, "
             f"such as {choices}"
         )
-    why = "mode: incremental merges rows by their key" if job.mode == "incremental" else ""
+    merged = isinstance(job, WarmJob) and job.mode == "incremental"
+    why = "mode: incremental merges rows by their key" if merged else ""
     if shared:
         why = f"other jobs of the task write into {job.target_table}, too"
     if why:

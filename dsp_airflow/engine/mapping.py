@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.where import parse_expression, parse_where
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, ColumnPair, Field, LogicalType, Loss, OnLoss, Shape
@@ -48,7 +48,7 @@ def column_of(shape: Shape, name: str, why: str) -> Column:
 
 
 def entries(
-    job: WarmJob,
+    job: TableJob,
     shape: Shape,
     target: Shape | None,
     session: Session,
@@ -86,7 +86,7 @@ def entries(
 
 
 def rendered_filter(
-    job: WarmJob, shape: Shape, dialect: Dialect, literals: Mapping[str, str]
+    job: TableJob, shape: Shape, dialect: Dialect, literals: Mapping[str, str]
 ) -> str | None:
     """The job's ``where`` with its variables as quoted literals."""
     if job.where is None:

@@ -345,6 +345,23 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivedObject:
+    """An object of an archive as it was uploaded: its name, and what proves that it is it.
+
+    ``version`` is ``None`` where the bucket keeps none; ``largest`` are the bytes of the largest
+    row of a text file.
+    """
+
+    key: str
+    size: int
+    sha256: str
+    etag: str
+    version: str | None
+    rows: int
+    largest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Copied:
     """The ledger's record of a copied batch."""
 
@@ -352,6 +369,8 @@ class Copied:
     written: Written
     bytes: int
     seconds: float
+    objects: tuple[ArchivedObject, ...] = ()
+    """Of an archive: where the batch lies."""
 
     @property
     def digest(self) -> Digest | None:
@@ -400,6 +419,16 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """What the ledger knows of a batch: its copy and its check, once there are any."""
+
+    batch: Batch
+    copied: Copied | None = None
+    compared: bool = False
+    checked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The evidence of one purged batch. Append-only and hash-chained by the ledger."""
 
@@ -419,6 +448,8 @@ class Receipt:
     source_digest: str
     target_digest: str
     definition: str
+    objects: tuple[ArchivedObject, ...] = ()
+    """Of an archive: what the batch was proved by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +490,16 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """Where an S3 job writes and how; ``prefix`` is resolved."""
+
+    bucket: str
+    prefix: str
+    format: str
+    compression: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a job will do, frozen: the copy, check and purge read only this.
 
@@ -493,6 +534,8 @@ class Plan:
     where: str | None = None
     """The job's own condition, rendered; ``filter`` adds the window to it."""
     window: Window | None = None
+    archive: Archive | None = None
+    """Of an S3 job, whose target shape is what the table would be when restored."""
     rows: int = 0
     bytes: int = 0
     batches: int = 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.engine import fitting, keys, mapping
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
@@ -93,7 +93,7 @@ def _structure(
     key = keys.key_of(job, shape, shared=shared)
     literals = {name: sides.source.dialect.literal(v) for name, v in variables.items()}
     entries = mapping.entries(job, shape, there, sides.read, sides.source.dialect, literals)
-    entries = _key_first(job, entries, key, there)
+    entries = key_first(job, entries, key, there)
     target_key = tuple(e.target for e in entries[: len(key)])
     create = there is None
     ddl: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ def _structure(
     refusals += sides.write.write_refusals(target_side, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
-    purge_refusals = tuple(_purge_refusals(job, sides, shape, there, key, rows, create=create))
+    purge_refusals = tuple(purge_refusals_of(job, sides, shape, there, key, rows, create=create))
     if job.purge != "none" and purge_refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: " + "; ".join(purge_refusals))
     return Plan(
@@ -177,8 +177,8 @@ def _structure(
     )
 
 
-def _key_first(
-    job: WarmJob, entries: list[Entry], key: tuple[str, ...], there: Shape | None
+def key_first(
+    job: TableJob, entries: list[Entry], key: tuple[str, ...], there: Shape | None
 ) -> list[Entry]:
     """The key's columns in key order, then the rest as mapped."""
     first = []
@@ -243,8 +243,8 @@ def _refuse_same_table(sides: Sides, shape: Shape, target: Shape) -> None:
         )
 
 
-def _purge_refusals(
-    job: WarmJob,
+def purge_refusals_of(
+    job: TableJob,
     sides: Sides,
     shape: Shape,
     target: Shape,
@@ -253,6 +253,7 @@ def _purge_refusals(
     *,
     create: bool,
 ) -> list[str]:
+    """Why the job may not delete: what the source would do, what the copy lacks."""
     why = sides.read.purge_refusals(job.source.table, job.accept_triggers)
     if not why and not keys.kept_unique(shape, key):
         why = [keys.unproved(shape, key)]

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dsp_airflow.engine.model import (
     Batch,
+    BatchRecord,
     BatchSize,
     Checked,
     Claim,
@@ -41,6 +42,7 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.options import SessionOptions
 
 Phase: TypeAlias = Literal["copy", "check", "purge"]
+T_co = TypeVar("T_co", covariant=True)
 Outcome: TypeAlias = Literal["committed", "aborted", "running", "unknown"]
 
 
@@ -304,6 +306,39 @@ class Purges(Protocol):
         ...
 
 
+class Witness(Digests, Protocol):
+    """Where a copy stands, as a check and a purge ask it."""
+
+    def proving(self, what: Projection) -> AbstractContextManager[None]:
+        """See ``Writes``."""
+        ...
+
+    def fingerprint(self, table: str) -> str:
+        """See ``Session``."""
+        ...
+
+
+@runtime_checkable
+class ReadsArrow(Protocol):
+    """A session that reads into archives."""
+
+    def arrow(
+        self,
+        what: Projection,
+        within: KeyRange,
+        forms: Sequence[Any],
+        *,
+        exact: bool,
+        max_row_size: int,
+    ) -> Iterator[Any]:
+        """The range's rows as Arrow record batches of a few megabytes (``archive.forms``).
+
+        In the snapshot that is open. Raises ``Beyond`` when a value needs the column ``EXACT``
+        and ``exact`` is false, ``Refused`` for a row larger than ``max_row_size``.
+        """
+        ...
+
+
 class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
     """One connection."""
 
@@ -315,7 +350,7 @@ class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
         """
         ...
 
-    def same_database(self, other: Session) -> bool:
+    def same_database(self, other: object) -> bool:
         """Whether both sessions talk to the very same database."""
         ...
 
@@ -396,6 +431,51 @@ class Dialect(Protocol):
         ...
 
 
+@runtime_checkable
+class Restores(Protocol):
+    """A dialect in which rows of an archive can be said again."""
+
+    def ddl(self, shape: Shape) -> tuple[str, ...]:
+        """Statements that create this table anywhere, with the types it needs."""
+        ...
+
+    def own_text(self, text: str, kind: LogicalType) -> str:
+        """What a value's canonical text is in the database's own words."""
+        ...
+
+
+class Endpoint(Protocol):
+    """Where a connection leads."""
+
+    @property
+    def system(self) -> str:
+        """The kind of it: ``postgres``, ``s3``."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """See ``Store``."""
+        ...
+
+
+class Opens(Protocol[T_co]):
+    """Something that is worked on in sessions of its own kind."""
+
+    @property
+    def name(self) -> str:
+        """The connection's id, for messages."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Where the connection leads. Never a secret."""
+        ...
+
+    def session(self) -> AbstractContextManager[T_co]:
+        """Opens one, for one thread."""
+        ...
+
+
 class Store(Protocol):
     """One endpoint. Opening sessions is the only thing that needs the network."""
 
@@ -458,6 +538,10 @@ class Ledger(Protocol):
 
     def purged(self, claim: Claim, what: Purged) -> None:
         """Stores the outcome and chains the receipt, in one transaction."""
+        ...
+
+    def records(self) -> Iterator[BatchRecord]:
+        """Every batch with what is recorded of it, by number."""
         ...
 
     def release(self, claim: Claim, error: str | None = None) -> None:

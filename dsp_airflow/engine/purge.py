@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -37,7 +37,7 @@ from dsp_airflow.engine.model import (
     Receipt,
     RowHash,
 )
-from dsp_airflow.engine.ports import Purge, Session
+from dsp_airflow.engine.ports import Digests, Purge, Session, Witness
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 RECEIPT_FORMAT = 1
@@ -69,13 +69,13 @@ class _Batch:
 
     plan: Plan
     source: Session
-    target: Session
+    target: Witness
     claim: Claim
     copied: Copied
     transaction: Purge
 
 
-def purge(job: Job, task: str, only: Collection[int] | None = None) -> None:
+def purge(job: Job[Session], task: str, only: Collection[int] | None = None) -> None:
     """Purges the batches that wait for it. Safe to repeat and to run many times at once.
 
     Raises ``Refused`` before anything is deleted when the tables are not fit for it.
@@ -90,7 +90,7 @@ def purge(job: Job, task: str, only: Collection[int] | None = None) -> None:
     )
 
     def step(source: Session, target: Session, claim: Claim) -> Done:
-        done = _settled(job, source, claim)
+        done = settled(job, source, claim)
         if done is None:
             done = purge_batch(job, task, source, target, claim, seen)
         job.ledger.purged(claim, done)
@@ -108,10 +108,10 @@ def refuse_unsafe(plan: Plan, source: Session, target: Session) -> None:
 
 
 def purge_batch(
-    job: Job,
+    job: Job[Any],
     task: str,
     source: Session,
-    target: Session,
+    target: Witness,
     claim: Claim,
     seen: tuple[str, str],
 ) -> Purged:
@@ -153,7 +153,16 @@ def purge_batch(
     return done
 
 
-def _refuse_altered(source: Session, target: Session, plan: Plan, seen: tuple[str, str]) -> None:
+def kept(job: Job[Any], task: str, source: Session, claim: Claim, reason: str) -> Purged:
+    """Nothing is deleted of a batch whose copy proves nothing."""
+    plan, nothing = job.plan, Digest(0, 0, compare.METHOD)
+    rows = source.count(plan.source, claim.batch.within)
+    why = (Difference("missing", (), reason=reason),) if rows else ()
+    proof = _Proof(0, nothing, nothing, rows, 0, why)
+    return Purged(0, rows, why, _receipt(job, task, claim, proof))
+
+
+def _refuse_altered(source: Session, target: Witness, plan: Plan, seen: tuple[str, str]) -> None:
     if _fingerprints(source, target, plan) != seen:
         raise Refused(
             f"job {plan.job}: {plan.source.label} or {plan.target.label} was altered during "
@@ -161,7 +170,7 @@ def _refuse_altered(source: Session, target: Session, plan: Plan, seen: tuple[st
         )
 
 
-def _settled(job: Job, source: Session, claim: Claim) -> Purged | None:
+def settled(job: Job[Any], source: Session, claim: Claim) -> Purged | None:
     """What an interrupted purge of this batch did; ``None`` when it did nothing."""
     if claim.intent is None:
         return None
@@ -187,7 +196,7 @@ def _settled(job: Job, source: Session, claim: Claim) -> Purged | None:
     return done if outcome == "committed" else None
 
 
-def _fingerprints(source: Session, target: Session, plan: Plan) -> tuple[str, str]:
+def _fingerprints(source: Session, target: Witness, plan: Plan) -> tuple[str, str]:
     return source.fingerprint(plan.source.table), target.fingerprint(plan.target.table)
 
 
@@ -207,7 +216,7 @@ def _whole(work: _Batch, taken: Digest) -> _Proof | None:
     return _Proof(taken.rows, taken, taken, 0, 0, ())
 
 
-def _witnesses(work: _Batch) -> Iterator[Session]:
+def _witnesses(work: _Batch) -> Iterator[Digests]:
     """Who is asked for the target's rows.
 
     Triggers on the source may delete in the target too. In one database their work is seen by
@@ -358,7 +367,7 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def _receipt(job: Job, task: str, claim: Claim, proof: _Proof) -> Receipt:
+def _receipt(job: Job[Any], task: str, claim: Claim, proof: _Proof) -> Receipt:
     plan, within = job.plan, claim.batch.within
     return Receipt(
         format=RECEIPT_FORMAT,
@@ -377,6 +386,7 @@ def _receipt(job: Job, task: str, claim: Claim, proof: _Proof) -> Receipt:
         source_digest=_text(proof.source),
         target_digest=_text(proof.target),
         definition=plan.definition,
+        objects=claim.copied.objects if claim.copied else (),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Shape
 from dsp_airflow.engine.ports import Session, Store
@@ -20,7 +20,7 @@ class Sides:
     write: Session
 
 
-def described(job: WarmJob, sides: Sides) -> Shape:
+def described(job: TableJob, sides: Sides) -> Shape:
     """The source table's shape; ``ConfigError`` with near names when it is not there."""
     shape = sides.read.describe(job.source.table)
     if shape is None:

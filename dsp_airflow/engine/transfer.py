@@ -12,7 +12,7 @@ from dsp_airflow.engine.ports import Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 
-def copy(job: Job) -> None:
+def copy(job: Job[Session]) -> None:
     """Copies every batch that is not copied yet. Safe to repeat and to run many times at once."""
     plan = job.plan
     with job.target.session() as session:
@@ -50,7 +50,9 @@ def prepare(session: Session, plan: Plan) -> bool:
     return marked
 
 
-def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, marked: bool) -> Copied:
+def copy_batch(
+    job: Job[Session], source: Session, target: Session, claim: Claim, *, marked: bool
+) -> Copied:
     """One batch: read in one snapshot (and digested in it), written in one transaction."""
     plan, batch = job.plan, claim.batch
     began = time.monotonic()
@@ -69,7 +71,7 @@ def copy_batch(job: Job, source: Session, target: Session, claim: Claim, *, mark
     )
 
 
-def _view(job: Job, source: Session, batch: Batch) -> AbstractContextManager[str | None]:
+def _view(job: Job[Session], source: Session, batch: Batch) -> AbstractContextManager[str | None]:
     """What the batch is read in; yields the mark of its horizon.
 
     One statement sees one state of the table, so rows that are only read need no transaction
@@ -82,7 +84,7 @@ def _view(job: Job, source: Session, batch: Batch) -> AbstractContextManager[str
 
 
 def _relay(
-    job: Job,
+    job: Job[Session],
     source: Session,
     target: Session,
     claim: Claim,

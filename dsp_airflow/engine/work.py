@@ -8,23 +8,25 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.model import Claim, Isolation, Plan
-from dsp_airflow.engine.ports import Ledger, Pace, Phase, Session, Store, Watch
+from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Session, Store, Watch
 
+T = TypeVar("T")
 POLL = 1.0
 """Seconds between two looks at batches that other workers hold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Job(Generic[T]):
     """A planned job and everything its phases work with."""
 
     plan: Plan
     source: Store
-    target: Store
+    target: Opens[T]
     ledger: Ledger
     pace: Pace
     watch: Watch
@@ -36,10 +38,12 @@ class Job:
 
 Done = tuple[int, int]
 """Rows dealt with, and those among them that differ or were kept."""
-Step = Callable[[Session, Session, Claim], Done]
+Step: TypeAlias = Callable[[Session, T, Claim], Done]
 
 
-def run_phase(job: Job, phase: Phase, step: Step, only: Collection[int] | None = None) -> None:
+def run_phase(
+    job: Job[T], phase: Phase, step: Step[T], only: Collection[int] | None = None
+) -> None:
     """Claims and works batches until none waits for the phase.
 
     A failed batch is given back with its error; the other workers stop at their next batch
@@ -57,10 +61,10 @@ def run_phase(job: Job, phase: Phase, step: Step, only: Collection[int] | None =
 
 
 def _worker(
-    job: Job, phase: Phase, step: Step, only: Collection[int] | None, halt: threading.Event
+    job: Job[T], phase: Phase, step: Step[T], only: Collection[int] | None, halt: threading.Event
 ) -> None:
     with ExitStack() as stack:
-        sessions: tuple[Session, Session] | None = None
+        sessions: tuple[Session, T] | None = None
         while not halt.is_set():
             claim = _next(job, phase, only, halt)
             if claim is None:
@@ -79,7 +83,7 @@ def _worker(
 
 
 def _next(
-    job: Job, phase: Phase, only: Collection[int] | None, halt: threading.Event
+    job: Job[Any], phase: Phase, only: Collection[int] | None, halt: threading.Event
 ) -> Claim | None:
     while not halt.is_set():
         job.pace.before_batch()
@@ -93,7 +97,7 @@ def _next(
 
 
 def _work(
-    job: Job, phase: Phase, step: Step, sessions: tuple[Session, Session], claim: Claim
+    job: Job[T], phase: Phase, step: Step[T], sessions: tuple[Session, T], claim: Claim
 ) -> None:
     batch, total = claim.batch, job.plan.batches
     tell(job.watch, BatchStarted(phase, job.plan.job, batch.number, total, batch.rows))
@@ -103,7 +107,7 @@ def _work(
     tell(job.watch, BatchDone(phase, job.plan.job, batch.number, total, rows, took, exceptions))
 
 
-def _give_back(job: Job, claim: Claim, error: BaseException) -> None:
+def _give_back(job: Job[Any], claim: Claim, error: BaseException) -> None:
     """Frees the lease. When even that fails, the lease runs out by itself."""
     text = str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
     try:

@@ -12,20 +12,25 @@ from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.names import split_table
+from dsp_airflow.config.tasks import Job
 
 SCHEME = "x-dsp"
 """Airflow leaves URIs of schemes with x- as they are; others it takes for its providers'."""
 
 
-def target_uri(job: WarmJob) -> str:
+def target_uri(job: Job) -> str:
     """``x-dsp://<connection>/<schema>.<table>``, the names as the task file has them."""
+    if isinstance(job, S3Job):
+        # The prefix is another one every time; its folder for all runs is what stands before that.
+        folder = quote(job.target.prefix.split("{{")[0].rstrip("/"))
+        return f"{SCHEME}://{quote(job.target.connection, safe='')}/{job.target.bucket}/{folder}"
     table = ".".join(quote(part, safe="") for part in split_table(job.target_table))
     return f"{SCHEME}://{quote(job.target.connection, safe='')}/{table}"
 
 
-def target_asset(job: WarmJob) -> Asset:
+def target_asset(job: Job) -> Asset:
     """What other DAGs are scheduled on."""
     return Asset(target_uri(job))
 
@@ -35,9 +40,7 @@ def target_alias(dag_id: str, job: str) -> AssetAlias:
     return AssetAlias(f"dsp:{dag_id}/{job}")
 
 
-def add_event(
-    outlets: list[Any], events: Any, job: WarmJob, facts: Mapping[str, str | int]
-) -> None:
+def add_event(outlets: list[Any], events: Any, job: Job, facts: Mapping[str, str | int]) -> None:
     """Tells what was written: on the asset itself, or on the alias that stands for it."""
     asset = target_asset(job)
     for outlet in outlets:

@@ -86,7 +86,9 @@ class TaskOperator(BaseOperator):
         the arguments below, which mean what they mean in a task file; give all operators of
         the job the same ones. The run's state then belongs to this DAG run and job.
     :param source: ``{"connection": ..., "table": ...}``.
-    :param target: ``{"connection": ..., "table": ..., "create": "missing" | "never"}``.
+    :param target: ``{"connection": ..., "table": ..., "create": "missing" | "never"}``; of an S3
+        job ``{"connection": ..., "bucket": ..., "prefix": ...}``, with ``format`` and
+        ``compression``.
     :param key: source columns that identify a row; default: the primary key.
     :param columns: column mappings; default: all columns under their own names.
     :param where: SQL condition with ``:name`` variables.
@@ -197,7 +199,8 @@ class TaskOperator(BaseOperator):
                     f"{type(self).__name__} {self.task_id} needs job, and either task_file, or "
                     "source and target"
                 )
-            return from_arguments(self.dag_id, self.job, given)
+            kind = "s3" if "bucket" in self.target else "warm"
+            return from_arguments(self.dag_id, self.job, kind, given)
         named = [name for name, value in given.items() if value is not None]
         if named:
             raise ConfigError(

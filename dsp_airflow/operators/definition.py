@@ -19,20 +19,20 @@ def from_file(file: str) -> Task:
     return load_task(path)
 
 
-def from_arguments(dag_id: str, job: str, arguments: Mapping[str, Any]) -> Task:
-    """A task of one job, named after the DAG and the job."""
+def from_arguments(dag_id: str, job: str, kind: str, arguments: Mapping[str, Any]) -> Task:
+    """A task of one job, named after the DAG and the job. ``kind``: warm or s3."""
     from pydantic import ValidationError
 
     given = {name: _plain(value) for name, value in arguments.items() if value is not None}
     definition = {
         "name": f"{dag_id}.{job}",
-        "jobs": [{"name": job, "type": "warm", **given}],
+        "jobs": [{"name": job, "type": kind, **given}],
     }
     try:
         return Task.model_validate(definition)
     except ValidationError as error:
         found = "; ".join(
-            f"{'.'.join(map(str, e['loc'])).removeprefix('jobs.0.')}: {e['msg']}"
+            f"{'.'.join(map(str, e['loc'])).removeprefix(f'jobs.0.{kind}.')}: {e['msg']}"
             for e in error.errors(include_url=False)
         )
         raise ConfigError(f"the arguments of job {job} do not fit together: {found}") from error

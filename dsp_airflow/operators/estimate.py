@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dsp_airflow.config.definition import data_digest
-from dsp_airflow.config.jobs import WarmJob
-from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+from dsp_airflow.config.tasks import Job
+from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import KeyRange
-from dsp_airflow.engine.plan import plan_job
 from dsp_airflow.operators.base import TaskOperator, interval, is_again
-from dsp_airflow.steps import TaskRun
+from dsp_airflow.paths import Given
+from dsp_airflow.steps import TaskRun, resolved_variables
 
 
 class EstimateOperator(TaskOperator):
@@ -38,22 +38,15 @@ class EstimateOperator(TaskOperator):
             rows = {job.name: self._rows(run, job, context) for job in jobs}
             return {"run": run.run.id, "rows": rows}
 
-    def _rows(self, run: TaskRun, job: WarmJob, context: Mapping[str, Any]) -> int:
-        source, target = run.stores(job, "estimate")
-        when = interval(context)
+    def _rows(self, run: TaskRun, job: Job, context: Mapping[str, Any]) -> int:
+        path = run.path(job, "estimate")
         try:
             # Only for this look: the run's own values are set when its execution starts.
-            variables = resolve_variables(
-                job.variables,
-                now=run.database.now(),
-                data_interval_start=when.start,
-                data_interval_end=when.end,
-                logical_date=when.logical_date,
-            )
+            variables = resolved_variables(run.task, job, run.database.now(), interval(context))
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
-        plan, _ = plan_job(job, source, target, variables, data_digest(run.task), count=False)
-        with source.session() as session:
+        plan, _ = path.plan(Given(variables, data_digest(run.task)), count=False)
+        with path.source.session() as session:
             rows = session.count(plan.source, KeyRange())
         self.log.info(
             "Job %s: %s rows of %s -> %s%s",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.ports import Phase, Watch
 from dsp_airflow.state.cursors import Cursors
@@ -139,7 +140,8 @@ def cursor_lag(run: TaskRun, name: str) -> float | None:
 
     Times without a zone are taken for UTC.
     """
-    job = next((j for j in run.task.jobs if j.name == name), None)
+    warm = [j for j in run.task.jobs if isinstance(j, WarmJob)]
+    job = next((j for j in warm if j.name == name), None)
     plan = SqlLedger(run.database, run.run.id, name).plan() if job and job.cursor else None
     if job is None or job.cursor is None or plan is None:
         return None

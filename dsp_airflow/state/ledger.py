@@ -6,7 +6,7 @@ Each method is one short transaction. A lease ends after ``ttl`` without renewal
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -29,6 +29,7 @@ from sqlalchemy import (
 from dsp_airflow.engine.errors import ConfigError, Refused, Transient
 from dsp_airflow.engine.model import (
     Batch,
+    BatchRecord,
     Checked,
     Claim,
     Copied,
@@ -249,6 +250,23 @@ class SqlLedger:
             receipts.append(connection, self.run_id, self._attempt, what.receipt)
         self._forget(claim)
 
+    def records(self) -> Iterator[BatchRecord]:
+        """Every batch with what is recorded of it, by number; a few hundred in memory."""
+        after = 0
+        while True:
+            with self.database.read() as connection:
+                self._current(connection)
+                rows = connection.execute(
+                    select(BATCHES)
+                    .where(self._batches(), BATCHES.c.number > after)
+                    .order_by(BATCHES.c.number)
+                    .limit(_CHUNK)
+                ).all()
+            yield from map(_batch_record, rows)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1].number
+
     def release(self, claim: Claim, error: str | None = None) -> None:
         """Gives the batch back undone; an error is kept until the batch succeeds."""
         values: dict[str, Any] = dict(_FREE)
@@ -297,12 +315,7 @@ class SqlLedger:
 
     def _leased(self, row: Any, until: datetime) -> Claim:
         return Claim(
-            batch=Batch(
-                row.number,
-                KeyRange(load_key(row.after), load_key(row.upto)),
-                row.rows,
-                row.sampled,
-            ),
+            batch=_batch(row),
             owner=self.owner,
             token=row.lease_token + 1,
             copied=None if row.copied is None else load(Copied, row.copied),
@@ -389,6 +402,16 @@ def _among(only: Collection[int] | None) -> ColumnElement[bool]:
     # Written into the statement: there may be more of them than a database takes parameters.
     values = bindparam("only", numbers, Integer(), expanding=True, literal_execute=True)
     return BATCHES.c.number.in_(values)
+
+
+def _batch(row: Any) -> Batch:
+    within = KeyRange(load_key(row.after), load_key(row.upto))
+    return Batch(row.number, within, row.rows, row.sampled)
+
+
+def _batch_record(row: Any) -> BatchRecord:
+    copied = None if row.copied is None else load(Copied, row.copied)
+    return BatchRecord(_batch(row), copied, bool(row.compared), row.checked_at)
 
 
 def _batch_row(batch: Batch) -> dict[str, Any]:

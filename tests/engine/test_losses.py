@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch
 from dsp_airflow.engine.model import KeyRange, LossCount
@@ -230,6 +231,7 @@ def test_an_error_names_the_row_and_tells_no_value(pg15_bench: Db) -> None:
         columns = [{"source": "id"}, {"source": f"c{n}"}]
         bench.write(bench.job(columns=columns))
         (job,) = load_task(bench.file).jobs
+        assert isinstance(job, WarmJob)
         plan, _ = plan_job(job, source, target, {}, "d", count=False)
         with source.session() as session:
             good = KeyRange(upto=(str(len(fitting) - 1),))

@@ -35,6 +35,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (task.schedule, task.execution, task.retries) == ("manual", "serial", 3)
     assert (task.timeout, task.retry_delay) == (timedelta(hours=24), timedelta(minutes=5))
     assert (task.retry_backoff, task.notify.when, task.title) == (2.0, "never", "a")
+    assert isinstance(job, WarmJob)
     assert (job.target_table, job.target.create, job.key, job.columns) == ("t", "missing", (), None)
     assert (job.mode, job.on_conflict, job.batch_size) == ("full", "update", "auto")
     assert (job.workers, job.shards, job.purge, job.max_row_size) == (1, 1, "none", 64 * 1024**2)

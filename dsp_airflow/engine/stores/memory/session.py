@@ -32,7 +32,7 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
-from dsp_airflow.engine.ports import Outcome, Session, Stream
+from dsp_airflow.engine.ports import Outcome, Stream
 from dsp_airflow.engine.stores.memory.database import Connection, Database
 from dsp_airflow.engine.stores.memory.dialect import (
     Name,
@@ -347,7 +347,7 @@ class MemorySession(Connection):
             found = self._table(table)
             return repr((found.shape, found.purge_refusals, found.target_refusals))
 
-    def same_database(self, other: Session) -> bool:
+    def same_database(self, other: object) -> bool:
         return isinstance(other, MemorySession) and other.store is self.store
 
     def version(self) -> int:

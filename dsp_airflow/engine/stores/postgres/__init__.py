@@ -91,7 +91,9 @@ class PostgresStore:
         where = f"connection {self.name} ({self.identity})"
         connection = login.connect(self._renew(), self.options, where)
         try:
-            yield PostgresSession(connection, self.name, self.options)
+            session = PostgresSession(connection, self.name, self.options, self._renew)
+            with contextlib.closing(session):
+                yield session
         finally:
             connection.close()
 
@@ -99,15 +101,25 @@ class PostgresStore:
 class PostgresSession:
     """One connection. Every driver error leaves it translated, naming connection and object."""
 
-    def __init__(self, connection: Connection, name: str, options: SessionOptions) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        options: SessionOptions,
+        conninfo: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self.connection = connection
         self._name = name
         self._options = options
+        self._conninfo = conninfo
+        self._arrow: Any = None
 
     def _at(self, label: str) -> AbstractContextManager[None]:
         return translate.translating(f"{self._name}: {label}", self._options)
 
     def close(self) -> None:
+        if self._arrow is not None:
+            self._arrow.close()
         self.connection.close()
 
     # Reads
@@ -158,6 +170,24 @@ class PostgresSession:
             ),
             self._at(what.label),
         )
+
+    def arrow(
+        self,
+        what: Projection,
+        within: KeyRange,
+        forms: Sequence[Any],
+        *,
+        exact: bool,
+        max_row_size: int,
+    ) -> Iterator[Any]:
+        if self._arrow is None:
+            from dsp_airflow.engine.stores.postgres.arrow import ArrowReader
+
+            self._arrow = ArrowReader(self._conninfo, self._options, self._name)
+        with self._at(what.label):
+            yield from self._arrow.batches(
+                self.connection, what, within, forms, exact=exact, max_row_size=max_row_size
+            )
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
@@ -341,7 +371,7 @@ class PostgresSession:
         with self._at(table):
             return refusals.fingerprint(self.connection, table)
 
-    def same_database(self, other: Session) -> bool:
+    def same_database(self, other: object) -> bool:
         """Takes a random lock here and looks whether the other session sees it."""
         if not isinstance(other, PostgresSession):
             return False

@@ -19,6 +19,7 @@ from dsp_airflow.engine.model import (
     Window,
 )
 from dsp_airflow.engine.stores.postgres import casting, names
+from dsp_airflow.engine.stores.postgres import texts as own_texts
 from dsp_airflow.engine.types import INTEGERS
 
 name = "postgres"
@@ -225,6 +226,17 @@ def caveat(source: Column, target: Column) -> str:
     if mine != theirs and theirs.startswith("interval ") and not theirs.startswith("interval("):
         return f"what an {theirs} does not keep"
     return ""
+
+
+def own_text(text: str, kind: LogicalType) -> str:
+    """See ``ports.Restores``."""
+    return own_texts.own_text(text, kind)
+
+
+def ddl(shape: Shape) -> tuple[str, ...]:
+    """See ``ports.Restores``."""
+    needed = {kind.name: kind.statement for column in shape.columns for kind in column.needs}
+    return create_table(shape, list(needed.values()))
 
 
 def create_table(shape: Shape, types: Sequence[str]) -> tuple[str, ...]:

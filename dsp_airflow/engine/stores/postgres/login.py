@@ -46,11 +46,16 @@ def connect(arguments: Mapping[str, Any], options: SessionOptions, where: str) -
     except psycopg.Error as error:
         raise _unreachable(error, where) from error
     with translate.translating(where):
-        connection.execute(
-            f"{SETTINGS}; SET lock_timeout = {_milliseconds(options.lock)}; "
-            f"SET statement_timeout = {_milliseconds(options.statement)}".encode()
-        )
+        connection.execute(settings(options).encode())
     return connection
+
+
+def settings(options: SessionOptions) -> str:
+    """What every session of ours begins with."""
+    return (
+        f"{SETTINGS}; SET lock_timeout = {_milliseconds(options.lock)}; "
+        f"SET statement_timeout = {_milliseconds(options.statement)}"
+    )
 
 
 def _milliseconds(wait: timedelta | None) -> int:

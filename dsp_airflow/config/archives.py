@@ -1,0 +1,104 @@
+"""An S3 job: one table archived to object storage, proved there, and removed from the source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from dsp_airflow.config.errors import nearest
+from dsp_airflow.config.findings import invalid
+from dsp_airflow.config.jobs import Endpoint, TableJob, Text
+
+PREFIX_NAMES = ("run_date", "logical_date", "data_interval_start", "data_interval_end")
+"""Days, as YYYY-MM-DD in UTC."""
+NAMES = (*PREFIX_NAMES, "task", "job")
+BUCKET = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}"
+LONGEST_PREFIX = 700
+"""Of the 1,024 bytes that a key may have."""
+_PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+
+
+def check_prefix(value: str) -> str:
+    """The template as it was given; raises for anything but text and known names."""
+    for match in _PLACE.finditer(value):
+        if match[1] not in NAMES:
+            raise invalid(
+                f"knows no {match[1] or 'empty name'!r}; it may name {', '.join(NAMES)}",
+                nearest(match[1], NAMES),
+            )
+    rest = _PLACE.sub("x", value)
+    if "{" in rest or "}" in rest:
+        raise invalid("has braces that do not hold a name: write them as {{ run_date }}")
+    if value != value.strip("/") or "//" in value:
+        raise invalid("must not begin or end with a slash, nor have two in a row")
+    if any(part in (".", "..") for part in rest.split("/")):
+        raise invalid("must not have . or .. as a folder")
+    if not rest.isprintable():
+        raise invalid("must not have control characters")
+    if len(value.encode()) > LONGEST_PREFIX:
+        raise invalid(f"must not be longer than {LONGEST_PREFIX} bytes")
+    return value
+
+
+def names_in(prefix: str) -> Iterator[str]:
+    """The names a prefix needs values of."""
+    for match in _PLACE.finditer(prefix):
+        yield match[1]
+
+
+def resolved_prefix(prefix: str, values: Mapping[str, str]) -> str:
+    """The prefix of one run."""
+    return _PLACE.sub(lambda match: values[match[1]], prefix)
+
+
+def _bucket(value: str) -> str:
+    if re.fullmatch(BUCKET, value) is None:
+        raise invalid("is no name of a bucket: letters, digits, dots and hyphens, from 2 to 255")
+    return value
+
+
+class S3Target(Endpoint):
+    """Where an archive goes."""
+
+    bucket: Annotated[
+        str,
+        AfterValidator(_bucket),
+        WithJsonSchema({"type": "string", "pattern": f"^{BUCKET}$"}),
+    ] = Field(description="Bucket to write to. It must exist.", examples=["archive"])
+    prefix: Annotated[Text, AfterValidator(check_prefix)] = Field(
+        description=(
+            "Folder in the bucket, for this job alone. It may name {{ run_date }}, "
+            "{{ logical_date }}, {{ data_interval_start }} or {{ data_interval_end }} (days, as "
+            "2026-12-01), {{ task }} and {{ job }}."
+        ),
+        examples=["flights/{{ run_date }}"],
+    )
+    format: Literal["parquet", "csv", "jsonl"] = Field(
+        default="parquet",
+        description="File format: parquet, csv or jsonl. Each is read back to the last value.",
+    )
+    compression: Literal["zstd", "gzip", "none"] = Field(
+        default="zstd", description="How files are compressed: zstd, gzip or none."
+    )
+
+
+class S3Job(TableJob):
+    """Archives a table to object storage, proves it there, and purges the source if so asked."""
+
+    type: Literal["s3"] = Field(description="s3: from database table to object storage.")
+    target: S3Target = Field(description="Connection, bucket and folder to write to.")
+
+
+def same_folder(one: S3Job, other: S3Job) -> bool:
+    """Whether both write into one folder, whatever the connections are called."""
+    mine, theirs = (
+        (job.target.bucket, resolved_prefix(job.target.prefix, _shown(job))) for job in (one, other)
+    )
+    return mine == theirs
+
+
+def _shown(job: Any) -> dict[str, str]:
+    return {name: f"<{name}>" for name in NAMES} | {"job": job.name}

@@ -1,0 +1,226 @@
+"""The manifest of one run: enough to restore its rows without anything else of this package.
+
+It is JSON with sorted keys, and the same run always makes the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from dsp_airflow.engine.archive.forms import FORMAT_VERSION, Form, form_of
+from dsp_airflow.engine.canon import CANON_VERSION
+from dsp_airflow.engine.errors import Mismatch
+from dsp_airflow.engine.model import (
+    ArchivedObject,
+    BatchRecord,
+    Digest,
+    Key,
+    LogicalType,
+    Plan,
+)
+
+KIND: Final = "dsp_airflow archive"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedColumn:
+    """A column: its logical type, the source's own, and how files hold it."""
+
+    name: str
+    type: LogicalType
+    native: str
+    nullable: bool
+    held: str
+    """``value``: at its own type, or ``text``: as canonical text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedBatch:
+    """A batch: its place in the source's key order, and the objects that hold its rows.
+
+    ``digest`` was taken by the source in the snapshot that was read; ``None`` where the job's
+    check did not ask for it.
+    """
+
+    number: int
+    after: Key | None
+    upto: Key | None
+    rows: int
+    digest: Digest | None
+    objects: tuple[ArchivedObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was archived, from where, and where it lies now."""
+
+    kind: str
+    format_version: int
+    canon_version: int
+    task: str
+    job: str
+    run: str
+    definition: str
+    source_system: str
+    source: str
+    """Where the connection led."""
+    source_table: str
+    bucket: str
+    prefix: str
+    file_format: str
+    compression: str
+    columns: tuple[ArchivedColumn, ...]
+    key: tuple[str, ...]
+    ddl: tuple[str, ...]
+    """Statements of the source's system that create the table."""
+    filter: str | None
+    variables: Mapping[str, Any]
+    rows: int
+    batches: tuple[ArchivedBatch, ...]
+
+    def forms(self) -> tuple[Form, ...]:
+        """How the files' columns are held."""
+        return tuple(form_of(c.name, c.type, c.native) for c in self.columns)
+
+
+_MANIFESTS: Final = TypeAdapter(Manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a manifest says beyond the plan."""
+
+    task: str
+    variables: Mapping[str, Any]
+    """As they were resolved."""
+    source_system: str
+    source: str
+
+
+def manifest_of(plan: Plan, run: str, facts: Facts, records: Iterable[BatchRecord]) -> Manifest:
+    """The manifest of a run whose batches are all copied."""
+    archive = plan.archive
+    if archive is None:
+        raise ValueError(f"job {plan.job} is no S3 job")
+    batches = tuple(_batch(record) for record in records)
+    nullable = {c.name: c.nullable for c in plan.target_shape.columns}
+    return Manifest(
+        kind=KIND,
+        format_version=FORMAT_VERSION,
+        canon_version=CANON_VERSION,
+        task=facts.task,
+        job=plan.job,
+        run=run,
+        definition=plan.definition,
+        source_system=facts.source_system,
+        source=facts.source,
+        source_table=plan.source.label,
+        bucket=archive.bucket,
+        prefix=archive.prefix,
+        file_format=archive.format,
+        compression=archive.compression,
+        columns=tuple(_column(form, nullable[form.name]) for form in forms_of(plan)),
+        key=plan.key,
+        ddl=plan.ddl,
+        filter=plan.filter,
+        variables=dict(sorted(facts.variables.items())),
+        rows=sum(batch.rows for batch in batches),
+        batches=batches,
+    )
+
+
+def forms_of(plan: Plan) -> tuple[Form, ...]:
+    """How a job's files hold its columns."""
+    return tuple(form_of(f.column, f.type, f.native) for f in plan.target.fields)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The object's content."""
+    values = _MANIFESTS.dump_python(manifest, mode="json")
+    return _json(values)
+
+
+def manifest_from(data: bytes, label: str) -> Manifest:
+    """The inverse; ``Mismatch`` for anything that is no manifest of a version known here."""
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise Mismatch(f"{label} is no manifest: {error}") from error
+    if not isinstance(values, dict) or values.get("kind") != KIND:
+        raise Mismatch(f"{label} is no manifest of {KIND}")
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise Mismatch(
+            f"{label} has format version {version}; this version of dsp_airflow reads "
+            f"{FORMAT_VERSION}"
+        )
+    try:
+        manifest = _MANIFESTS.validate_python(values, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Mismatch(f"{label} was edited: {place}: {first['msg']}") from error
+    if manifest.rows != sum(batch.rows for batch in manifest.batches):
+        raise Mismatch(f"{label} was edited: its batches do not hold {manifest.rows:,} rows")
+    return manifest
+
+
+def receipts_bytes(run: str, job: str, records: Sequence[BatchRecord]) -> bytes:
+    """What was read back: one entry for each batch whose rows were compared."""
+    entries = [
+        {
+            "batch": record.batch.number,
+            "rows": record.copied.written.rows,
+            "digest": _shown(record.copied.digest),
+            "objects": [
+                {"key": o.key, "version": o.version, "sha256": o.sha256, "size": o.size}
+                for o in record.copied.objects
+            ],
+            "checked_at": None if record.checked_at is None else record.checked_at.isoformat(),
+        }
+        for record in records
+        if record.compared and record.copied is not None
+    ]
+    return _json(
+        {
+            "kind": f"{KIND} receipts",
+            "format_version": FORMAT_VERSION,
+            "canon_version": CANON_VERSION,
+            "run": run,
+            "job": job,
+            "receipts": entries,
+        }
+    )
+
+
+def _batch(record: BatchRecord) -> ArchivedBatch:
+    if record.copied is None:
+        raise ValueError(f"batch {record.batch.number} is not copied")
+    return ArchivedBatch(
+        number=record.batch.number,
+        after=record.batch.within.after,
+        upto=record.batch.within.upto,
+        rows=record.copied.written.rows,
+        digest=record.copied.digest,
+        objects=record.copied.objects,
+    )
+
+
+def _column(form: Form, nullable: bool) -> ArchivedColumn:
+    return ArchivedColumn(
+        form.name, form.kind, form.native, nullable, "text" if form.text else "value"
+    )
+
+
+def _shown(digest: Digest | None) -> str | None:
+    return None if digest is None else f"{digest.method}:{digest.rows}:{digest.sum}"
+
+
+def _json(values: Any) -> bytes:
+    text = json.dumps(values, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"

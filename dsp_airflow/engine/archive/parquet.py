@@ -1,0 +1,90 @@
+"""Parquet: each value at its own type. Row groups are bounded by rows and by bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dsp_airflow.engine.archive.forms import EXACT, Form, schema_of
+from dsp_airflow.engine.archive.prepared import prepared, prepared_schema
+from dsp_airflow.engine.archive.prepared import texts_of as texts
+from dsp_airflow.engine.errors import Mismatch
+
+EXACT_APART = True
+GROUP_ROWS: Final = 100_000
+GROUP_BYTES: Final = 32 * 1024 * 1024
+READ_ROWS: Final = 8_192
+_CODECS: Final = {"zstd": "zstd", "gzip": "gzip", "none": "none"}
+_LEVELS: Final = {"zstd": 1, "gzip": 6}
+
+rows_schema = prepared_schema
+__all__ = ["EXACT_APART", "read", "rows_schema", "texts", "write"]
+
+
+def write(
+    sink: BinaryIO, batches: Iterable[Any], forms: Sequence[Form], compression: str
+) -> tuple[int, int]:
+    """See ``formats.Format``."""
+    rows = 0
+    writer: Any = None
+    try:
+        for group in _groups(batches):
+            if writer is None:
+                writer = _writer(sink, group.schema, compression)
+            writer.write_table(group, row_group_size=max(1, group.num_rows))
+            rows += group.num_rows
+        if writer is None:
+            writer = _writer(sink, schema_of(forms, exact=False), compression)
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows, 0
+
+
+def _writer(sink: BinaryIO, schema: Any, compression: str) -> Any:
+    return pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"),
+        schema,
+        compression=_CODECS[compression],
+        compression_level=_LEVELS.get(compression),
+        write_page_checksum=True,
+    )
+
+
+def _groups(batches: Iterable[Any]) -> Iterator[Any]:
+    gathered: list[Any] = []
+    rows = size = 0
+    for batch in batches:
+        if gathered and (rows + batch.num_rows > GROUP_ROWS or size + batch.nbytes > GROUP_BYTES):
+            yield pa.Table.from_batches(gathered)
+            gathered, rows, size = [], 0, 0
+        gathered.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    if gathered:
+        yield pa.Table.from_batches(gathered)
+
+
+def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> Iterator[Any]:  # noqa: ARG001
+    """See ``formats.Format``."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        found = file.schema_arrow
+        exact = found.get_field_index(EXACT) >= 0
+        if found.remove_metadata() != schema_of(forms, exact=exact).remove_metadata():
+            raise Mismatch(f"the columns are {', '.join(_named(found))}, not those of the archive")
+        yield from prepared(file.iter_batches(batch_size=_read_rows(file)), forms)
+
+
+def _read_rows(file: Any) -> int:
+    """As many rows at once as some megabytes hold."""
+    meta = file.metadata
+    size = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
+    rows: int = max(1, min(READ_ROWS, 4 * 1024 * 1024 * max(1, meta.num_rows) // max(1, size)))
+    return rows
+
+
+def _named(schema: Any) -> list[str]:
+    return [f"{field.name} {field.type}" for field in schema]

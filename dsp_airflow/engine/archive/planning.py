@@ -1,0 +1,203 @@
+"""From an S3 job and its table's shape to everything that will be done. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from dsp_airflow.config.archives import S3Job
+from dsp_airflow.engine import fitting, keys, mapping
+from dsp_airflow.engine import plan as planning
+from dsp_airflow.engine.archive import layout, owner
+from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
+from dsp_airflow.engine.definition import definition_of
+from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.model import (
+    Archive,
+    Batch,
+    BatchSize,
+    ColumnPair,
+    Field,
+    KeyColumn,
+    Plan,
+    Projection,
+)
+from dsp_airflow.engine.ports import ReadsArrow, Restores, Store
+from dsp_airflow.engine.sides import Sides, described
+from dsp_airflow.engine.stores.s3 import S3Store
+
+METHOD: Final = "md5"
+_NO_KEYS: Final = frozenset({"duration", "list", "json"})
+"""Types whose texts say one value in several ways."""
+
+
+def plan_archive(
+    job: S3Job,
+    task: str,
+    source: Store,
+    target: S3Store,
+    variables: Mapping[str, Any],
+    prefix: str,
+    definition: str,
+    *,
+    count: bool = True,
+) -> tuple[Plan, Sequence[Batch]]:
+    """The plan and its batches; ``prefix`` is resolved. See ``plan.plan_job``.
+
+    Raises ``ConfigError`` too when the bucket is not there or the prefix is another job's.
+    """
+    archive = Archive(job.target.bucket, prefix, job.target.format, job.target.compression)
+    with source.session() as read:
+        # What is archived is designed as if it were to stand in the source's own system again.
+        sides = Sides(source, source, read, read)
+        if not (isinstance(read, ReadsArrow) and isinstance(source.dialect, Restores)):
+            raise ConfigError(f"job {job.name}: {source.system} cannot be archived to S3")
+        ddl = source.dialect.ddl
+        plan = _structure(job, sides, target, archive, variables, definition)
+        plan = replace(plan, ddl=ddl(plan.target_shape))
+        warnings = _folder_warnings(job, task, plan, target)
+        batches: Sequence[Batch] = ()
+        size = 0
+        if count:
+            batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
+            percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
+            sampled = planning.sample(len(batches), percent, seed)
+            batches = [replace(b, sampled=b.number in sampled) for b in batches]
+    return replace(
+        plan,
+        rows=sum(b.rows for b in batches),
+        bytes=size,
+        batches=len(batches),
+        warnings=(*plan.warnings, *warnings),
+    ), batches
+
+
+def _structure(
+    job: S3Job,
+    sides: Sides,
+    target: S3Store,
+    archive: Archive,
+    variables: Mapping[str, Any],
+    definition: str,
+) -> Plan:
+    dialect = sides.source.dialect
+    shape = described(job, sides)
+    key = keys.key_of(job, shape, shared=False)
+    if not key:
+        raise ConfigError(
+            f"job {job.name}: {shape.table} has no key, by which rows of an archive are found "
+            "again; name unique columns under key"
+        )
+    loose = not keys.kept_unique(shape, key)
+    literals = {name: dialect.literal(v) for name, v in variables.items()}
+    entries = mapping.entries(job, shape, None, sides.read, dialect, literals)
+    entries = planning.key_first(job, entries, key, None)
+    target_key = tuple(e.target for e in entries[: len(key)])
+    columns = [
+        mapping.designed(e, dialect, alike=True, key=e.target in target_key) for e in entries
+    ]
+    if job.columns is None:
+        order = [c.name for c in shape.columns]
+        columns.sort(key=lambda c: order.index(c.name))
+    there, _ = sides.read.design(dialect.qualified(shape), columns, target_key)
+    rows = fitting.matched(job, sides, entries, there)
+    fitting.refuse_types(job, sides, rows, len(key))
+    _refuse_columns(job, [c.name for c in there.columns])
+    both = mapping.fields(rows, dialect, dialect, len(key))
+    theirs = both.target
+    forms = [form_of(f.column, f.type, f.native) for f in theirs]
+    _refuse_keys(job, forms[: len(key)])
+    where = mapping.rendered_filter(job, shape, dialect, literals)
+    refusals = planning.purge_refusals_of(job, sides, shape, there, key, rows, create=True)
+    if job.purge != "none" and refusals:
+        raise Refused(f"job {job.name} may not purge {shape.table}: {'; '.join(refusals)}")
+    return Plan(
+        job=job.name,
+        source=Projection(
+            table=dialect.qualified(shape),
+            label=shape.table,
+            fields=both.source,
+            key=tuple(dialect.key_column(e.source) for e in entries[: len(key)]),
+            where=where,
+            method=METHOD,
+            loose=loose,
+            dated=shape.dated,
+            losses=both.losses,
+        ),
+        target=_files(archive, theirs, len(key)),
+        source_shape=shape,
+        target_shape=there,
+        create=False,
+        ddl=(),
+        key=target_key,
+        # The object of a batch holds its range, whatever sorts how.
+        ordered_alike=True,
+        wire="arrow",
+        pairs=tuple(_pair(p, form) for (_, _, p), form in zip(rows, forms, strict=True)),
+        filter=where,
+        where=where,
+        on_conflict="update",
+        batch_size=BatchSize(planning.AUTO_ROWS, planning.AUTO_BYTES)
+        if job.batch_size == "auto"
+        else BatchSize(job.batch_size),
+        max_row_size=job.max_row_size,
+        definition=definition_of(definition, shape, there, sides.source, target),
+        accept_triggers=job.accept_triggers,
+        report_values=job.report_values,
+        archive=archive,
+        purge_refusals=tuple(refusals),
+        warnings=tuple(f"connection {sides.source.name}: {w}" for w in sides.read.warnings()),
+    )
+
+
+def _files(archive: Archive, fields: Sequence[Field], width: int) -> Projection:
+    place = f"s3://{archive.bucket}/{archive.prefix}"
+    return Projection(
+        table=place,
+        label=place,
+        fields=tuple(replace(f, expression=f.column) for f in fields),
+        key=tuple(KeyColumn(f.column, f.native) for f in fields[:width]),
+        method=METHOD,
+    )
+
+
+def _pair(pair: ColumnPair, form: Form) -> ColumnPair:
+    notes = [pair.note]
+    if form.text:
+        notes.append("kept as its exact text")
+    elif form.bounded:
+        notes.append(f"values beyond it are kept as text in {EXACT}")
+    return replace(pair, target_type=str(form.arrow), note="; ".join(filter(None, notes)))
+
+
+def _refuse_columns(job: S3Job, names: Sequence[str]) -> None:
+    if EXACT in names:
+        raise ConfigError(
+            f"job {job.name}: the column name {EXACT} is needed for values that no other column "
+            "of a file can hold; map the column to another name"
+        )
+
+
+def _refuse_keys(job: S3Job, key: Sequence[Form]) -> None:
+    for form in key:
+        if form.kind.name in _NO_KEYS:
+            raise ConfigError(
+                f"job {job.name}: key column {form.name} is {form.native}, by which rows of an "
+                "archive cannot be found again; name other unique columns under key"
+            )
+
+
+def _folder_warnings(job: S3Job, task: str, plan: Plan, target: S3Store) -> list[str]:
+    """``ConfigError`` when the folder is another job's."""
+    archive = plan.archive
+    if archive is None:
+        return []
+    bucket = target.bucket(archive.bucket)
+    if owner.require_own(bucket, archive, owner.Owner(task, job.name, plan.source.label)):
+        return []
+    found = next(bucket.list(layout.folder(archive)), None)
+    if found is None:
+        return []
+    why = f"{plan.target.label} holds objects of others already, such as {found.key}"
+    return [f"{why}; a folder of its own is easier to read as a whole"]

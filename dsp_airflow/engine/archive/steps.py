@@ -1,0 +1,168 @@
+"""The phases of an S3 job: archive, check by reading back, purge by what was read back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+
+from dsp_airflow.engine import check as checking
+from dsp_airflow.engine import purge as purging
+from dsp_airflow.engine.archive import layout, manifest, owner
+from dsp_airflow.engine.archive.folder import RunFolder
+from dsp_airflow.engine.archive.formats import format_of
+from dsp_airflow.engine.archive.forms import Beyond
+from dsp_airflow.engine.archive.manifest import Facts
+from dsp_airflow.engine.archive.witness import Altered, ArchiveWitness
+from dsp_airflow.engine.errors import Mismatch, Refused
+from dsp_airflow.engine.events import JobStarted, tell
+from dsp_airflow.engine.model import (
+    ArchivedObject,
+    Checked,
+    Claim,
+    Copied,
+    Difference,
+    Origin,
+    Purged,
+    Written,
+)
+from dsp_airflow.engine.ports import ReadsArrow, Session
+from dsp_airflow.engine.work import Done, Job, run_phase
+
+
+def copy(job: Job[RunFolder], facts: Facts) -> None:
+    """Archives every batch that is not archived yet, then the manifest. Safe to repeat."""
+    plan, folder = job.plan, _folder(job)
+    mine = owner.Owner(facts.task, plan.job, plan.source.label)
+    owner.take(folder.bucket, folder.archive, mine)
+    tell(job.watch, JobStarted("copy", plan.job, plan.source.label, plan.rows, plan.batches))
+
+    def step(source: Session, target: RunFolder, claim: Claim) -> Done:
+        done = archive_batch(job, source, target, claim)
+        job.ledger.copied(claim, done)
+        return done.written.rows, 0
+
+    run_phase(job, "copy", step)
+    if job.ledger.waiting("copy"):
+        return
+    folder.sweep()
+    made = manifest.manifest_of(plan, folder.run, facts, job.ledger.records())
+    key = layout.manifest_key(folder.archive, folder.run)
+    folder.replace(key, manifest.manifest_bytes(made))
+
+
+def archive_batch(job: Job[RunFolder], source: Session, target: RunFolder, claim: Claim) -> Copied:
+    """One batch: digested (or counted) and read in one snapshot, uploaded as one object."""
+    plan, batch = job.plan, claim.batch
+    began = time.monotonic()
+    with source.snapshot() as mark:
+        digest = source.digest(plan.source, batch.within) if batch.sampled else None
+        losses = source.losses(plan.source, batch.within)
+        rows = source.count(plan.source, batch.within) if digest is None else digest.rows
+        try:
+            exact = not format_of(target.archive.format).EXACT_APART
+            stored = _put(job, source, target, claim, exact=exact)
+        except Beyond:
+            stored = _put(job, source, target, claim, exact=True)
+    if stored.rows != rows:
+        raise Mismatch(
+            f"{plan.source.label}: batch {batch.number} has {rows:,} rows, and {stored.rows:,} "
+            f"were written to {stored.key}; nothing is recorded"
+        )
+    written = Written(
+        rows=rows, inserted=rows, origin=Origin(digest, mark, losses), bytes=stored.size
+    )
+    return Copied(
+        rows_read=rows,
+        written=written,
+        bytes=stored.size,
+        seconds=time.monotonic() - began,
+        objects=(stored,),
+    )
+
+
+def _put(
+    job: Job[RunFolder], source: Session, target: RunFolder, claim: Claim, *, exact: bool
+) -> ArchivedObject:
+    plan = job.plan
+    if not isinstance(source, ReadsArrow):
+        raise Refused(f"{plan.source.label} cannot be read into an archive")
+    batches = source.arrow(
+        plan.source,
+        claim.batch.within,
+        target.forms,
+        exact=exact,
+        max_row_size=plan.max_row_size,
+    )
+    # Who was taken over meanwhile has read rows that are older than those that lie there.
+    return target.put(claim, batches, lambda: job.ledger.keep(claim))
+
+
+def check(job: Job[RunFolder]) -> None:
+    """Reads back the sampled batches, looks at the others; the ledger holds the findings."""
+    plan, folder = job.plan, _folder(job)
+    tell(job.watch, JobStarted("check", plan.job, plan.target.label, plan.rows, plan.batches))
+
+    def step(source: Session, target: RunFolder, claim: Claim) -> Done:
+        with target.witness(claim) as witness:
+            found = check_batch(job, source, witness, claim)
+        job.ledger.checked(claim, found)
+        return found.rows, found.different
+
+    run_phase(job, "check", step)
+    if not job.ledger.waiting("check"):
+        records = list(job.ledger.records())
+        body = manifest.receipts_bytes(folder.run, plan.job, records)
+        folder.replace(layout.receipts_key(folder.archive, folder.run), body)
+
+
+def check_batch(
+    job: Job[RunFolder], source: Session, witness: ArchiveWitness, claim: Claim
+) -> Checked:
+    """The verdict on one batch. An object that is not what was uploaded holds none of its rows."""
+    try:
+        return checking.check_batch(job.plan, source, witness, claim)
+    except Mismatch as error:
+        rows = claim.copied.written.rows if claim.copied else 0
+        why = Difference("missing", (), reason=str(error))
+        return Checked(rows, compared=True, different=max(1, rows), differences=(why,))
+
+
+def purge(job: Job[RunFolder], task: str, only: Collection[int] | None = None) -> None:
+    """Purges the batches that wait for it: each is read back, whatever was checked.
+
+    A batch whose object is not what was uploaded keeps its rows; the others go on.
+    """
+    plan = job.plan
+    with job.source.session() as source:
+        seen = source.fingerprint(plan.source.table)
+        why = source.purge_refusals(plan.source.table, plan.accept_triggers)
+    if why:
+        raise Refused(f"job {plan.job} may not purge {plan.source.label}: {'; '.join(why)}")
+    tell(job.watch, JobStarted("purge", plan.job, plan.source.label, plan.rows, plan.batches))
+
+    def step(source: Session, target: RunFolder, claim: Claim) -> Done:
+        done = purging.settled(job, source, claim)
+        if done is None:
+            done = _purge_batch(job, task, source, target, claim, seen)
+        job.ledger.purged(claim, done)
+        return done.deleted, done.kept
+
+    run_phase(replace(job, workers=1), "purge", step, only)
+
+
+def _purge_batch(
+    job: Job[RunFolder], task: str, source: Session, target: RunFolder, claim: Claim, seen: str
+) -> Purged:
+    with target.witness(claim) as witness:
+        try:
+            return purging.purge_batch(job, task, source, witness, claim, (seen, witness.named()))
+        except Altered as error:
+            # Its transaction is rolled back: every row stands.
+            return purging.kept(job, task, source, claim, str(error))
+
+
+def _folder(job: Job[RunFolder]) -> RunFolder:
+    if not isinstance(job.target, RunFolder):
+        raise TypeError("an S3 job works on a folder of a bucket")
+    return job.target

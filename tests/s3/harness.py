@@ -1,0 +1,74 @@
+"""S3 jobs of one database into one bucket, driven through the steps, without Airflow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg.conninfo
+
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.postgres import PostgresStore
+from dsp_airflow.engine.stores.s3 import S3Store
+from tests.engine.harness import Bench
+from tests.servers import Database
+from tests.servers.s3 import Place
+
+PART = 5 * 1024 * 1024
+
+
+@dataclass
+class Away:
+    """Stands where a second database would: an S3 job has none."""
+
+    uri: str = ""
+
+
+@dataclass
+class Archives(Bench[Any]):
+    """As ``Bench``, whose connection ``archive`` is a bucket."""
+
+    place: Place | None = None
+    client: Any = None
+    """In place of the server's own."""
+
+    def store(self, conn_id: str) -> Store:
+        if conn_id != "archive":
+            uri = {"source": self.source, "target": self.target}[conn_id].uri
+            return PostgresStore(conn_id, psycopg.conninfo.conninfo_to_dict(uri))
+        client = self.client or (self.place.client if self.place else None)
+        # The same wherever the process is, and whatever stands between.
+        found: Any = S3Store(conn_id, "http://archive", lambda: client, part=PART)
+        store: Store = found
+        return store
+
+    def job(self, name: str = "copy", table: str = "public.t", **more: Any) -> dict[str, Any]:
+        assert self.place is not None
+        target = {"connection": "archive", "bucket": self.place.name, "prefix": "a/b"}
+        return {
+            "name": name,
+            "type": "s3",
+            "source": {"connection": "source", "table": table, **more.pop("source", {})},
+            "target": {**target, **more.pop("target", {})},
+            **more,
+        }
+
+    def objects(self) -> dict[str, bytes]:
+        assert self.place is not None
+        return self.place.objects()
+
+    def batches(self) -> list[str]:
+        """Keys of the data."""
+        return sorted(key for key in self.objects() if "/batch=" in key)
+
+    def manifest(self) -> dict[str, Any]:
+        """The only one there is."""
+        (found,) = [v for k, v in self.objects().items() if k.endswith("_manifest.json")]
+        told: dict[str, Any] = json.loads(found)
+        return told
+
+
+def archives(folder: Path, source: Database, place: Place) -> Archives:
+    return Archives(folder, source, Away(), place=place)

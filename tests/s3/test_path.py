@@ -1,0 +1,277 @@
+"""S3 jobs from plan to purge, on real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
+from tests.s3.harness import Archives
+
+TABLE = "CREATE TABLE t (id bigint PRIMARY KEY, name text, paid numeric(12,2), at timestamptz)"
+ROWS = (
+    "INSERT INTO t SELECT n, CASE WHEN n % 7 > 0 THEN 'é' || n END, n / 3.0, "
+    "timestamptz '2024-01-01' + n * interval '1 min' FROM generate_series(1, {}) n"
+)
+EVERYTHING: dict[str, Any] = {"check": {"percent": 100}, "purge": "system", "batch_size": 30}
+
+
+def filled(jobs: Archives, rows: int = 100, **job: Any) -> Archives:
+    jobs.source.execute(TABLE, ROWS.format(rows))
+    jobs.write(jobs.job(**{**EVERYTHING, **job}))
+    return jobs
+
+
+def ids(jobs: Archives) -> list[int]:
+    return [n for (n,) in jobs.source.rows("SELECT id FROM t ORDER BY id")]
+
+
+@pytest.mark.parametrize("name", ["parquet", "csv", "jsonl"])
+def test_archived_checked_and_purged(jobs: Archives, name: str) -> None:
+    filled(jobs, where="id <= 90", target={"format": name})
+    jobs.run()
+    job = jobs.only()
+    assert (job.rows_written, job.rows_checked, job.rows_purged, job.rows_kept) == (90, 90, 90, 0)
+    assert ids(jobs) == list(range(91, 101))
+    ending = {"parquet": "parquet", "csv": "csv.zst", "jsonl": "jsonl.zst"}[name]
+    run = jobs.latest().run.id
+    assert jobs.batches() == [f"a/b/run={run}/batch={n}.{ending}" for n in (1, 2, 3)]
+
+
+def test_the_manifest_tells_everything(one: Archives) -> None:
+    filled(one, where="id <= :last", variables={"last": 60}, purge="none")
+    one.run()
+    told = one.manifest()
+    assert (told["task"], told["job"], told["rows"]) == ("task", "copy", 60)
+    assert told["variables"] == {"last": 60}
+    assert told["key"] == ["id"]
+    assert told["filter"] == '("id" <= ((60)))'
+    assert [c["name"] for c in told["columns"]] == ["id", "name", "paid", "at"]
+    assert told["columns"][2]["native"] == "numeric(12,2)"
+    (ddl,) = told["ddl"]
+    assert ddl.startswith('CREATE TABLE "public"."t"')
+    assert one.place is not None
+    objects = one.objects()
+    for batch in told["batches"]:
+        (stored,) = batch["objects"]
+        body = objects[stored["key"]]
+        assert (stored["size"], stored["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+        assert stored["rows"] == batch["rows"] == batch["digest"]["rows"]
+        assert (stored["version"] is None) != one.place.bucket().versioned()
+    assert [b["upto"] for b in told["batches"]] == [["30"], ["60"]]
+    (receipts,) = [json.loads(v) for k, v in objects.items() if k.endswith("_receipts.json")]
+    assert [r["batch"] for r in receipts["receipts"]] == [1, 2]
+
+
+def test_parquet_is_read_by_others(one: Archives) -> None:
+    filled(one, rows=20, purge="none")
+    one.run()
+    (body,) = [v for k, v in one.objects().items() if "/batch=" in k]
+    table = pq.read_table(io.BytesIO(body))
+    assert [str(f.type) for f in table.schema] == [
+        *("int64", "string", "decimal128(12, 2)", "timestamp[us, tz=UTC]"),
+    ]
+    frame = table.to_pandas().set_index("id")
+    source = one.source.rows("SELECT id, name, paid, at FROM t")
+    for number, name, paid, at in source:
+        row = frame.loc[number]
+        known = row["name"] if isinstance(row["name"], str) else None
+        assert (known, row["paid"], row["at"].to_pydatetime()) == (name, paid, at)
+    (one.folder / "x.parquet").write_bytes(body)
+    query = "SELECT id, name, paid FROM {} ORDER BY id"
+    found = duckdb.execute(query.format(f"'{one.folder}/x.parquet'")).fetchall()
+    assert found == one.source.rows(query.format("t"))
+
+
+def test_values_beyond_their_column(one: Archives) -> None:
+    one.source.execute(
+        TABLE,
+        "INSERT INTO t VALUES (1, '', 'NaN', 'infinity'), (2, NULL, 1.5, '0044-03-15 BC'), "
+        "(3, 'x', NULL, NULL)",
+    )
+    one.write(one.job(**EVERYTHING))
+    one.run()
+    assert ids(one) == []
+    (body,) = [v for k, v in one.objects().items() if "/batch=" in k]
+    exact = pq.read_table(io.BytesIO(body))["__dsp_exact"].to_pylist()
+    assert [text and json.loads(text) for text in exact] == [
+        {"paid": "NaN", "at": "infinity"},
+        {"at": "-0043-03-15T00:00:00.000000Z"},
+        None,
+    ]
+
+
+def damage(jobs: Archives, how: str, number: int = 2) -> None:
+    """Something happens to the object of one batch."""
+    assert jobs.place is not None
+    client, bucket = jobs.place.client, jobs.place.name
+    keys = jobs.batches()
+    key = keys[number - 1]
+    body = jobs.objects()[key]
+    if how == "byte":
+        body = body[:100] + bytes([body[100] ^ 1]) + body[101:]
+    elif how == "truncated":
+        body = body[:-1]
+    elif how == "swapped":
+        body = jobs.objects()[keys[number]]
+    if how == "deleted":
+        client.delete_object(Bucket=bucket, Key=key)
+    else:
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+@pytest.mark.parametrize("how", ["byte", "truncated", "swapped", "deleted"])
+def test_damage_is_found_by_the_check(one: Archives, how: str) -> None:
+    run = filled(one).open()
+    run.plan("copy")
+    run.copy("copy")
+    damage(one, how)
+    with pytest.raises(Mismatch, match="differ"):
+        run.check("copy")
+    assert one.only().rows_different == 30
+    with pytest.raises(Refused, match="not checked"):
+        run.purge("copy")
+    assert len(ids(one)) == 100
+
+
+@pytest.mark.parametrize("how", ["byte", "truncated", "swapped", "deleted"])
+def test_damage_after_the_check_stops_exactly_that_batch(one: Archives, how: str) -> None:
+    run = filled(one).open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    damage(one, how)
+    run.purge("copy")
+    assert ids(one) == list(range(31, 61))
+    job = one.only()
+    assert (job.rows_purged, job.rows_kept) == (70, 30)
+    (found,) = run.runs.differences(run.run.id)
+    assert "batch=2.parquet" in found.difference.reason
+
+
+def test_rows_that_changed_since_stay(one: Archives) -> None:
+    run = filled(one).open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    one.source.execute(
+        "UPDATE t SET name = 'new' WHERE id = 5",
+        "DELETE FROM t WHERE id = 40",
+        "UPDATE t SET id = 1000 WHERE id = 70",
+    )
+    run.purge("copy")
+    assert ids(one) == [5, 1000]
+    reasons = {d.difference.key: d.difference.reason for d in run.runs.differences(run.run.id)}
+    assert "changed in the source" in reasons[("5",)]
+
+
+def test_a_check_is_of_what_was_read(one: Archives) -> None:
+    """The source moves on between copy and check: no alarm."""
+    run = filled(one).open()
+    run.plan("copy")
+    run.copy("copy")
+    one.source.execute("UPDATE t SET name = 'new' WHERE id = 5")
+    run.check("copy")
+    assert one.only().rows_different == 0
+
+
+def test_only_the_sample_is_read_back(one: Archives) -> None:
+    run = filled(one, check={"percent": 30}).open()
+    run.plan("copy")
+    run.copy("copy")
+    found = run.check("copy")
+    assert found.rows_checked in (30, 60, 40)
+    run.purge("copy")
+    assert ids(one) == []
+
+
+def test_a_retry_replaces_its_own_object_only(one: Archives) -> None:
+    run = filled(one, purge="none").open()
+    run.plan("copy")
+    assert one.place is not None
+    # Somebody was killed after the upload and before the record.
+    key = f"a/b/run={run.run.id}/batch=2.parquet"
+    one.place.client.put_object(Bucket=one.place.name, Key=key, Body=b"an earlier try")
+    other = one.place.client.create_multipart_upload(Bucket=one.place.name, Key=key)
+    one.place.client.put_object(Bucket=one.place.name, Key="a/b/other.txt", Body=b"not ours")
+    assert other["UploadId"]
+    run.copy("copy")
+    run.check("copy")
+    assert one.place.uploads() == []
+    assert one.objects()["a/b/other.txt"] == b"not ours"
+    assert len(one.batches()) == 4
+
+
+def test_the_folder_of_another_job(one: Archives) -> None:
+    filled(one, purge="none")
+    one.run()
+    one.write(one.job(name="other"))
+    with pytest.raises(ConfigError, match="is the folder of job copy of task task"):
+        one.run()
+
+
+def test_a_prefix_of_the_day(one: Archives) -> None:
+    filled(one, purge="none", target={"prefix": "наука/x y/{{ run_date }}/{{ job }}"})
+    one.run()
+    day = one.latest().run.started_at
+    assert day is not None
+    assert all(key.startswith(f"наука/x y/{day:%Y-%m-%d}/copy/run=") for key in one.batches())
+
+
+def test_missing_bucket(one: Archives) -> None:
+    filled(one, target={"bucket": "nowhere"})
+    with pytest.raises(ConfigError, match="create the bucket"):
+        one.run()
+
+
+def test_an_empty_table(one: Archives) -> None:
+    one.source.execute(TABLE)
+    one.write(one.job(**EVERYTHING))
+    one.run()
+    assert one.batches() == []
+    assert one.manifest()["batches"] == []
+
+
+def test_shards_and_workers_share_the_batches(one: Archives) -> None:
+    filled(one, rows=1000, workers=3, purge="none")
+    one.run()
+    assert len(one.batches()) == 34
+    assert one.only().rows_written == 1000
+
+
+KEYS = [
+    ("boolean", "'t'", "'f'"),
+    ("bytea", "'\\x00ff'", "'\\x01'"),
+    ("date", "'0044-03-15 BC'", "'infinity'"),
+    ("timestamp", "'2024-01-01 00:00:00.5'", "'12345-01-01'"),
+    ("timestamptz", "'2024-01-01 00:00:00+00'", "'0001-01-01 BC'"),
+    ("time", "'24:00'", "'00:00:00.000001'"),
+    ("uuid", "'00000000-0000-0000-0000-000000000001'", "'00000000-0000-0000-0000-000000000002'"),
+    ("numeric(5,1)", "1.5", "-1"),
+    ("real", "0.1", "1e20"),
+    ("character(4)", "'a'", "'b c'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "first", "second"), KEYS, ids=[k for k, *_ in KEYS])
+def test_rows_are_found_by_any_key(one: Archives, kind: str, first: str, second: str) -> None:
+    one.source.execute(
+        f"CREATE TABLE t (k {kind} PRIMARY KEY, v text)",
+        f"INSERT INTO t VALUES ({first}, 'one'), ({second}, 'two')",
+    )
+    one.write(one.job(check={"percent": 100}, purge="manual"))
+    run = one.open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    one.source.execute(f"UPDATE t SET v = 'new' WHERE k = {second}::{kind}")
+    run.purge("copy")
+    assert one.source.rows("SELECT v FROM t") == [("new",)]
+    (found,) = run.runs.differences(run.run.id)
+    assert found.difference.columns == ("v",)
