@@ -91,8 +91,7 @@ def _by_keys(work: Compared) -> Checked:
     plan, rows = work.plan, work.rows
     keys = [row.key for row in work.source.hashes(plan.source, work.batch.within)]
     standing = work.target.digest(plan.target, None, keys)
-    # As many as were copied, and all are there. Not surely the same ones: while one row leaves
-    # the filter, another may enter it that an earlier run copied.
+    # As many as were copied, and all are there.
     same = len(keys) == rows == standing.rows
     surplus = _surplus(work)
     if same and not surplus and not work.batch.sampled:
@@ -103,7 +102,10 @@ def _by_keys(work: Compared) -> Checked:
         return Checked(rows, compared=True, different=0)
     alone = plan.ordered_alike and not plan.shared and not work.copied.written.others.rows
     decided = not work.batch.sampled or digest is not None
-    return _by_rows(work, certain=alone and decided, still=stands_still(work))
+    # With a filter they are not surely the same ones: while one row leaves it, another may enter
+    # that an earlier run copied.
+    wrong = same and digest is not None and work.batch.sampled and plan.filter is None
+    return _by_rows(work, certain=wrong or (alone and decided), still=stands_still(work))
 
 
 def _surplus(work: Compared) -> int:
