@@ -226,7 +226,7 @@ UNFIT = [
     (
         "source",
         "CREATE TABLE c (id int, r text, FOREIGN KEY (id, r) REFERENCES t_eu1 ON DELETE CASCADE)",
-        "c references t_eu1 with ON DELETE CASCADE",
+        "c references public.t_eu1 with ON DELETE CASCADE",
     ),
     (
         "source",
