@@ -118,8 +118,8 @@ def test_summary_counts(runs: Runs) -> None:
         4,
         1,
     )
-    texts = {"name", "state", "error"}
-    assert {type(getattr(job, name)) for name in job.__slots__ if name not in texts} == {int}
+    others = {"name", "state", "error", "losses"}
+    assert {type(getattr(job, name)) for name in job.__slots__ if name not in others} == {int}
     assert (empty.rows_total, empty.batches, empty.rows_purged) == (0, 0, 0)
     states = [batch.state for batch in runs.batches(ledger.run_id, JOB)]
     assert states == ["different", "kept", "checked", "checked", "waiting", "waiting"]
