@@ -10,7 +10,7 @@ from dsp_airflow.cli import output
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.endpoints import for_step
-from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
 
 if TYPE_CHECKING:
     from dsp_airflow.config import Task, WarmJob
@@ -87,7 +87,10 @@ def _change(
         if shape is None or column is None:
             raise ConfigError(f"{job.source.table} has no column {key.column}")
         # The database reads the value: what it cannot read is an error here, not in a run.
-        spelled = session.typed_value(column, value)
+        try:
+            spelled = session.typed_value(column, value)
+        except BadValue as error:
+            raise ConfigError(f"--set {value!r}: {error}; give a {column.native}") from error
     cursors.move(key, spelled, None)
 
 

@@ -55,7 +55,7 @@ def unproved(shape: Shape, key: tuple[str, ...]) -> str:
 
 
 def warnings_of(
-    job: WarmJob, shape: Shape, target: Shape, key: tuple[str, ...], dialect: str, *, loose: bool
+    job: TableJob, shape: Shape, target: Shape, key: tuple[str, ...], dialect: str, *, loose: bool
 ) -> list[str]:
     """What costs time, or may not be what was meant."""
     found = []
@@ -87,12 +87,12 @@ def warnings_of(
 
 
 def _unindexed(
-    job: WarmJob, shape: Shape, key: tuple[str, ...], indexed: tuple[str, ...], dialect: str
+    job: TableJob, shape: Shape, key: tuple[str, ...], indexed: tuple[str, ...], dialect: str
 ) -> list[str]:
     found = []
     if key and key[0] not in indexed:
         found.append(f"no index on key column {key[0]}: every batch reads all of {shape.table}")
-    if job.cursor is not None and job.cursor.column not in indexed:
+    if isinstance(job, WarmJob) and job.cursor and job.cursor.column not in indexed:
         found.append(
             f"no index on cursor column {job.cursor.column}: every run reads all of {shape.table}"
         )

@@ -111,18 +111,7 @@ def _structure(
         moved = sides.source.dialect.in_window(column, window, endless=endless)
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
     method = fitting.method(sides)
-    loose = bool(key) and not keys.kept_unique(shape, key)
-    source_side = Projection(
-        table=sides.source.dialect.qualified(shape),
-        label=shape.table,
-        fields=both.source,
-        key=tuple(sides.source.dialect.key_column(e.source) for e in entries[: len(key)]),
-        where=where,
-        method=method,
-        loose=loose,
-        dated=shape.dated,
-        losses=both.losses,
-    )
+    source_side = source_side_of(sides, shape, entries, key, both, where, method)
     target_side = Projection(
         table=sides.target.dialect.qualified(there),
         label=there.table,
@@ -130,7 +119,7 @@ def _structure(
         key=tuple(sides.target.dialect.key_column(c) for _, c, _ in rows[: len(key)]),
         markers=sides.target.dialect.markers(there),
         method=method,
-        loose=loose,
+        loose=source_side.loose,
         dated=there.dated,
     )
     refusals = sides.read.read_refusals(source_side.table)
@@ -158,9 +147,7 @@ def _structure(
         where=plain,
         window=window,
         on_conflict=job.on_conflict,
-        batch_size=BatchSize(AUTO_ROWS, AUTO_BYTES)
-        if job.batch_size == "auto"
-        else BatchSize(job.batch_size),
+        batch_size=batch_size_of(job),
         max_row_size=job.max_row_size,
         definition=definition_of(definition, shape, there, sides.source, sides.target),
         accept_triggers=job.accept_triggers,
@@ -168,13 +155,51 @@ def _structure(
         shared=shared,
         purge_refusals=purge_refusals,
         warnings=tuple(
-            [f"connection {sides.source.name}: {w}" for w in sides.read.warnings()]
+            source_warnings(sides, source_side)
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
-            + sides.read.read_warnings(source_side.table)
             + ([] if create else sides.write.move_sequences(target_side, dry=True))
-            + keys.warnings_of(job, shape, there, key, sides.source.dialect.name, loose=loose)
+            + keys.warnings_of(
+                job, shape, there, key, sides.source.dialect.name, loose=source_side.loose
+            )
         ),
     )
+
+
+def source_side_of(
+    sides: Sides,
+    shape: Shape,
+    entries: Sequence[Entry],
+    key: tuple[str, ...],
+    both: mapping.Fields,
+    where: str | None,
+    method: str,
+) -> Projection:
+    """What of the source takes part; ``entries`` have the key's columns first."""
+    dialect = sides.source.dialect
+    return Projection(
+        table=dialect.qualified(shape),
+        label=shape.table,
+        fields=both.source,
+        key=tuple(dialect.key_column(e.source) for e in entries[: len(key)]),
+        where=where,
+        method=method,
+        loose=bool(key) and not keys.kept_unique(shape, key),
+        dated=shape.dated,
+        losses=both.losses,
+    )
+
+
+def source_warnings(sides: Sides, source: Projection) -> list[str]:
+    """What an operator should know of reading it."""
+    found = [f"connection {sides.source.name}: {w}" for w in sides.read.warnings()]
+    return found + sides.read.read_warnings(source.table)
+
+
+def batch_size_of(job: TableJob) -> BatchSize:
+    """As the job says; by rows and bytes when it leaves that to us."""
+    if job.batch_size == "auto":
+        return BatchSize(AUTO_ROWS, AUTO_BYTES)
+    return BatchSize(job.batch_size)
 
 
 def key_first(

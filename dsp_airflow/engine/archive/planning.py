@@ -12,12 +12,11 @@ from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
 from dsp_airflow.engine.definition import definition_of
-from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import (
     Archive,
     Batch,
-    BatchSize,
     ColumnPair,
     Field,
     KeyColumn,
@@ -90,7 +89,6 @@ def _structure(
             f"job {job.name}: {shape.table} has no key, by which rows of an archive are found "
             "again; name unique columns under key"
         )
-    loose = not keys.kept_unique(shape, key)
     literals = {name: dialect.literal(v) for name, v in variables.items()}
     entries = mapping.entries(job, shape, None, sides.read, dialect, literals)
     entries = planning.key_first(job, entries, key, None)
@@ -107,27 +105,20 @@ def _structure(
     _refuse_columns(job, [c.name for c in there.columns])
     _refuse_own_types(job, entries)
     both = mapping.fields(rows, dialect, dialect, len(key))
-    theirs = both.target
-    forms = [form_of(f.column, f.type, f.native) for f in theirs]
+    forms = [form_of(f.column, f.type, f.native) for f in both.target]
     _refuse_keys(job, forms[: len(key)])
     where = mapping.rendered_filter(job, shape, dialect, literals)
+    source_side = planning.source_side_of(sides, shape, entries, key, both, where, METHOD)
+    hidden = sides.read.read_refusals(source_side.table)
+    if hidden:
+        raise Denied(f"job {job.name}: {'; '.join(hidden)}")
     refusals = planning.purge_refusals_of(job, sides, shape, there, key, rows, create=True)
     if job.purge != "none" and refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: {'; '.join(refusals)}")
     return Plan(
         job=job.name,
-        source=Projection(
-            table=dialect.qualified(shape),
-            label=shape.table,
-            fields=both.source,
-            key=tuple(dialect.key_column(e.source) for e in entries[: len(key)]),
-            where=where,
-            method=METHOD,
-            loose=loose,
-            dated=shape.dated,
-            losses=both.losses,
-        ),
-        target=_files(archive, theirs, len(key)),
+        source=source_side,
+        target=_files(archive, both.target, len(key)),
         source_shape=shape,
         target_shape=there,
         create=False,
@@ -140,16 +131,17 @@ def _structure(
         filter=where,
         where=where,
         on_conflict="update",
-        batch_size=BatchSize(planning.AUTO_ROWS, planning.AUTO_BYTES)
-        if job.batch_size == "auto"
-        else BatchSize(job.batch_size),
+        batch_size=planning.batch_size_of(job),
         max_row_size=job.max_row_size,
         definition=definition_of(definition, shape, there, sides.source, target),
         accept_triggers=job.accept_triggers,
         report_values=job.report_values,
         archive=archive,
         purge_refusals=tuple(refusals),
-        warnings=tuple(f"connection {sides.source.name}: {w}" for w in sides.read.warnings()),
+        warnings=tuple(
+            planning.source_warnings(sides, source_side)
+            + keys.warnings_of(job, shape, there, key, dialect.name, loose=source_side.loose)
+        ),
     )
 
 
