@@ -1,10 +1,12 @@
 """The manifest of one run: enough to restore its rows without anything else of this package.
 
-It is JSON with sorted keys, and the same run always makes the same bytes.
+It is JSON with sorted keys, and the same run always makes the same bytes. Its checksum tells
+an accident or an edit; against somebody who means it only the state database can stand.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +24,12 @@ from dsp_airflow.engine.model import (
     Key,
     LogicalType,
     Plan,
+    Shape,
 )
 
 KIND: Final = "dsp_airflow archive"
+CHECKSUM: Final = "sha256"
+"""Of the document without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,10 @@ class Manifest:
     compression: str
     columns: tuple[ArchivedColumn, ...]
     key: tuple[str, ...]
+    shape: Shape
+    """The table that these columns make in the source's own system."""
     ddl: tuple[str, ...]
-    """Statements of the source's system that create the table."""
+    """The statements that create it there."""
     filter: str | None
     variables: Mapping[str, Any]
     rows: int
@@ -126,6 +133,7 @@ def manifest_of(plan: Plan, run: str, facts: Facts, records: Iterable[BatchRecor
         compression=archive.compression,
         columns=tuple(_column(form, nullable[form.name]) for form in forms_of(plan)),
         key=plan.key,
+        shape=plan.target_shape,
         ddl=plan.ddl,
         filter=plan.filter,
         variables=dict(sorted(facts.variables.items())),
@@ -142,7 +150,7 @@ def forms_of(plan: Plan) -> tuple[Form, ...]:
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The object's content."""
     values = _MANIFESTS.dump_python(manifest, mode="json")
-    return _json(values)
+    return _json(values | {CHECKSUM: _checksum(values)})
 
 
 def manifest_from(data: bytes, label: str) -> Manifest:
@@ -159,6 +167,8 @@ def manifest_from(data: bytes, label: str) -> Manifest:
             f"{label} has format version {version}; this version of dsp_airflow reads "
             f"{FORMAT_VERSION}"
         )
+    if values.pop(CHECKSUM, None) != _checksum(values):
+        raise Mismatch(f"{label} was edited: it does not have the {CHECKSUM} that it says")
     try:
         manifest = _MANIFESTS.validate_python(values, strict=False)
     except ValidationError as error:
@@ -196,6 +206,10 @@ def receipts_bytes(run: str, job: str, records: Sequence[BatchRecord]) -> bytes:
             "receipts": entries,
         }
     )
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json(values)).hexdigest()
 
 
 def _batch(record: BatchRecord) -> ArchivedBatch:
