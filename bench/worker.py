@@ -84,7 +84,7 @@ def _context(operator: object, dag: str, run: str) -> Any:
     """What a step asks of Airflow, of a first try without retries."""
     return {
         "dag_run": SimpleNamespace(dag_id=dag, run_id=run, start_date=None),
-        "ti": SimpleNamespace(try_number=1, max_tries=0),
+        "ti": SimpleNamespace(try_number=1, max_tries=0, xcom_push=lambda **_: None),
         "task": operator,
     }
 

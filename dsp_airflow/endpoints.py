@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from dsp_airflow.config.jobs import TableJob
+from dsp_airflow.config.tasks import Job
 from dsp_airflow.engine.options import SessionOptions, session_name
 from dsp_airflow.engine.ports import Store
 
@@ -13,7 +13,7 @@ OpenStore: TypeAlias = Callable[[str], Store]
 """Gives the store of an Airflow connection id."""
 
 
-def for_step(open_store: OpenStore, task: str, job: TableJob, step: str) -> OpenStore:
+def for_step(open_store: OpenStore, task: str, job: Job, step: str) -> OpenStore:
     """The same, with sessions that show task, job and step and wait as long as the job says."""
     options = SessionOptions(
         session_name(task, job.name, step), job.timeouts.lock, job.timeouts.statement

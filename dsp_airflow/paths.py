@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.config.jobs import TableJob, WarmJob
+from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.endpoints import OpenStore
@@ -15,10 +16,14 @@ from dsp_airflow.engine import check as checking
 from dsp_airflow.engine import definition, transfer
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine import purge as purging
-from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Batch, Plan, Window
-from dsp_airflow.engine.ports import Ledger, Restores, Store
+from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
+from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store
 from dsp_airflow.engine.work import Job
+
+if TYPE_CHECKING:
+    from dsp_airflow.engine.archive.manifest import Manifest
+    from dsp_airflow.engine.stores.s3 import S3Store
 
 PREFIX = "{prefix}"
 """Among a run's resolved variables, where an S3 job's folder stands; no variable has this name."""
@@ -38,7 +43,7 @@ class Path(Protocol):
     """One job's way, whatever its type."""
 
     @property
-    def source(self) -> Store:
+    def source(self) -> Endpoint:
         """Where it reads."""
         ...
 
@@ -46,50 +51,65 @@ class Path(Protocol):
         """See ``engine.plan.plan_job``."""
         ...
 
+    def rows(self, plan: Plan) -> int:
+        """How many there are to copy now."""
+        ...
+
     def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:
         """Raises ``Refused`` unless definition, tables and endpoints are those of the plan."""
         ...
 
-    def target(self, plan: Plan, ledger: Ledger) -> Any:
-        """What the engine's phases work on."""
+    def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:
+        """What the engine's phases read from, and what they work on."""
         ...
 
-    def copy(self, work: Job[Any], variables: Mapping[str, Any]) -> None:
+    def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:
         """Copies what is not copied yet; ``variables`` as the run resolved them."""
         ...
 
-    def check(self, work: Job[Any]) -> None:
+    def check(self, work: Job[Any, Any]) -> None:
         """Compares what is not compared yet."""
         ...
 
-    def purge(self, work: Job[Any], numbers: Collection[int] | None) -> None:
+    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:
         """Deletes what is proved."""
         ...
 
 
 def path_of(task: Task, job: AnyJob, open_store: OpenStore) -> Path:
     """The way of a job. ``ConfigError`` when a connection is none for its type."""
-    source = database(open_store, job)
+    if isinstance(job, RestoreJob):
+        return RestorePath(task, job, _database(open_store, job, job.target.connection), open_store)
+    source = _database(open_store, job, job.source.connection)
     if isinstance(job, S3Job):
         return ArchivePath(task, job, source, open_store)
-    found: object = open_store(job.target.connection)
-    _refuse_s3(found, job, job.target.connection)
-    return WarmPath(task, job, source, open_store(job.target.connection))
+    return WarmPath(task, job, source, _database(open_store, job, job.target.connection))
 
 
-def database(open_store: OpenStore, job: TableJob) -> Store:
-    """The store a job reads from."""
-    store = open_store(job.source.connection)
-    _refuse_s3(store, job, job.source.connection)
-    return store
-
-
-def _refuse_s3(store: object, job: TableJob, conn_id: str) -> None:
+def _database(open_store: OpenStore, job: AnyJob, conn_id: str) -> Store:
+    store = open_store(conn_id)
     if getattr(store, "system", None) == "s3":
         raise ConfigError(
             f"job {job.name}: connection {conn_id} leads to S3, which holds no tables; name a "
             "database, or write type: s3 with the connection under target"
         )
+    return store
+
+
+def _counted(source: Store, plan: Plan) -> int:
+    with source.session() as session:
+        return session.count(plan.source, KeyRange())
+
+
+def _object_storage(open_store: OpenStore, job: AnyJob, conn_id: str) -> S3Store:
+    from dsp_airflow.engine.stores.s3 import S3Store
+
+    found: object = open_store(conn_id)
+    if not isinstance(found, S3Store):
+        raise ConfigError(
+            f"job {job.name}: connection {conn_id} is no connection to S3; name one of type aws"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -115,23 +135,27 @@ class WarmPath:
             window=given.window,
         )
 
+    def rows(self, plan: Plan) -> int:
+        """See ``Path``."""
+        return _counted(self.source, plan)
+
     def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:
         """See ``Path``."""
         definition.verify_unchanged(plan, digest, self.source, self.store, begun=begun)
 
-    def target(self, plan: Plan, ledger: Ledger) -> Any:  # noqa: ARG002
-        """The database."""
-        return self.store
+    def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:  # noqa: ARG002
+        """Both databases."""
+        return self.source, self.store
 
-    def copy(self, work: Job[Any], variables: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:  # noqa: ARG002
         """See ``Path``."""
         transfer.copy(work)
 
-    def check(self, work: Job[Any]) -> None:
+    def check(self, work: Job[Any, Any]) -> None:
         """See ``Path``."""
         checking.check(work)
 
-    def purge(self, work: Job[Any], numbers: Collection[int] | None) -> None:
+    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:
         """See ``Path``."""
         purging.purge(work, self.task.name, numbers)
 
@@ -146,18 +170,10 @@ class ArchivePath:
     """From database to object storage. Arrow, DuckDB and the driver load when first needed."""
 
     def __init__(self, task: Task, job: S3Job, source: Store, open_store: OpenStore) -> None:
-        from dsp_airflow.engine.stores.s3 import S3Store
-
-        found: object = open_store(job.target.connection)
-        if not isinstance(found, S3Store):
-            raise ConfigError(
-                f"job {job.name}: connection {job.target.connection} is no connection to S3; "
-                "name one of type aws"
-            )
         self.task = task
         self.job = job
         self.source = source
-        self.store = found
+        self.store = _object_storage(open_store, job, job.target.connection)
 
     def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
         """See ``Path``."""
@@ -176,20 +192,24 @@ class ArchivePath:
             count=count,
         )
 
+    def rows(self, plan: Plan) -> int:
+        """See ``Path``."""
+        return _counted(self.source, plan)
+
     def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:  # noqa: ARG002
         """See ``Path``."""
         definition.verify_source_unchanged(plan, digest, self.source, self.store)
 
-    def target(self, plan: Plan, ledger: Ledger) -> Any:
-        """The run's folder."""
+    def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:
+        """The database, and the run's folder."""
         from dsp_airflow.engine.archive.folder import RunFolder
 
         dialect = self.source.dialect
         if not isinstance(dialect, Restores):
             raise ConfigError(f"job {self.job.name}: {self.source.system} cannot be archived to S3")
-        return RunFolder(self.store, plan, ledger.run, dialect)
+        return self.source, RunFolder(self.store, plan, ledger.run, dialect)
 
-    def copy(self, work: Job[Any], variables: Mapping[str, Any]) -> None:
+    def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:
         """See ``Path``."""
         from dsp_airflow.engine.archive import steps
         from dsp_airflow.engine.archive.manifest import Facts
@@ -198,14 +218,81 @@ class ArchivePath:
         facts = Facts(self.task.name, known, self.source.system, self.source.identity)
         steps.copy(work, facts)
 
-    def check(self, work: Job[Any]) -> None:
+    def check(self, work: Job[Any, Any]) -> None:
         """See ``Path``."""
         from dsp_airflow.engine.archive import steps
 
         steps.check(work)
 
-    def purge(self, work: Job[Any], numbers: Collection[int] | None) -> None:
+    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:
         """See ``Path``."""
         from dsp_airflow.engine.archive import steps
 
         steps.purge(work, self.task.name, numbers)
+
+
+class RestorePath:
+    """From object storage back to a database."""
+
+    def __init__(self, task: Task, job: RestoreJob, store: Store, open_store: OpenStore) -> None:
+        self.task = task
+        self.job = job
+        self.store = store
+        self.archive = _object_storage(open_store, job, job.source.connection)
+        self._known: Manifest | None = None
+
+    @property
+    def source(self) -> Endpoint:
+        """The archive."""
+        return self.archive
+
+    def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:  # noqa: ARG002
+        """See ``Path``."""
+        from dsp_airflow.engine.archive.restoring import plan_restore
+
+        return plan_restore(
+            self.job, self._manifest(), self.archive, self.store, self._bound(given.definition)
+        )
+
+    def rows(self, plan: Plan) -> int:
+        """What the archive has of them, whatever the filter."""
+        return plan.rows
+
+    def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:
+        """See ``Path``."""
+        bound = self._bound(digest)
+        definition.verify_target_unchanged(plan, bound, self.archive, self.store, begun=begun)
+
+    def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:  # noqa: ARG002
+        """See ``Path``."""
+        from dsp_airflow.engine.archive.reader import ArchivedRun
+        from dsp_airflow.engine.archive.restoring import restored_columns
+
+        manifest = self._manifest()
+        columns = restored_columns(manifest, plan.target_shape)
+        return ArchivedRun(self.archive, manifest, self.store, columns), self.store
+
+    def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """See ``Path``."""
+        transfer.copy(work)
+
+    def check(self, work: Job[Any, Any]) -> None:
+        """See ``Path``."""
+        checking.check(work)
+
+    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:  # noqa: ARG002
+        """Never: an archive is not purged."""
+        raise Refused(f"job {self.job.name} restores; there is nothing to purge")
+
+    def _manifest(self) -> Manifest:
+        from dsp_airflow.engine.archive.manifest import read_manifest
+
+        if self._known is None:
+            source = self.job.source
+            bucket = self.archive.bucket(source.bucket)
+            self._known = read_manifest(bucket, source.manifest, source.sha256)
+        return self._known
+
+    def _bound(self, definition: str) -> str:
+        """What was planned is bound to this very manifest."""
+        return f"{definition} {self._manifest().digest}"

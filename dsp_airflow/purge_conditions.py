@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.names import split_table
-from dsp_airflow.config.tasks import Task
+from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
@@ -46,8 +46,9 @@ class PurgeConditions:
                 f"job {plan.job}: batch {_listed(bare)} is not copied, so nothing was deleted"
             )
 
-    def require_others(self, plan: Plan, source: Store) -> None:
+    def require_others(self, plan: Plan, connection: str) -> None:
         """Every job of the task that reads this table is copied and checked."""
+        source = self.open_store(connection)
         state = {j.name: j for j in self.runs.summary(self.run).jobs}
         for job in self.task.jobs:
             if job.name != plan.job and not self._reads(job, plan, source):
@@ -64,8 +65,10 @@ class PurgeConditions:
                     + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
                 )
 
-    def _reads(self, job: TableJob, plan: Plan, source: Store) -> bool:
+    def _reads(self, job: Job, plan: Plan, source: Store) -> bool:
         """Whether another job reads rows that are to be purged, by whatever connection and name."""
+        if isinstance(job, RestoreJob):
+            return False
         other = self.open_store(job.source.connection)
         if other.system != source.system:
             return False

@@ -18,6 +18,7 @@ from dsp_airflow.config.archives import PREFIX_NAMES, S3Job, names_in, resolved_
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import (
@@ -32,7 +33,7 @@ from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, 
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.model import Plan, Window
 from dsp_airflow.engine.pace import BatchEdgePace
-from dsp_airflow.engine.ports import Phase, Store, Watch
+from dsp_airflow.engine.ports import Located, Phase, Watch
 from dsp_airflow.engine.work import Job
 from dsp_airflow.paths import PREFIX, Given, Path, path_of
 from dsp_airflow.purge_conditions import PurgeConditions
@@ -199,7 +200,7 @@ class TaskRun:
         opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
         conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
-        conditions.require_others(plan, work.source)
+        conditions.require_others(plan, self._job(name).source.connection)
         self._require_derived(path, plan)
         with self._recorded(name):
             if numbers is not None:
@@ -281,7 +282,7 @@ class TaskRun:
 
     def _work(
         self, name: str, step: Phase, *, wait: bool
-    ) -> tuple[Path, Job[Any], Plan, SqlLedger]:
+    ) -> tuple[Path, Job[Any, Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
         path = self.path(job, step)
@@ -292,10 +293,11 @@ class TaskRun:
         self._refuse_edited()
         begun = self._job_summary(name).batches_copied > 0
         path.verify_unchanged(plan, self._definition(), begun=begun)
-        work: Job[Any] = Job(
+        source, target = path.work(plan, ledger)
+        work: Job[Any, Any] = Job(
             plan=plan,
-            source=path.source,
-            target=path.target(plan, ledger),
+            source=source,
+            target=target,
             ledger=ledger,
             pace=self.pace,
             watch=self.watch,
@@ -351,11 +353,11 @@ class TaskRun:
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
         return checked and purged
 
-    def _since(self, job: AnyJob, source: Store) -> str | None:
+    def _since(self, job: AnyJob, source: Located) -> str | None:
         key = cursor_key(self.task.name, job, source)
         return None if key is None else Cursors(self.database).get(key)
 
-    def _move_cursor(self, name: str, plan: Plan, source: Store) -> None:
+    def _move_cursor(self, name: str, plan: Plan, source: Located) -> None:
         """Everything up to the window's end is copied, and checked where that is asked for.
 
         A copy that somebody marked as done by hand may have left batches behind: then it stays.
@@ -445,6 +447,8 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
             )
         )
 
+    if isinstance(job, RestoreJob):
+        return {}
     found = resolve(job.variables)
     if isinstance(job, S3Job):
         days = {n for n in names_in(job.target.prefix) if n in PREFIX_NAMES}
@@ -455,7 +459,7 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
     return found
 
 
-def cursor_key(task: str, job: AnyJob, source: Store) -> CursorKey | None:
+def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
     """Whose cursor an incremental job moves; ``None`` for any other job."""
     if not isinstance(job, WarmJob) or job.cursor is None:
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dsp_airflow.config import Job, Task
     from dsp_airflow.engine.model import Batch, Plan, Shape
-    from dsp_airflow.engine.ports import Store
+    from dsp_airflow.engine.ports import Located, Store
 
 _RANGES = 5
 """How many batches are listed by their keys."""
@@ -92,7 +92,7 @@ def _planned(task: Task, job: Job, open_store: Callable[[str], Store]) -> _Plann
     return _Planned(job, made, batches, None)
 
 
-def _since(task: Task, job: Job, source: Store) -> str | None:
+def _since(task: Task, job: Job, source: Located) -> str | None:
     """Where the next run of an incremental job begins."""
     if getattr(job, "cursor", None) is None:
         return None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dsp_airflow.config.errors import ConfigProblems, Problem
     from dsp_airflow.config.jobs import Check, ColumnMapping, Source, TableJob, Target, WarmJob
     from dsp_airflow.config.loading import load_task, load_tasks
+    from dsp_airflow.config.restores import RestoreJob
     from dsp_airflow.config.tasknames import task_names
     from dsp_airflow.config.tasks import Job, Notify, Once, Task
     from dsp_airflow.config.typenames import TypeName
@@ -32,6 +33,7 @@ _MODULES = {
     "jobs": ("Check", "ColumnMapping", "Source", "TableJob", "Target", "WarmJob"),
     "loading": ("load_task", "load_tasks"),
     "definition": ("data_definition", "data_digest", "definition_digest", "normalise"),
+    "restores": ("RestoreJob",),
     "tasknames": ("task_names",),
     "tasks": ("Job", "Notify", "Once", "Task"),
     "typenames": ("TypeName",),
@@ -50,6 +52,7 @@ __all__ = [
     "Notify",
     "Once",
     "Problem",
+    "RestoreJob",
     "S3Job",
     "S3Target",
     "Source",

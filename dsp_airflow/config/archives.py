@@ -60,14 +60,19 @@ def _bucket(value: str) -> str:
     return value
 
 
+BucketName = Annotated[
+    str,
+    AfterValidator(_bucket),
+    WithJsonSchema({"type": "string", "pattern": f"^{BUCKET}$"}),
+]
+
+
 class S3Target(Endpoint):
     """Where an archive goes."""
 
-    bucket: Annotated[
-        str,
-        AfterValidator(_bucket),
-        WithJsonSchema({"type": "string", "pattern": f"^{BUCKET}$"}),
-    ] = Field(description="Bucket to write to. It must exist.", examples=["archive"])
+    bucket: BucketName = Field(
+        description="Bucket to write to. It must exist.", examples=["archive"]
+    )
     prefix: Annotated[Text, AfterValidator(check_prefix)] = Field(
         description=(
             "Folder in the bucket, for this job alone. It may name {{ run_date }}, "

@@ -8,8 +8,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.config.jobs import ColumnMapping, Cursor, TableJob, WarmJob
+from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
 from dsp_airflow.config.names import split_table
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import format_duration
 from dsp_airflow.config.tasks import Job, Once, Task
 from dsp_airflow.config.variables import TimeVariable, Variable
@@ -65,6 +66,8 @@ def digest(definition: dict[str, Any]) -> str:
 
 def job_definition(job: Job) -> dict[str, Any]:
     """What one job does with data, fit for JSON."""
+    if isinstance(job, RestoreJob):
+        return _restore(job)
     columns = job.columns
     return {
         "name": job.name,
@@ -76,16 +79,30 @@ def job_definition(job: Job) -> dict[str, Any]:
         "where": None if job.where is None else job.where.strip(),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
         **(_writing(job) if isinstance(job, WarmJob) else {}),
-        "check": None
-        if job.check is None
-        else {"percent": job.check.percent, "seed": job.check.seed},
+        "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
         "accept_triggers": sorted(job.accept_triggers),
     }
 
 
-def _target(job: Job) -> dict[str, Any]:
+def _restore(job: RestoreJob) -> dict[str, Any]:
+    return {
+        "name": job.name,
+        "type": job.type,
+        "source": job.source.model_dump(),
+        "target": {**job.target.model_dump(), "table": _table(job.target.table)},
+        "where": None if job.where is None else job.where.strip(),
+        "on_conflict": job.on_conflict,
+        "check": _check(job.check),
+    }
+
+
+def _check(check: Check | None) -> dict[str, Any] | None:
+    return None if check is None else {"percent": check.percent, "seed": check.seed}
+
+
+def _target(job: WarmJob | S3Job) -> dict[str, Any]:
     if isinstance(job, S3Job):
         return job.target.model_dump()
     return {
@@ -112,10 +129,10 @@ def _cursor(cursor: Cursor) -> dict[str, Any]:
     }
 
 
-def _pace(job: TableJob) -> dict[str, Any]:
+def _pace(job: Job) -> dict[str, Any]:
     timeouts = job.timeouts
     return {
-        "batch_size": job.batch_size,
+        **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,
         **({"isolation": job.isolation} if isinstance(job, WarmJob) else {}),

@@ -73,7 +73,8 @@ def _isolation(value: object) -> object:
     return value
 
 
-def _check_or_none(value: object) -> object:
+def check_or_none(value: object) -> object:
+    """The word ``none`` is no check."""
     if value == "none":
         return None
     if not isinstance(value, dict | Check):
@@ -86,6 +87,13 @@ def _row_size(value: object) -> int:
     if not MIN_ROW_SIZE <= size <= MAX_ROW_SIZE:
         raise invalid("must be from 1KiB to 1GiB")
     return size
+
+
+RowSize = Annotated[
+    int,
+    PlainValidator(_row_size),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(B|kB|MB|GB|KiB|MiB|GiB)$"}),
+]
 
 
 class Source(Model):
@@ -340,7 +348,7 @@ class TableJob(Model):
         default_factory=Timeouts,
         description="How long to wait for locks and statements of source and target.",
     )
-    check: Annotated[Check | None, BeforeValidator(_check_or_none)] = Field(
+    check: Annotated[Check | None, BeforeValidator(check_or_none)] = Field(
         default_factory=Check,
         description=(
             "How much of the copy is compared: {percent: 10}. none skips the comparison and is "
@@ -370,11 +378,7 @@ class TableJob(Model):
         ),
         examples=[["orders_audit"]],
     )
-    max_row_size: Annotated[
-        int,
-        PlainValidator(_row_size),
-        WithJsonSchema({"type": "string", "pattern": "^[0-9]+(B|kB|MB|GB|KiB|MiB|GiB)$"}),
-    ] = Field(
+    max_row_size: RowSize = Field(
         default=64 * 1024**2,
         description="The largest row that may pass; a larger one is an error. From 1KiB to 1GiB.",
         examples=["64MiB"],

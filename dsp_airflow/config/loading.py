@@ -17,6 +17,7 @@ from dsp_airflow.config.includes import resolve_includes
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import joined, place, problems_of
 from dsp_airflow.config.nodes import Node
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasknames import name_in, task_files
 from dsp_airflow.config.tasks import JOB_TYPES, Job, Task, duplicate_jobs, shared_folders
 
@@ -31,6 +32,17 @@ _ANY_ARCHIVE: dict[str, Any] = {
     **_ANY_JOB,
     "type": "s3",
     "target": {"connection": "any_target", "bucket": "any", "prefix": "any"},
+}
+_ANY_RESTORE: dict[str, Any] = {
+    "name": "any",
+    "type": "restore",
+    "source": {"connection": "any_source", "bucket": "any", "manifest": "any"},
+    "target": {"connection": "any_target", "table": "any"},
+}
+_ANY: dict[type[Job], dict[str, Any]] = {
+    WarmJob: _ANY_JOB,
+    S3Job: _ANY_ARCHIVE,
+    RestoreJob: _ANY_RESTORE,
 }
 
 
@@ -180,8 +192,7 @@ def _remaining(
             {"source": f"replaced_{index}"} if f"columns[{index}]" in wrong else column
             for index, column in enumerate(columns)
         ]
-    any_job = _ANY_ARCHIVE if model is S3Job else _ANY_JOB
-    rest.update({key: value for key, value in any_job.items() if key not in rest})
+    rest.update({key: value for key, value in _ANY[model].items() if key not in rest})
     try:
         model.model_validate(rest)
     except ValidationError as remaining:

@@ -15,7 +15,7 @@ from typing import Any
 from dsp_airflow.config.tasks import FileReference, Once, Task
 
 PUBLISHED = Path(__file__).parents[2] / "dags" / "task.schema.json"
-JOBS = ("WarmJob", "S3Job")
+JOBS = ("WarmJob", "S3Job", "RestoreJob")
 
 _EXAMPLE = {
     "name": "flights_archive",
@@ -38,7 +38,7 @@ _EXAMPLE = {
 
 def task_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a task file;
-    `$defs/WarmJob` and `$defs/S3Job` are those of job files.
+    `$defs/WarmJob`, `$defs/S3Job` and `$defs/RestoreJob` are those of job files.
     """
     schema = Task.model_json_schema()
     definitions = schema.pop("$defs")
@@ -51,9 +51,10 @@ def task_schema() -> dict[str, Any]:
     jobs["items"] = {"anyOf": [*jobs["items"]["oneOf"], reference]}
     for job in JOBS:
         properties = definitions[job]["properties"]
-        properties["columns"]["anyOf"].append(reference)
         properties["check"]["anyOf"] = [{"$ref": "#/$defs/Check"}, {"const": "none"}]
-        properties["variables"]["additionalProperties"] = False
+        if "columns" in properties:
+            properties["columns"]["anyOf"].append(reference)
+            properties["variables"]["additionalProperties"] = False
     del definitions["ColumnMapping"]["properties"]["constant"]["default"]
     for part in (schema, *definitions.values()):
         for name, field in part["properties"].items():
@@ -112,7 +113,7 @@ def _add_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
     for name in JOBS:
         job = definitions[name]["properties"]
         job["max_row_size"]["default"] = "64MiB"
-        job["check"]["default"] = {"percent": 10}
+        job["check"]["default"] = {"percent": 100 if name == "RestoreJob" else 10}
     definitions["Timeouts"]["properties"]["lock"]["default"] = "30s"
 
 

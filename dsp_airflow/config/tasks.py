@@ -13,6 +13,7 @@ from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import parse_duration
 from dsp_airflow.config.timeouts import DURATION_SCHEMA
 
@@ -107,8 +108,8 @@ class FileReference(Model):
     )
 
 
-Job: TypeAlias = WarmJob | S3Job
-JOB_TYPES: dict[str, type[Job]] = {"warm": WarmJob, "s3": S3Job}
+Job: TypeAlias = WarmJob | S3Job | RestoreJob
+JOB_TYPES: dict[str, type[Job]] = {"warm": WarmJob, "s3": S3Job, "restore": RestoreJob}
 """By what `type` says."""
 
 

@@ -22,18 +22,18 @@ from dsp_airflow.engine.model import (
     Plan,
     RowHash,
 )
-from dsp_airflow.engine.ports import Digests, Session
+from dsp_airflow.engine.ports import CopySource, Digests, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 
-def check(job: Job[Session]) -> None:
+def check(job: Job[CopySource, Session]) -> None:
     """Checks every copied batch that was not checked yet; the ledger holds the findings."""
     tell(
         job.watch,
         JobStarted("check", job.plan.job, job.plan.target.label, job.plan.rows, job.plan.batches),
     )
 
-    def step(source: Session, target: Session, claim: Claim) -> Done:
+    def step(source: CopySource, target: Session, claim: Claim) -> Done:
         found = check_batch(job.plan, source, target, claim)
         job.ledger.checked(claim, found)
         return found.rows, found.different
@@ -41,7 +41,7 @@ def check(job: Job[Session]) -> None:
     run_phase(job, "check", step)
 
 
-def check_batch(plan: Plan, source: Session, target: Digests, claim: Claim) -> Checked:
+def check_batch(plan: Plan, source: CopySource, target: Digests, claim: Claim) -> Checked:
     """The verdict on one batch."""
     if claim.copied is None:
         raise ValueError(f"batch {claim.batch.number} was not copied")

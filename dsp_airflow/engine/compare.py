@@ -19,7 +19,7 @@ from dsp_airflow.engine.model import (
     Plan,
     RowHash,
 )
-from dsp_airflow.engine.ports import Digests, Session
+from dsp_airflow.engine.ports import CopySource, Digests
 
 REPORTED = 1_000
 """Differences of one batch that are kept in full; all are counted."""
@@ -36,7 +36,7 @@ class Compared:
     """A batch under comparison."""
 
     plan: Plan
-    source: Session
+    source: CopySource
     target: Digests
     batch: Batch
     copied: Copied

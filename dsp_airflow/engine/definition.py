@@ -52,10 +52,7 @@ def verify_unchanged(
                     "its batches would miss rows; start a new run"
                 )
             if _structure_of(shape) != _structure_of(planned):
-                raise Refused(
-                    f"{projection.label} was altered since the run was planned "
-                    f"({_drift(planned, shape)}); start a new run"
-                )
+                raise Refused(_altered(projection.label, planned, shape))
             shapes.append(shape)
     if definition_of(definition, shapes[0], shapes[1], source, target) != plan.definition:
         raise Refused(_edited(plan))
@@ -68,12 +65,31 @@ def verify_source_unchanged(plan: Plan, definition: str, source: Store, target: 
     if shape is None:
         raise Refused(f"{plan.source.label} is gone since the run was planned")
     if _structure_of(shape) != _structure_of(plan.source_shape):
-        raise Refused(
-            f"{plan.source.label} was altered since the run was planned "
-            f"({_drift(plan.source_shape, shape)}); start a new run"
-        )
+        raise Refused(_altered(plan.source.label, plan.source_shape, shape))
     if definition_of(definition, shape, plan.target_shape, source, target) != plan.definition:
         raise Refused(_edited(plan))
+
+
+def verify_target_unchanged(
+    plan: Plan, definition: str, source: Endpoint, target: Store, *, begun: bool
+) -> None:
+    """As ``verify_unchanged``, of a job whose source never changes."""
+    with target.session() as session:
+        shape = session.describe(plan.target.table)
+    if shape is None and plan.create and not begun:
+        shape = plan.target_shape
+    if shape is None:
+        raise Refused(f"{plan.target.label} is gone since the run was planned")
+    if _structure_of(shape) != _structure_of(plan.target_shape):
+        raise Refused(_altered(plan.target.label, plan.target_shape, shape))
+    if definition_of(definition, plan.source_shape, shape, source, target) != plan.definition:
+        raise Refused(_edited(plan))
+
+
+def _altered(label: str, planned: Shape, now: Shape) -> str:
+    return (
+        f"{label} was altered since the run was planned ({_drift(planned, now)}); start a new run"
+    )
 
 
 def _edited(plan: Plan) -> str:

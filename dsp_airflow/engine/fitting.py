@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dsp_airflow.config.jobs import TableJob
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.engine import mapping
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.mapping import Entry
@@ -28,7 +31,7 @@ READ_ONLY = {
 }
 
 
-def refuse_kind(job: TableJob, target: Shape) -> None:
+def refuse_kind(job: TableJob | RestoreJob, target: Shape) -> None:
     """``Refused`` for what nobody can write to safely."""
     if target.kind not in WRITABLE:
         raise Refused(
@@ -100,13 +103,9 @@ def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
 
 
 def require_target(
-    job: TableJob,
-    target: Shape,
-    rows: list[Matched],
-    key: tuple[str, ...],
+    job: TableJob | RestoreJob, target: Shape, mapped: Collection[str], key: tuple[str, ...]
 ) -> None:
     """``ConfigError`` where rows would lack a value, or could double."""
-    mapped = {c.name for _, c, _ in rows}
     missing = [c.name for c in target.columns if c.required and c.name not in mapped]
     if missing:
         raise ConfigError(

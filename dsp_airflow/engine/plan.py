@@ -102,7 +102,7 @@ def _structure(
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
     fitting.refuse_types(job, sides, rows, len(key))
-    fitting.require_target(job, there, rows, target_key)
+    fitting.require_target(job, there, {c.name for _, c, _ in rows}, target_key)
     both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
     plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
     if window is not None and job.cursor is not None:

@@ -339,6 +339,35 @@ class ReadsArrow(Protocol):
         ...
 
 
+@runtime_checkable
+class Sifts(Protocol):
+    """A session that tells which rows of an archive match a filter."""
+
+    def matching(self, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
+        """Canonical keys of those rows of the stream that match ``what.where``.
+
+        The fields are columns here, so that the server judges them by its own rules; nothing
+        outlives the call.
+        """
+        ...
+
+
+class CopySource(Digests, Protocol):
+    """What is copied from, as a copy and its check ask it; see ``Reads``."""
+
+    def snapshot(self) -> AbstractContextManager[str | None]:
+        """See ``Reads``."""
+        ...
+
+    def horizon(self) -> str | None:
+        """See ``Reads``."""
+        ...
+
+    def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
+        """See ``Reads``."""
+        ...
+
+
 class Session(Reads, Splits, Digests, Writes, Purges, Protocol):
     """One connection."""
 
@@ -443,8 +472,24 @@ class Restores(Protocol):
         """What a value's canonical text is in the database's own words."""
         ...
 
+    def own_cells(self, texts: Any, kind: LogicalType) -> Any:
+        """The same for an Arrow column of canonical texts, as the cells of a CSV.
 
-class Endpoint(Protocol):
+        They are read as the type; what reads as the same value may stand as it is.
+        """
+        ...
+
+
+class Located(Protocol):
+    """What a connection leads to."""
+
+    @property
+    def identity(self) -> str:
+        """Where it leads. Never a secret."""
+        ...
+
+
+class Endpoint(Located, Protocol):
     """Where a connection leads."""
 
     @property
@@ -452,23 +497,13 @@ class Endpoint(Protocol):
         """The kind of it: ``postgres``, ``s3``."""
         ...
 
-    @property
-    def identity(self) -> str:
-        """See ``Store``."""
-        ...
 
-
-class Opens(Protocol[T_co]):
+class Opens(Located, Protocol[T_co]):
     """Something that is worked on in sessions of its own kind."""
 
     @property
     def name(self) -> str:
         """The connection's id, for messages."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Where the connection leads. Never a secret."""
         ...
 
     def session(self) -> AbstractContextManager[T_co]:

@@ -75,7 +75,7 @@ class _Batch:
     transaction: Purge
 
 
-def purge(job: Job[Session], task: str, only: Collection[int] | None = None) -> None:
+def purge(job: Job[Session, Session], task: str, only: Collection[int] | None = None) -> None:
     """Purges the batches that wait for it. Safe to repeat and to run many times at once.
 
     Raises ``Refused`` before anything is deleted when the tables are not fit for it.
@@ -108,7 +108,7 @@ def refuse_unsafe(plan: Plan, source: Session, target: Session) -> None:
 
 
 def purge_batch(
-    job: Job[Any],
+    job: Job[Any, Any],
     task: str,
     source: Session,
     target: Witness,
@@ -153,7 +153,7 @@ def purge_batch(
     return done
 
 
-def kept(job: Job[Any], task: str, source: Session, claim: Claim, reason: str) -> Purged:
+def kept(job: Job[Any, Any], task: str, source: Session, claim: Claim, reason: str) -> Purged:
     """Nothing is deleted of a batch whose copy proves nothing."""
     plan, nothing = job.plan, Digest(0, 0, compare.METHOD)
     rows = source.count(plan.source, claim.batch.within)
@@ -170,7 +170,7 @@ def _refuse_altered(source: Session, target: Witness, plan: Plan, seen: tuple[st
         )
 
 
-def settled(job: Job[Any], source: Session, claim: Claim) -> Purged | None:
+def settled(job: Job[Any, Any], source: Session, claim: Claim) -> Purged | None:
     """What an interrupted purge of this batch did; ``None`` when it did nothing."""
     if claim.intent is None:
         return None
@@ -367,7 +367,7 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def _receipt(job: Job[Any], task: str, claim: Claim, proof: _Proof) -> Receipt:
+def _receipt(job: Job[Any, Any], task: str, claim: Claim, proof: _Proof) -> Receipt:
     plan, within = job.plan, claim.batch.within
     return Receipt(
         format=RECEIPT_FORMAT,

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, Noted, tell
 from dsp_airflow.engine.model import Batch, Claim, Copied, Origin, Plan, Written
-from dsp_airflow.engine.ports import Session
+from dsp_airflow.engine.ports import CopySource, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 
-def copy(job: Job[Session]) -> None:
+def copy(job: Job[CopySource, Session]) -> None:
     """Copies every batch that is not copied yet. Safe to repeat and to run many times at once."""
     plan = job.plan
     with job.target.session() as session:
@@ -22,7 +22,7 @@ def copy(job: Job[Session]) -> None:
         JobStarted("copy", plan.job, plan.source.label, plan.rows, plan.batches),
     )
 
-    def step(source: Session, target: Session, claim: Claim) -> Done:
+    def step(source: CopySource, target: Session, claim: Claim) -> Done:
         done = copy_batch(job, source, target, claim, marked=marked)
         job.ledger.copied(claim, done)
         return done.written.rows, 0
@@ -51,7 +51,12 @@ def prepare(session: Session, plan: Plan) -> bool:
 
 
 def copy_batch(
-    job: Job[Session], source: Session, target: Session, claim: Claim, *, marked: bool
+    job: Job[CopySource, Session],
+    source: CopySource,
+    target: Session,
+    claim: Claim,
+    *,
+    marked: bool,
 ) -> Copied:
     """One batch: read in one snapshot (and digested in it), written in one transaction."""
     plan, batch = job.plan, claim.batch
@@ -71,7 +76,9 @@ def copy_batch(
     )
 
 
-def _view(job: Job[Session], source: Session, batch: Batch) -> AbstractContextManager[str | None]:
+def _view(
+    job: Job[CopySource, Session], source: CopySource, batch: Batch
+) -> AbstractContextManager[str | None]:
     """What the batch is read in; yields the mark of its horizon.
 
     One statement sees one state of the table, so rows that are only read need no transaction
@@ -84,8 +91,8 @@ def _view(job: Job[Session], source: Session, batch: Batch) -> AbstractContextMa
 
 
 def _relay(
-    job: Job[Session],
-    source: Session,
+    job: Job[CopySource, Session],
+    source: CopySource,
     target: Session,
     claim: Claim,
     origin: Origin,

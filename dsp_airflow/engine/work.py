@@ -13,20 +13,23 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.model import Claim, Isolation, Plan
-from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Session, Store, Watch
+from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Watch
 
+S = TypeVar("S")
 T = TypeVar("T")
+S_co = TypeVar("S_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 POLL = 1.0
 """Seconds between two looks at batches that other workers hold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[T]):
+class Job(Generic[S_co, T_co]):
     """A planned job and everything its phases work with."""
 
     plan: Plan
-    source: Store
-    target: Opens[T]
+    source: Opens[S_co]
+    target: Opens[T_co]
     ledger: Ledger
     pace: Pace
     watch: Watch
@@ -38,11 +41,11 @@ class Job(Generic[T]):
 
 Done = tuple[int, int]
 """Rows dealt with, and those among them that differ or were kept."""
-Step: TypeAlias = Callable[[Session, T, Claim], Done]
+Step: TypeAlias = Callable[[S, T, Claim], Done]
 
 
 def run_phase(
-    job: Job[T], phase: Phase, step: Step[T], only: Collection[int] | None = None
+    job: Job[S, T], phase: Phase, step: Step[S, T], only: Collection[int] | None = None
 ) -> None:
     """Claims and works batches until none waits for the phase.
 
@@ -61,10 +64,14 @@ def run_phase(
 
 
 def _worker(
-    job: Job[T], phase: Phase, step: Step[T], only: Collection[int] | None, halt: threading.Event
+    job: Job[S, T],
+    phase: Phase,
+    step: Step[S, T],
+    only: Collection[int] | None,
+    halt: threading.Event,
 ) -> None:
     with ExitStack() as stack:
-        sessions: tuple[Session, T] | None = None
+        sessions: tuple[S, T] | None = None
         while not halt.is_set():
             claim = _next(job, phase, only, halt)
             if claim is None:
@@ -83,7 +90,7 @@ def _worker(
 
 
 def _next(
-    job: Job[Any], phase: Phase, only: Collection[int] | None, halt: threading.Event
+    job: Job[Any, Any], phase: Phase, only: Collection[int] | None, halt: threading.Event
 ) -> Claim | None:
     while not halt.is_set():
         job.pace.before_batch()
@@ -97,7 +104,7 @@ def _next(
 
 
 def _work(
-    job: Job[T], phase: Phase, step: Step[T], sessions: tuple[Session, T], claim: Claim
+    job: Job[S, T], phase: Phase, step: Step[S, T], sessions: tuple[S, T], claim: Claim
 ) -> None:
     batch, total = claim.batch, job.plan.batches
     tell(job.watch, BatchStarted(phase, job.plan.job, batch.number, total, batch.rows))
@@ -107,7 +114,7 @@ def _work(
     tell(job.watch, BatchDone(phase, job.plan.job, batch.number, total, rows, took, exceptions))
 
 
-def _give_back(job: Job[Any], claim: Claim, error: BaseException) -> None:
+def _give_back(job: Job[Any, Any], claim: Claim, error: BaseException) -> None:
     """Frees the lease. When even that fails, the lease runs out by itself."""
     text = str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
     try:

@@ -9,7 +9,6 @@ from dsp_airflow.config.definition import data_digest
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import KeyRange
 from dsp_airflow.operators.base import TaskOperator, interval, is_again
 from dsp_airflow.paths import Given
 from dsp_airflow.steps import TaskRun, resolved_variables
@@ -46,8 +45,7 @@ class EstimateOperator(TaskOperator):
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
         plan, _ = path.plan(Given(variables, data_digest(run.task)), count=False)
-        with path.source.session() as session:
-            rows = session.count(plan.source, KeyRange())
+        rows = path.rows(plan)
         self.log.info(
             "Job %s: %s rows of %s -> %s%s",
             job.name,

@@ -35,15 +35,15 @@ def write(
     ):
         for batch in textual.rendered(batches, forms, textual.readable(forms)):
             rows += batch.num_rows
-            largest = max(largest, _largest(batch))
+            largest = max(largest, largest_row(batch.columns))
             writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
     return rows, largest
 
 
-def _largest(batch: Any) -> int:
-    """Octets of the largest row."""
-    sizes = np.zeros(batch.num_rows, dtype=np.int64)
-    for column in batch.columns:
+def largest_row(columns: Sequence[Any]) -> int:
+    """Octets of the largest row of columns of texts."""
+    sizes = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
         sizes += pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)
     return int(sizes.max(initial=0))
 

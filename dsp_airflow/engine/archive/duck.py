@@ -13,6 +13,8 @@ from dsp_airflow.engine.errors import Mismatch, Transient
 
 ROWS = "dsp_rows"
 THREADS = 2
+FETCHED = 8_192
+"""Rows of a record batch that comes out."""
 
 
 def connect() -> Any:
@@ -60,12 +62,12 @@ class _Source:
             raise
 
 
-def selected(connection: Any, columns: Sequence[str]) -> Iterator[Any]:
+def selected(connection: Any, columns: Sequence[str], relation: str = ROWS) -> Iterator[Any]:
     """Record batches of these expressions over ``ROWS``, in their order."""
     # More threads would hand the rows out in any order.
     connection.execute("SET threads = 1")
-    query = f"SELECT {', '.join(columns)} FROM {ROWS}"  # noqa: S608
-    yield from connection.sql(query).to_arrow_reader()
+    query = f"SELECT {', '.join(columns)} FROM {relation}"  # noqa: S608
+    yield from connection.sql(query).to_arrow_reader(FETCHED)
 
 
 def quoted(name: str) -> str:

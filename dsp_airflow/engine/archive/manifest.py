@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from dsp_airflow.engine.archive.forms import FORMAT_VERSION, Form, form_of
 from dsp_airflow.engine.canon import CANON_VERSION
-from dsp_airflow.engine.errors import Mismatch
+from dsp_airflow.engine.errors import ConfigError, Mismatch
 from dsp_airflow.engine.model import (
     ArchivedObject,
     BatchRecord,
@@ -26,6 +26,7 @@ from dsp_airflow.engine.model import (
     Plan,
     Shape,
 )
+from dsp_airflow.engine.stores.s3 import Bucket, Gone
 
 KIND: Final = "dsp_airflow archive"
 CHECKSUM: Final = "sha256"
@@ -90,6 +91,9 @@ class Manifest:
     rows: int
     batches: tuple[ArchivedBatch, ...]
 
+    digest: str = ""
+    """SHA-256 of the object that it was read from, in hex; no part of it."""
+
     def forms(self) -> tuple[Form, ...]:
         """How the files' columns are held."""
         return tuple(form_of(c.name, c.type, c.native) for c in self.columns)
@@ -149,8 +153,27 @@ def forms_of(plan: Plan) -> tuple[Form, ...]:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The object's content."""
-    values = _MANIFESTS.dump_python(manifest, mode="json")
+    values = _MANIFESTS.dump_python(manifest, mode="json", exclude={"digest"})
     return _json(values | {CHECKSUM: _checksum(values)})
+
+
+def read_manifest(bucket: Bucket, key: str, sha256: str | None = None) -> Manifest:
+    """The manifest that lies there; with ``sha256`` it must be this very object.
+
+    ``ConfigError`` when there is none, ``Mismatch`` when it is another one.
+    """
+    label = bucket.label(key)
+    try:
+        data = bucket.read(key)
+    except Gone as error:
+        raise ConfigError(
+            f"{label} is not there: a run has a manifest once all of its batches are archived; "
+            "see which runs there are with dsp archive list"
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise Mismatch(f"{label} was edited: its SHA-256 is {digest}, and was {sha256}")
+    return replace(manifest_from(data, label), digest=digest)
 
 
 def manifest_from(data: bytes, label: str) -> Manifest:

@@ -30,7 +30,7 @@ from dsp_airflow.engine.ports import ReadsArrow, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
 
-def copy(job: Job[RunFolder], facts: Facts) -> None:
+def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     """Archives every batch that is not archived yet, then the manifest. Safe to repeat."""
     plan, folder = job.plan, _folder(job)
     mine = owner.Owner(facts.task, plan.job, plan.source.label)
@@ -51,7 +51,9 @@ def copy(job: Job[RunFolder], facts: Facts) -> None:
     folder.replace(key, manifest.manifest_bytes(made))
 
 
-def archive_batch(job: Job[RunFolder], source: Session, target: RunFolder, claim: Claim) -> Copied:
+def archive_batch(
+    job: Job[Session, RunFolder], source: Session, target: RunFolder, claim: Claim
+) -> Copied:
     """One batch: digested (or counted) and read in one snapshot, uploaded as one object."""
     plan, batch = job.plan, claim.batch
     began = time.monotonic()
@@ -82,7 +84,7 @@ def archive_batch(job: Job[RunFolder], source: Session, target: RunFolder, claim
 
 
 def _put(
-    job: Job[RunFolder], source: Session, target: RunFolder, claim: Claim, *, exact: bool
+    job: Job[Session, RunFolder], source: Session, target: RunFolder, claim: Claim, *, exact: bool
 ) -> ArchivedObject:
     plan = job.plan
     if not isinstance(source, ReadsArrow):
@@ -98,7 +100,7 @@ def _put(
     return target.put(claim, batches, lambda: job.ledger.keep(claim))
 
 
-def check(job: Job[RunFolder]) -> None:
+def check(job: Job[Session, RunFolder]) -> None:
     """Reads back the sampled batches, looks at the others; the ledger holds the findings."""
     plan, folder = job.plan, _folder(job)
     tell(job.watch, JobStarted("check", plan.job, plan.target.label, plan.rows, plan.batches))
@@ -117,7 +119,7 @@ def check(job: Job[RunFolder]) -> None:
 
 
 def check_batch(
-    job: Job[RunFolder], source: Session, witness: ArchiveWitness, claim: Claim
+    job: Job[Session, RunFolder], source: Session, witness: ArchiveWitness, claim: Claim
 ) -> Checked:
     """The verdict on one batch. An object that is not what was uploaded holds none of its rows."""
     try:
@@ -128,7 +130,7 @@ def check_batch(
         return Checked(rows, compared=True, different=max(1, rows), differences=(why,))
 
 
-def purge(job: Job[RunFolder], task: str, only: Collection[int] | None = None) -> None:
+def purge(job: Job[Session, RunFolder], task: str, only: Collection[int] | None = None) -> None:
     """Purges the batches that wait for it: each is read back, whatever was checked.
 
     A batch whose object is not what was uploaded keeps its rows; the others go on.
@@ -152,7 +154,12 @@ def purge(job: Job[RunFolder], task: str, only: Collection[int] | None = None) -
 
 
 def _purge_batch(
-    job: Job[RunFolder], task: str, source: Session, target: RunFolder, claim: Claim, seen: str
+    job: Job[Session, RunFolder],
+    task: str,
+    source: Session,
+    target: RunFolder,
+    claim: Claim,
+    seen: str,
 ) -> Purged:
     with target.witness(claim) as witness:
         try:
@@ -162,7 +169,7 @@ def _purge_batch(
             return purging.kept(job, task, source, claim, str(error))
 
 
-def _folder(job: Job[RunFolder]) -> RunFolder:
+def _folder(job: Job[Session, RunFolder]) -> RunFolder:
     if not isinstance(job.target, RunFolder):
         raise TypeError("an S3 job works on a folder of a bucket")
     return job.target

@@ -9,15 +9,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
 from dsp_airflow.engine.archive import duck
-from dsp_airflow.engine.archive.formats import File, format_of
+from dsp_airflow.engine.archive.formats import File
 from dsp_airflow.engine.archive.forms import Form
+from dsp_airflow.engine.archive.rows import CHOSEN, Choice, chosen_rows
 from dsp_airflow.engine.canon.duckdb import duckdb_digest_md5, duckdb_row_hash_md5
 from dsp_airflow.engine.errors import Mismatch
 from dsp_airflow.engine.model import (
@@ -91,6 +92,10 @@ class ArchiveWitness:
     dialect: Restores
     """Of the source, whose words keys are given in."""
     copied: Copied
+    columns: tuple[int, ...] | None = None
+    """Which of the files' columns take part; see ``Choice``."""
+    keys: Sequence[Key] | None = None
+    """Which rows take part."""
     _stack: ExitStack = field(default_factory=ExitStack)
     _files: list[File] | None = None
     _digest: Digest | None = None
@@ -135,19 +140,21 @@ class ArchiveWitness:
             return digest_of(self.hashes(what, within, keys))
         if self._digest is None:
             total = Digest(0, 0, METHOD)
-            for file in self._read():
-                with _rows(file) as (connection, texts):
+            for file in self.files():
+                with chosen_rows(file, self._choice) as (connection, texts):
                     ((rows, sums),) = connection.execute(
-                        f"SELECT count(*), {duckdb_digest_md5(texts)} FROM {duck.ROWS}"  # noqa: S608
+                        f"SELECT count(*), {duckdb_digest_md5(texts)} FROM {CHOSEN}"  # noqa: S608
                     ).fetchall()
                 total += Digest(int(rows), int(sums), METHOD)
             self._digest = total
         return self._digest
 
-    def count(self, what: Projection, within: KeyRange) -> int:  # noqa: ARG002
+    def count(self, what: Projection, within: KeyRange) -> int:
         """Of rows, as far as the objects are still the ones that were uploaded."""
         if self._digest is not None:
             return self._digest.rows
+        if self.keys is not None:
+            return self.digest(what, within).rows
         for stored in self.copied.objects:
             require_object(self.bucket, stored)
         return sum(stored.rows for stored in self.copied.objects)
@@ -190,27 +197,16 @@ class ArchiveWitness:
         wanted = {tuple(row[self.width :]): tuple(row[: self.width]) for row in rows}
         if not wanted:
             return {}
-        names = [f"k{n}" for n in range(self.width)]
-        table = pa.table(
-            {name: [key[n] for key in wanted] for n, name in enumerate(names)},
-            schema=pa.schema([(name, pa.string()) for name in names]),
-        )
         found: dict[Key, tuple[str | None, ...]] = {}
-        for file in self._read():
-            with _rows(file) as (connection, texts):
-                connection.register(WANTED, table)
-                select = ", ".join(f"{text} AS t{n}" for n, text in enumerate(texts))
-                key = ", ".join(f"t{n}" for n in range(self.width))
-                for row in connection.execute(
-                    f"SELECT * FROM (SELECT {select} FROM {duck.ROWS}) "  # noqa: S608
-                    f"WHERE ({key}) IN (SELECT {', '.join(names)} FROM {WANTED})"
-                ).fetchall():
+        choice = replace(self._choice, keys=list(wanted))
+        for file in self.files():
+            with chosen_rows(file, choice) as (connection, _):
+                for row in connection.execute(f"SELECT * FROM {CHOSEN}").fetchall():  # noqa: S608
                     found[wanted[tuple(row[: self.width])]] = tuple(row)
         return found
 
-    # Helpers
-
-    def _read(self) -> list[File]:
+    def files(self) -> list[File]:
+        """The objects, each read back into a file of its own; gone when the witness is."""
         if self._files is None:
             self._files = [
                 File(
@@ -225,6 +221,12 @@ class ArchiveWitness:
             ]
         return self._files
 
+    # Helpers
+
+    @property
+    def _choice(self) -> Choice:
+        return Choice(self.width, self.columns, self.keys)
+
     def _hashed(self) -> Any:
         """A table of every row's key, in both notations, and hash."""
         if self._hashes is not None:
@@ -232,10 +234,10 @@ class ArchiveWitness:
         connection = self._stack.enter_context(duck.connect())
         columns = [f"{c}{n} VARCHAR" for c in "ok" for n in range(self.width)]
         connection.execute(f"CREATE TABLE {HASHES} ({', '.join(columns)}, h VARCHAR)")
-        for file in self._read():
-            with _rows(file) as (reading, texts):
+        for file in self.files():
+            with chosen_rows(file, self._choice) as (reading, texts):
                 select = [*texts[: self.width], duckdb_row_hash_md5(texts)]
-                for batch in duck.selected(reading, select):
+                for batch in duck.selected(reading, select, CHOSEN):
                     own = [self._own(batch.column(n), n) for n in range(self.width)]
                     arrays = [*own, *batch.columns]
                     names = [f"v{n}" for n in range(len(arrays))]
@@ -255,10 +257,3 @@ class ArchiveWitness:
         names = [f"o{n}" for n in range(self.width)]
         arrays = [pa.array([key[n] for key in keys], pa.string()) for n in range(self.width)]
         connection.register(WANTED, pa.Table.from_arrays(arrays, names=names))
-
-
-@contextmanager
-def _rows(file: File) -> Iterator[tuple[Any, Sequence[str]]]:
-    chosen = format_of(file.format)
-    with duck.over(file.batches(), chosen.rows_schema(file.forms), file.label) as connection:
-        yield connection, chosen.texts(file.forms)

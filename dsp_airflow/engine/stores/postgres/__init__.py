@@ -306,6 +306,10 @@ class PostgresSession:
                 direct=direct,
             )
 
+    def matching(self, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
+        with self._at(what.label):
+            return write.matching(self.connection, what, stream, wire=wire)
+
     @contextmanager
     def writing(self, what: Projection) -> Iterator[None]:
         with self._held(what, "pg_advisory_lock_shared", "pg_advisory_unlock_shared"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import (
@@ -231,6 +232,11 @@ def caveat(source: Column, target: Column) -> str:
 def own_text(text: str, kind: LogicalType) -> str:
     """See ``ports.Restores``."""
     return own_texts.own_text(text, kind)
+
+
+def own_cells(texts: Any, kind: LogicalType) -> Any:
+    """See ``ports.Restores``."""
+    return own_texts.own_cells(texts, kind)
 
 
 def ddl(shape: Shape) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dsp_airflow.engine.errors import BadValue, Collision, Mismatch, Refused
 from dsp_airflow.engine.model import (
     Digest,
     Field,
+    Key,
     KeyRange,
     OnConflict,
     Origin,
@@ -122,6 +123,20 @@ def write(
             )
         fence()
     return done
+
+
+def matching(connection: Connection, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
+    """See ``ports.Sifts``."""
+    key = ", ".join(
+        canon.postgres_text(dialect.quote(f.column), f.type, f.native)
+        for f in proof.key_fields(what)
+    )
+    with connection.transaction():
+        _stage(connection, what, stream, wire)
+        rows = connection.execute(
+            f"SELECT {key} FROM {STAGE} WHERE {proof.condition(what, None)}".encode()
+        ).fetchall()
+    return [tuple(row) for row in rows]
 
 
 def _recovered(outcome: str) -> Written:

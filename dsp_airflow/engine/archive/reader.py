@@ -1,0 +1,267 @@
+"""An archived run as the source of a copy: its rows read back from the objects, and proved."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pcsv
+
+from dsp_airflow.engine.archive import duck
+from dsp_airflow.engine.archive.manifest import ArchivedBatch, Manifest
+from dsp_airflow.engine.archive.rows import CHOSEN, Choice, chosen_rows
+from dsp_airflow.engine.archive.witness import ArchiveWitness
+from dsp_airflow.engine.errors import Mismatch, Refused
+from dsp_airflow.engine.model import (
+    Archive,
+    Copied,
+    Digest,
+    Key,
+    KeyRange,
+    LogicalType,
+    LossCount,
+    Origin,
+    Projection,
+    RowHash,
+    Written,
+)
+from dsp_airflow.engine.ports import Restores, Sifts, Store, Stream
+from dsp_airflow.engine.stores.s3 import S3Store
+
+WIRE = "csv"
+_OPTIONS = pcsv.WriteOptions(include_header=False, quoting_style="all_valid")
+
+
+@dataclass(frozen=True)
+class ArchivedRun:
+    """Implements ``ports.Opens``: what a restore reads from. Threads share it."""
+
+    store: S3Store
+    manifest: Manifest
+    target: Store
+    """Where the rows go: in its words they are said, and it tells which of them match a filter."""
+    columns: tuple[int, ...]
+    """Which of the manifest's columns are restored, those of the key first."""
+
+    @property
+    def name(self) -> str:
+        """The connection's id."""
+        return self.store.name
+
+    @property
+    def identity(self) -> str:
+        """Where the connection leads."""
+        return self.store.identity
+
+    @contextmanager
+    def session(self) -> Iterator[ArchiveReader]:
+        """Reads for one thread."""
+        with ArchiveReader(self) as reader:
+            yield reader
+
+
+@dataclass
+class ArchiveReader:
+    """Implements ``ports.CopySource``. What an object holds never changes, or it is not read.
+
+    The batch that was read last is kept in a temporary file, for what is asked of it next.
+    """
+
+    run: ArchivedRun
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _sifting: Sifts | None = None
+    _last: tuple[KeyRange, ArchiveWitness] | None = None
+
+    def __enter__(self) -> ArchiveReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+        self._stack.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[str | None]:
+        """Needs none."""
+        yield None
+
+    def horizon(self) -> str | None:
+        """Rows of an archive do not grow older."""
+        return None
+
+    def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
+        """The batch's rows as CSV, each value in the target's words."""
+        if wire != WIRE:
+            raise ValueError(f"an archive is read as {WIRE}, not as {wire}")
+        return CsvStream(self._witness(what, within), what, self._dialect, max_row_size)
+
+    def digest(
+        self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
+    ) -> Digest:
+        """Of the rows as they lie there now; ``Mismatch`` when the manifest knows another one."""
+        found = self._witness(what, within).digest(what, within, keys)
+        batch = self._batch(within)
+        whole = keys is None and what.where is None
+        whole = whole and len(self.run.columns) == len(self.run.manifest.columns)
+        if whole and batch.digest is not None and batch.digest != found:
+            raise Mismatch(
+                f"{what.label}: batch {batch.number} has another digest than its manifest says; "
+                "nothing of it was restored"
+            )
+        return found
+
+    def count(self, what: Projection, within: KeyRange) -> int:
+        """Of the batch's rows."""
+        return self._witness(what, within).count(what, within)
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:  # noqa: ARG002
+        """None: every value comes back."""
+        return ()
+
+    def holds_rows(self, what: Projection) -> bool:  # noqa: ARG002
+        """Whether the archive has any."""
+        return self.run.manifest.rows > 0
+
+    def hashes(
+        self,
+        what: Projection,
+        within: KeyRange | None = None,
+        keys: Sequence[Key] | None = None,
+        mark: str | None = None,
+    ) -> Iterator[RowHash]:
+        """Row by row."""
+        return self._witness(what, within).hashes(what, within, keys, mark)
+
+    def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
+        """Of rows of the batch that was asked for last: only there they are looked for."""
+        if self._last is None:
+            raise ValueError("no batch was read")
+        return self._last[1].texts(what, keys)
+
+    # Helpers
+
+    @property
+    def _dialect(self) -> Restores:
+        dialect = self.run.target.dialect
+        if not isinstance(dialect, Restores):
+            raise Refused(f"rows of an archive cannot be restored to {self.run.target.system}")
+        return dialect
+
+    def _batch(self, within: KeyRange | None) -> ArchivedBatch:
+        batches = self.run.manifest.batches
+        found = [b for b in batches if within == KeyRange(b.after, b.upto)]
+        if len(found) != 1:
+            raise ValueError(f"{within} is no batch of the archive")
+        return found[0]
+
+    def _witness(self, what: Projection, within: KeyRange | None) -> ArchiveWitness:
+        if within is None:
+            raise ValueError("an archive is read by batches")
+        if self._last is not None and self._last[0] == within:
+            return self._last[1]
+        self._let_go()
+        made = self._opened(self._batch(within), None)
+        if what.where is not None:
+            with made as whole:
+                keys = self._matching(what, whole)
+            made = self._opened(self._batch(within), keys)
+        self._last = (within, made)
+        return made
+
+    def _opened(self, batch: ArchivedBatch, keys: Sequence[Key] | None) -> ArchiveWitness:
+        manifest = self.run.manifest
+        written = Written(batch.rows, batch.rows, origin=Origin(batch.digest))
+        return ArchiveWitness(
+            bucket=self.run.store.bucket(manifest.bucket),
+            archive=Archive(
+                manifest.bucket, manifest.prefix, manifest.file_format, manifest.compression
+            ),
+            forms=manifest.forms(),
+            width=len(manifest.key),
+            dialect=self._dialect,
+            copied=Copied(batch.rows, written, 0, 0.0, batch.objects),
+            columns=self.run.columns,
+            keys=keys,
+        )
+
+    def _matching(self, what: Projection, whole: ArchiveWitness) -> list[Key]:
+        """Keys of the rows that match the filter, which the target's own server judges."""
+        if self._sifting is None:
+            session = self._stack.enter_context(self.run.target.session())
+            if not isinstance(session, Sifts):
+                raise Refused(f"{self.run.target.system} cannot judge which rows match where")
+            self._sifting = session
+        rows = CsvStream(whole, what, self._dialect, None)
+        return self._sifting.matching(what, rows, wire=WIRE)
+
+    def _let_go(self) -> None:
+        if self._last is not None:
+            self._last[1].__exit__()
+            self._last = None
+
+
+class CsvStream:
+    """A batch's rows as CSV without a header; NULL is an empty cell, an empty text is ``""``."""
+
+    def __init__(
+        self,
+        witness: ArchiveWitness,
+        what: Projection,
+        dialect: Restores,
+        max_row_size: int | None,
+    ) -> None:
+        self.rows = -1
+        self.size = 0
+        self._witness = witness
+        self._what = what
+        self._dialect = dialect
+        self._limit = max_row_size
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        rows = 0
+        kinds = [f.type for f in self._what.fields]
+        names = [f"c{n}" for n in range(len(kinds))]
+        choice = Choice(self._witness.width, self._witness.columns, self._witness.keys)
+        for file in self._witness.files():
+            with chosen_rows(file, choice) as (connection, texts):
+                for batch in duck.selected(connection, texts, CHOSEN):
+                    cells = self._cells(batch, kinds)
+                    self._refuse_large(cells)
+                    sink = io.BytesIO()
+                    table = pa.RecordBatch.from_arrays(cells, names=names)
+                    pcsv.write_csv(table, sink, _OPTIONS)
+                    rows += batch.num_rows
+                    self.size += sink.tell()
+                    yield sink.getbuffer()
+        self.rows = rows
+
+    def _cells(self, batch: Any, kinds: Sequence[LogicalType]) -> list[Any]:
+        return [self._dialect.own_cells(batch.column(n), kind) for n, kind in enumerate(kinds)]
+
+    def _refuse_large(self, cells: Sequence[Any]) -> None:
+        if self._limit is None:
+            return
+        from dsp_airflow.engine.archive.csvfiles import largest_row
+
+        largest = largest_row(cells)
+        if largest > self._limit:
+            raise Refused(
+                f"{self._what.label}: a row has {largest:,} bytes, and max_row_size is "
+                f"{self._limit:,}; raise it"
+            )
+
+
+def batches_of(manifest: Manifest, numbers: frozenset[int] | None) -> Sequence[ArchivedBatch]:
+    """The batches that are asked for; ``Mismatch`` for a number that the archive has not."""
+    found: Mapping[int, ArchivedBatch] = {batch.number: batch for batch in manifest.batches}
+    unknown = sorted((numbers or frozenset()) - found.keys())
+    if unknown:
+        last = max(found, default=0)
+        raise Refused(
+            f"run {manifest.run} of job {manifest.job} has batches 1 to {last}; there is no batch "
+            f"{unknown[0]}"
+        )
+    return [batch for number, batch in found.items() if numbers is None or number in numbers]

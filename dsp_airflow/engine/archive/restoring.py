@@ -1,0 +1,242 @@
+"""From a manifest and a target table to everything that a restore will do. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.where import parse_where
+from dsp_airflow.engine import fitting, mapping
+from dsp_airflow.engine import plan as planning
+from dsp_airflow.engine.archive.manifest import Manifest
+from dsp_airflow.engine.archive.reader import WIRE, batches_of
+from dsp_airflow.engine.batches import parse_batches
+from dsp_airflow.engine.definition import definition_of
+from dsp_airflow.engine.errors import ConfigError, Denied, Refused
+from dsp_airflow.engine.mapping import Entry
+from dsp_airflow.engine.model import (
+    Batch,
+    BatchSize,
+    Column,
+    ColumnPair,
+    Field,
+    KeyColumn,
+    KeyRange,
+    LogicalType,
+    Plan,
+    Projection,
+    Shape,
+)
+from dsp_airflow.engine.ports import Dialect, Endpoint, Session, Store
+from dsp_airflow.engine.types import INTEGERS, fit
+
+METHOD = "md5"
+
+
+def plan_restore(
+    job: RestoreJob,
+    manifest: Manifest,
+    source: Endpoint,
+    target: Store,
+    definition: str,
+) -> tuple[Plan, Sequence[Batch]]:
+    """The plan and its batches, which keep the numbers that the archive gave them.
+
+    Raises ``ConfigError`` for a table that cannot take the columns as they are, ``Denied`` and
+    ``Refused`` for one that may not be written to.
+    """
+    chosen = batches_of(manifest, parse_batches(job.source.batches))
+    with target.session() as session:
+        plan = _structure(job, manifest, source, target, session, definition)
+        warnings = list(plan.warnings)
+        if not plan.create and session.holds_rows(plan.target):
+            warnings.append(
+                f"{plan.target.label} holds rows already; of a row with the key of an archived one "
+                f"on_conflict: {job.on_conflict} decides"
+            )
+    percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
+    sampled = planning.sample(len(chosen), percent, seed)
+    batches = [
+        Batch(b.number, KeyRange(b.after, b.upto), b.rows, sampled=place in sampled)
+        for place, b in enumerate(chosen, 1)
+    ]
+    if job.where is not None:
+        warnings.append("rows are counted before where: as many as match it are restored")
+    return replace(
+        plan,
+        rows=sum(b.rows for b in batches),
+        bytes=sum(o.size for b in chosen for o in b.objects),
+        batches=len(batches),
+        warnings=tuple(warnings),
+    ), batches
+
+
+def restored_columns(manifest: Manifest, target: Shape) -> tuple[int, ...]:
+    """Which of the archived columns are written: not those that the target generates itself."""
+    generated = {c.name for c in target.columns if c.generated}
+    return tuple(n for n, c in enumerate(manifest.columns) if c.name not in generated)
+
+
+def _structure(
+    job: RestoreJob,
+    manifest: Manifest,
+    source: Endpoint,
+    target: Store,
+    session: Session,
+    definition: str,
+) -> Plan:
+    dialect = target.dialect
+    there = session.describe(job.target.table)
+    create = there is None
+    ddl: tuple[str, ...] = ()
+    if there is None:
+        there, ddl = _designed(job, manifest, target, session)
+    else:
+        fitting.refuse_kind(job, there)
+    names = [manifest.columns[n].name for n in restored_columns(manifest, there)]
+    lost = [name for name in manifest.key if name not in names]
+    if lost:
+        raise ConfigError(
+            f"job {job.name}: key column {lost[0]} is generated in {there.table} and cannot be "
+            "written there; restore to another table"
+        )
+    archived = [_archived(manifest, name) for name in names]
+    rows = [(column, _column(job, there, column)) for column in archived]
+    pairs = tuple(_pair(column, other, dialect) for column, other in rows)
+    _refuse_types(job, there, rows)
+    fitting.require_target(job, there, names, manifest.key)
+    width = len(manifest.key)
+    fields = tuple(
+        Field(c.name, c.type, c.native, dialect.plain(c), not c.deterministic) for _, c in rows
+    )
+    target_side = Projection(
+        table=dialect.qualified(there),
+        label=there.table,
+        fields=fields,
+        key=tuple(dialect.key_column(c) for _, c in rows[:width]),
+        markers=dialect.markers(there),
+        method=METHOD,
+        dated=there.dated,
+    )
+    refusals = session.write_refusals(target_side, job.on_conflict, create=create)
+    if refusals:
+        raise Denied(f"job {job.name}: {'; '.join(refusals)}")
+    return Plan(
+        job=job.name,
+        source=_source_side(job, fields, names, width, dialect),
+        target=target_side,
+        source_shape=manifest.shape,
+        target_shape=there,
+        create=create,
+        ddl=ddl,
+        key=manifest.key,
+        ordered_alike=manifest.source_system == target.system
+        and all(fitting.ordered_alike(mine, c) for mine, c in rows[:width]),
+        wire=WIRE,
+        pairs=pairs,
+        filter=job.where,
+        where=job.where,
+        on_conflict=job.on_conflict,
+        batch_size=BatchSize(max((b.rows for b in manifest.batches), default=1)),
+        max_row_size=job.max_row_size,
+        definition=definition_of(definition, manifest.shape, there, source, target),
+        accept_triggers=(),
+        report_values=job.report_values,
+        warnings=tuple(
+            [f"connection {target.name}: {w}" for w in session.warnings()]
+            + ([] if create else session.move_sequences(target_side, dry=True))
+        ),
+    )
+
+
+def _source_side(
+    job: RestoreJob, fields: Sequence[Field], names: Sequence[str], width: int, dialect: Dialect
+) -> Projection:
+    """What of the archive takes part. The filter is the target server's to judge."""
+
+    def quoted(name: str) -> str:
+        if name not in names:
+            raise ConfigError(
+                f"job {job.name}: where: the archive restores no column {name!r}"
+                f"{mapping.near(name, list(names))}"
+            )
+        return dialect.quote(name)
+
+    where = None if job.where is None else parse_where(job.where).render({}, quoted)
+    return Projection(
+        table=job.source.table,
+        label=job.source.table,
+        fields=tuple(replace(f, expression=f.column) for f in fields),
+        key=tuple(KeyColumn(f.column, f.native) for f in fields[:width]),
+        where=where,
+        method=METHOD,
+    )
+
+
+def _archived(manifest: Manifest, name: str) -> Column:
+    column = manifest.shape.column(name)
+    if column is None:
+        raise Refused(f"the manifest's table has no column {name}, which its files have")
+    return column
+
+
+def _column(job: RestoreJob, target: Shape, archived: Column) -> Column:
+    return mapping.column_of(
+        target, archived.name, f"job {job.name}: restore to another table, or add the column"
+    )
+
+
+def _designed(
+    job: RestoreJob, manifest: Manifest, target: Store, session: Session
+) -> tuple[Shape, tuple[str, ...]]:
+    if job.target.create == "never":
+        close = session.nearest(job.target.table)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ConfigError(
+            f"job {job.name}: connection {target.name} ({target.identity}) has no table "
+            f"{job.target.table} and create is never{hint}"
+        )
+    alike = manifest.source_system == target.system
+    columns = [
+        mapping.designed(
+            Entry(c.name, c, target.dialect.quote(c.name), True, None),
+            target.dialect,
+            alike=alike,
+            key=c.name in manifest.key,
+        )
+        for c in manifest.shape.columns
+    ]
+    return session.design(job.target.table, columns, manifest.key)
+
+
+def _pair(archived: Column, column: Column, dialect: Dialect) -> ColumnPair:
+    entry = Entry(archived.name, archived, dialect.quote(archived.name), True, None)
+    return mapping.pair(entry, column, dialect)
+
+
+def _refuse_types(job: RestoreJob, target: Shape, rows: Sequence[tuple[Column, Column]]) -> None:
+    """``ConfigError`` where a column would not hold every archived value, under the same text."""
+    why = [
+        f"{mine.name} was {mine.native} and is {column.native}"
+        for mine, column in rows
+        if not _same_texts(mine.type, column.type)
+    ]
+    if why:
+        raise ConfigError(
+            f"job {job.name}: {target.table} does not hold the archived values as they were: "
+            f"{'; '.join(why)}. Restore to a new table, and convert there"
+        )
+
+
+def _same_texts(archived: LogicalType, kind: LogicalType) -> bool:
+    verdict, _ = fit(archived, kind)
+    if verdict == "exact":
+        return True
+    if verdict != "widening":
+        return False
+    if archived.name in INTEGERS and kind.name in INTEGERS:
+        return True
+    if archived.name == "decimal":
+        return kind.name == "decimal" and (kind.precision is None or kind.scale == archived.scale)
+    return archived.name == kind.name and kind.name not in ("list", "other")
