@@ -16,7 +16,8 @@ from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
 from dsp_airflow.config.loading import load_task, load_tasks
-from dsp_airflow.config.names import PURGE_SUFFIX
+from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasknames import task_names
 from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
@@ -28,6 +29,7 @@ from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeSourceOperator
+from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.sensors.approval import ApprovalSensor
 
@@ -43,7 +45,8 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
     """
     wanted = get_parsing_context().dag_id
     if wanted is not None:
-        path = task_names(folder).get(wanted.removesuffix(PURGE_SUFFIX))
+        name = wanted.removesuffix(PURGE_SUFFIX).removesuffix(RESTORE_SUFFIX)
+        path = task_names(folder).get(name)
         found, failed = _one(path) if path else ([], [])
     else:
         found, failed = load_tasks(folder)
@@ -59,10 +62,12 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
 
 
 def build_dags(task: Task, path: str | Path) -> list[DAG]:
-    """The task's DAG, and that of manual deletion where a job allows it."""
+    """The task's DAG; that of manual deletion and that of restores where a job allows them."""
     dags = [build_dag(task, path)]
     if any(job.purge == "manual" for job in task.jobs):
         dags.append(build_purge_dag(task, path))
+    if any(isinstance(job, S3Job) for job in task.jobs):
+        dags.append(build_restore_dag(task, path))
     return dags
 
 
@@ -87,13 +92,7 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
     names = [job.name for job in task.jobs if job.purge == "manual"]
     params = {
         "job": Param(names[0], enum=names, title="Job", description="Whose rows are deleted."),
-        "batches": Param(
-            "all",
-            type="string",
-            title="Batches",
-            pattern=r"^\s*(all|\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*)\s*$",
-            description="Batch numbers such as 1-5,8, or all.",
-        ),
+        "batches": _batches(),
         "run": Param(
             LATEST,
             type="string",
@@ -102,7 +101,9 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
         ),
     }
     title = f"{task.title}: purge by hand"
-    with _dag(task, f"{task.name}{PURGE_SUFFIX}", title, params=params, by_hand=True) as dag:
+    with _dag(
+        task, f"{task.name}{PURGE_SUFFIX}", title, params=params, by_hand=True, kind="purge"
+    ) as dag:
         approval = _approval(task, by_hand=True)
         purge = PurgeSourceOperator(
             task_id="purge",
@@ -115,7 +116,81 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
     return dag
 
 
-def _dag(task: Task, dag_id: str, title: str, *, by_hand: bool = False, **values: Any) -> DAG:
+def build_restore_dag(task: Task, path: str | Path) -> DAG:
+    """Restores batches of an earlier run; its form asks which, and where to."""
+    names = [job.name for job in task.jobs if isinstance(job, S3Job)]
+    params = {
+        "job": Param(names[0], enum=names, title="Job", description="Whose rows are restored."),
+        "run": Param(
+            LATEST,
+            type="string",
+            title="Run",
+            description="Id of the run that archived the rows, as dsp status shows it, or latest.",
+        ),
+        "batches": _batches(),
+        "where": Param(
+            "",
+            type="string",
+            title="Filter",
+            description="SQL condition over the archived columns; empty for all rows.",
+        ),
+        "table": Param(
+            "",
+            type="string",
+            title="Table",
+            description="Table to write, with its schema; empty for the one they came from.",
+        ),
+        "connection": Param(
+            "",
+            type="string",
+            title="Connection",
+            description="Database to write to; empty for the one they came from.",
+        ),
+        "on_conflict": Param(
+            "error",
+            enum=["error", "ignore", "update"],
+            title="On conflict",
+            description="What to do where the table holds a row of the same key.",
+        ),
+    }
+    asked = task.model_copy(
+        update={"name": f"{task.name}{RESTORE_SUFFIX}", "display_name": f"{task.title}: restore"}
+    )
+    with _dag(asked, asked.name, asked.title, params=params, kind="restore") as dag:
+        wish: dict[str, Any] = {
+            "task_file": str(path),
+            "job": "{{ params.job }}",
+            "earlier_run": "{{ params.run }}",
+            "batches": "{{ params.batches }}",
+            "condition": "{{ params.where }}",
+            "to_table": "{{ params.table }}",
+            "to_connection": "{{ params.connection }}",
+            "conflict": "{{ params.on_conflict }}",
+        }
+        restore = RestoreOperator(task_id="restore", **wish)
+        _approval(asked) >> restore >> RestoreCheckOperator(task_id="check", **wish)
+    return dag
+
+
+def _batches() -> Param:
+    return Param(
+        "all",
+        type="string",
+        title="Batches",
+        pattern=r"^\s*(all|\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*)\s*$",
+        description="Batch numbers such as 1-5,8, or all.",
+    )
+
+
+def _dag(
+    task: Task,
+    dag_id: str,
+    title: str,
+    *,
+    by_hand: bool = False,
+    kind: str | None = None,
+    **values: Any,
+) -> DAG:
     # A failure is always recorded; an end that nobody wants to hear of needs no callback.
     success = _ended("success", task, by_hand=by_hand)
     return DAG(
@@ -123,7 +198,7 @@ def _dag(task: Task, dag_id: str, title: str, *, by_hand: bool = False, **values
         description=task.description or None,
         dag_display_name=title,
         doc_md=_documentation(task),
-        tags=[TAG, "purge"] if by_hand else [TAG],
+        tags=[TAG, kind] if kind else [TAG],
         # The loader registers it, once all of the task is known to be right.
         auto_register=False,
         catchup=False,
@@ -175,9 +250,12 @@ def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
         told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
         checked = job.check is not None
-        first, name = TableSyncOperator, "copy"
+        first: type[TableSyncOperator] = TableSyncOperator
+        name = "copy"
         if isinstance(job, S3Job):
             first, name = S3ArchiveOperator, "archive"
+        elif isinstance(job, RestoreJob):
+            first, name = RestoreOperator, "restore"
         steps.append(_sharded(first, name, job, file, [] if checked else told))
         if checked:
             steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, told))

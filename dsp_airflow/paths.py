@@ -22,7 +22,8 @@ from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store
 from dsp_airflow.engine.work import Job
 
 if TYPE_CHECKING:
-    from dsp_airflow.engine.archive.manifest import Manifest
+    from dsp_airflow.engine.archive.folder import RunFolder
+    from dsp_airflow.engine.archive.manifest import Facts, Manifest
     from dsp_airflow.engine.stores.s3 import S3Store
 
 PREFIX = "{prefix}"
@@ -202,21 +203,29 @@ class ArchivePath:
 
     def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:
         """The database, and the run's folder."""
+        return self.source, self.folder(plan, ledger)
+
+    def folder(self, plan: Plan, ledger: Ledger) -> RunFolder:
+        """Where the run's objects lie."""
         from dsp_airflow.engine.archive.folder import RunFolder
 
         dialect = self.source.dialect
         if not isinstance(dialect, Restores):
             raise ConfigError(f"job {self.job.name}: {self.source.system} cannot be archived to S3")
-        return self.source, RunFolder(self.store, plan, ledger.run, dialect)
+        return RunFolder(self.store, plan, ledger.run, dialect)
+
+    def facts(self, variables: Mapping[str, Any]) -> Facts:
+        """What the manifest says beyond the plan; ``variables`` as the run resolved them."""
+        from dsp_airflow.engine.archive.manifest import Facts
+
+        known = {name: value for name, value in variables.items() if name != PREFIX}
+        return Facts(self.task.name, known, self.source.system, self.source.identity)
 
     def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:
         """See ``Path``."""
         from dsp_airflow.engine.archive import steps
-        from dsp_airflow.engine.archive.manifest import Facts
 
-        known = {name: value for name, value in variables.items() if name != PREFIX}
-        facts = Facts(self.task.name, known, self.source.system, self.source.identity)
-        steps.copy(work, facts)
+        steps.copy(work, self.facts(variables))
 
     def check(self, work: Job[Any, Any]) -> None:
         """See ``Path``."""

@@ -143,6 +143,76 @@ def purge(
 
 
 @app.command()
+def restore(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Task file of the archived job.")
+    ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="The archived run: its id, or latest."),
+    ] = None,
+    job: JobName = None,
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="LIST", help="1-5, 3, 1,4-6 or all.")
+    ] = "all",
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="SQL", help="Only rows that match this condition."),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TABLE", help="Default: the table they came from."),
+    ] = None,
+    connection: Annotated[
+        str | None,
+        typer.Option(
+            "--connection", metavar="NAME", help="Database to write to; default: the job's source."
+        ),
+    ] = None,
+    on_conflict: Annotated[
+        str,
+        typer.Option(
+            "--on-conflict",
+            metavar="error|ignore|update",
+            help="What to do where the table holds a row of the same key.",
+        ),
+    ] = "error",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=32, help="Batches restored at once.")
+    ] = 1,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            "--manifest", metavar="ADDRESS", help="s3://bucket/.../_manifest.json instead of FILE."
+        ),
+    ] = None,
+    storage: Annotated[
+        str,
+        typer.Option("--storage", metavar="NAME", help="Connection to the manifest's bucket."),
+    ] = "aws_default",
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin anew, even if the last restore is unfinished.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Restore archived rows to a table and check them there; resumes an unfinished restore."""
+    from dsp_airflow.cli import restore as command
+    from dsp_airflow.restoring import Wish
+
+    wish = Wish(batches, where, connection, table, on_conflict, workers)
+    command.restore(
+        file,
+        wish,
+        run_id=run_id,
+        job=job,
+        manifest=manifest,
+        storage=storage,
+        new=new,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def status(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id.")] = None,
     task: Annotated[
@@ -247,8 +317,8 @@ def backup(file: NewFile) -> None:
     db.backup(file)
 
 
-@database.command()
-def restore(
+@database.command("restore")
+def restore_database(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
 ) -> None:
     """Fill an empty state database from a backup."""

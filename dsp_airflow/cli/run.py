@@ -49,10 +49,10 @@ def run(file: Path, *, job: str | None, new: bool, as_json: bool, quiet: bool) -
         )
         report.run = work
         stopper.attach(work)
-        _Whole(work, names, watch, report).do()
+        Whole(work, names, watch, report).do()
 
 
-class _Whole:
+class Whole:
     """One execution of the jobs that were asked for."""
 
     def __init__(
@@ -64,6 +64,7 @@ class _Whole:
         self.report = report
 
     def do(self) -> None:
+        """From the plan to the purge; records how it ended."""
         work = self.work
         try:
             work.begin()

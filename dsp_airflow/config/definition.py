@@ -91,7 +91,7 @@ def _restore(job: RestoreJob) -> dict[str, Any]:
         "name": job.name,
         "type": job.type,
         "source": job.source.model_dump(),
-        "target": {**job.target.model_dump(), "table": _table(job.target.table)},
+        "target": job.target.model_dump(),
         "where": None if job.where is None else job.where.strip(),
         "on_conflict": job.on_conflict,
         "check": _check(job.check),

@@ -42,6 +42,17 @@ def problems_of(
         yield from _problems(detail, root, model, prefix)
 
 
+def in_words(error: Any, beneath: str = "") -> str:
+    """All of a `ValidationError` in a line, for values that stand in no file.
+
+    Places are named without what they have in common, `beneath`.
+    """
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])).removeprefix(beneath)}: {detail['msg']}"
+        for detail in error.errors(include_url=False)
+    )
+
+
 def place(root: Node, finding: Finding, prefix: str = "") -> Problem:
     """The problem for a finding at its place below `root`.
 

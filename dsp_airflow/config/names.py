@@ -9,7 +9,8 @@ from dsp_airflow.config.findings import invalid
 TASK_NAME_PATTERN = r"[A-Za-z0-9_.-]+"
 JOB_NAME_PATTERN = r"[A-Za-z0-9_-]+"
 PURGE_SUFFIX = "__purge"
-# Airflow keeps 250 characters of a DAG id, and the purge DAG adds its suffix.
+RESTORE_SUFFIX = "__restore"
+# Airflow keeps 250 characters of a DAG id, and each DAG by hand adds its suffix.
 MAX_TASK_NAME = 240
 # Task ids of a job are made of its name and the step, within Airflow's 250 characters.
 MAX_JOB_NAME = 200
@@ -28,6 +29,8 @@ def check_task_name(name: str) -> str:
         raise invalid("must be letters, digits, _ - and . only", _repaired(name, keep="."))
     if name.endswith(PURGE_SUFFIX):
         raise invalid(f"must not end in {PURGE_SUFFIX}, which names the DAG for manual deletion")
+    if name.endswith(RESTORE_SUFFIX):
+        raise invalid(f"must not end in {RESTORE_SUFFIX}, which names the DAG that restores")
     if len(name) > MAX_TASK_NAME:
         raise invalid(f"must not be longer than {MAX_TASK_NAME} characters")
     return name

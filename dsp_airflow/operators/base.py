@@ -85,7 +85,8 @@ class TaskOperator(BaseOperator):
     :param task_file: path of the task file that has the job. Without it the job is made of
         the arguments below, which mean what they mean in a task file; give all operators of
         the job the same ones. The run's state then belongs to this DAG run and job.
-    :param source: ``{"connection": ..., "table": ...}``.
+    :param source: ``{"connection": ..., "table": ...}``; of a restore ``{"connection": ...,
+        "bucket": ..., "manifest": ...}``.
     :param target: ``{"connection": ..., "table": ..., "create": "missing" | "never"}``; of an S3
         job ``{"connection": ..., "bucket": ..., "prefix": ...}``, with ``format`` and
         ``compression``.
@@ -200,6 +201,7 @@ class TaskOperator(BaseOperator):
                     "source and target"
                 )
             kind = "s3" if "bucket" in self.target else "warm"
+            kind = "restore" if "manifest" in self.source else kind
             return from_arguments(self.dag_id, self.job, kind, given)
         named = [name for name, value in given.items() if value is not None]
         if named:
@@ -220,7 +222,7 @@ class TaskOperator(BaseOperator):
 
     def _open(self, database: StateDatabase, context: Mapping[str, Any]) -> TaskRun:
         """The run that belongs to this DAG run, watched and paced."""
-        task = self.definition()
+        task = self._task(database, context)
         dag_run = context["dag_run"]
         run = open_run(
             database,
@@ -234,6 +236,10 @@ class TaskOperator(BaseOperator):
         self._paced(run)
         self._show_report(run, context)
         return run
+
+    def _task(self, _database: StateDatabase, _context: Mapping[str, Any]) -> Task:
+        """What the run is of."""
+        return self.definition()
 
     def _show_report(self, run: TaskRun, context: Mapping[str, Any]) -> None:
         """Stores the link now; Airflow does so only when the task has ended."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dsp_airflow.config.loading import load_task
+from dsp_airflow.config.messages import in_words
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.errors import ConfigError
 
@@ -20,7 +21,7 @@ def from_file(file: str) -> Task:
 
 
 def from_arguments(dag_id: str, job: str, kind: str, arguments: Mapping[str, Any]) -> Task:
-    """A task of one job, named after the DAG and the job. ``kind``: warm or s3."""
+    """A task of one job, named after the DAG and the job. ``kind``: warm, s3 or restore."""
     from pydantic import ValidationError
 
     given = {name: _plain(value) for name, value in arguments.items() if value is not None}
@@ -31,10 +32,7 @@ def from_arguments(dag_id: str, job: str, kind: str, arguments: Mapping[str, Any
     try:
         return Task.model_validate(definition)
     except ValidationError as error:
-        found = "; ".join(
-            f"{'.'.join(map(str, e['loc'])).removeprefix(f'jobs.0.{kind}.')}: {e['msg']}"
-            for e in error.errors(include_url=False)
-        )
+        found = in_words(error, f"jobs.0.{kind}.")
         raise ConfigError(f"the arguments of job {job} do not fit together: {found}") from error
 
 

@@ -9,9 +9,14 @@ from typing import Any
 
 import psycopg.conninfo
 
+from dsp_airflow.config.loading import load_task
+from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.engine.stores.s3 import S3Store
+from dsp_airflow.restoring import Wish, of_run
+from dsp_airflow.state.records import JobSummary
+from dsp_airflow.steps import TaskRun, open_run
 from tests.engine.harness import Bench
 from tests.servers import Database
 from tests.servers.s3 import Place
@@ -55,6 +60,22 @@ class Archives(Bench[Any]):
             **more,
         }
 
+    def restoring(self, run: str | None = None, job: str | None = None, **wish: Any) -> TaskRun:
+        """A restore of that run (the latest), begun or gone on with."""
+        return self.going_back(
+            of_run(self.state, load_task(self.file), run, job, Wish(**wish), self.store)
+        )
+
+    def going_back(self, task: Task) -> TaskRun:
+        """The run of a task that restores."""
+        run = open_run(self.state, task, self.file, self.store)
+        run.begin()
+        return run
+
+    def restore(self, run: str | None = None, job: str | None = None, **wish: Any) -> JobSummary:
+        """Plan, copy and check of a restore."""
+        return finished(self.restoring(run, job, **wish))
+
     def objects(self) -> dict[str, bytes]:
         assert self.place is not None
         return self.place.objects()
@@ -68,6 +89,20 @@ class Archives(Bench[Any]):
         (found,) = [v for k, v in self.objects().items() if k.endswith("_manifest.json")]
         told: dict[str, Any] = json.loads(found)
         return told
+
+
+def finished(run: TaskRun) -> JobSummary:
+    """Every step of a restore."""
+    (job,) = run.task.jobs
+    try:
+        run.plan(job.name)
+        run.copy(job.name)
+        run.check(job.name)
+    except BaseException as error:
+        run.finish(error)
+        raise
+    (found,) = run.finish().jobs
+    return found
 
 
 def archives(folder: Path, source: Database, place: Place) -> Archives:

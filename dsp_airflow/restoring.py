@@ -1,0 +1,168 @@
+"""What somebody asks to be restored, as a task of its own: by a run, or by a manifest alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.errors import listed
+from dsp_airflow.config.messages import in_words
+from dsp_airflow.config.names import RESTORE_SUFFIX
+from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.tasks import Task
+from dsp_airflow.endpoints import OpenStore
+from dsp_airflow.engine.archive import layout, manifest
+from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
+from dsp_airflow.engine.stores.s3 import Gone, S3Store
+from dsp_airflow.paths import ArchivePath
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.ledger import SqlLedger
+from dsp_airflow.state.records import Run
+from dsp_airflow.steps import TaskRun, latest_run
+
+S3 = "s3://"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which rows, and where to. What is ``None`` is as it was archived."""
+
+    batches: str = "all"
+    where: str | None = None
+    connection: str | None = None
+    table: str | None = None
+    on_conflict: str = "error"
+    workers: int = 1
+
+
+def of_run(
+    database: StateDatabase,
+    task: Task,
+    run: str | None,
+    job: str | None,
+    wish: Wish,
+    open_store: OpenStore,
+) -> Task:
+    """The task that restores what a run of an S3 job archived; ``None`` means the latest run.
+
+    The manifest has to be the one that the state database's records make; where it is gone from
+    the bucket it is written again. Raises ``ConfigError`` for a run or job that there is not,
+    ``Refused`` for one that is not archived, ``Mismatch`` for a manifest that was edited.
+    """
+    archived = latest_run(database, task, open_store, run_id=run)
+    if archived.run.task != task.name:
+        raise ConfigError(
+            f"run {archived.run.id} is one of task {archived.run.task}; the file holds task "
+            f"{task.name}"
+        )
+    chosen = _s3_job(task, job)
+    back = replace(
+        wish,
+        connection=wish.connection or chosen.source.connection,
+        table=wish.table or chosen.source.table,
+    )
+    made = _job(chosen.name, _manifest_of(database, archived, chosen), back)
+    return task.model_copy(
+        update={"name": f"{task.name}{RESTORE_SUFFIX}", "jobs": (made,), "execution": "serial"}
+    )
+
+
+def of_manifest(address: str, storage: str, wish: Wish, open_store: OpenStore) -> Task:
+    """The task that restores by a manifest, ``s3://bucket/key``, and knows nothing else.
+
+    ``storage`` is the connection to the bucket.
+    """
+    bucket, _, key = address.removeprefix(S3).partition("/")
+    if not (address.startswith(S3) and bucket and key):
+        raise ConfigError(f"{address!r} is no address of a manifest, such as {S3}bucket/folder/...")
+    if wish.connection is None or wish.table is None:
+        raise ConfigError("a restore by a manifest needs the connection and the table to write to")
+    store: object = open_store(storage)
+    if not isinstance(store, S3Store):
+        raise ConfigError(f"connection {storage} is no connection to S3; name one of type aws")
+    found = manifest.read_manifest(store.bucket(bucket), key)
+    source = {"connection": storage, "bucket": bucket, "manifest": key, "sha256": found.digest}
+    task = Task.model_validate({"name": found.task, "jobs": [_job(found.job, source, wish)]})
+    return task.model_copy(update={"name": f"{task.name}{RESTORE_SUFFIX}"})
+
+
+def again(run: Run, task: Task) -> Task:
+    """The task that a restore began with, from the record of its run."""
+    jobs = []
+    for told in run.definition["jobs"]:
+        values = {name: value for name, value in told.items() if name != "timeouts"}
+        values["check"] = values["check"] or "none"
+        jobs.append(RestoreJob.model_validate(values))
+    return task.model_copy(update={"name": run.task, "jobs": tuple(jobs)})
+
+
+def _s3_job(task: Task, name: str | None) -> S3Job:
+    jobs = [job for job in task.jobs if isinstance(job, S3Job)]
+    names = [job.name for job in jobs]
+    if not jobs:
+        raise ConfigError(f"task {task.name} has no S3 job, so there is no archive to restore")
+    if name is None and len(jobs) > 1:
+        raise ConfigError(f"task {task.name} has several S3 jobs; name one: {listed(names)}")
+    found = next((job for job in jobs if name in (None, job.name)), None)
+    if found is None:
+        raise ConfigError(f"task {task.name} has no S3 job {name!r}; it has {listed(names)}")
+    return found
+
+
+def _manifest_of(database: StateDatabase, run: TaskRun, job: S3Job) -> dict[str, str]:
+    """The manifest's place, and its SHA-256 by the records of the run."""
+    state = next((j for j in run.summary().jobs if j.name == job.name), None)
+    ledger = SqlLedger(database, run.run.id, job.name)
+    plan = ledger.plan() if state is not None else None
+    if state is None or plan is None or plan.archive is None:
+        raise Refused(f"job {job.name} was never begun in run {run.run.id}")
+    if state.batches_copied < state.batches:
+        raise Refused(
+            f"job {job.name} of run {run.run.id} has archived {state.batches_copied} of "
+            f"{state.batches} batches; finish it first with dsp run"
+        )
+    path = cast("ArchivePath", run.path(job, "restore"))
+    known = run.runs.job(run.run.id, job.name)
+    facts = replace(path.facts(run.run.variables.get(job.name, {})), source=known.source_identity)
+    made = manifest.manifest_of(plan, ledger.run, facts, ledger.records())
+    data = manifest.manifest_bytes(made)
+    key = layout.manifest_key(plan.archive, ledger.run)
+    bucket = path.store.bucket(plan.archive.bucket)
+    try:
+        there = bucket.read(key)
+    except Gone:
+        path.folder(plan, ledger).replace(key, data)
+    else:
+        if there != data:
+            raise Mismatch(
+                f"{bucket.label(key)} was edited: it is not what the records of run {run.run.id} "
+                "make. Delete it, and a restore writes it again from these records"
+            )
+    return {
+        "connection": job.target.connection,
+        "bucket": plan.archive.bucket,
+        "manifest": key,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _job(name: str, source: Mapping[str, Any], wish: Wish) -> RestoreJob:
+    try:
+        return RestoreJob.model_validate(
+            {
+                "name": name,
+                "type": "restore",
+                "source": {**source, "batches": wish.batches},
+                "target": {"connection": wish.connection, "table": wish.table},
+                "where": wish.where,
+                "on_conflict": wish.on_conflict,
+                "workers": wish.workers,
+            }
+        )
+    except ValidationError as error:
+        raise ConfigError(f"nothing was restored: {in_words(error)}") from error
