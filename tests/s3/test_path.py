@@ -283,7 +283,7 @@ def test_types_that_no_file_holds_yet_are_refused(one: Archives, kind: str) -> N
         "CREATE DOMAIN short AS varchar(3)", f"CREATE TABLE t (id bigint PRIMARY KEY, c {kind})"
     )
     one.write(one.job(**EVERYTHING))
-    with pytest.raises(ConfigError, match="column c is .* which files do not hold yet"):
+    with pytest.raises(ConfigError, match=r"column c is .* which files do not hold yet"):
         one.run()
     assert one.objects() == []
 
