@@ -18,6 +18,7 @@ from psycopg import sql
 from dsp_airflow.demo.errors import DemoError
 
 SOURCE_TABLE = "flights"
+LOADED_TABLE = "flights_as_loaded"
 TARGET_TABLE = "flights_archive"
 CHUNK = 1 << 20
 
@@ -84,7 +85,7 @@ def flights_file() -> Path:
 
 
 def load_flights(connection: psycopg.Connection) -> int:
-    """Create the table `flights` with all flights and return their number."""
+    """Create `flights` with all flights, and a copy to compare with; return their number."""
     copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, HEADER match, NULL 'NA')").format(
         sql.Identifier(SOURCE_TABLE), _columns(COLUMNS)
     )
@@ -99,6 +100,9 @@ def load_flights(connection: psycopg.Connection) -> int:
                 stream.write(chunk)
         rows = cursor.rowcount
         cursor.execute("CREATE INDEX flights_time_hour ON flights (time_hour)")
+        cursor.execute(
+            sql.SQL("CREATE TABLE {} AS TABLE flights").format(sql.Identifier(LOADED_TABLE))
+        )
     connection.execute("VACUUM (ANALYZE) flights")
     return rows
 
@@ -122,6 +126,17 @@ def content(connection: psycopg.Connection, table: str) -> Content:
     if row is None:
         raise DemoError(f"{table} could not be counted")
     return Content(*row)
+
+
+def altered(connection: psycopg.Connection) -> int:
+    """Return how many of the flights in the source are not, column by column, as loaded."""
+    query = sql.SQL("SELECT count(*) FROM (TABLE {} EXCEPT TABLE {}) AS t").format(
+        sql.Identifier(SOURCE_TABLE), sql.Identifier(LOADED_TABLE)
+    )
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise DemoError(f"{SOURCE_TABLE} could not be compared")
+    return int(row[0])
 
 
 def _columns(names: tuple[str, ...]) -> sql.Composed:

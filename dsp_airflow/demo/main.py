@@ -1,6 +1,6 @@
-"""`dsp demo`: the example task through a real Airflow, on real data, with all that it needs.
+"""`dsp demo`: the example tasks through a real Airflow, on real data, with all that they need.
 
-PostgreSQL, a mail server and Airflow are started on free ports of this machine, in folders
+PostgreSQL, S3, a mail server and Airflow are started on free ports of this machine, in folders
 that are removed at the end, and nothing is asked.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
 from types import FrameType
@@ -19,6 +19,7 @@ import psycopg
 from rich.console import Console
 from rich.markup import escape
 
+from dsp_airflow.config.names import RESTORE_SUFFIX
 from dsp_airflow.demo import progress, stage, summary
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.rest import AirflowApi
@@ -28,9 +29,14 @@ from dsp_airflow.demo.stage import Stage
 from dsp_airflow.demo.standalone import USER
 from dsp_airflow.engine.errors import DspError
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.records import RunSummary
 from dsp_airflow.state.runs import Runs
 
 TASK = "flights_archive"
+ARCHIVE = "flights_to_s3"
+RESTORE = f"{ARCHIVE}{RESTORE_SUFFIX}"
+BATCH = "1"
+"""What is restored."""
 RUN = "demo"
 DAG_SECONDS = 180.0
 RUN_SECONDS = 600.0
@@ -63,8 +69,10 @@ def run(keep: bool = False) -> int:
 
 
 def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
-    screen.line("[bold]dsp demo[/]: old flights move from a shop's database to a warehouse")
-    with screen.step("Starting PostgreSQL and a mail server"):
+    screen.line(
+        "[bold]dsp demo[/]: old flights move from a shop's database to a warehouse and to S3"
+    )
+    with screen.step("Starting PostgreSQL, an S3 server and a mail server"):
         servers = stage.start(stack)
     with screen.step("Loading the flights of 2013 into the source, while Airflow starts"):
         servers.load()
@@ -73,39 +81,71 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
         api = servers.airflow.wait_until_ready(tell)
     stack.callback(api.close)
     state = stack.enter_context(servers.open_state())
-    seconds = _run_task(screen, servers, api, state)
+    seconds = _run_task(screen, servers, api, state, TASK)
     mails = _mails(screen, servers)
     with screen.step("Counting source and target"):
         after = servers.count()
-        runs = Runs(state)
-        found = runs.summary(_run_id(runs))
-    outcome = summary.Outcome(before, after, found, mails, seconds, screen.seconds)
+        found = _summary(state, TASK)
+    outcome = summary.Outcome(before, after, found, mails, seconds)
     summary.show(screen.console, outcome)
-    wrong = summary.problems(outcome)
-    _say_verdict(screen, wrong, outcome)
+    screen.line()
+    archive = _archive(screen, servers, api, state, after.source.rows)
+    summary.show_archive(screen.console, archive)
+    screen.line(f"\n{screen.seconds:.0f} s in all")
+    wrong = summary.problems(outcome) + summary.archive_problems(archive)
+    _say_verdict(screen, wrong, outcome, archive)
     _say_where(screen, servers, found.run, keep=keep)
     if keep:
         _wait_for_ctrl_c(servers)
     return 1 if wrong else 0
 
 
-def _run_task(screen: Screen, servers: Stage, api: AirflowApi, state: StateDatabase) -> float:
-    """Run the example through Airflow and return the seconds it took."""
+def _archive(
+    screen: Screen, servers: Stage, api: AirflowApi, state: StateDatabase, before: int
+) -> summary.Archive:
+    """Archive more of the flights to S3, and restore one batch of them."""
+    _run_task(screen, servers, api, state, ARCHIVE)
+    with screen.step("Counting the source and the Parquet files"):
+        left, stored = servers.count().source.rows, servers.archived()
+    _run_task(screen, servers, api, state, RESTORE, {"batches": BATCH})
+    with screen.step("Counting the source, and comparing each row with what was loaded"):
+        return summary.Archive(
+            before=before,
+            left=left,
+            stored=stored,
+            again=servers.count().source.rows,
+            stored_still=servers.archived(),
+            altered=servers.altered(),
+            archived=_summary(state, ARCHIVE).jobs[0],
+            restored=_summary(state, RESTORE).jobs[0],
+        )
+
+
+def _run_task(
+    screen: Screen,
+    servers: Stage,
+    api: AirflowApi,
+    state: StateDatabase,
+    dag: str,
+    form: Mapping[str, str] | None = None,
+) -> float:
+    """Run a DAG through Airflow and return the seconds it took."""
     airflow = servers.airflow
-    with screen.step(f"Waiting for Airflow to read the DAG {TASK}"):
-        api.wait_for_dag(TASK, DAG_SECONDS)
+    with screen.step(f"Waiting for Airflow to read the DAG {dag}"):
+        api.wait_for_dag(dag, DAG_SECONDS)
     began = time.monotonic()
-    with screen.step(f"Running {TASK}") as tell:
-        api.unpause(TASK)
-        api.trigger(TASK, RUN)
+    with screen.step(f"Running {dag}") as tell:
+        api.unpause(dag)
+        api.trigger(dag, RUN, form)
         ended = progress.follow(
-            api, Runs(state), TASK, RUN, tell, airflow=airflow, seconds=RUN_SECONDS
+            api, Runs(state), dag, RUN, tell, airflow=airflow, seconds=RUN_SECONDS
         )
         if ended != "success":
-            failed = [t.task for t in api.task_instances(TASK, RUN) if t.state == "failed"]
-            logs = [f"{task}:\n{airflow.task_log(TASK, RUN, task)}" for task in failed]
+            failed = [t.task for t in api.task_instances(dag, RUN) if t.state == "failed"]
+            logs = [f"{task}:\n{airflow.task_log(dag, RUN, task)}" for task in failed]
             raise DemoError(
-                f"the run ended in state {ended}; failed: {', '.join(failed) or 'no task'}",
+                f"the run of {dag} ended in state {ended}; failed: "
+                f"{', '.join(failed) or 'no task'}",
                 "\n".join(logs),
             )
     return time.monotonic() - began
@@ -119,18 +159,22 @@ def _mails(screen: Screen, servers: Stage) -> list[EmailMessage]:
             return []
 
 
-def _run_id(runs: Runs) -> str:
-    found = runs.latest(TASK)
+def _summary(state: StateDatabase, task: str) -> RunSummary:
+    runs = Runs(state)
+    found = runs.latest(task)
     if found is None:
-        raise DemoError(f"the state database knows no run of {TASK}")
-    return found.id
+        raise DemoError(f"the state database knows no run of {task}")
+    return runs.summary(found.id)
 
 
-def _say_verdict(screen: Screen, wrong: list[str], outcome: summary.Outcome) -> None:
+def _say_verdict(
+    screen: Screen, wrong: list[str], outcome: summary.Outcome, archive: summary.Archive
+) -> None:
     if not wrong:
         screen.line(
-            f"\n[bold green]Every one of the {outcome.before.both.rows:,} rows stands on exactly "
-            "one side, unchanged.[/]"
+            f"\n[bold green]Every one of the {outcome.before.both.rows:,} rows is accounted for, "
+            f"unchanged: {outcome.after.target.rows:,} in the warehouse, {archive.again:,} in the "
+            f"shop ({archive.restored.rows_written:,} of them restored), the rest in S3.[/]"
         )
         return
     screen.line("\n[bold red]The numbers do not add up:[/]")
@@ -151,6 +195,7 @@ def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> No
     screen.line(f"  . {servers.home / stage.SETTINGS_FILE}")
     screen.line(f"  dsp status {run_id}")
     screen.line(f"  psql {servers.uri('warehouse')}")
+    screen.line(f"  dsp archive list {stage.CHECKOUT / 'dags/tasks/flights_to_s3.yaml'}")
     screen.line(f"  ls {servers.smtp.folder}  [dim]# the mails[/]")
     screen.line(f"  less {airflow.log}")
     screen.line("\nAll of it keeps running. [bold]Ctrl-C[/] stops and removes it.")

@@ -1,7 +1,8 @@
-"""Everything the demonstration runs on: PostgreSQL, a mail server, Airflow, all new and empty."""
+"""What the demonstration runs on: PostgreSQL, S3, a mail server, Airflow, all new and empty."""
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import shutil
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pyarrow.parquet as pq
 from psycopg import sql
 
 from dsp_airflow.demo import flights
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.servers import PostgresServer, SmtpSink, embedded_postgres_bin
 from dsp_airflow.demo.standalone import AirflowStandalone
+from dsp_airflow.demo.storage import S3Server
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 
 CHECKOUT = Path(__file__).parents[2]
@@ -28,6 +31,10 @@ CONNECTIONS = {
     "analytics_target": "analytics",
 }
 """The connections of the tasks in `dags/tasks`, each with its database."""
+
+STORAGE = "archive_s3"
+BUCKET = "archive"
+"""The connection and the bucket of the task that archives."""
 
 STATE = "dsp"
 USER = "dsp_demo"
@@ -55,6 +62,7 @@ class Stage:
 
     home: Path
     postgres: PostgresServer
+    storage: S3Server
     smtp: SmtpSink
     airflow: AirflowStandalone
 
@@ -76,6 +84,24 @@ class Stage:
         with self._connect("warehouse") as warehouse:
             return Tables(source, flights.content(warehouse, flights.TARGET_TABLE))
 
+    def archived(self) -> int:
+        """Count the rows of all Parquet files in the bucket, by what the files say."""
+        client = self.storage.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return sum(
+            pq.read_metadata(
+                io.BytesIO(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+            ).num_rows
+            for key in keys
+            if key.endswith(".parquet")
+        )
+
+    def altered(self) -> int:
+        """Count the flights in the source that are not as they were loaded."""
+        with self._connect("shop") as shop:
+            return flights.altered(shop)
+
     def open_state(self) -> StateDatabase:
         """Create this package's own database and open it."""
         url = self.uri(STATE)
@@ -94,6 +120,8 @@ def start(stack: ExitStack) -> Stage:
     home = Path(tempfile.mkdtemp(prefix="dsp-demo-"))
     stack.callback(shutil.rmtree, home, ignore_errors=True)
     postgres = stack.enter_context(PostgresServer(embedded_postgres_bin(), fsync=True))
+    storage = stack.enter_context(S3Server("moto"))
+    storage.client().create_bucket(Bucket=BUCKET)
     smtp = stack.enter_context(SmtpSink(home / "mail"))
     _create_databases(postgres)
     airflow = AirflowStandalone(
@@ -103,13 +131,14 @@ def start(stack: ExitStack) -> Stage:
         state_url=_uri(postgres, STATE),
         connections={
             **{name: _uri(postgres, data) for name, data in CONNECTIONS.items()},
+            STORAGE: storage.airflow_connection(BUCKET),
             "smtp_default": smtp.airflow_uri,
         },
     )
     programs = [Path(sys.executable).parent, postgres.bin_dir]
     _write_settings(home / SETTINGS_FILE, airflow.settings, programs)
     stack.enter_context(airflow)
-    return Stage(home, postgres, smtp, airflow)
+    return Stage(home, postgres, storage, smtp, airflow)
 
 
 def _create_databases(postgres: PostgresServer) -> None:

@@ -75,7 +75,6 @@ def _outcome(**job: Any) -> summary.Outcome:
         ),
         mails=[EmailMessage()],
         run_seconds=1,
-        total_seconds=2,
     )
 
 
@@ -108,3 +107,41 @@ def test_numbers_that_add_up_are_no_problem() -> None:
 )
 def test_what_does_not_add_up_is_named(outcome: summary.Outcome, problem: str) -> None:
     assert problem in "\n".join(summary.problems(outcome))
+
+
+def _archive(**changed: Any) -> summary.Archive:
+    """Of six rows three were archived, and one of these restored."""
+    job = _outcome().job
+    return replace(
+        summary.Archive(
+            before=6,
+            left=3,
+            stored=3,
+            again=4,
+            stored_still=3,
+            altered=0,
+            archived=replace(job, rows_written=3, rows_purged=3),
+            restored=replace(job, rows_written=1, rows_checked=1),
+        ),
+        **changed,
+    )
+
+
+def test_an_archive_that_adds_up_is_no_problem() -> None:
+    assert summary.archive_problems(_archive()) == []
+
+
+@pytest.mark.parametrize(
+    ("archive", "problem"),
+    [
+        (_archive(left=6), "nothing was archived"),
+        (_archive(left=2), "the source lost 4 rows, the files hold 3"),
+        (_archive(stored=2), "the files hold 2"),
+        (_archive(again=3), "nothing was restored"),
+        (_archive(again=5), "got 2 rows back, the run reports 1 restored"),
+        (_archive(stored_still=2), "the files hold 2 rows after the restore"),
+        (_archive(altered=1), "1 rows of the source are not as they were loaded"),
+    ],
+)
+def test_what_does_not_add_up_in_an_archive(archive: summary.Archive, problem: str) -> None:
+    assert problem in "\n".join(summary.archive_problems(archive))

@@ -157,11 +157,11 @@ def test_who_lost_the_lease_overwrites_nothing(one: Archives) -> None:
     plan = run.plan("copy")
     path = run.path(run.task.jobs[0], "copy")
     ledger = SqlLedger(one.state, run.run.id, "copy", "sleeper", ttl=timedelta(seconds=-1))
-    folder = path.target(plan, ledger)
+    store, folder = path.work(plan, ledger)
     assert isinstance(folder, RunFolder)
     claim = ledger.claim("copy")
     assert claim is not None
-    with path.source.session() as source, source.snapshot():
+    with store.session() as source, source.snapshot():
         assert isinstance(source, ReadsArrow)
         batches = source.arrow(
             plan.source, claim.batch.within, folder.forms, exact=False, max_row_size=2**26

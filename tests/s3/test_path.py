@@ -285,7 +285,7 @@ def test_types_that_no_file_holds_yet_are_refused(one: Archives, kind: str) -> N
     one.write(one.job(**EVERYTHING))
     with pytest.raises(ConfigError, match=r"column c is .* which files do not hold yet"):
         one.run()
-    assert one.objects() == []
+    assert one.objects() == {}
 
 
 def test_the_plan_warns_of_a_filter_without_an_index(one: Archives) -> None:
