@@ -80,6 +80,7 @@ jobs:
         )
     )
     job = task.job("j")
+    assert isinstance(job, WarmJob)
     assert isinstance(task.schedule, Once)
     assert task.schedule.once.astimezone(UTC) == datetime(2026, 11, 30, 19, tzinfo=UTC)
     assert job.columns is not None
@@ -120,8 +121,10 @@ def test_includes_are_relative_to_the_file_that_names_them(tmp_path: Path) -> No
     for name in ("a", "b"):
         path = tmp_path / f"tasks/{name}.yaml"
         task = load_task(write(path, f"name: {name}\njobs: [{{file: ../jobs/users.yaml}}]\n"))
-        assert task.jobs[0].columns is not None
-        assert task.jobs[0].columns[0].target_name == "user_id"
+        (job,) = task.jobs
+        assert isinstance(job, WarmJob)
+        assert job.columns is not None
+        assert job.columns[0].target_name == "user_id"
 
 
 def test_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
