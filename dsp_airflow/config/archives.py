@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from dsp_airflow.config.base import Model
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import invalid
-from dsp_airflow.config.jobs import Endpoint, TableJob, Text
+from dsp_airflow.config.jobs import Endpoint, Listed, TableJob, Text
 
 PREFIX_NAMES = ("run_date", "logical_date", "data_interval_start", "data_interval_end")
 """Days, as YYYY-MM-DD in UTC."""
@@ -54,6 +55,14 @@ def resolved_prefix(prefix: str, values: Mapping[str, str]) -> str:
     return _PLACE.sub(lambda match: values[match[1]], prefix)
 
 
+def _partition(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None:
+        raise invalid("must be letters, digits and _, and not begin with a digit")
+    if value in ("run", "batch"):
+        raise invalid("is what the archive's own folders are called; choose another name")
+    return value
+
+
 def _bucket(value: str) -> str:
     if re.fullmatch(BUCKET, value) is None:
         raise invalid("is no name of a bucket: letters, digits, dots and hyphens, from 2 to 255")
@@ -65,6 +74,21 @@ BucketName = Annotated[
     AfterValidator(_bucket),
     WithJsonSchema({"type": "string", "pattern": f"^{BUCKET}$"}),
 ]
+
+
+class Partitioning(Model):
+    """One level of folders, `name=value`, for each value of an expression over the rows."""
+
+    name: Annotated[str, AfterValidator(_partition)] = Field(
+        description="Name of the folders' column: letters, digits and _.", examples=["year"]
+    )
+    expression: Text = Field(
+        description=(
+            "One SQL expression of the source's dialect over the columns of the row, whose text "
+            "is the value."
+        ),
+        examples=["extract(year from time_hour)"],
+    )
 
 
 class S3Target(Endpoint):
@@ -87,6 +111,14 @@ class S3Target(Endpoint):
     )
     compression: Literal["zstd", "gzip", "none"] = Field(
         default="zstd", description="How files are compressed: zstd, gzip or none."
+    )
+    partitions: Annotated[tuple[Partitioning, ...], Listed] = Field(
+        default=(),
+        description=(
+            "Folders between prefix and run, as Hive and most readers know them: "
+            "year=2013/month=7. A batch has one object for each that its rows fall into. Default: "
+            "none."
+        ),
     )
 
 

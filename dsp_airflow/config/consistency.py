@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dsp_airflow.config.archives import Partitioning, S3Job
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
 from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
@@ -29,6 +30,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
         *_column_findings(job),
+        *_partition_findings(job),
         *_sql_findings(job),
     ]
 
@@ -99,6 +101,22 @@ def _column_findings(job: TableJob) -> Iterator[Finding]:
             )
 
 
+def _partitions(job: TableJob) -> tuple[Partitioning, ...]:
+    return job.target.partitions if isinstance(job, S3Job) else ()
+
+
+def _partition_findings(job: TableJob) -> Iterator[Finding]:
+    names = [partition.name for partition in _partitions(job)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Finding(
+                ("target", "partitions", index, "name"),
+                "is the name of a partition before it",
+                name,
+                involves=frozenset({"target"}),
+            )
+
+
 def _sql_findings(job: TableJob) -> Iterator[Finding]:
     texts: list[tuple[Location, str]] = []
     if job.where is not None:
@@ -106,6 +124,8 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     for index, column in enumerate(job.columns or ()):
         if column.expression is not None:
             texts.append((("columns", index, "expression"), column.expression))
+    for index, partition in enumerate(_partitions(job)):
+        texts.append((("target", "partitions", index, "expression"), partition.expression))
     used: set[str] = set()
     readable = True
     for location, text in texts:

@@ -23,6 +23,7 @@ SECTIONS = {
     "`source` of a restore job": "ArchiveSource",
     "`target` of a warm job": "Target",
     "`target` of an S3 job": "S3Target",
+    "An entry of `partitions`": "Partitioning",
     "`target` of a restore job": "RestoreTarget",
     "An entry of `columns`": "ColumnMapping",
     "`cursor`": "Cursor",

@@ -72,9 +72,7 @@ def entries(
             found.append(Entry(item.target_name, column, sql, True, wanted, item.on_loss))
             continue
         if item.expression is not None:
-            parsed = parse_expression(item.expression, dialect.name)
-            why = f"job {job.name}: expression {item.expression!r}"
-            sql = parsed.render(literals, _columns(shape, dialect, why))
+            sql = rendered(job, item.expression, shape, dialect, literals)
         else:
             sql = dialect.literal(item.constant)
         (typed,) = session.typed(shape, [sql])
@@ -83,6 +81,20 @@ def entries(
         sql = f"({sql})::{typed.native}"
         found.append(Entry(name, replace(typed, name=name), sql, False, wanted, item.on_loss))
     return found
+
+
+def rendered(
+    job: TableJob,
+    expression: str,
+    shape: Shape,
+    dialect: Dialect,
+    literals: Mapping[str, str],
+) -> str:
+    """An expression over the source's columns, with its variables as quoted literals."""
+    why = f"job {job.name}: expression {expression!r}"
+    return parse_expression(expression, dialect.name).render(
+        literals, _columns(shape, dialect, why)
+    )
 
 
 def rendered_filter(

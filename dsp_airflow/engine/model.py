@@ -490,6 +490,14 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Partition:
+    """A folder ``name=value`` for each value of an expression (SQL of the source)."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """Where an S3 job writes and how; ``prefix`` is resolved."""
 
@@ -497,6 +505,8 @@ class Archive:
     prefix: str
     format: str
     compression: str
+    partitions: tuple[Partition, ...] = ()
+    """By which the rows of a batch are told apart, each group in an object of its own."""
 
 
 @dataclass(frozen=True, slots=True)

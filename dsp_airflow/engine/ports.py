@@ -338,6 +338,15 @@ class ReadsArrow(Protocol):
         """
         ...
 
+    def parts(
+        self, what: Projection, within: KeyRange, expressions: Sequence[str], most: int
+    ) -> list[tuple[tuple[str | None, ...], str]]:
+        """The different values of the expressions over the range's rows, as texts, in order.
+
+        Each comes with the condition of its rows. ``Refused`` when there are more than ``most``.
+        """
+        ...
+
 
 @runtime_checkable
 class Sifts(Protocol):

@@ -292,3 +292,86 @@ def test_the_plan_warns_of_a_filter_without_an_index(one: Archives) -> None:
     filled(one, where="name = 'é1'")
     plan = one.open().plan("copy")
     assert any("no index on filter column name" in warning for warning in plan.warnings)
+
+
+def partitioned(jobs: Archives, **job: Any) -> Archives:
+    """100 rows of three years and four kinds, one of them NULL and one no fit name for a folder."""
+    jobs.source.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY, kind text, at timestamptz)",
+        "INSERT INTO t SELECT n, (ARRAY['a', 'b/=c d', 'é', NULL])[1 + n % 4], "
+        "timestamptz '2022-06-01' + n * interval '8 days' FROM generate_series(1, 100) n",
+    )
+    given = {
+        "partitions": [
+            {"name": "year", "expression": "extract(year from at)"},
+            {"name": "sort", "expression": "kind"},
+        ]
+    }
+    jobs.write(jobs.job(**{**EVERYTHING, **job}, target=given))
+    return jobs
+
+
+@pytest.mark.parametrize("where", [None, "id <= 50"])
+def test_partitions_are_folders(jobs: Archives, where: str | None) -> None:
+    partitioned(jobs, **({"where": where} if where else {}))
+    before = jobs.source.rows("SELECT id, kind, extract(year from at)::int FROM t ORDER BY id")
+    jobs.run()
+    count = 50 if where else 100
+    assert ids(jobs) == list(range(count + 1, 101))
+    run = jobs.latest().run.id
+    keys = jobs.batches()
+    assert f"a/b/year=2022/sort=b%2F%3Dc%20d/run={run}/batch=1.parquet" in keys
+    assert f"a/b/year=2022/sort=__HIVE_DEFAULT_PARTITION__/run={run}/batch=1.parquet" in keys
+    folder = jobs.folder / "bucket"
+    for key, body in jobs.objects().items():
+        if key.endswith(".parquet"):
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+    found = duckdb.execute(
+        f"SELECT id, kind, year::int, nullif(sort, '__HIVE_DEFAULT_PARTITION__') "
+        f"FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true) ORDER BY id"
+    ).fetchall()
+    assert [(n, kind, year) for n, kind, year, _ in found] == before[:count]
+    assert [kind for _, kind, *_ in found] == [sort for *_, sort in found]
+    job = jobs.restore()
+    assert (job.rows_written, job.rows_checked) == (count, count)
+    assert ids(jobs) == list(range(1, 101))
+
+
+def test_a_partition_that_is_gone_leaves_no_object(one: Archives) -> None:
+    """A try that broke off had uploaded rows that meanwhile stand in another partition."""
+    run = partitioned(one, purge="none", batch_size=1000).open()
+    run.plan("copy")
+    stray = f"a/b/year=1999/sort=a/run={run.run.id}/batch=1.parquet"
+    other = "a/b/year=1999/sort=a/run=another/batch=1.parquet"
+    assert one.place is not None
+    for key in (stray, other):
+        one.place.client.put_object(Bucket=one.place.name, Key=key, Body=b"x")
+    run.copy("copy")
+    assert stray not in one.objects()
+    assert other in one.objects()
+
+
+def test_too_many_partitions(one: Archives) -> None:
+    one.source.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 300)"
+    )
+    one.write(one.job(target={"partitions": [{"name": "n", "expression": "id"}]}))
+    with pytest.raises(Refused, match="more than 200 partitions"):
+        one.run()
+    assert not one.batches()
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "told"),
+    [
+        ("kind", "kind", "has the name of a column"),
+        ("year", "nothing", "has no column 'nothing'"),
+    ],
+)
+def test_partitions_that_cannot_be(one: Archives, name: str, expression: str, told: str) -> None:
+    partitioned(one)
+    one.write(one.job(target={"partitions": [{"name": name, "expression": expression}]}))
+    with pytest.raises(ConfigError, match=told):
+        one.run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +65,19 @@ class RunFolder:
         return forms_of(self.plan)
 
     def put(
-        self, claim: Claim, batches: Iterable[Any], fence: Callable[[], None]
+        self,
+        claim: Claim,
+        batches: Iterable[Any],
+        fence: Callable[[], None],
+        values: Sequence[str | None] = (),
     ) -> ArchivedObject:
         """Uploads a batch, in place of what an earlier try left under its name.
 
-        Visible only when it is whole, and only if ``fence`` lets it.
+        Visible only when it is whole, and only if ``fence`` lets it. ``values`` are those of the
+        partition whose rows these are.
         """
         bucket, archive = self.bucket, self.archive
-        key = layout.batch_key(archive, self.run, claim.batch.number)
+        key = layout.batch_key(archive, self.run, claim.batch.number, values)
         before = bucket.head(key)
         chosen = format_of(archive.format)
         with bucket.upload(key, replaces=None if before is None else before.etag) as upload:
@@ -110,11 +115,21 @@ class RunFolder:
             return
         raise Conflict(f"{bucket.label(key)}: others keep writing it; retry")
 
-    def sweep(self) -> None:
-        """Throws away what broken-off uploads left below this run. Every batch is recorded."""
-        bucket = self.bucket
-        for upload in list(bucket.unfinished(layout.run_folder(self.archive, self.run))):
+    def sweep(self, known: Collection[str]) -> None:
+        """Throws away what broken-off tries left of this run. Every batch is recorded.
+
+        That are parts of uploads, and, where rows changed their partition between two tries,
+        objects that are not among the ``known`` ones.
+        """
+        bucket, archive = self.bucket, self.archive
+        mine = layout.run_part(self.run)
+        beneath = layout.folder(archive) if archive.partitions else f"{archive.prefix}/{mine}"
+        for upload in [u for u in bucket.unfinished(beneath) if f"/{mine}" in u.key]:
             bucket.abort(upload)
+        if archive.partitions:
+            for found in list(bucket.list(beneath)):
+                if f"/{mine}batch=" in found.key and found.key not in known:
+                    bucket.delete(found.key)
 
     def witness(self, claim: Claim) -> ArchiveWitness:
         """What lies there of a batch; to be used as a context manager."""

@@ -5,8 +5,14 @@ Names that begin with an underscore are none of the data: readers of whole folde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote
+
 from dsp_airflow.engine.archive.formats import extension
 from dsp_airflow.engine.model import Archive
+
+NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
 def owner_key(archive: Archive) -> str:
@@ -20,14 +26,26 @@ def folder(archive: Archive) -> str:
 
 
 def run_folder(archive: Archive, run: str) -> str:
-    """Everything of one run lies below it."""
-    return f"{archive.prefix}/run={run}/"
+    """Manifest and receipts of one run lie in it, and its data where there are no partitions."""
+    return f"{archive.prefix}/{run_part(run)}"
 
 
-def batch_key(archive: Archive, run: str, number: int) -> str:
-    """The rows of one batch."""
+def batch_key(archive: Archive, run: str, number: int, values: Sequence[str | None] = ()) -> str:
+    """The rows of one batch; of a partitioned archive those of one partition, by its values."""
     ending = extension(archive.format, archive.compression)
-    return f"{run_folder(archive, run)}batch={number}.{ending}"
+    names = [partition.name for partition in archive.partitions]
+    folders = [f"{name}={_value(text)}/" for name, text in zip(names, values, strict=True)]
+    return f"{archive.prefix}/{''.join(folders)}{run_part(run)}batch={number}.{ending}"
+
+
+def run_part(run: str) -> str:
+    """What the names of all data of one run hold, whatever their partition."""
+    return f"run={run}/"
+
+
+def _value(text: str | None) -> str:
+    """As Hive writes values into paths, and readers of partitions take them apart."""
+    return NULL if text is None else quote(text, safe="")
 
 
 def manifest_key(archive: Archive, run: str) -> str:

@@ -23,6 +23,7 @@ from dsp_airflow.engine.model import (
     Digest,
     Key,
     LogicalType,
+    Partition,
     Plan,
     Shape,
 )
@@ -80,6 +81,7 @@ class Manifest:
     prefix: str
     file_format: str
     compression: str
+    partitions: tuple[Partition, ...]
     columns: tuple[ArchivedColumn, ...]
     key: tuple[str, ...]
     shape: Shape
@@ -135,6 +137,7 @@ def manifest_of(plan: Plan, run: str, facts: Facts, records: Iterable[BatchRecor
         prefix=archive.prefix,
         file_format=archive.format,
         compression=archive.compression,
+        partitions=archive.partitions,
         columns=tuple(_column(form, nullable[form.name]) for form in forms_of(plan)),
         key=plan.key,
         shape=plan.target_shape,

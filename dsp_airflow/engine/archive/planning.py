@@ -20,6 +20,7 @@ from dsp_airflow.engine.model import (
     ColumnPair,
     Field,
     KeyColumn,
+    Partition,
     Plan,
     Projection,
 )
@@ -54,6 +55,7 @@ def plan_archive(
         if not (isinstance(read, ReadsArrow) and isinstance(source.dialect, Restores)):
             raise ConfigError(f"job {job.name}: {source.system} cannot be archived to S3")
         ddl = source.dialect.ddl
+        archive = replace(archive, partitions=_partitions(job, sides, variables))
         plan = _structure(job, sides, target, archive, variables, definition)
         plan = replace(plan, ddl=ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
@@ -143,6 +145,26 @@ def _structure(
             + keys.warnings_of(job, shape, there, key, dialect.name, loose=source_side.loose)
         ),
     )
+
+
+def _partitions(job: S3Job, sides: Sides, variables: Mapping[str, Any]) -> tuple[Partition, ...]:
+    dialect = sides.source.dialect
+    literals = {name: dialect.literal(v) for name, v in variables.items()}
+    shape = described(job, sides)
+    found = tuple(
+        Partition(p.name, mapping.rendered(job, p.expression, shape, dialect, literals))
+        for p in job.target.partitions
+    )
+    if found:
+        sides.read.typed(shape, [p.expression for p in found])
+    taken = {c.target_name for c in job.columns or ()} or {c.name for c in shape.columns}
+    for partition in found:
+        if partition.name in taken:
+            raise ConfigError(
+                f"job {job.name}: partition {partition.name} has the name of a column, which "
+                "readers of partitions would take for it; choose another name"
+            )
+    return found
 
 
 def _files(archive: Archive, fields: Sequence[Field], width: int) -> Projection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Final
 
 from dsp_airflow.engine import check as checking
 from dsp_airflow.engine import purge as purging
@@ -29,6 +30,9 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.ports import ReadsArrow, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
+MOST_PARTS: Final = 200
+"""Partitions that the rows of one batch may fall into."""
+
 
 def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     """Archives every batch that is not archived yet, then the manifest. Safe to repeat."""
@@ -45,8 +49,9 @@ def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     run_phase(job, "copy", step)
     if job.ledger.waiting("copy"):
         return
-    folder.sweep()
-    made = manifest.manifest_of(plan, folder.run, facts, job.ledger.records())
+    records = list(job.ledger.records())
+    folder.sweep({stored.key for r in records if r.copied for stored in r.copied.objects})
+    made = manifest.manifest_of(plan, folder.run, facts, records)
     key = layout.manifest_key(folder.archive, folder.run)
     folder.replace(key, manifest.manifest_bytes(made))
 

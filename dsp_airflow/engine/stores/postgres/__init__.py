@@ -37,6 +37,7 @@ from dsp_airflow.engine.stores.postgres import (
     dialect,
     keys,
     login,
+    parts,
     proof,
     purge,
     refusals,
@@ -188,6 +189,12 @@ class PostgresSession:
             yield from self._arrow.batches(
                 self.connection, what, within, forms, exact=exact, max_row_size=max_row_size
             )
+
+    def parts(
+        self, what: Projection, within: KeyRange, expressions: Sequence[str], most: int
+    ) -> list[tuple[tuple[str | None, ...], str]]:
+        with self._at(what.label):
+            return parts.parts(self.connection, what, within, expressions, most)
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
