@@ -47,10 +47,11 @@ def in_words(error: Any, beneath: str = "") -> str:
 
     Places are named without what they have in common, `beneath`.
     """
-    return "; ".join(
-        f"{'.'.join(map(str, detail['loc'])).removeprefix(beneath)}: {detail['msg']}"
-        for detail in error.errors(include_url=False)
-    )
+    found = []
+    for detail in error.errors(include_url=False):
+        place = ".".join(map(str, detail["loc"])).removeprefix(beneath)
+        found.append(f"{place}: {detail['msg']}" if place else str(detail["msg"]))
+    return "; ".join(found)
 
 
 def place(root: Node, finding: Finding, prefix: str = "") -> Problem:

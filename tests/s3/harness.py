@@ -60,21 +60,25 @@ class Archives(Bench[Any]):
             **more,
         }
 
-    def restoring(self, run: str | None = None, job: str | None = None, **wish: Any) -> TaskRun:
-        """A restore of that run (the latest), begun or gone on with."""
+    def restoring(
+        self, run: str | None = None, job: str | None = None, *, new: bool = True, **wish: Any
+    ) -> TaskRun:
+        """A restore of that run (the latest), begun anew or gone on with."""
         return self.going_back(
-            of_run(self.state, load_task(self.file), run, job, Wish(**wish), self.store)
+            of_run(self.state, load_task(self.file), run, job, Wish(**wish), self.store), new=new
         )
 
-    def going_back(self, task: Task) -> TaskRun:
+    def going_back(self, task: Task, *, new: bool = True) -> TaskRun:
         """The run of a task that restores."""
-        run = open_run(self.state, task, self.file, self.store)
+        run = open_run(self.state, task, self.file, self.store, new=new)
         run.begin()
         return run
 
-    def restore(self, run: str | None = None, job: str | None = None, **wish: Any) -> JobSummary:
+    def restore(
+        self, run: str | None = None, job: str | None = None, *, new: bool = True, **wish: Any
+    ) -> JobSummary:
         """Plan, copy and check of a restore."""
-        return finished(self.restoring(run, job, **wish))
+        return finished(self.restoring(run, job, new=new, **wish))
 
     def objects(self) -> dict[str, bytes]:
         assert self.place is not None
