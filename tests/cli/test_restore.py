@@ -49,11 +49,11 @@ def test_by_a_run(dsp: Dsp, place: Place) -> None:
     assert (done.job["rows_written"], done.job["rows_checked"]) == (40, 40)
     assert "is not there" not in done.err
     again = dsp(
-        "restore", "old.yaml", "--run", "latest", "--where", "v > 24", "--to", "public.some"
+        "restore", "old.yaml", "--run", "latest", "--where", "v > 24", "--to", "public.part"
     )
     assert again.code == 0, again.err
     assert "old__restore: succeeded" in again.out
-    assert dsp.source.rows("SELECT id FROM some ORDER BY id") == [(97,), (98,), (99,), (100,)]
+    assert dsp.source.rows("SELECT id FROM part ORDER BY id") == [(97,), (98,), (99,), (100,)]
     assert dsp.source.value("SELECT sum(id) FROM t") == 820
     shown = dsp("status", "--task", "old__restore", "--json").document["runs"]
     assert [one["state"] for one in shown] == ["succeeded", "succeeded"]
@@ -97,7 +97,7 @@ def test_wrong_usage(dsp: Dsp, place: Place) -> None:
         (("old.yaml", "--run", "latest", "--connection", "archive"), "leads to S3"),
     ]:
         done = dsp("restore", *arguments)
-        assert (done.code, done.out) == (2, ""), (arguments, done)
+        assert done.code == 2, (arguments, done)
         assert told in done.err, (arguments, done.err)
     assert dsp.source.value("SELECT count(*) FROM t") == 0
 
