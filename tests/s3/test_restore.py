@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,18 @@ from dsp_airflow.engine.archive.witness import Altered
 from dsp_airflow.engine.errors import BadValue, ConfigError, DspError, Mismatch, Refused
 from dsp_airflow.restoring import Wish, of_manifest
 from tests.conftest import NewDatabase
-from tests.s3.harness import Archives, finished
+from tests.s3.harness import Archives, archives, finished
 from tests.s3.test_path import EVERYTHING, damage, filled, ids
+from tests.servers import Database
+from tests.servers.s3 import S3Server, fresh_bucket
 
 ALL = "SELECT * FROM t ORDER BY id"
+
+
+@pytest.fixture
+def one(tmp_path: Path, pg18_db: Database, moto: S3Server) -> Archives:
+    """PostgreSQL 18 and moto, without versions."""
+    return archives(tmp_path, pg18_db, fresh_bucket(moto))
 
 
 @pytest.mark.parametrize("name", ["parquet", "csv", "jsonl"])
@@ -165,8 +174,12 @@ def test_a_spoiled_restore_is_found(one: Archives) -> None:
     assert found == {("changed", ("40",)), ("missing", ("70",))}
 
 
+@pytest.mark.parametrize("versioned", [False, True])
 @pytest.mark.parametrize("how", ["byte", "truncated", "swapped", "deleted"])
-def test_an_object_that_is_not_what_was_uploaded(one: Archives, how: str) -> None:
+def test_an_object_that_is_not_what_was_uploaded(
+    tmp_path: Path, pg18_db: Database, moto: S3Server, how: str, versioned: bool
+) -> None:
+    one = archives(tmp_path, pg18_db, fresh_bucket(moto, versioned=versioned))
     filled(one)
     one.run()
     damage(one, how)

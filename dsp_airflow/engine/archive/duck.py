@@ -37,14 +37,40 @@ def over(batches: Iterable[Any], schema: Any, where: str) -> Iterator[Any]:
     with connect() as connection:
         connection.register(ROWS, pa.RecordBatchReader.from_batches(schema, source.batches()))
         try:
-            yield connection
-        except (duckdb.Error, pa.ArrowException) as error:
+            with _translated(where):
+                yield connection
+        except (Mismatch, Transient):
             if source.error is not None:
                 raise source.error from None
-            first = str(error).split("\n", 1)[0]
-            if isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException)):
-                raise Transient(f"{where}: {first}") from error
-            raise Mismatch(f"{where}: {first}") from error
+            raise
+
+
+def each(batches: Iterable[Any], query: str, where: str, **tables: Any) -> Iterator[Any]:
+    """The query's answer over each batch by itself, which it sees as ``ROWS``.
+
+    So what comes out is about as large as what came in. ``tables`` are there beside it.
+    """
+    with connect() as connection:
+        # More threads would hand the rows out in any order.
+        connection.execute("SET threads = 1")
+        for name, table in tables.items():
+            connection.register(name, table)
+        for batch in batches:
+            with _translated(where):
+                connection.register(ROWS, pa.Table.from_batches([batch]))
+                found = connection.sql(query).to_arrow_table()
+            yield from found.to_batches()
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        first = str(error).split("\n", 1)[0]
+        if isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException)):
+            raise Transient(f"{where}: {first}") from error
+        raise Mismatch(f"{where}: {first}") from error
 
 
 class _Source:

@@ -11,9 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pcsv
 
-from dsp_airflow.engine.archive import duck
 from dsp_airflow.engine.archive.manifest import ArchivedBatch, Manifest
-from dsp_airflow.engine.archive.rows import CHOSEN, Choice, chosen_rows
+from dsp_airflow.engine.archive.rows import Choice, chosen_batches
 from dsp_airflow.engine.archive.witness import ArchiveWitness
 from dsp_airflow.engine.errors import Mismatch, Refused
 from dsp_airflow.engine.model import (
@@ -226,16 +225,15 @@ class CsvStream:
         names = [f"c{n}" for n in range(len(kinds))]
         choice = Choice(self._witness.width, self._witness.columns, self._witness.keys)
         for file in self._witness.files():
-            with chosen_rows(file, choice) as (connection, texts):
-                for batch in duck.selected(connection, texts, CHOSEN):
-                    cells = self._cells(batch, kinds)
-                    self._refuse_large(cells)
-                    sink = io.BytesIO()
-                    table = pa.RecordBatch.from_arrays(cells, names=names)
-                    pcsv.write_csv(table, sink, _OPTIONS)
-                    rows += batch.num_rows
-                    self.size += sink.tell()
-                    yield sink.getbuffer()
+            for batch in chosen_batches(file, choice):
+                cells = self._cells(batch, kinds)
+                self._refuse_large(cells)
+                sink = io.BytesIO()
+                table = pa.RecordBatch.from_arrays(cells, names=names)
+                pcsv.write_csv(table, sink, _OPTIONS)
+                rows += batch.num_rows
+                self.size += sink.tell()
+                yield sink.getbuffer()
         self.rows = rows
 
     def _cells(self, batch: Any, kinds: Sequence[LogicalType]) -> list[Any]:

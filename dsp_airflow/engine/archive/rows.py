@@ -35,20 +35,36 @@ class Choice:
 @contextmanager
 def chosen_rows(file: File, choice: Choice) -> Iterator[tuple[Any, list[str]]]:
     """A connection that sees them as ``CHOSEN``, and the names of its columns."""
-    known = format_of(file.format)
-    texts = known.texts(file.forms)
+    names, query = _query(file, choice)
+    schema = format_of(file.format).rows_schema(file.forms)
+    with duck.over(file.batches(), schema, file.label) as connection:
+        for name, table in _tables(choice).items():
+            connection.register(name, table)
+        connection.execute(f"CREATE TEMPORARY VIEW {CHOSEN} AS {query}")
+        yield connection, names
+
+
+def chosen_batches(file: File, choice: Choice) -> Iterator[Any]:
+    """The same as record batches, in the file's order, none much larger than the file's own."""
+    _, query = _query(file, choice)
+    return duck.each(file.batches(), query, file.label, **_tables(choice))
+
+
+def _query(file: File, choice: Choice) -> tuple[list[str], str]:
+    texts = format_of(file.format).texts(file.forms)
     if choice.columns is not None:
         texts = [texts[n] for n in choice.columns]
     names = [f"t{n}" for n in range(len(texts))]
     columns = ", ".join(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))
-    with duck.over(file.batches(), known.rows_schema(file.forms), file.label) as connection:
-        rows = f"SELECT {columns} FROM {duck.ROWS}"  # noqa: S608
-        if choice.keys is not None:
-            connection.register(AMONG, key_table(choice.keys, choice.width))
-            key = ", ".join(names[: choice.width])
-            rows = f"SELECT * FROM ({rows}) WHERE ({key}) IN (SELECT * FROM {AMONG})"  # noqa: S608
-        connection.execute(f"CREATE TEMPORARY VIEW {CHOSEN} AS {rows}")
-        yield connection, names
+    rows = f"SELECT {columns} FROM {duck.ROWS}"  # noqa: S608
+    if choice.keys is not None:
+        key = ", ".join(names[: choice.width])
+        rows = f"SELECT * FROM ({rows}) WHERE ({key}) IN (SELECT * FROM {AMONG})"  # noqa: S608
+    return names, rows
+
+
+def _tables(choice: Choice) -> dict[str, Any]:
+    return {} if choice.keys is None else {AMONG: key_table(choice.keys, choice.width)}
 
 
 def key_table(keys: Sequence[Key], width: int) -> Any:
