@@ -24,7 +24,8 @@ demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves i
 .PHONY: test
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test
-	$(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile
+	folder=$$(scripts/test-folder); trap 'rm -rf "$$folder"' EXIT; chmod 755 "$$folder"; \
+	TMPDIR="$$folder" $(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: venv ## format, lint, types, import arrows, schema

@@ -109,6 +109,7 @@ def test_only_connections_reads_airflow_connections() -> None:
         ".pre-commit-config.yaml",
         "scripts/lock",
         "scripts/system-packages",
+        "scripts/test-folder",
         "scripts/venv",
     ],
 )
