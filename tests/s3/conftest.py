@@ -24,3 +24,9 @@ def one(
 ) -> Archives:
     """PostgreSQL 18 and moto, whose bucket keeps versions or none."""
     return archives(tmp_path, pg18_db, fresh_bucket(moto, versioned=request.param))
+
+
+@pytest.fixture
+def plain(tmp_path: Path, pg18_db: Database, moto: S3Server) -> Archives:
+    """PostgreSQL 18 and moto, whose bucket keeps no versions: where that makes no difference."""
+    return archives(tmp_path, pg18_db, fresh_bucket(moto))

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 Fate = Callable[[str, str, int], str]
-"""Method, path and the request's number give ``ok``, a status such as ``503``, ``cut`` (no
-answer at all, nothing done), ``lost`` (done, but the answer is cut) or ``half`` (half of it)."""
+"""Method, path and the request's number give ``ok``, a status such as ``503`` or ``403
+AccessDenied``, ``cut`` (no answer at all, nothing done), ``lost`` (done, but the answer is cut) or
+``half`` (half of it)."""
 SKIPPED = {"transfer-encoding", "connection", "content-length", "date", "server"}
 
 
@@ -71,10 +72,11 @@ class Storm:
         handler.close_connection = fate != "ok"
         if fate == "cut":
             return
-        if fate.isdigit():
-            code = "SlowDown" if fate == "503" else "InternalError"
+        status, _, code = fate.partition(" ")
+        if status.isdigit():
+            code = code or ("SlowDown" if status == "503" else "InternalError")
             told = f"<Error><Code>{code}</Code><Message>storm</Message></Error>".encode()
-            self._answer(handler, int(fate), [("Content-Type", "application/xml")], told, "ok")
+            self._answer(handler, int(status), [("Content-Type", "application/xml")], told, "ok")
             return
         there = http.client.HTTPConnection("127.0.0.1", self._there, timeout=30)
         headers = {k: v for k, v in handler.headers.items() if k.lower() != "expect"}

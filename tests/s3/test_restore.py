@@ -24,9 +24,9 @@ ALL = "SELECT * FROM t ORDER BY id"
 
 
 @pytest.fixture
-def one(tmp_path: Path, pg18_db: Database, moto: S3Server) -> Archives:
-    """PostgreSQL 18 and moto, without versions."""
-    return archives(tmp_path, pg18_db, fresh_bucket(moto))
+def one(plain: Archives) -> Archives:
+    """A bucket without versions will do."""
+    return plain
 
 
 @pytest.mark.parametrize("name", ["parquet", "csv", "jsonl"])
