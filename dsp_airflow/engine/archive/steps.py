@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -24,6 +24,7 @@ from dsp_airflow.engine.model import (
     Copied,
     Difference,
     Origin,
+    Projection,
     Purged,
     Written,
 )
@@ -66,43 +67,63 @@ def archive_batch(
         digest = source.digest(plan.source, batch.within) if batch.sampled else None
         losses = source.losses(plan.source, batch.within)
         rows = source.count(plan.source, batch.within) if digest is None else digest.rows
-        try:
-            exact = not format_of(target.archive.format).EXACT_APART
-            stored = _put(job, source, target, claim, exact=exact)
-        except Beyond:
-            stored = _put(job, source, target, claim, exact=True)
-    if stored.rows != rows:
+        objects = tuple(_objects(job, source, target, claim))
+    stored = sum(one.rows for one in objects)
+    if stored != rows:
         raise Mismatch(
-            f"{plan.source.label}: batch {batch.number} has {rows:,} rows, and {stored.rows:,} "
-            f"were written to {stored.key}; nothing is recorded"
+            f"{plan.source.label}: batch {batch.number} has {rows:,} rows, and {stored:,} "
+            f"were written to {', '.join(one.key for one in objects)}; nothing is recorded"
         )
-    written = Written(
-        rows=rows, inserted=rows, origin=Origin(digest, mark, losses), bytes=stored.size
-    )
+    size = sum(one.size for one in objects)
+    written = Written(rows=rows, inserted=rows, origin=Origin(digest, mark, losses), bytes=size)
     return Copied(
         rows_read=rows,
         written=written,
-        bytes=stored.size,
+        bytes=size,
         seconds=time.monotonic() - began,
-        objects=(stored,),
+        objects=objects,
     )
+
+
+def _objects(
+    job: Job[Session, RunFolder], source: Session, target: RunFolder, claim: Claim
+) -> Iterator[ArchivedObject]:
+    """Uploads the batch: one object, or one for each partition that its rows fall into."""
+    plan, within, partitions = job.plan, claim.batch.within, target.archive.partitions
+    if not isinstance(source, ReadsArrow):
+        raise Refused(f"{plan.source.label} cannot be read into an archive")
+    if not partitions:
+        yield _put(job, source, target, claim, plan.source, ())
+        return
+    expressions = [partition.expression for partition in partitions]
+    for values, condition in source.parts(plan.source, within, expressions, MOST_PARTS):
+        both = f"({plan.source.where}) AND {condition}" if plan.source.where else condition
+        yield _put(job, source, target, claim, replace(plan.source, where=both), values)
 
 
 def _put(
-    job: Job[Session, RunFolder], source: Session, target: RunFolder, claim: Claim, *, exact: bool
+    job: Job[Session, RunFolder],
+    source: ReadsArrow,
+    target: RunFolder,
+    claim: Claim,
+    what: Projection,
+    values: Sequence[str | None],
 ) -> ArchivedObject:
-    plan = job.plan
-    if not isinstance(source, ReadsArrow):
-        raise Refused(f"{plan.source.label} cannot be read into an archive")
-    batches = source.arrow(
-        plan.source,
-        claim.batch.within,
-        target.forms,
-        exact=exact,
-        max_row_size=plan.max_row_size,
-    )
-    # Who was taken over meanwhile has read rows that are older than those that lie there.
-    return target.put(claim, batches, lambda: job.ledger.keep(claim))
+    def put(*, exact: bool) -> ArchivedObject:
+        batches = source.arrow(
+            what,
+            claim.batch.within,
+            target.forms,
+            exact=exact,
+            max_row_size=job.plan.max_row_size,
+        )
+        # Who was taken over meanwhile has read rows that are older than those that lie there.
+        return target.put(claim, batches, lambda: job.ledger.keep(claim), values)
+
+    try:
+        return put(exact=not format_of(target.archive.format).EXACT_APART)
+    except Beyond:
+        return put(exact=True)
 
 
 def check(job: Job[Session, RunFolder]) -> None:
