@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsp_airflow.engine.archive.listing import ArchivedRun
+from dsp_airflow.engine.archive.listing import FoundRun
 from dsp_airflow.engine.archive.manifest import Facts, Manifest, manifest_of, receipts_bytes
 from dsp_airflow.engine.archive.verify import Record
 from dsp_airflow.paths import PREFIX
@@ -12,7 +12,7 @@ from dsp_airflow.state.runs import Runs
 
 
 def record_of(
-    database: StateDatabase, task: str, job: str, at: ArchivedRun, told: Manifest | None
+    database: StateDatabase, task: str, job: str, at: FoundRun, told: Manifest | None
 ) -> Record | None:
     """What the folder of a run must hold; ``None`` for a run that the database does not know.
 

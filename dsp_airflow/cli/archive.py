@@ -94,9 +94,9 @@ def _show_list(rows: Sequence[dict[str, Any]], total: int) -> None:
 def show(run: str, where: Where, *, as_json: bool) -> None:
     """Every manifest of the run; a job, or an attempt at it, has one each."""
     output.stdout()
-    from dsp_airflow.engine.archive.listing import read_manifest
+    from dsp_airflow.engine.archive.listing import manifest_at
 
-    told = [(at, read_manifest(at), _receipts(at)) for _, at in named(look(where), run)]
+    told = [(at, manifest_at(at), _receipts(at)) for _, at in named(look(where), run)]
     if as_json:
         documents = [
             {

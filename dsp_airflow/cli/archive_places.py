@@ -12,7 +12,7 @@ from dsp_airflow.engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from dsp_airflow.config import Task
-    from dsp_airflow.engine.archive.listing import ArchivedRun, Place
+    from dsp_airflow.engine.archive.listing import FoundRun, Place
     from dsp_airflow.engine.stores.s3 import S3Store
 
 
@@ -31,7 +31,7 @@ class Looked:
     """A place and the runs there, the youngest first; ``task`` and ``job`` where a file says so."""
 
     place: Place
-    runs: Sequence[ArchivedRun]
+    runs: Sequence[FoundRun]
     task: str | None = None
     job: str | None = None
 
@@ -57,7 +57,7 @@ def look(where: Where) -> list[Looked]:
     return [Looked(place, _of_job(find(place), where.job, place))]
 
 
-def _of_job(runs: Sequence[ArchivedRun], job: str | None, place: Place) -> Sequence[ArchivedRun]:
+def _of_job(runs: Sequence[FoundRun], job: str | None, place: Place) -> Sequence[FoundRun]:
     """Those of one job, as the owner of each folder says; a folder without one may be its own."""
     if job is None:
         return runs
@@ -117,7 +117,7 @@ def _s3(opened: Any, connection: str) -> S3Store:
     return store
 
 
-def named(places: Sequence[Looked], run: str) -> list[tuple[Looked, ArchivedRun]]:
+def named(places: Sequence[Looked], run: str) -> list[tuple[Looked, FoundRun]]:
     """The folders of a run: one for each job and attempt. ``latest``: of each job the youngest.
 
     Raises ``ConfigError`` when there is none.

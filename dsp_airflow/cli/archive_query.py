@@ -48,20 +48,20 @@ def query(
 
 
 def _selected(places: Sequence[Looked], runs: Sequence[str]) -> list[Selected]:
-    from dsp_airflow.engine.archive.listing import read_manifest
+    from dsp_airflow.engine.archive.listing import manifest_at
     from dsp_airflow.engine.archive.query import Selected
 
     if runs and "all" not in runs:
         # One that was named twice is read once.
         named_ones = {at.folder: at for run in runs for _, at in named(places, run)}
-        return [Selected(at, read_manifest(at)) for at in named_ones.values()]
+        return [Selected(at, manifest_at(at)) for at in named_ones.values()]
     found: list[Selected] = []
     for looked in places:
         finished = [at for at in looked.runs if at.manifest is not None]
         if not runs and looked.job is not None:
             # All are of this job, the youngest first; of a bare place only manifests tell.
             finished = finished[:1]
-        found += [Selected(at, read_manifest(at)) for at in finished]
+        found += [Selected(at, manifest_at(at)) for at in finished]
     if not found:
         labels = ", ".join(looked.place.label for looked in places)
         raise ConfigError(f"no run in {labels} is finished yet, so there is nothing to query")

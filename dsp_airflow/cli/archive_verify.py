@@ -18,7 +18,7 @@ from dsp_airflow.engine.errors import ConfigError, DspError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dsp_airflow.engine.archive.listing import ArchivedRun
+    from dsp_airflow.engine.archive.listing import FoundRun
     from dsp_airflow.engine.archive.verdict import Finding, Verdict
     from dsp_airflow.engine.archive.verify import RecordOf
     from dsp_airflow.engine.model import ArchivedObject
@@ -49,7 +49,7 @@ def verify(run: str | None, where: Where, *, quick: bool, as_json: bool) -> None
 
 def _chosen(
     places: Sequence[Looked], run: str | None
-) -> list[tuple[Looked, Sequence[ArchivedRun]]]:
+) -> list[tuple[Looked, Sequence[FoundRun]]]:
     if run is None:
         return [(looked, looked.runs) for looked in places]
     return [(looked, [at]) for looked, at in named(places, run)]
@@ -142,7 +142,7 @@ def _show(verdict: Verdict, *, quick: bool) -> None:
 
 @contextmanager
 def _progress(
-    chosen: Sequence[tuple[Looked, Sequence[ArchivedRun]]],
+    chosen: Sequence[tuple[Looked, Sequence[FoundRun]]],
 ) -> Iterator[Callable[[ArchivedObject], None]]:
     """A bar on a terminal's standard error; elsewhere nothing."""
     if not sys.stderr.isatty():

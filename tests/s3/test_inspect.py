@@ -15,7 +15,7 @@ import pytest
 from dsp_airflow.archives import record_of
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.loading import load_task
-from dsp_airflow.engine.archive.listing import ArchivedRun, Place, find, opened, place_at, place_of
+from dsp_airflow.engine.archive.listing import FoundRun, Place, find, opened, place_at, place_of
 from dsp_airflow.engine.archive.verdict import Verdict
 from dsp_airflow.engine.archive.verify import verify
 from dsp_airflow.engine.errors import ConfigError, Denied, Transient
@@ -440,7 +440,7 @@ def test_states_of_runs(one: Archives) -> None:
     ]
     first = found[0]
     assert first.manifest is not None
-    assert isinstance(first.at, ArchivedRun)
+    assert isinstance(first.at, FoundRun)
     assert first.at.size == sum(o.size for b in first.manifest.batches for o in b.objects)
     assert first.at.manifest is not None
     assert first.at.manifest.modified is not None

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dsp_airflow.engine.archive.listing import find, read_manifest
+from dsp_airflow.engine.archive.listing import find, manifest_at
 from dsp_airflow.engine.archive.query import Query, Selected, opened
 from dsp_airflow.engine.errors import ConfigError, Mismatch
 from tests.s3.harness import Archives
@@ -26,7 +26,7 @@ FORMATS = ["parquet", "csv", "jsonl"]
 def queried(jobs: Archives, *numbers: int) -> Iterator[Query]:
     """Over the runs of the task's jobs."""
     runs = [at for number in numbers or (0,) for at in find(place(jobs, number))]
-    with opened([Selected(at, read_manifest(at)) for at in runs]) as asked:
+    with opened([Selected(at, manifest_at(at)) for at in runs]) as asked:
         yield asked
 
 

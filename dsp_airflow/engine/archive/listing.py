@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
 from dsp_airflow.config.archives import BUCKET, S3Job, prefixes_like
 from dsp_airflow.engine.archive import layout
-from dsp_airflow.engine.archive.manifest import Manifest, manifest_from
+from dsp_airflow.engine.archive.manifest import Manifest, read_manifest
 from dsp_airflow.engine.errors import ConfigError, Mismatch
 from dsp_airflow.engine.model import Archive
-from dsp_airflow.engine.stores.s3 import Bucket, Gone, Listed, S3Store
+from dsp_airflow.engine.stores.s3 import Bucket, Listed, S3Store
 
 READERS: Final = 8
 """Manifests read at once."""
 OWNER: Final = "_dsp.json"
-_RUN: Final = re.compile(r"(?P<prefix>.+)/run=(?P<run>[^/]+)/(?P<name>[^/]+)", re.DOTALL)
+_RUN: Final = re.compile(r"(?P<above>.+)/run=(?P<run>[^/]+)/(?P<name>[^/]+)", re.DOTALL)
+_PARTITION: Final = re.compile(r"(?P<above>.+)/[A-Za-z_][A-Za-z0-9_]*=[^/]*", re.DOTALL)
 _URL: Final = re.compile(r"s3://(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?", re.DOTALL)
 
 
@@ -61,13 +62,16 @@ def place_at(url: str, store: S3Store) -> Place:
         raise ConfigError(f"{url!r} is no place in S3; write s3://bucket/prefix")
     prefix = (match["prefix"] or "").strip("/")
     above, _, last = prefix.rpartition("/")
-    run = last.removeprefix("run=") if above and last.startswith("run=") else None
+    run = None
+    if above and last.startswith("run="):
+        # Its data may lie in folders of partitions beside it.
+        prefix, run = above, last.removeprefix("run=")
     begin = f"{prefix}/" if prefix else ""
     return Place(store.bucket(match["bucket"]), begin, url, run=run)
 
 
 @dataclass
-class ArchivedRun:
+class FoundRun:
     """The folder of one run, as a look at its names tells of it."""
 
     bucket: Bucket
@@ -110,7 +114,8 @@ class ArchivedRun:
         """Whether it is that run, or an attempt of it (``<run>.2``)."""
         return self.run == run or self.run.startswith(f"{run}.")
 
-    def _add(self, found: Listed) -> None:
+    def add(self, found: Listed) -> None:
+        """An object of the run, whatever its partition."""
         if found.key == self.manifest_key:
             self.manifest = found
         elif found.key == self.receipts_key:
@@ -126,24 +131,31 @@ def _later(one: Listed, other: Listed) -> bool:
     return one.modified is not None and (other.modified is None or one.modified > other.modified)
 
 
-def find(place: Place) -> list[ArchivedRun]:
+def find(place: Place) -> list[FoundRun]:
     """The runs at a place, the youngest first.
 
     Raises ``ConfigError`` when there is no archive; one without runs has none to give.
     """
-    runs: dict[tuple[str, str], ArchivedRun] = {}
-    owned = False
+    folders: dict[tuple[str, str], list[Listed]] = {}
+    prefixes: set[str] = set()
     for found in place.bucket.list(place.begin):
         match = _RUN.fullmatch(found.key)
         if match is None:
-            prefix, _, name = found.key.rpartition("/")
-            owned |= name == OWNER and place.holds(prefix)
-        elif place.holds(match["prefix"]) and place.run in (None, match["run"]):
-            at = match["prefix"], match["run"]
-            if at not in runs:
-                runs[at] = ArchivedRun(place.bucket, *at)
-            runs[at]._add(found)
-    if not runs and not owned:
+            above, _, name = found.key.rpartition("/")
+            if name == OWNER:
+                prefixes.add(above)
+        elif place.run in (None, match["run"]):
+            folders.setdefault((match["above"], match["run"]), []).append(found)
+            if match["name"] == "_manifest.json":
+                prefixes.add(match["above"])
+    runs: dict[tuple[str, str], FoundRun] = {}
+    for (above, run), objects in folders.items():
+        prefix = _prefix(above, prefixes)
+        if place.holds(prefix):
+            at = runs.setdefault((prefix, run), FoundRun(place.bucket, prefix, run))
+            for each in objects:
+                at.add(each)
+    if not runs and not any(map(place.holds, prefixes)):
         raise ConfigError(
             f"{place.label} holds no archive: below it is neither a folder run=... nor an object "
             f"{OWNER}; correct the place, or run the job first"
@@ -151,11 +163,22 @@ def find(place: Place) -> list[ArchivedRun]:
     return sorted(runs.values(), key=lambda r: (r.run, r.prefix), reverse=True)
 
 
+def _prefix(above: str, known: Collection[str]) -> str:
+    """Of the archive that a folder belongs to: it may be one of a partition, ``year=2013``."""
+    prefix = above
+    while prefix not in known:
+        match = _PARTITION.fullmatch(prefix)
+        if match is None:
+            return above
+        prefix = match["above"]
+    return prefix
+
+
 @dataclass(frozen=True)
 class Opened:
     """A run with its manifest; or with the reason why there is none to rely on."""
 
-    at: ArchivedRun
+    at: FoundRun
     manifest: Manifest | None
     problem: str = ""
 
@@ -167,23 +190,16 @@ class Opened:
         return "damaged" if self.manifest is None else "complete"
 
 
-def read_manifest(at: ArchivedRun) -> Manifest:
-    """``Mismatch`` when there is none, or it is not as it was written, or not of this folder."""
-    label = at.label(at.manifest_key)
-    try:
-        data = at.bucket.read(at.manifest_key)
-    except Gone:
-        raise Mismatch(
-            f"{label} is not there: run {at.run} is not finished, or somebody deleted it"
-        ) from None
-    manifest = manifest_from(data, label)
+def manifest_at(at: FoundRun) -> Manifest:
+    """See ``manifest.read_manifest``; ``Mismatch`` too when it is one of another folder."""
+    manifest = read_manifest(at.bucket, at.manifest_key)
     why = out_of_place(manifest, at)
     if why:
-        raise Mismatch(f"{label} {why}")
+        raise Mismatch(f"{at.label(at.manifest_key)} {why}")
     return manifest
 
 
-def out_of_place(manifest: Manifest, at: ArchivedRun) -> str:
+def out_of_place(manifest: Manifest, at: FoundRun) -> str:
     """How a manifest shows that it belongs elsewhere; empty when it does not.
 
     Another bucket is fine: whole archives are copied and replicated.
@@ -196,14 +212,14 @@ def out_of_place(manifest: Manifest, at: ArchivedRun) -> str:
     return f"is the manifest of {where}; put back the one that belongs here"
 
 
-def opened(runs: Iterable[ArchivedRun]) -> Iterator[Opened]:
+def opened(runs: Iterable[FoundRun]) -> Iterator[Opened]:
     """Each run with its manifest, in their order; a bad one hides no other."""
 
-    def read(at: ArchivedRun) -> Opened:
+    def read(at: FoundRun) -> Opened:
         if at.manifest is None:
             return Opened(at, None)
         try:
-            return Opened(at, read_manifest(at))
+            return Opened(at, manifest_at(at))
         except Mismatch as error:
             return Opened(at, None, str(error))
 

@@ -230,7 +230,7 @@ def apart(told: Manifest, made: Manifest) -> list[str]:
     """
     documents = [_MANIFESTS.dump_python(each, mode="json") for each in (told, made)]
     for values in documents:
-        for name in ("format_version", "canon_version", "source_system"):
+        for name in ("format_version", "canon_version", "source_system", "digest"):
             del values[name]
     return list(_apart(documents[0], documents[1], ""))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsp_airflow.engine.archive import layout
-from dsp_airflow.engine.archive.formats import File
+from dsp_airflow.engine.archive.formats import File, extension
 from dsp_airflow.engine.archive.forms import Form
-from dsp_airflow.engine.archive.listing import ArchivedRun
+from dsp_airflow.engine.archive.listing import FoundRun
 from dsp_airflow.engine.archive.manifest import ArchivedBatch, Manifest
-from dsp_airflow.engine.model import Archive, ArchivedObject
+from dsp_airflow.engine.model import ArchivedObject
 from dsp_airflow.engine.stores.s3 import Bucket
 
 
@@ -42,17 +43,34 @@ def fetched(bucket: Bucket, key: str) -> Iterator[Fetched]:
 class Expected:
     """What a manifest says of the objects of its run."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, at: FoundRun) -> None:
         self.manifest = manifest
+        self._at = at
         self.forms: tuple[Form, ...] = manifest.forms()
         self.by_sha256 = {o.sha256: o.key for b in manifest.batches for o in b.objects}
+        folders = "".join(f"{re.escape(p.name)}=[^/]*/" for p in manifest.partitions)
+        self._ending = extension(manifest.file_format, manifest.compression)
+        self._own = re.compile(
+            f"{re.escape(layout.folder(at.archive))}{folders}"
+            f"{re.escape(layout.run_part(at.run))}(?P<name>[^/]+)"
+        )
 
-    def out_of_place(self, at: ArchivedRun, batch: ArchivedBatch, stored: ArchivedObject) -> str:
+    @property
+    def beneath(self) -> str:
+        """All names of the run's data begin so, and others too where there are partitions."""
+        return layout.folder(self._at.archive) if self.manifest.partitions else self._at.folder
+
+    def is_in_folder(self, key: str) -> bool:
+        """Whether an object lies where the run's data do."""
+        return self._own.fullmatch(key) is not None
+
+    def out_of_place(self, batch: ArchivedBatch, stored: ArchivedObject) -> str:
         """Why the object cannot be this batch's; empty when it can."""
-        manifest = self.manifest
-        archive = Archive(manifest.bucket, at.prefix, manifest.file_format, manifest.compression)
-        own = layout.batch_key(archive, at.run, batch.number)
-        return "" if stored.key == own else f"names {stored.key}, and its rows are in {own}"
+        match = self._own.fullmatch(stored.key)
+        own = f"batch={batch.number}.{self._ending}"
+        if match is not None and match["name"] == own:
+            return ""
+        return f"names {stored.key}, and its rows are in {own} of this run"
 
 
 def file_of(found: Fetched, bucket: Bucket, expected: Expected, stored: ArchivedObject) -> File:

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from dsp_airflow.engine.archive import duck, typed
-from dsp_airflow.engine.archive.listing import ArchivedRun
+from dsp_airflow.engine.archive.listing import FoundRun
 from dsp_airflow.engine.archive.manifest import ArchivedBatch, Manifest
 from dsp_airflow.engine.archive.objects import Expected, fetched, file_of
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Transient
@@ -55,7 +55,7 @@ _QUOTED: Final = re.compile(r"['\"].*['\"]", re.DOTALL)
 class Selected:
     """A run to be queried."""
 
-    at: ArchivedRun
+    at: FoundRun
     manifest: Manifest
 
 
@@ -100,7 +100,7 @@ class _Rows:
     def __init__(self, run: Selected) -> None:
         self.run = run
         self.error: BaseException | None = None
-        self._expected = Expected(run.manifest)
+        self._expected = Expected(run.manifest, run.at)
         self._schema = typed.schema(run.manifest.file_format, self._expected.forms)
 
     def __arrow_c_schema__(self) -> Any:
@@ -126,7 +126,7 @@ class _Rows:
         bucket = self.run.at.bucket
         label = bucket.label(stored.key)
         remedy = "dsp archive verify tells what is wrong"
-        why = self._expected.out_of_place(self.run.at, batch, stored)
+        why = self._expected.out_of_place(batch, stored)
         if why:
             raise Mismatch(f"the manifest of run {self.run.at.run} {why}; {remedy}")
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dsp_airflow.engine.archive.listing import ArchivedRun
+from dsp_airflow.engine.archive.listing import FoundRun
 from dsp_airflow.engine.archive.manifest import Manifest
 from dsp_airflow.engine.errors import DspError, Mismatch
 
@@ -29,7 +29,7 @@ class Finding:
 class Verdict:
     """Of one run. Nothing is wrong when there are no findings; notes say what else was seen."""
 
-    at: ArchivedRun
+    at: FoundRun
     manifest: Manifest | None = None
     """What was verified against; ``None`` when there was nothing to."""
     recorded: bool = False

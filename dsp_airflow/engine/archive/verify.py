@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dsp_airflow.engine.archive import layout, owner
-from dsp_airflow.engine.archive.listing import ArchivedRun, out_of_place
+from dsp_airflow.engine.archive.listing import FoundRun, out_of_place
 from dsp_airflow.engine.archive.manifest import (
     ArchivedBatch,
     Manifest,
@@ -21,6 +21,7 @@ from dsp_airflow.engine.archive.manifest import (
     unproved_manifest,
 )
 from dsp_airflow.engine.archive.objects import Expected, Fetched, fetched, file_of
+from dsp_airflow.engine.archive.rows import Choice
 from dsp_airflow.engine.archive.verdict import Finding, Verdict
 from dsp_airflow.engine.archive.verify_receipts import Entries, contradictions, entries_of
 from dsp_airflow.engine.archive.witness import METHOD, file_digest
@@ -51,12 +52,12 @@ class Record:
     receipts: bytes | None
 
 
-RecordOf = Callable[[ArchivedRun, Manifest | None], Record | None]
+RecordOf = Callable[[FoundRun, Manifest | None], Record | None]
 """``None``: the state database does not know the run."""
 
 
 def verify(
-    runs: Iterable[ArchivedRun],
+    runs: Iterable[FoundRun],
     record_of: RecordOf = lambda _run, _manifest: None,
     *,
     quick: bool = False,
@@ -86,7 +87,7 @@ class _Verification:
     """Of one run."""
 
     def __init__(
-        self, at: ArchivedRun, quick: bool, tell: Callable[[ArchivedObject], None]
+        self, at: FoundRun, quick: bool, tell: Callable[[ArchivedObject], None]
     ) -> None:
         self.at = at
         self.bucket = at.bucket
@@ -110,8 +111,9 @@ class _Verification:
         if expected is None:
             return
         self.entries = self._receipts(record)
-        self._folder(expected)
-        self._objects(expected)
+        one = Expected(expected, self.at)
+        self._folder(one)
+        self._objects(one)
         source = "the state database" if self.verdict.recorded else "the manifest"
         recorded = record.receipts if record else None
         for what in contradictions(self.entries, expected, recorded, self.blamed, source):
@@ -181,19 +183,22 @@ class _Verification:
 
     # What there is
 
-    def _folder(self, expected: Manifest) -> None:
+    def _folder(self, one: Expected) -> None:
         """Objects that nobody named, and uploads that nobody finished."""
-        wanted = {stored.key for batch in expected.batches for stored in batch.objects}
+        wanted = {stored.key for batch in one.manifest.batches for stored in batch.objects}
         wanted |= {self.at.manifest_key, self.at.receipts_key}
-        for found in self.bucket.list(self.at.folder):
-            if found.key not in wanted:
+        for found in self.bucket.list(one.beneath):
+            mine = found.key.startswith(self.at.folder) or one.is_in_folder(found.key)
+            if mine and found.key not in wanted:
                 self._find(
                     found.key,
                     "is in no manifest",
                     "move it away: whoever reads the folder as a whole would read it too",
                 )
         try:
-            for upload in list(self.bucket.unfinished(self.at.folder)):
+            for upload in list(self.bucket.unfinished(one.beneath)):
+                if not one.is_in_folder(upload.key):
+                    continue
                 self._find(
                     upload.key,
                     f"has an upload ({upload.id}) that was never finished",
@@ -202,7 +207,8 @@ class _Verification:
         except DspError as error:
             self.verdict.notes.append(f"unfinished uploads were not looked for: {error}")
 
-    def _objects(self, expected: Manifest) -> None:
+    def _objects(self, one: Expected) -> None:
+        expected = one.manifest
         if expected.bucket != self.bucket.name:
             self.verdict.notes.append(
                 f"written to bucket {expected.bucket}, so versions and ETags are not compared"
@@ -213,7 +219,6 @@ class _Verification:
                 f"digests of canon version {expected.canon_version} are not those of this "
                 f"version ({CANON_VERSION}): rows are only counted"
             )
-        one = Expected(expected)
         for batch in expected.batches:
             total: Digest | None = Digest(0, 0, METHOD)
             for stored in batch.objects:
@@ -228,7 +233,7 @@ class _Verification:
         self, one: Expected, batch: ArchivedBatch, stored: ArchivedObject, *, digests: bool
     ) -> Digest | None:
         """An object's rows, or ``None`` when they were not (or could not be) read."""
-        why = one.out_of_place(self.at, batch, stored)
+        why = one.out_of_place(batch, stored)
         if why:
             self._blame(batch, why)
             return None
@@ -284,7 +289,7 @@ class _Verification:
                 file = file_of(found, self.bucket, one, stored)
                 try:
                     if digest:
-                        part = file_digest(file)
+                        part = file_digest(file, Choice(0))
                     else:
                         rows = sum(rows.num_rows for rows in file.batches())
                         part = Digest(rows, 0, METHOD)
