@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _BATCHES = 20
 """How many of them a person is shown."""
+_OBJECTS = 3
+"""Of each."""
 
 
 # list
@@ -156,6 +158,7 @@ def _show(
         ("batches", len(manifest.batches)),
         ("bytes", sum(o.size for b in manifest.batches for o in b.objects)),
         ("format", f"{manifest.file_format}, compression {manifest.compression}"),
+        *[("partition", f"{p.name} = {p.expression}") for p in manifest.partitions],
         ("key", ", ".join(manifest.key)),
         ("filter", manifest.filter or "all rows"),
         *((f"variable {n}", _variable(v)) for n, v in manifest.variables.items()),
@@ -172,13 +175,13 @@ def _show(
         (
             batch.number,
             batch.rows,
-            ", ".join(o.key.rpartition("/")[2] for o in batch.objects),
+            _some([_place(manifest, o.key) for o in batch.objects]),
             sum(o.size for o in batch.objects),
             "" if batch.after is None else ", ".join(batch.after),
             "" if batch.upto is None else ", ".join(batch.upto),
             batch.digest is not None,
             batch.number in proved,
-            ", ".join(o.version or "" for o in batch.objects),
+            _some([o.version or "" for o in batch.objects]),
         )
         for batch in manifest.batches[:_BATCHES]
     ]
@@ -189,6 +192,17 @@ def _show(
     shown.print(output.table(title, (*heads, "version"), batches, right=numbers))
     for statement in manifest.ddl:
         shown.print(f"Restored as: {statement}")
+
+
+def _place(manifest: Manifest, key: str) -> str:
+    """The object's name, after the folders of its partition."""
+    below = key.removeprefix(f"{manifest.prefix}/")
+    return below.replace(f"run={manifest.run}/", "", 1)
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = len(texts) - _OBJECTS
+    return ", ".join(texts[:_OBJECTS]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _variable(value: Any) -> object:

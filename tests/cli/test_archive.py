@@ -219,7 +219,7 @@ def test_errors(dsp: Dsp, place: Place) -> None:
     failed(dsp("archive", "show", first, "old.yaml"), 3, "was edited")
     place.client.delete_object(Bucket=place.name, Key=key)
     assert "unfinished" in dsp("archive", "list", "old.yaml").out
-    failed(dsp("archive", "show", first, "old.yaml"), 3, "is not there")
+    failed(dsp("archive", "show", first, "old.yaml"), 2, "is not there")
     failed(dsp("archive", "query", "SELECT 1", "old.yaml"), 2, "finished")
     failed(dsp("archive", "verify", "old.yaml"), 3, "1 findings")
 

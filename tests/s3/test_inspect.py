@@ -23,7 +23,7 @@ from dsp_airflow.engine.stores.s3 import S3Store
 from tests.s3.harness import Archives
 from tests.s3.storm import Storm
 from tests.s3.test_faults import through
-from tests.s3.test_path import damage, filled
+from tests.s3.test_path import damage, filled, partitioned
 
 KEPT: dict[str, Any] = {"purge": "none"}
 
@@ -358,6 +358,34 @@ def test_objects_that_cannot_be_read(one: Archives) -> None:
         verdict = only(one)
     assert verdict.broken_off
     assert len(verdict.findings) == 3
+
+
+def test_partitions(jobs: Archives) -> None:
+    partitioned(jobs, **KEPT).run()
+    jobs.run(new=True)
+    run = jobs.latest().run.id
+    store = bucket_store(jobs)
+    assert jobs.place is not None
+    for where in (place(jobs), place_at(f"s3://{jobs.place.name}", store)):
+        assert [(p, s) for p, s, _ in listed(where)] == [("a/b", "complete")] * 2
+    of_run = find(place_at(f"s3://{jobs.place.name}/a/b/run={run}", store))
+    assert [at.run for at in of_run] == [run]
+    mine = [key for key in jobs.batches() if f"/run={run}/" in key]
+    assert of_run[0].objects == len(mine)
+    younger, older = verdicts(jobs)
+    assert (younger.state, younger.findings, younger.objects) == ("right", [], len(mine))
+    assert (younger.rows, older.state) == (100, "right")
+    key = f"a/b/year=2022/sort=a/run={run}/batch=1.parquet"
+    put(jobs, key, jobs.objects()[key][:-1])
+    # Neither another archive's below it, nor another run's, is this one's matter.
+    put(jobs, f"a/b/deeper/run={run}/batch=1.parquet", b"x")
+    put(jobs, f"a/b/year=1999/sort=a/run={run}/batch=1.parquet", b"x")
+    younger, older = verdicts(jobs)
+    assert [(f.object.partition("a/b/")[2], f.what.partition(":")[0]) for f in younger.findings] == [
+        (f"year=1999/sort=a/run={run}/batch=1.parquet", "is in no manifest"),
+        (f"year=2022/sort=a/run={run}/batch=1.parquet", "was cut off"),
+    ]
+    assert older.findings == []
 
 
 def test_disk_is_needed_for_one_object(

@@ -111,7 +111,11 @@ class _Verification:
         if expected is None:
             return
         self.entries = self._receipts(record)
-        one = Expected(expected, self.at)
+        try:
+            one = Expected(expected, self.at)
+        except Mismatch as error:
+            self._find(self.at.manifest_key, str(error), _MANIFEST_REMEDY)
+            return
         self._folder(one)
         self._objects(one)
         source = "the state database" if self.verdict.recorded else "the manifest"
