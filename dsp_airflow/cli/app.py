@@ -412,9 +412,9 @@ def archive_verify(
     from dsp_airflow.cli import archive_verify as command
     from dsp_airflow.cli.archive_places import Where
 
-    if file is None and at is None and run is not None:
+    if run is not None and file is None and at is None:
         # Something has to say where: a single argument is the file.
-        run, file = None, Path(run)
+        file, run = Path(run), None
     command.verify(run, Where(file, at, connection, job), quick=quick, as_json=as_json)
 
 

@@ -169,8 +169,8 @@ def _show(
     columns = [
         (c.name, str(c.type), c.native, c.nullable, f"as its {c.held}") for c in manifest.columns
     ]
-    heads = ("column", "type", "in the source", "nullable", "held")
-    shown.print(output.table("Columns", heads, columns))
+    told = ("column", "type", "in the source", "nullable", "held")
+    shown.print(output.table("Columns", told, columns))
     batches = [
         (
             batch.number,

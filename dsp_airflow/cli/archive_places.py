@@ -111,9 +111,7 @@ def _s3(opened: Any, connection: str) -> S3Store:
 
     store: object = opened(connection)
     if not isinstance(store, S3Store):
-        raise ConfigError(
-            f"connection {connection} is no connection to S3; name one of type aws"
-        )
+        raise ConfigError(f"connection {connection} is no connection to S3; name one of type aws")
     return store
 
 

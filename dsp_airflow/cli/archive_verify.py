@@ -47,9 +47,7 @@ def verify(run: str | None, where: Where, *, quick: bool, as_json: bool) -> None
         raise worst([_error(findings, kind) for kind in {f.error for f in findings}])
 
 
-def _chosen(
-    places: Sequence[Looked], run: str | None
-) -> list[tuple[Looked, Sequence[FoundRun]]]:
+def _chosen(places: Sequence[Looked], run: str | None) -> list[tuple[Looked, Sequence[FoundRun]]]:
     if run is None:
         return [(looked, looked.runs) for looked in places]
     return [(looked, [at]) for looked, at in named(places, run)]

@@ -101,7 +101,7 @@ def test_list_and_show(dsp: Dsp, place: Place) -> None:
         found = dsp("archive", "list", *where, "--json")
         assert found.code == 0, found.err
         assert [row["run"] for row in found.document["runs"]] == [second, first]
-    row = found.document["runs"][0]
+    row = dsp("archive", "list", "old.yaml", "--json").document["runs"][0]
     assert (row["rows"], row["batches"], row["state"]) == (60, 3, "complete")
     assert (row["task"], row["job"], row["table"]) == ("old", "old", "public.t")
     assert (row["manifest"], row["receipts"], row["format"]) == (True, True, "parquet")

@@ -381,7 +381,9 @@ def test_partitions(jobs: Archives) -> None:
     put(jobs, f"a/b/deeper/run={run}/batch=1.parquet", b"x")
     put(jobs, f"a/b/year=1999/sort=a/run={run}/batch=1.parquet", b"x")
     younger, older = verdicts(jobs)
-    assert [(f.object.partition("a/b/")[2], f.what.partition(":")[0]) for f in younger.findings] == [
+    assert [
+        (f.object.partition("a/b/")[2], f.what.partition(":")[0]) for f in younger.findings
+    ] == [
         (f"year=1999/sort=a/run={run}/batch=1.parquet", "is in no manifest"),
         (f"year=2022/sort=a/run={run}/batch=1.parquet", "was cut off"),
     ]
@@ -427,7 +429,9 @@ def test_a_template_names_every_day(jobs: Archives) -> None:
     url = f"s3://{jobs.place.name}"
     every = listed(place_at(url, store))
     assert sorted(state for _, state, _ in every) == ["complete", "damaged", "damaged"]
-    assert listed(place_at(f"{url}/{prefix}/run={run.id}/", store)) == [(prefix, "complete", run.id)]
+    assert listed(place_at(f"{url}/{prefix}/run={run.id}/", store)) == [
+        (prefix, "complete", run.id)
+    ]
     assert listed(place_at(f"{url}/task/наука x", store)) == every
 
 
@@ -457,7 +461,7 @@ def test_states_of_runs(one: Archives) -> None:
     filled(one, **KEPT).run()
     one.run(new=True)
     one.run(new=True)
-    edited, unfinished, complete = sorted(k for k in one.objects() if k.endswith("_manifest.json"))
+    edited, unfinished, _ = sorted(k for k in one.objects() if k.endswith("_manifest.json"))
     put(one, edited, one.objects()[edited].replace(b'"rows": 30', b'"rows": 31', 1))
     one.place.bucket().delete(unfinished)
     found = list(opened(find(place(one))))

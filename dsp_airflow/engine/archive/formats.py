@@ -41,7 +41,7 @@ class Format(Protocol):
     def held(
         self, path: Path, forms: Sequence[Form], compression: str, largest: int
     ) -> Iterator[Any]:
-        """The rows as the file holds them: values under their columns' names, or texts as ``read``."""
+        """The rows as they stand there: values under their columns' names, or texts as ``read``."""
         ...
 
     def rows_schema(self, forms: Sequence[Form]) -> Any:
@@ -73,7 +73,9 @@ def extension(name: str, compression: str) -> str:
     """Of an object: ``parquet``, ``csv.gz``, ``jsonl.zst``. ``Mismatch`` for an unknown one."""
     ending = _ENDINGS.get(compression)
     if ending is None:
-        raise Mismatch(f"unknown compression {compression!r}; this version reads {', '.join(_ENDINGS)}")
+        raise Mismatch(
+            f"unknown compression {compression!r}; this version reads {', '.join(_ENDINGS)}"
+        )
     return name if name == "parquet" else name + ending
 
 

@@ -178,10 +178,8 @@ class Query:
     def _require_select(self, sql: str) -> None:
         statements = self.connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise ConfigError(
-                "only one statement that reads is allowed: SELECT ... FROM "
-                + (ARCHIVE if len(self.jobs) == 1 else duck.quoted(self.jobs[0]))
-            )
+            view = ARCHIVE if len(self.jobs) == 1 else duck.quoted(self.jobs[0])
+            raise ConfigError(f"one statement that reads is allowed, a SELECT over {view}")
 
     def _told(self, error: Exception) -> DspError:
         text = str(error).strip()

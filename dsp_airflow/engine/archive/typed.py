@@ -18,12 +18,20 @@ from dsp_airflow.engine.canon.python import python_elements
 from dsp_airflow.engine.model import LogicalType
 
 _INTEGERS: Final = {
-    **{"int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT"},
-    **{"uint8": "UTINYINT", "uint16": "USMALLINT", "uint32": "UINTEGER", "uint64": "UBIGINT"},
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
 }
 _CASTS: Final = {
     **_INTEGERS,
-    **{"float32": "FLOAT", "float64": "DOUBLE", "uuid": "UUID"},
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "uuid": "UUID",
 }
 _DATED: Final = {"date": "DATE", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMPTZ"}
 

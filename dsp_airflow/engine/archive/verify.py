@@ -86,9 +86,7 @@ def verify(
 class _Verification:
     """Of one run."""
 
-    def __init__(
-        self, at: FoundRun, quick: bool, tell: Callable[[ArchivedObject], None]
-    ) -> None:
+    def __init__(self, at: FoundRun, quick: bool, tell: Callable[[ArchivedObject], None]) -> None:
         self.at = at
         self.bucket = at.bucket
         self.quick = quick
@@ -161,8 +159,12 @@ class _Verification:
             return None
         if why:
             missing = why == "is not there"
-            remedy = _MANIFEST_REMEDY if not missing or made else (
-                "finish the run, put the manifest back, or delete the folder if nobody needs it"
+            remedy = (
+                _MANIFEST_REMEDY
+                if not missing or made
+                else (
+                    "finish the run, put the manifest back, or delete the folder if nobody needs it"
+                )
             )
             self._find(self.at.manifest_key, why, remedy)
         return made or told
@@ -326,7 +328,9 @@ class _Verification:
         self, one: Expected, batch: ArchivedBatch, stored: ArchivedObject, found: Fetched
     ) -> None:
         if found.sha256 == stored.sha256:
-            self._blame(batch, f"says {stored.size:,} bytes for {stored.key}: {found.size:,}", stored)
+            self._blame(
+                batch, f"says {stored.size:,} bytes for {stored.key}: {found.size:,}", stored
+            )
             return
         if not self.verdict.recorded and self._receipted(batch, stored) == found.sha256:
             what = f"says another SHA-256 for {stored.key} than the receipts and the object have"
@@ -376,9 +380,7 @@ class _Verification:
     def _find(self, key: str, what: str, remedy: str) -> None:
         self.verdict.findings.append(Finding(self.bucket.label(key), what, remedy))
 
-    def _blame(
-        self, batch: ArchivedBatch, what: str, stored: ArchivedObject | None = None
-    ) -> None:
+    def _blame(self, batch: ArchivedBatch, what: str, stored: ArchivedObject | None = None) -> None:
         """The bytes are what was uploaded, so it is not they that are wrong."""
         self.blamed.add(batch.number)
         if self.verdict.recorded and stored is not None:
