@@ -339,7 +339,7 @@ def test_a_later_check_and_attempt(one: Archives) -> None:
 def test_objects_that_cannot_be_read(one: Archives) -> None:
     """Say nothing about themselves, and hide nothing about the others."""
     assert one.place is not None
-    filled(one, rows=300, **KEPT).run()
+    filled(one, rows=270, **KEPT).run()
     damage(one, "byte", 3)
 
     def fate(method: str, path: str, number: int) -> str:

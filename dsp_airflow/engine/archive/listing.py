@@ -62,12 +62,13 @@ def place_at(url: str, store: S3Store) -> Place:
         raise ConfigError(f"{url!r} is no place in S3; write s3://bucket/prefix")
     prefix = (match["prefix"] or "").strip("/")
     above, _, last = prefix.rpartition("/")
-    run = None
+    run = like = None
     if above and last.startswith("run="):
         # Its data may lie in folders of partitions beside it.
         prefix, run = above, last.removeprefix("run=")
+        like = re.compile(re.escape(above))
     begin = f"{prefix}/" if prefix else ""
-    return Place(store.bucket(match["bucket"]), begin, url, run=run)
+    return Place(store.bucket(match["bucket"]), begin, url, like, run)
 
 
 @dataclass
