@@ -23,7 +23,7 @@ from dsp_airflow.engine.stores.s3 import S3Store
 from tests.s3.harness import Archives
 from tests.s3.storm import Storm
 from tests.s3.test_faults import through
-from tests.s3.test_path import damage, filled, partitioned
+from tests.s3.test_path import damage, filled
 
 KEPT: dict[str, Any] = {"purge": "none"}
 
@@ -360,32 +360,52 @@ def test_objects_that_cannot_be_read(one: Archives) -> None:
     assert len(verdict.findings) == 3
 
 
+def in_partitions(jobs: Archives, run: str) -> list[str]:
+    """Its objects move to where a job with partitions would have put them; returns their keys."""
+    assert jobs.place is not None
+    moved = {}
+    for number in (1, 2, 3, 4):
+        key = f"a/b/run={run}/batch={number}.parquet"
+        moved[key] = f"a/b/year={2020 + number % 3}/sort=%2F x/run={run}/batch={number}.parquet"
+        put(jobs, moved[key], jobs.objects()[key])
+        jobs.place.bucket().delete(key)
+
+    def change(document: dict[str, Any]) -> None:
+        for batch in document.get("batches") or document["receipts"]:
+            for stored in batch["objects"]:
+                stored["key"] = moved[stored["key"]]
+        if "batches" in document:
+            names = ("year", "sort")
+            document["partitions"] = [{"name": n, "expression": n} for n in names]
+
+    edit(jobs, f"run={run}/_manifest.json", change, repair=True)
+    edit(jobs, f"run={run}/_receipts.json", change)
+    return list(moved.values())
+
+
 def test_partitions(jobs: Archives) -> None:
-    partitioned(jobs, **KEPT).run()
-    jobs.run(new=True)
-    run = jobs.latest().run.id
+    filled(jobs, **KEPT)
+    runs = [jobs.run().run, jobs.run(new=True).run]
+    keys = [in_partitions(jobs, run) for run in runs][1]
+    run = runs[1]
     store = bucket_store(jobs)
     assert jobs.place is not None
     for where in (place(jobs), place_at(f"s3://{jobs.place.name}", store)):
         assert [(p, s) for p, s, _ in listed(where)] == [("a/b", "complete")] * 2
-    of_run = find(place_at(f"s3://{jobs.place.name}/a/b/run={run}", store))
-    assert [at.run for at in of_run] == [run]
-    mine = [key for key in jobs.batches() if f"/run={run}/" in key]
-    assert of_run[0].objects == len(mine)
-    younger, older = verdicts(jobs)
-    assert (younger.state, younger.findings, younger.objects) == ("right", [], len(mine))
-    assert (younger.rows, older.state) == (100, "right")
-    key = f"a/b/year=2022/sort=a/run={run}/batch=1.parquet"
-    put(jobs, key, jobs.objects()[key][:-1])
+    (at,) = find(place_at(f"s3://{jobs.place.name}/a/b/run={run}", store))
+    assert (at.run, at.objects) == (run, 4)
+    younger, older = verdicts(jobs, recorded=False)
+    assert (younger.state, younger.objects, younger.rows) == ("right", 4, 100)
+    assert (older.state, older.notes) == ("right", [])
+    put(jobs, keys[0], jobs.objects()[keys[0]][:-1])
     # Neither another archive's below it, nor another run's, is this one's matter.
     put(jobs, f"a/b/deeper/run={run}/batch=1.parquet", b"x")
-    put(jobs, f"a/b/year=1999/sort=a/run={run}/batch=1.parquet", b"x")
-    younger, older = verdicts(jobs)
-    assert [
-        (f.object.partition("a/b/")[2], f.what.partition(":")[0]) for f in younger.findings
-    ] == [
-        (f"year=1999/sort=a/run={run}/batch=1.parquet", "is in no manifest"),
-        (f"year=2022/sort=a/run={run}/batch=1.parquet", "was cut off"),
+    stray = f"a/b/year=1999/sort=a/run={run}/batch=1.parquet"
+    put(jobs, stray, b"x")
+    younger, older = [v for v in verdicts(jobs, recorded=False) if v.at.prefix == "a/b"]
+    assert [(f.object, f.what.partition(":")[0]) for f in younger.findings] == [
+        (f"s3://{jobs.place.name}/{stray}", "is in no manifest"),
+        (f"s3://{jobs.place.name}/{keys[0]}", "was cut off"),
     ]
     assert older.findings == []
 
