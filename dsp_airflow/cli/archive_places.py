@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dsp_airflow.cli import output
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.engine.errors import ConfigError
 
@@ -94,6 +95,8 @@ def _of_task(file: Path, job: str | None, opened: Any) -> list[Looked]:
                 missing.append(error)
     if missing and not found:
         raise missing[0]
+    for error in missing:
+        output.note(str(error), "WARNING")
     return found
 
 
