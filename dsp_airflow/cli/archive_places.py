@@ -95,8 +95,8 @@ def _of_task(file: Path, job: str | None, opened: Any) -> list[Looked]:
                 missing.append(error)
     if missing and not found:
         raise missing[0]
-    for error in missing:
-        output.note(str(error), "WARNING")
+    for none in missing:
+        output.note(str(none), "WARNING")
     return found
 
 

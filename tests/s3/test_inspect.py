@@ -267,6 +267,16 @@ def test_a_run_that_is_not_finished(one: Archives) -> None:
     assert only(one).state == "right"
 
 
+def test_an_edited_manifest_and_an_altered_object(one: Archives) -> None:
+    """The receipts are neither, whatever the manifest says now."""
+    filled(one, **KEPT).run()
+    edit(one, "_manifest.json", EDITS["digest"])
+    damage(one, "byte")
+    verdict = only(one, recorded=False)
+    assert names(verdict) == ["_manifest.json", "batch=2.parquet"]
+    assert "_receipts.json: contradicts the manifest about batch 2: digest" in verdict.notes[0]
+
+
 RECEIPTS = {
     "rows": lambda d: d["receipts"][1].update(rows=29),
     "sha256": lambda d: d["receipts"][1]["objects"][0].update(sha256="0" * 64),

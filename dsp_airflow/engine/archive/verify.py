@@ -119,7 +119,11 @@ class _Verification:
         source = "the state database" if self.verdict.recorded else "the manifest"
         recorded = record.receipts if record else None
         for what in contradictions(self.entries, expected, recorded, self.blamed, source):
-            self._find(self.at.receipts_key, what, "put back an earlier version of it")
+            if why and not self.verdict.recorded:
+                # Of an edited manifest that is no wonder.
+                self.verdict.notes.append(f"{self.at.label(self.at.receipts_key)}: {what}")
+            else:
+                self._find(self.at.receipts_key, what, self._which_remedy())
 
     # What is to be there
 
@@ -392,6 +396,11 @@ class _Verification:
         """Could not be looked at, which says nothing about it."""
         what = f"could not be verified: {str(error).removeprefix(f'{label}: ')}"
         self.verdict.findings.append(Finding(label, what, "verify again then", type(error)))
+
+    def _which_remedy(self) -> str:
+        if self.verdict.recorded:
+            return "put back an earlier version of it, or clear the run's check task"
+        return "one of the two was edited: put back an earlier version of that"
 
     def _remedy(self, one: Expected, stored: ArchivedObject) -> str:
         anew = "bring it back from a copy, or archive its rows anew while the source has them"
