@@ -31,7 +31,8 @@ RUN: Final = "__dsp_run"
 MEMORY: Final = "1GiB"
 DISK: Final = "16GiB"
 """For what a query sorts or groups beyond that, in the folder for temporary files."""
-BATCH: Final = 8_192
+BATCH: Final = 256
+"""Rows that are handed out at once: few, as a row may be large."""
 _SETTINGS: Final = (
     f"SET memory_limit = '{MEMORY}'",
     f"SET max_temp_directory_size = '{DISK}'",
