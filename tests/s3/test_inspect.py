@@ -354,7 +354,7 @@ def test_objects_that_cannot_be_read(one: Archives) -> None:
 
     def fate(method: str, path: str, number: int) -> str:
         if "batch%3D2." in path or "batch=2." in path:
-            return "403"
+            return "403 AccessDenied"
         return "503" if "batch%3D5." in path or "batch=5." in path else "ok"
 
     with Storm(one.place.server.port, fate) as storm:
