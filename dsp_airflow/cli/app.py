@@ -32,6 +32,12 @@ database = typer.Typer(
     help="Look after the state database.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(database, name="db")
+archives = typer.Typer(
+    help="Look into the archives of S3 jobs: list, show, verify, query.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(archives, name="archive")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]
@@ -337,3 +343,110 @@ def prune(
     from dsp_airflow.cli import db
 
     db.prune(older_than)
+
+
+TaskFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="A task file, whose S3 jobs say where to look."),
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="URL", help="In place of a file: s3://bucket/prefix."),
+]
+Connection = Annotated[
+    str | None,
+    typer.Option("--connection", metavar="NAME", help="With --at: the Airflow connection."),
+]
+
+
+@archives.command("list")
+def archive_list(
+    file: TaskFile = None,
+    job: JobName = None,
+    at: At = None,
+    connection: Connection = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="How many runs to list of each job.")
+    ] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the archived runs: rows, bytes, when, and whether manifest and receipts are there."""
+    from dsp_airflow.cli import archive
+    from dsp_airflow.cli.archive_places import Where
+
+    archive.list_runs(Where(file, at, connection, job), limit=limit, as_json=as_json)
+
+
+@archives.command("show")
+def archive_show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or latest.")],
+    file: TaskFile = None,
+    job: JobName = None,
+    at: At = None,
+    connection: Connection = None,
+    as_json: Json = False,
+) -> None:
+    """Show a run's manifest: source, columns, key, filter, batches, objects, receipts."""
+    from dsp_airflow.cli import archive
+    from dsp_airflow.cli.archive_places import Where
+
+    archive.show(run, Where(file, at, connection, job), as_json=as_json)
+
+
+@archives.command("verify")
+def archive_verify(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's id, or latest; default: every run."),
+    ] = None,
+    file: TaskFile = None,
+    job: JobName = None,
+    at: At = None,
+    connection: Connection = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look at sizes, versions and ETags; read nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare every object with what was written; exits with 3 when something is wrong."""
+    from dsp_airflow.cli import archive_verify as command
+    from dsp_airflow.cli.archive_places import Where
+
+    if run is not None and file is None and at is None:
+        # Something has to say where: a single argument is the file.
+        file, run = Path(run), None
+    command.verify(run, Where(file, at, connection, job), quick=quick, as_json=as_json)
+
+
+@archives.command("query")
+def archive_query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="SELECT ... FROM archive")],
+    file: TaskFile = None,
+    job: JobName = None,
+    at: At = None,
+    connection: Connection = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run", metavar="RUN", help="A run's id, or all; repeatable. Default: the latest."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="At most so many rows; default: 100 in a table."),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the archived rows with SQL (DuckDB), which reads and changes nothing."""
+    from dsp_airflow.cli import archive_query as command
+    from dsp_airflow.cli.archive_places import Where
+
+    command.query(
+        sql,
+        Where(file, at, connection, job),
+        runs=runs or (),
+        limit=limit,
+        as_csv=as_csv,
+        as_json=as_json,
+    )

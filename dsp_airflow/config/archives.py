@@ -15,6 +15,7 @@ from dsp_airflow.config.jobs import Endpoint, Listed, TableJob, Text
 
 PREFIX_NAMES = ("run_date", "logical_date", "data_interval_start", "data_interval_end")
 """Days, as YYYY-MM-DD in UTC."""
+DAY = r"\d{4}-\d{2}-\d{2}"
 NAMES = (*PREFIX_NAMES, "task", "job")
 BUCKET = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}"
 LONGEST_PREFIX = 700
@@ -61,6 +62,22 @@ def _partition(value: str) -> str:
     if value in ("run", "batch"):
         raise invalid("is what the archive's own folders are called; choose another name")
     return value
+
+
+def prefixes_like(prefix: str, known: Mapping[str, str]) -> tuple[str, re.Pattern[str]]:
+    """What every resolved prefix begins with, and what they all look like.
+
+    ``known`` names have their value; every other one is a day.
+    """
+    begin, pattern, fixed = "", "", True
+    for number, part in enumerate(_PLACE.split(prefix)):
+        # Every second part is a name between two texts.
+        text = known.get(part) if number % 2 else part
+        fixed = fixed and text is not None
+        if fixed:
+            begin += text or ""
+        pattern += DAY if text is None else re.escape(text)
+    return begin, re.compile(pattern)
 
 
 def _bucket(value: str) -> str:

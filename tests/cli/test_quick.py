@@ -16,6 +16,7 @@ HEAVY = {
     "airflow",
     "alembic",
     "botocore",
+    "duckdb",
     "pandas",
     "psycopg",
     "pyarrow",
@@ -52,7 +53,9 @@ def test_help_imports_next_to_nothing(arguments: str) -> None:
     assert not imported(arguments) & SLOW
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "check-connection", "db", "demo"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "status", "check-connection", "db", "demo", "archive"]
+)
 def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & HEAVY
 

@@ -19,7 +19,7 @@ from dsp_airflow.engine.errors import Mismatch
 
 EXACT_APART = False
 BLOCK: Final = 1024 * 1024
-__all__ = ["EXACT_APART", "read", "rows_schema", "texts", "write"]
+__all__ = ["EXACT_APART", "held", "read", "rows_schema", "texts", "write"]
 
 
 def write(
@@ -73,6 +73,9 @@ def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> I
         for batch in reader:
             columns = [_cells(batch.column(n), form) for n, form in enumerate(forms)]
             yield pa.RecordBatch.from_arrays(columns, names=names).cast(schema)
+
+
+held = read
 
 
 def _cells(column: Any, form: Form) -> Any:

@@ -38,6 +38,12 @@ class Format(Protocol):
         """The rows as record batches of ``rows_schema``."""
         ...
 
+    def held(
+        self, path: Path, forms: Sequence[Form], compression: str, largest: int
+    ) -> Iterator[Any]:
+        """The rows as they stand there: values under their columns' names, or texts as ``read``."""
+        ...
+
     def rows_schema(self, forms: Sequence[Form]) -> Any:
         """Of what ``read`` yields: columns for the SQL of ``texts``."""
         ...
@@ -64,8 +70,13 @@ def format_of(name: str) -> Format:
 
 
 def extension(name: str, compression: str) -> str:
-    """Of an object: ``parquet``, ``csv.gz``, ``jsonl.zst``."""
-    return name if name == "parquet" else name + _ENDINGS[compression]
+    """Of an object: ``parquet``, ``csv.gz``, ``jsonl.zst``. ``Mismatch`` for an unknown one."""
+    ending = _ENDINGS.get(compression)
+    if ending is None:
+        raise Mismatch(
+            f"unknown compression {compression!r}; this version reads {', '.join(_ENDINGS)}"
+        )
+    return name if name == "parquet" else name + ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,13 @@ class File:
         """See ``Format.read``. Raises ``Mismatch`` when it is not what was written."""
         with self._reading():
             yield from format_of(self.format).read(
+                self.path, self.forms, self.compression, self.largest
+            )
+
+    def held(self) -> Iterator[Any]:
+        """See ``Format.held``. Raises ``Mismatch`` when it is not what was written."""
+        with self._reading():
+            yield from format_of(self.format).held(
                 self.path, self.forms, self.compression, self.largest
             )
 

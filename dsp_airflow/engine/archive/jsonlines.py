@@ -20,7 +20,7 @@ from dsp_airflow.engine.errors import Mismatch
 EXACT_APART = False
 CHUNK_ROWS: Final = 2_000
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-__all__ = ["EXACT_APART", "read", "rows_schema", "texts", "write"]
+__all__ = ["EXACT_APART", "held", "read", "rows_schema", "texts", "write"]
 
 
 def write(
@@ -60,6 +60,9 @@ def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> I
             yield pa.RecordBatch.from_arrays(
                 [pa.array(column, pa.string()) for column in columns], schema=schema
             )
+
+
+held = read
 
 
 def _chunk(lines: Iterable[bytes]) -> list[bytes]:

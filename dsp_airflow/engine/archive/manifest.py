@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.stores.s3 import Bucket, Gone
 
 KIND: Final = "dsp_airflow archive"
+RECEIPTS_KIND: Final = f"{KIND} receipts"
 CHECKSUM: Final = "sha256"
 """Of the document without it."""
 
@@ -181,6 +182,23 @@ def read_manifest(bucket: Bucket, key: str, sha256: str | None = None) -> Manife
 
 def manifest_from(data: bytes, label: str) -> Manifest:
     """The inverse; ``Mismatch`` for anything that is no manifest of a version known here."""
+    values = _document(data, label)
+    if values.pop(CHECKSUM, None) != _checksum(values):
+        raise Mismatch(f"{label} was edited: it does not have the {CHECKSUM} that it says")
+    manifest = _validated(values, label)
+    if manifest.rows != sum(batch.rows for batch in manifest.batches):
+        raise Mismatch(f"{label} was edited: its batches do not hold {manifest.rows:,} rows")
+    return manifest
+
+
+def unproved_manifest(data: bytes, label: str) -> Manifest:
+    """What an edited manifest says now: good for looking further, and for nothing else."""
+    values = _document(data, label)
+    values.pop(CHECKSUM, None)
+    return _validated(values, label)
+
+
+def _document(data: bytes, label: str) -> dict[str, Any]:
     try:
         values = json.loads(data)
     except ValueError as error:
@@ -193,38 +211,52 @@ def manifest_from(data: bytes, label: str) -> Manifest:
             f"{label} has format version {version}; this version of dsp_airflow reads "
             f"{FORMAT_VERSION}"
         )
-    if values.pop(CHECKSUM, None) != _checksum(values):
-        raise Mismatch(f"{label} was edited: it does not have the {CHECKSUM} that it says")
+    return values
+
+
+def _validated(values: Mapping[str, Any], label: str) -> Manifest:
     try:
-        manifest = _MANIFESTS.validate_python(values, strict=False)
+        return _MANIFESTS.validate_python(values, strict=False)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise Mismatch(f"{label} was edited: {place}: {first['msg']}") from error
-    if manifest.rows != sum(batch.rows for batch in manifest.batches):
-        raise Mismatch(f"{label} was edited: its batches do not hold {manifest.rows:,} rows")
-    return manifest
+
+
+def apart(told: Manifest, made: Manifest) -> list[str]:
+    """Names of the fields in which a manifest differs from the one made of the ledger.
+
+    Versions are those of the package that wrote it, and the ledger does not know the system.
+    """
+    documents = [_MANIFESTS.dump_python(each, mode="json") for each in (told, made)]
+    for values in documents:
+        for name in ("format_version", "canon_version", "source_system", "digest"):
+            del values[name]
+    return list(_apart(documents[0], documents[1], ""))
+
+
+def _apart(one: Any, other: Any, at: str) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            yield from _apart(one.get(name), other.get(name), f"{at}.{name}" if at else name)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            yield from _apart(mine, theirs, f"{at}[{number}]")
+    elif one != other:
+        yield at
 
 
 def receipts_bytes(run: str, job: str, records: Sequence[BatchRecord]) -> bytes:
     """What was read back: one entry for each batch whose rows were compared."""
     entries = [
-        {
-            "batch": record.batch.number,
-            "rows": record.copied.written.rows,
-            "digest": _shown(record.copied.digest),
-            "objects": [
-                {"key": o.key, "version": o.version, "sha256": o.sha256, "size": o.size}
-                for o in record.copied.objects
-            ],
-            "checked_at": None if record.checked_at is None else record.checked_at.isoformat(),
-        }
+        receipt_of(_batch(record))
+        | {"checked_at": None if record.checked_at is None else record.checked_at.isoformat()}
         for record in records
         if record.compared and record.copied is not None
     ]
     return _json(
         {
-            "kind": f"{KIND} receipts",
+            "kind": RECEIPTS_KIND,
             "format_version": FORMAT_VERSION,
             "canon_version": CANON_VERSION,
             "run": run,
@@ -232,6 +264,19 @@ def receipts_bytes(run: str, job: str, records: Sequence[BatchRecord]) -> bytes:
             "receipts": entries,
         }
     )
+
+
+def receipt_of(batch: ArchivedBatch) -> dict[str, Any]:
+    """What the receipts say of a batch, but for the time."""
+    return {
+        "batch": batch.number,
+        "rows": batch.rows,
+        "digest": _shown(batch.digest),
+        "objects": [
+            {"key": o.key, "version": o.version, "sha256": o.sha256, "size": o.size}
+            for o in batch.objects
+        ],
+    }
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

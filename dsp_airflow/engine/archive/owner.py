@@ -20,6 +20,15 @@ class Owner:
     table: str
 
 
+def owner_of(bucket: Bucket, archive: Archive) -> Owner | None:
+    """Who the folder says that it belongs to; ``None`` when it does not (or says nonsense)."""
+    try:
+        found = json.loads(bucket.read(layout.owner_key(archive)))
+        return Owner(str(found["task"]), str(found["job"]), str(found["table"]))
+    except (Gone, ValueError, KeyError, TypeError):
+        return None
+
+
 def require_own(bucket: Bucket, archive: Archive, mine: Owner) -> bool:
     """Whether the folder is this job's already; ``ConfigError`` when it is another one's."""
     key = layout.owner_key(archive)

@@ -22,7 +22,7 @@ _CODECS: Final = {"zstd": "zstd", "gzip": "gzip", "none": "none"}
 _LEVELS: Final = {"zstd": 1, "gzip": 6}
 
 rows_schema = prepared_schema
-__all__ = ["EXACT_APART", "read", "rows_schema", "texts", "write"]
+__all__ = ["EXACT_APART", "held", "read", "rows_schema", "texts", "write"]
 
 
 def write(
@@ -68,14 +68,19 @@ def _groups(batches: Iterable[Any]) -> Iterator[Any]:
         yield pa.Table.from_batches(gathered)
 
 
-def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> Iterator[Any]:  # noqa: ARG001
+def read(path: Path, forms: Sequence[Form], compression: str, largest: int) -> Iterator[Any]:
+    """See ``formats.Format``."""
+    yield from prepared(held(path, forms, compression, largest), forms)
+
+
+def held(path: Path, forms: Sequence[Form], compression: str, largest: int) -> Iterator[Any]:  # noqa: ARG001
     """See ``formats.Format``."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         found = file.schema_arrow
         exact = found.get_field_index(EXACT) >= 0
         if found.remove_metadata() != schema_of(forms, exact=exact).remove_metadata():
             raise Mismatch(f"the columns are {', '.join(_named(found))}, not those of the archive")
-        yield from prepared(file.iter_batches(batch_size=_read_rows(file)), forms)
+        yield from file.iter_batches(batch_size=_read_rows(file))
 
 
 def _read_rows(file: Any) -> int:

@@ -141,11 +141,7 @@ class ArchiveWitness:
         if self._digest is None:
             total = Digest(0, 0, METHOD)
             for file in self.files():
-                with chosen_rows(file, self._choice) as (connection, texts):
-                    ((rows, sums),) = connection.execute(
-                        f"SELECT count(*), {duckdb_digest_md5(texts)} FROM {CHOSEN}"  # noqa: S608
-                    ).fetchall()
-                total += Digest(int(rows), int(sums), METHOD)
+                total += file_digest(file, self._choice)
             self._digest = total
         return self._digest
 
@@ -257,3 +253,12 @@ class ArchiveWitness:
         names = [f"o{n}" for n in range(self.width)]
         arrays = [pa.array([key[n] for key in keys], pa.string()) for n in range(self.width)]
         connection.register(WANTED, pa.Table.from_arrays(arrays, names=names))
+
+
+def file_digest(file: File, choice: Choice) -> Digest:
+    """Of the rows of a file that take part, read from it."""
+    with chosen_rows(file, choice) as (connection, texts):
+        ((rows, sums),) = connection.execute(
+            f"SELECT count(*), {duckdb_digest_md5(texts)} FROM {CHOSEN}"  # noqa: S608
+        ).fetchall()
+    return Digest(int(rows), int(sums), METHOD)

@@ -6,7 +6,8 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 from dsp_airflow.engine.errors import Transient
@@ -37,6 +38,8 @@ class Listed:
     size: int
     etag: str
     version: str | None = None
+    """Told by ``head`` only."""
+    modified: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,11 @@ class Bucket:
             return None
         told = found.get("VersionId")
         return Listed(
-            key, found["ContentLength"], found["ETag"], None if told in (None, "null") else told
+            key,
+            found["ContentLength"],
+            found["ETag"],
+            None if told in (None, "null") else told,
+            found.get("LastModified"),
         )
 
     def download(self, key: str, sink: BinaryIO, version: str | None = None) -> tuple[int, str]:
@@ -196,7 +203,12 @@ class Bucket:
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.name, Prefix=prefix):
                 for found in page.get("Contents", []):
-                    yield Listed(found["Key"], found["Size"], found["ETag"])
+                    yield Listed(
+                        found["Key"],
+                        found["Size"],
+                        found["ETag"],
+                        modified=found.get("LastModified"),
+                    )
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names that begin with the prefix, up to the next slash."""
