@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -18,7 +17,7 @@ from dsp_airflow.config.tasks import Task
 from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.archive import layout, manifest
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
-from dsp_airflow.engine.stores.s3 import Gone, S3Store
+from dsp_airflow.engine.stores.s3 import S3Store
 from dsp_airflow.paths import ArchivePath
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
@@ -115,7 +114,7 @@ def _s3_job(task: Task, name: str | None) -> S3Job:
 
 
 def _manifest_of(database: StateDatabase, run: TaskRun, job: S3Job) -> dict[str, str]:
-    """The manifest's place, and its SHA-256 by the records of the run."""
+    """The manifest's place and SHA-256, once it is proved to say what the run's records do."""
     state = next((j for j in run.summary().jobs if j.name == job.name), None)
     ledger = SqlLedger(database, run.run.id, job.name)
     plan = ledger.plan() if state is not None else None
@@ -130,24 +129,22 @@ def _manifest_of(database: StateDatabase, run: TaskRun, job: S3Job) -> dict[str,
     known = run.runs.job(run.run.id, job.name)
     facts = replace(path.facts(run.run.variables.get(job.name, {})), source=known.source_identity)
     made = manifest.manifest_of(plan, ledger.run, facts, ledger.records())
-    data = manifest.manifest_bytes(made)
     key = layout.manifest_key(plan.archive, ledger.run)
     bucket = path.store.bucket(plan.archive.bucket)
-    try:
-        there = bucket.read(key)
-    except Gone:
-        path.folder(plan, ledger).replace(key, data)
-    else:
-        if there != data:
-            raise Mismatch(
-                f"{bucket.label(key)} was edited: it is not what the records of run {run.run.id} "
-                "make. Delete it, and a restore writes it again from these records"
-            )
+    if bucket.head(key) is None:
+        path.folder(plan, ledger).replace(key, manifest.manifest_bytes(made))
+    there = manifest.read_manifest(bucket, key)
+    edited = manifest.apart(there, made)
+    if edited:
+        raise Mismatch(
+            f"{bucket.label(key)} was edited: it is not what the records of run {run.run.id} make "
+            f"({', '.join(edited[:5])}). Delete it, and a restore writes it again from them"
+        )
     return {
         "connection": job.target.connection,
         "bucket": plan.archive.bucket,
         "manifest": key,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": there.digest,
     }
 
 
