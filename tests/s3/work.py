@@ -23,6 +23,12 @@ class Where:
     secret: str
 
 
+def where_of(jobs: Archives) -> Where:
+    assert jobs.place is not None
+    server = jobs.place.server
+    return Where(jobs.folder, jobs.source.uri, server.endpoint, server.key, server.secret)
+
+
 def opened(where: Where) -> Archives:
     client = client_of(where.endpoint, where.key, where.secret)
     return Archives(where.folder, Away(where.source), Away(), client=client)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from dsp_airflow.engine.errors import Mismatch, Transient
@@ -17,6 +16,9 @@ THREADS = 2
 
 def connect() -> Any:
     """A connection of its own, which fetches nothing from anywhere."""
+    # Whoever writes Parquet goes without.
+    import duckdb
+
     connection = duckdb.connect()
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
@@ -31,6 +33,8 @@ def over(batches: Iterable[Any], schema: Any, where: str) -> Iterator[Any]:
     An error of whoever makes the batches comes out as it is. DuckDB's own become the engine's:
     rows that it cannot read are not what was written. ``where`` names them.
     """
+    import duckdb
+
     source = _Source(batches)
     with connect() as connection:
         connection.register(ROWS, pa.RecordBatchReader.from_batches(schema, source.batches()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import replace
 
 from dsp_airflow.engine import check as checking
@@ -94,8 +95,9 @@ def _put(
         exact=exact,
         max_row_size=plan.max_row_size,
     )
-    # Who was taken over meanwhile has read rows that are older than those that lie there.
-    return target.put(claim, batches, lambda: job.ledger.keep(claim))
+    with closing(batches):
+        # Who was taken over meanwhile has read rows that are older than those that lie there.
+        return target.put(claim, batches, lambda: job.ledger.keep(claim))
 
 
 def check(job: Job[RunFolder]) -> None:
