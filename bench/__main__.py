@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import peers, tables
+from bench.archiving import measure_archive
 from bench.checking import measure_check
 from bench.copying import measure_copy
 from bench.fixed import measure_fixed
@@ -28,7 +29,7 @@ from bench.stage import SETTINGS, SOURCE, Stage, stage
 from dsp_airflow.demo.servers import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
-LEGS = ("copy", "check", "purge", "large", "fixed")
+LEGS = ("copy", "check", "purge", "large", "archive", "fixed")
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -91,6 +92,7 @@ def _measure(
         "check": lambda: measure_check(place, report),
         "purge": lambda: measure_purge(place, report),
         "large": lambda: measure_large(place, report, large_rows),
+        "archive": lambda: measure_archive(place, report, large_rows),
         "fixed": lambda: measure_fixed(place, report),
     }
     for name in LEGS:

@@ -31,14 +31,15 @@ class PeerError(RuntimeError):
 class Sample:
     """One timed run.
 
-    ``peak``: bytes of resident memory above those after the imports; ``server``: CPU seconds
-    of the server's processes meanwhile.
+    ``peak``: bytes of resident memory above those after the imports; ``whole``: those of the
+    whole process at its peak; ``server``: CPU seconds of the server's processes meanwhile.
     """
 
     seconds: float
     cpu: float
     peak: int | None = None
     server: float | None = None
+    whole: int | None = None
 
 
 @dataclass
@@ -87,6 +88,12 @@ class Contest:
         peaks = [s.peak for s in self.samples if s.peak is not None]
         return max(peaks) / MB if peaks else None
 
+    @property
+    def whole_mb(self) -> float | None:
+        """Of the process with all it had imported."""
+        peaks = [s.whole for s in self.samples if s.whole is not None]
+        return max(peaks) / MB if peaks else None
+
     def as_json(self) -> dict[str, Any]:
         if self.failed is not None:
             return {"name": self.name, "failed": self.failed}
@@ -100,6 +107,7 @@ class Contest:
             "cpu_seconds_per_million_rows": round(self.cpu_per_million, 3),
             "server_cpu_seconds_per_million_rows": None if server is None else round(server, 3),
             "peak_mb": None if self.peak_mb is None else round(self.peak_mb, 1),
+            "whole_mb": None if self.whole_mb is None else round(self.whole_mb, 1),
             "runs": [
                 {"seconds": round(s.seconds, 4), "cpu_seconds": round(s.cpu, 4)}
                 for s in self.samples
@@ -176,7 +184,8 @@ def step(spec: Mapping[str, Any], env: Mapping[str, str], log: Path) -> tuple[Sa
     if process.returncode or not text:
         raise FailedError(f"{spec}: {log.read_text(errors='replace')[-3000:]}")
     found = json.loads(text)
-    return Sample(found["seconds"], found["cpu"], found["peak"]), found["returned"]
+    sample = Sample(found["seconds"], found["cpu"], found["peak"], whole=found["whole"])
+    return sample, found["returned"]
 
 
 Entry = tuple[Contest, Callable[[], Sample]]

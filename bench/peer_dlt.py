@@ -1,4 +1,5 @@
-"""One table through dlt, as its documentation has it: `sql_table` into the `postgres` destination.
+"""One table through dlt, as its documentation has it: `sql_table` into the `postgres` destination,
+or into `filesystem` where the target is a URL of a folder.
 
 Runs in the peers' own environment, so nothing of the project may be imported here. Prints its
 measurement as JSON. Imports are done before the clock starts, as for our own steps.
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 import dlt
-from dlt.destinations import postgres
+from dlt.destinations import filesystem, postgres
 from dlt.sources.sql_database import sql_table
 
 SCHEMA = "dlt_data"
@@ -37,7 +38,7 @@ def main(source: str, target: str, table: str, backend: str, file_format: str) -
         )
         pipeline = dlt.pipeline(
             f"bench_{backend}",
-            destination=postgres(target),
+            destination=(filesystem(target) if target.startswith("file:") else postgres(target)),
             dataset_name=SCHEMA,
             pipelines_dir=str(Path(folder) / "pipelines"),
         )
@@ -50,7 +51,8 @@ def main(source: str, target: str, table: str, backend: str, file_format: str) -
         seconds = time.perf_counter() - began
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
-    json.dump({"seconds": seconds, "cpu": cpu, "version": dlt.__version__}, sys.stdout)
+    found = {"seconds": seconds, "cpu": cpu, "version": dlt.__version__}
+    json.dump(found | {"whole": max(usage.ru_maxrss for usage in used) * 1024}, sys.stdout)
 
 
 if __name__ == "__main__":

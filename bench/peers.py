@@ -51,6 +51,15 @@ def dlt(stage: Stage, table: str, backend: str, file_format: str, rows: int) -> 
     return Sample(found["seconds"], found["cpu"])
 
 
+def dlt_files(stage: Stage, table: str, folder: Path) -> Sample:
+    """``sql_table`` of ``table`` into Parquet files below ``folder``, by its ``filesystem``."""
+    python = program("python")
+    stage.settle()
+    arguments = [stage.server.uri(SOURCE), folder.as_uri(), table, "pyarrow", "parquet"]
+    found = json.loads(_run(stage, [python, "-m", "bench.peer_dlt", *arguments]))
+    return Sample(found["seconds"], found["cpu"], whole=found["whole"])
+
+
 def reladiff(stage: Stage) -> Sample:
     """All columns of both tables. Its answer has to count every row, and no difference."""
     path = program("reladiff")

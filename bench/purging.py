@@ -8,10 +8,9 @@ from bench import measure, tables
 from bench.measure import Contest, Sample
 from bench.report import Report
 from bench.stage import SOURCE, TARGET, Stage
-from bench.tables import TABLE
+from bench.tables import EATEN, TABLE
 
 MIN_OF_UNSAFE = 0.9
-EATEN = f"{TABLE}_purged"
 
 
 def measure_purge(stage: Stage, report: Report) -> None:
@@ -25,7 +24,7 @@ def measure_purge(stage: Stage, report: Report) -> None:
     measure.alternate(
         stage.rounds,
         [
-            (unsafe, lambda: _unsafe(stage, size)),
+            (unsafe, lambda: unproved(stage, size)),
             (ours, lambda: _ours(stage)),
             (hashed, lambda: _hashed(stage, size)),
         ],
@@ -42,7 +41,7 @@ def _filled(stage: Stage) -> None:
     stage.execute(SOURCE, f"INSERT INTO {EATEN} SELECT * FROM {TABLE} ORDER BY id")
 
 
-def _unsafe(stage: Stage, size: int) -> Sample:
+def unproved(stage: Stage, size: int) -> Sample:
     """One transaction a batch, on one connection."""
     return _deleted(stage, size, f"DELETE FROM {EATEN} WHERE {{}};")
 

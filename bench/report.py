@@ -174,6 +174,22 @@ class Report:
         """A figure that must stay below a limit of its own."""
         self.findings.append(Finding(leg, what, f"{figure:.2f} {unit}", figure=figure, most=most))
 
+    def alone(self, leg: str, what: str, ours: Contest) -> None:
+        """Rows a second that have nobody to be compared with."""
+        many = ours.rows >= FEW
+        server = ours.server_per_million
+        self.findings.append(
+            Finding(
+                leg,
+                what,
+                _rate(ours),
+                cpu=round(ours.cpu_per_million, 2) if many else None,
+                server=round(server, 2) if many and server is not None else None,
+                peak=None if ours.peak_mb is None else round(ours.peak_mb, 1),
+                spread=ours.spread,
+            )
+        )
+
     def note(self, leg: str, what: str, ours: str, beside: str = "", its: str = "") -> None:
         """A figure that has no target."""
         self.findings.append(Finding(leg, what, ours, beside, its))

@@ -21,6 +21,8 @@ from dsp_airflow.state.runs import Runs
 
 SOURCE, TARGET = "bench_source", "bench_target"
 """Names of the databases, and ids of the Airflow connections to them."""
+ARCHIVE = "bench_archive"
+"""Id of the connection to the S3 server, while there is one (``archived_to``)."""
 DAG, JOB = "bench", "copy"
 
 SETTINGS = {
@@ -114,20 +116,26 @@ class Stage:
 
     def task(self, table: str = TABLE, target: str | None = None, **job: Any) -> Task:
         """A task file of one job, and a run of it to come."""
+        there = {"connection": TARGET, "table": f"public.{target or table}"}
+        return self._task(table, {"type": "warm", "target": there, **job})
+
+    def archive_task(
+        self, bucket: str, table: str = TABLE, file_format: str = "parquet", **job: Any
+    ) -> Task:
+        """The same into a bucket of the S3 server."""
+        there = {
+            "connection": ARCHIVE,
+            "bucket": bucket,
+            "prefix": f"{table}-{file_format}",
+            "format": file_format,
+        }
+        return self._task(table, {"type": "s3", "target": there, **job})
+
+    def _task(self, table: str, job: Mapping[str, Any]) -> Task:
         number = next(self._numbers)
         file = self.folder / f"bench_{number}.yaml"
-        definition = {
-            "name": f"bench_{number}",
-            "jobs": [
-                {
-                    "name": JOB,
-                    "type": "warm",
-                    "source": {"connection": SOURCE, "table": f"public.{table}"},
-                    "target": {"connection": TARGET, "table": f"public.{target or table}"},
-                    **job,
-                }
-            ],
-        }
+        source = {"connection": SOURCE, "table": f"public.{table}"}
+        definition = {"name": f"bench_{number}", "jobs": [{"name": JOB, "source": source, **job}]}
         # JSON is YAML too.
         file.write_text(json.dumps(definition))
         return Task(self, file, f"run_{number}")
@@ -141,9 +149,9 @@ class Task:
     file: Path
     run: str
 
-    def step(self, name: str) -> tuple[Sample, dict[str, Any]]:
+    def step(self, name: str, **more: Any) -> tuple[Sample, dict[str, Any]]:
         """Returns the measurement and the step's counts."""
-        spec = {"step": name, "file": str(self.file), "job": JOB, "run": self.run}
+        spec = {"step": name, "file": str(self.file), "job": JOB, "run": self.run, **more}
         sample, counts = self.stage.run_step(spec)
         if counts.get("rows_different"):
             raise FailedError(f"{name} found {counts['rows_different']} different rows")

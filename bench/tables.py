@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TABLE = "bench"
 FEW = "bench_few"
+EATEN = f"{TABLE}_purged"
 LARGE = "bench_large"
 
 COLUMNS = """
@@ -58,11 +59,11 @@ def fill(rows: int, table: str = TABLE) -> str:
     return f"INSERT INTO {table} {ROWS} FROM generate_series(1::bigint, {rows}) n"
 
 
-def create_large() -> str:
+def create_large(kind: str = "text") -> str:
     """One wide column, not compressed, so that the bytes are really moved."""
     return (
         f"DROP TABLE IF EXISTS {LARGE}; "
-        f"CREATE TABLE {LARGE} (id bigint PRIMARY KEY, body text NOT NULL); "
+        f"CREATE TABLE {LARGE} (id bigint PRIMARY KEY, body {kind} NOT NULL); "
         f"ALTER TABLE {LARGE} ALTER body SET STORAGE EXTERNAL"
     )
 
@@ -71,5 +72,14 @@ def fill_large(rows: int) -> str:
     """Rows of 1 MiB."""
     return (
         f"INSERT INTO {LARGE} SELECT n, string_agg(md5(n || '-' || m), '' ORDER BY m) "
+        f"FROM generate_series(1::bigint, {rows}) n, generate_series(1, 32768) m GROUP BY n"
+    )
+
+
+def fill_random(rows: int) -> str:
+    """Rows of 1 MiB that no compression makes smaller."""
+    return (
+        f"INSERT INTO {LARGE} "
+        "SELECT n, string_agg(sha256((n || '-' || m)::bytea), '' ORDER BY m) "
         f"FROM generate_series(1::bigint, {rows}) n, generate_series(1, 32768) m GROUP BY n"
     )

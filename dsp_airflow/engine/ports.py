@@ -7,7 +7,7 @@ method may raise ``Transient`` (the connection is then unusable; open another se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -330,11 +330,12 @@ class ReadsArrow(Protocol):
         *,
         exact: bool,
         max_row_size: int,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """The range's rows as Arrow record batches of a few megabytes (``archive.forms``).
 
-        In the snapshot that is open. Raises ``Beyond`` when a value needs the column ``EXACT``
-        and ``exact`` is false, ``Refused`` for a row larger than ``max_row_size``.
+        In the snapshot that is open; who leaves early closes the generator. Raises ``Beyond``
+        when a value needs the column ``EXACT`` and ``exact`` is false, ``Refused`` for a row
+        larger than ``max_row_size``.
         """
         ...
 

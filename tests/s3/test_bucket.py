@@ -33,7 +33,11 @@ def sent(place: Place, key: str, body: bytes, *, replaces: str | None = None) ->
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 5 * MIB + 1, 17 * MIB + 3])
 def test_what_goes_up_comes_down(s3_place: Place, size: int) -> None:
     body = os.urandom(size)
-    sent(s3_place, "a/b", body)
+    etag = sent(s3_place, "a/b", body)
+    found = s3_place.bucket().head("a/b")
+    assert found is not None
+    # Parts or not: what was told at the end is what the object is known by.
+    assert (found.size, found.etag) == (size, etag)
     sink = io.BytesIO()
     assert s3_place.bucket().download("a/b", sink) == (size, hashlib.sha256(body).hexdigest())
     assert sink.getvalue() == body

@@ -8,7 +8,6 @@ import multiprocessing
 import random
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -18,12 +17,11 @@ from dsp_airflow.engine.archive.folder import RunFolder
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.ports import ReadsArrow
 from dsp_airflow.state.ledger import SqlLedger
-from tests.s3.harness import Archives, archives
+from tests.s3.harness import Archives
 from tests.s3.storm import Storm
 from tests.s3.test_path import filled, ids
-from tests.s3.work import Where, everything, phase
-from tests.servers import Database
-from tests.servers.s3 import S3Server, client_of, fresh_bucket
+from tests.s3.work import phase, where_of
+from tests.servers.s3 import client_of
 from tests.share import share
 
 processes = multiprocessing.get_context("spawn")
@@ -176,12 +174,6 @@ def test_who_lost_the_lease_overwrites_nothing(one: Archives) -> None:
     run.check("copy")
 
 
-def where_of(jobs: Archives) -> Where:
-    assert jobs.place is not None
-    server = jobs.place.server
-    return Where(jobs.folder, jobs.source.uri, server.endpoint, server.key, server.secret)
-
-
 def killed(jobs: Archives, name: str, chance: random.Random, kills: int) -> None:
     """Works at a phase until it is complete, killing it at random moments."""
     longest = 6.0
@@ -224,30 +216,6 @@ def test_killed_at_random_moments(one: Archives) -> None:
         killed(one, name, chance, kills)
     complete(one, rows)
     assert one.source.value("SELECT count(*) FROM deleted") == rows
-
-
-@pytest.mark.share
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("name", ["parquet", "csv", "jsonl"])
-def test_memory(tmp_path: Path, pg18_db: Database, rclone: S3Server, name: str) -> None:
-    """Rows of 1 MB: below 400 MB, whatever the format."""
-    jobs = archives(tmp_path, pg18_db, fresh_bucket(rclone))
-    rows = share(10_000, 300)
-    jobs.source.execute(
-        "CREATE TABLE t (id int PRIMARY KEY, v text)",
-        f"INSERT INTO t SELECT n, repeat(md5(n::text), 32768) FROM generate_series(1, {rows}) n",
-    )
-    jobs.write(
-        jobs.job(check={"percent": 100}, purge="system", target={"format": name}, batch_size=150)
-    )
-    process = processes.Process(target=everything, args=(where_of(jobs),))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    assert ids(jobs) == []
-    peak = int((jobs.folder / "peak").read_text())
-    print(f"{name}: {peak / 1024:.0f} MiB")  # noqa: T201
-    assert peak < 400 * 1024
 
 
 class Full(io.BytesIO):

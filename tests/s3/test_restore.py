@@ -228,7 +228,7 @@ def test_a_manifest_that_was_edited(one: Archives, repaired: bool) -> None:
     filled(one)
     one.run()
     put(one, manifest_key(one), edited(one, repaired=repaired))
-    told = "it is not what the records of run .* make .*rows" if repaired else "does not have the"
+    told = "it is not what the records of run .* make .*rows" if repaired else "it does not have"
     with pytest.raises(Mismatch, match=f"was edited: {told}"):
         one.restore()
     assert ids(one) == []

@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.numeric import Float4
 
 from dsp_airflow.engine import canon
-from dsp_airflow.engine.archive.forms import type_from, type_text
+from dsp_airflow.engine.archive.forms import EXACT, type_from, type_text
 from dsp_airflow.engine.errors import Mismatch, Refused
 from dsp_airflow.engine.model import LogicalType
 from dsp_airflow.engine.stores.postgres import dialect
@@ -107,6 +107,52 @@ def test_a_table_that_holds_nothing_beyond(pg18_db: Database, tmp_path: Path) ->
     assert schema.names == ["id", "d"]
     meta = schema.field("d").metadata
     assert (type_from(meta[b"dsp:type"].decode()), meta[b"dsp:native"]) == (typed("date"), b"date")
+
+
+MOMENTS = (
+    ["'0001-01-01 00:00+00'", "'9999-12-31 23:59:59.999999+00'", "NULL"],
+    [
+        *("'infinity'", "'-infinity'", "'0001-12-31 23:59:59.999999+00 BC'"),
+        *("'10000-01-01 00:00+00'", "'4713-01-01 00:00+00 BC'", "'294276-12-31 23:59:59+00'"),
+    ],
+)
+EDGES = {
+    "numeric(5,2)": (["'-999.99'", "'999.99'", "NULL"], ["'NaN'"]),
+    "date": (
+        ["'0001-01-01'", "'9999-12-31'", "NULL"],
+        [
+            *("'infinity'", "'-infinity'", "'0001-12-31 BC'", "'10000-01-01'"),
+            *("'4713-01-01 BC'", "'5874897-12-31'"),
+        ],
+    ),
+    "time": (["'00:00'", "'23:59:59.999999'", "NULL"], ["'24:00'"]),
+    "timestamp": MOMENTS,
+    "timestamptz": MOMENTS,
+}
+"""By type: what its column holds, and what lies beyond."""
+EDGE_KINDS = {"numeric(5,2)": typed("decimal", precision=5, scale=2)}
+
+
+@pytest.mark.parametrize("native", EDGES)
+def test_every_value_beyond_is_noticed(new_pg_db: NewDatabase, tmp_path: Path, native: str) -> None:
+    """And has a column of its own then, which the last values that fit have not."""
+    import pyarrow.parquet as pq
+
+    database = new_pg_db()
+    kind = EDGE_KINDS.get(native) or typed(native)
+    table = Table((("id", typed("int32"), "integer"), ("v", kind, native)))
+    within, beyond = EDGES[native]
+    for literals in (within, *([value, *within] for value in beyond)):
+        rows = ", ".join(f"({n}, {value}::{native})" for n, value in enumerate(literals))
+        database.execute(
+            "DROP TABLE IF EXISTS t",
+            f"CREATE TABLE t (id int, v {native})",
+            f"INSERT INTO t VALUES {rows}",
+        )
+        with snapshot(database) as session:
+            file = archived(session, table, tmp_path / "f", "parquet", "zstd")
+            assert digest(file) == session.digest(table.projection, None), literals
+        assert (EXACT in pq.read_schema(file.path).names) == (literals is not within), literals
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _, _ in COLUMNS], ids=str)

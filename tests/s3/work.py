@@ -23,15 +23,25 @@ class Where:
     secret: str
 
 
+def where_of(jobs: Archives) -> Where:
+    assert jobs.place is not None
+    server = jobs.place.server
+    return Where(jobs.folder, jobs.source.uri, server.endpoint, server.key, server.secret)
+
+
 def opened(where: Where) -> Archives:
     client = client_of(where.endpoint, where.key, where.secret)
     return Archives(where.folder, Away(where.source), Away(), client=client)
 
 
 def phase(where: Where, name: str) -> None:
-    """Plan, copy, check or purge; exits 0 when the phase is complete."""
-    run = opened(where).open()
+    """Plan, copy, check, purge or restore; exits 0 when the phase is complete."""
+    jobs = opened(where)
     try:
+        if name == "restore":
+            jobs.restore(new=False, workers=2)
+            return
+        run = jobs.open()
         for job in run.task.jobs:
             getattr(run, name)(job.name)
     except DspError as error:
@@ -43,4 +53,10 @@ def phase(where: Where, name: str) -> None:
 def everything(where: Where) -> None:
     """The whole run; leaves the process's peak of resident memory in a file."""
     opened(where).run()
+    leave_peak(where.folder)
+
+
+def restore_measured(where: Where) -> None:
+    """Brings everything back; leaves the process's peak of resident memory in a file."""
+    opened(where).restore()
     leave_peak(where.folder)

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from dsp_airflow.engine.archive import textual
@@ -44,7 +43,7 @@ def largest_row(columns: Sequence[Any]) -> int:
     """Octets of the largest row of columns of texts."""
     sizes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
-        sizes += pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        sizes += np.diff(textual.ends_of(column))
     return int(sizes.max(initial=0))
 
 

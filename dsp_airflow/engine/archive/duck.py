@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from dsp_airflow.engine.errors import Mismatch, Transient
@@ -19,6 +18,9 @@ FETCHED = 8_192
 
 def connect() -> Any:
     """A connection of its own, which fetches nothing from anywhere."""
+    # Whoever writes Parquet goes without.
+    import duckdb
+
     connection = duckdb.connect()
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
@@ -64,6 +66,8 @@ def each(batches: Iterable[Any], query: str, where: str, **tables: Any) -> Itera
 
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
+    import duckdb
+
     try:
         yield
     except (duckdb.Error, pa.ArrowException) as error:

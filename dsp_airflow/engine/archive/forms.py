@@ -133,5 +133,5 @@ def exact_texts(text: str) -> Mapping[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-        raise Mismatch(f"column {EXACT} holds {text[:80]!r}, which is no object of texts")
+        raise Mismatch(f"column {EXACT} holds what is no object of texts")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
@@ -117,8 +118,9 @@ def _put(
             exact=exact,
             max_row_size=job.plan.max_row_size,
         )
-        # Who was taken over meanwhile has read rows that are older than those that lie there.
-        return target.put(claim, batches, lambda: job.ledger.keep(claim), values)
+        with closing(batches):
+            # Who was taken over meanwhile has read rows that are older than those that lie there.
+            return target.put(claim, batches, lambda: job.ledger.keep(claim), values)
 
     try:
         return put(exact=not format_of(target.archive.format).EXACT_APART)

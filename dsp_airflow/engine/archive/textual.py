@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from dsp_airflow.engine.archive import duck
@@ -74,6 +75,14 @@ def value_json(text: str, kind: LogicalType) -> str:
     return quoted
 
 
+def ends_of(texts: Any) -> Any:
+    """Where each text of an array begins in its bytes, and where the last one ends."""
+    offsets = texts.buffers()[1]
+    if offsets is None:
+        return np.zeros(1, np.int32)
+    return np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+
+
 def parsed(text: str) -> Any:
     """JSON whose numbers stay the texts they are."""
     return _DECODER.decode(text)
@@ -88,7 +97,7 @@ def canonical(value: Any, form: Form) -> str | None:
     if isinstance(value, list) and is_list(form):
         items = [_scalar(item, form) for item in value]
         return f"{len(items)}:{python_row_text(items)}"
-    raise ValueError(f"{value!r} is no value of column {form.name}")
+    raise ValueError(f"a {type(value).__name__} is no value of column {form.name}")
 
 
 def is_list(form: Form) -> bool:
@@ -98,7 +107,9 @@ def is_list(form: Form) -> bool:
 
 def _scalar(value: Any, form: Form) -> str | None:
     if isinstance(value, list | dict):
-        raise ValueError(f"{value!r} is no element of column {form.name}")  # noqa: TRY004
+        raise ValueError(  # noqa: TRY004
+            f"a {type(value).__name__} is no element of column {form.name}"
+        )
     return canonical(value, form)
 
 

@@ -13,6 +13,8 @@ from typing import Final
 from dsp_airflow.engine.model import LogicalType
 from dsp_airflow.engine.types import INTEGERS
 
+_FIRST_BIT: Final = 2**63
+
 
 def duckdb_text(expression: str, kind: LogicalType) -> str:
     """SQL that yields the canonical text of ``expression``; NULL for NULL."""
@@ -26,8 +28,8 @@ def duckdb_row_text(texts: Sequence[str]) -> str:
     """SQL that yields the row text of these canonical texts (SQL, too)."""
     if not texts:
         return "''"
-    # ``concat`` makes the row at once; ``||`` would copy it at every column.
-    return f"concat({', '.join(_field(text) for text in texts)})"
+    # ``concat`` makes the row at once, and skips NULL; ``||`` would copy it at every column.
+    return f"concat({', '.join(f'{_length(text)}, {text}' for text in texts)})"
 
 
 def duckdb_row_hash_md5(texts: Sequence[str]) -> str:
@@ -38,10 +40,16 @@ def duckdb_row_hash_md5(texts: Sequence[str]) -> str:
 def duckdb_digest_md5(texts: Sequence[str]) -> str:
     """SQL that yields the sum of the first 64 bits of every row's md5, as signed numbers."""
     part = f"('0x' || substr({duckdb_row_hash_md5(texts)}, 1, 16))::UBIGINT"
+    # A signed number is the unsigned one with its first bit turned, less 2^63: said so the hash
+    # stands there once, and is computed once.
     return (
-        f"coalesce(sum(CASE WHEN {part} >= 9223372036854775808 "
-        f"THEN {part}::HUGEINT - 18446744073709551616 ELSE {part}::HUGEINT END), 0)"
+        f"coalesce(sum(xor({part}, {_FIRST_BIT}::UBIGINT)::HUGEINT) "
+        f"- {_FIRST_BIT}::HUGEINT * count(*), 0)"
     )
+
+
+def _length(text: str) -> str:
+    return f"coalesce(strlen({text}) || ':', 'N')"
 
 
 def _field(text: str) -> str:

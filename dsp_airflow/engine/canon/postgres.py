@@ -83,12 +83,18 @@ def _once(expression: str, use: str) -> str:
     return f"(SELECT {use} FROM (SELECT {expression} AS dsp_value OFFSET 0) AS dsp_o)"  # noqa: S608
 
 
+def _common_date(expression: str) -> tuple[str, str]:
+    """SQL of whether a date is of the common range, and of its text then: 10 octets."""
+    # There PostgreSQL's own text is the canonical one, and the cheapest.
+    return f"{expression} BETWEEN date '0001-01-01' AND date '9999-12-31'", f"{expression}::text"
+
+
 def _date(expression: str, _kind: LogicalType, _native: str) -> str:
-    # In the common range PostgreSQL's own text is the canonical one, and the cheapest. Beyond
-    # it, nothing that turns the date into a timestamp will do: dates go further.
+    # Beyond the common range nothing that turns the date into a timestamp will do: dates go
+    # further.
+    common, text = _common_date(expression)
     return (
-        f"CASE WHEN {expression} BETWEEN date '0001-01-01' AND date '9999-12-31'"
-        f" OR NOT isfinite({expression}) THEN {expression}::text"
+        f"CASE WHEN {common} OR NOT isfinite({expression}) THEN {text}"
         f" WHEN {expression} > date '9999-12-31' THEN '+'||{expression}::text"
         f" ELSE {_year_before_one(expression)}||substr({expression}::text,5,6) END"
     )
@@ -108,15 +114,30 @@ def _timestamp(expression: str, _kind: LogicalType, _native: str) -> str:
 
 
 def _timestamptz(expression: str, _kind: LogicalType, _native: str) -> str:
-    return _moment(f"({expression} AT TIME ZONE 'UTC')", "Z")
+    return _moment(_in_utc(expression), "Z")
+
+
+def _in_utc(expression: str) -> str:
+    return f"({expression} AT TIME ZONE 'UTC')"
+
+
+def _clock(zone: str) -> str:
+    return f'"T"{_CLOCK}"{zone}"' if zone else f'"T"{_CLOCK}'
+
+
+def _common_moment(expression: str, zone: str) -> tuple[str, str]:
+    """SQL of whether a timestamp is of the common range, and of its text then: 26 octets, or 27."""
+    return (
+        f"{expression} BETWEEN timestamp '0001-01-01' AND timestamp '9999-12-31 23:59:59.999999'",
+        f"to_char({expression},'{_DAY}{_clock(zone)}')",
+    )
 
 
 def _moment(expression: str, zone: str) -> str:
-    clock = f'"T"{_CLOCK}"{zone}"' if zone else f'"T"{_CLOCK}'
+    clock = _clock(zone)
+    common, text = _common_moment(expression, zone)
     return (
-        f"CASE WHEN {expression} BETWEEN timestamp '0001-01-01'"
-        " AND timestamp '9999-12-31 23:59:59.999999'"
-        f" THEN to_char({expression},'{_DAY}{clock}')"
+        f"CASE WHEN {common} THEN {text}"
         f" WHEN NOT isfinite({expression}) THEN {expression}::text"
         f" WHEN {expression} > timestamp '9999-12-31'"
         f" THEN '+'||to_char({expression},'{_DAY}{clock}')"
@@ -177,7 +198,27 @@ def _short_field(field: Field) -> str:
     text = postgres_text(field.expression, field.type, field.native)
     fixed = {"bool": 1, "uuid": 36, "time": 15}.get(field.type.name)
     length = f"'{fixed}:'" if fixed is not None else f"octet_length({text})||':'"
-    return f"coalesce({length}||{text},'N')"
+    whole = f"coalesce({length}||{text},'N')"
+    common = _common(f"({field.expression})", field.type.name)
+    if common is None:
+        return whole
+    test, octets, text = common
+    # Its length is known, and rendering it is dear: once is enough.
+    return f"CASE WHEN {test} THEN '{octets}:'||{text} ELSE {whole} END"
+
+
+def _common(expression: str, kind: str) -> tuple[str, int, str] | None:
+    """Of a type whose texts mostly have one length: SQL of whether so, its octets, SQL of it."""
+    if kind == "date":
+        test, text = _common_date(expression)
+        return test, 10, text
+    if kind == "timestamp":
+        test, text = _common_moment(expression, "")
+        return test, 26, text
+    if kind == "timestamptz":
+        test, text = _common_moment(_in_utc(expression), "Z")
+        return test, 27, text
+    return None
 
 
 def _long_field(field: Field) -> list[str]:

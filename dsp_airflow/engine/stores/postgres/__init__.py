@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -180,7 +180,7 @@ class PostgresSession:
         *,
         exact: bool,
         max_row_size: int,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         if self._arrow is None:
             from dsp_airflow.engine.stores.postgres.arrow import ArrowReader
 

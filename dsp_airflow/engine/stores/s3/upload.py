@@ -85,9 +85,15 @@ class Upload(io.RawIOBase):
         view = memoryview(data).cast("B")
         self._hash.update(view)
         self.size += len(view)
-        self._buffer += view
-        while len(self._buffer) > self._part:
-            self._send(self._take(self._part))
+        rest = view
+        while len(self._buffer) + len(rest) > self._part:
+            # What is full goes as it is, without another copy. The last part is not sent before
+            # it is known whether there is another: a single one is put in one request.
+            room = self._part - len(self._buffer)
+            self._buffer += rest[:room]
+            rest = rest[room:]
+            self._send(self._taken())
+        self._buffer += rest
         return len(view)
 
     def tell(self) -> int:
@@ -105,7 +111,7 @@ class Upload(io.RawIOBase):
                 )
             else:
                 if self._buffer:
-                    self._send(self._take(len(self._buffer)))
+                    self._send(self._taken())
                 while self._flying:
                     self._landed()
                 self._refuse_replaced()
@@ -115,6 +121,8 @@ class Upload(io.RawIOBase):
                     lambda c: self._client.complete_multipart_upload(**self._at, **upload, **c)
                 )
                 self._upload = None
+                # Some servers answer with another ETag than the object has from then on.
+                answer = self._there() or answer
         except (boto.BotoCoreError, boto.ClientError) as error:
             raise translated(error, self._where) from error
         return self._stored(answer)
@@ -136,13 +144,11 @@ class Upload(io.RawIOBase):
             except (boto.BotoCoreError, boto.ClientError) as error:
                 log.warning("%s: an unfinished upload is left behind: %s", self._where, error)
 
-    def _take(self, size: int) -> bytes:
-        with memoryview(self._buffer) as view:
-            part = bytes(view[:size])
-        del self._buffer[:size]
+    def _taken(self) -> bytearray:
+        part, self._buffer = self._buffer, bytearray()
         return part
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, body: bytearray) -> None:
         try:
             if self._upload is None:
                 made = self._client.create_multipart_upload(**self._at, **self._arguments)
@@ -158,7 +164,7 @@ class Upload(io.RawIOBase):
         if self._sent % GROW_EVERY == 0:
             self._part *= 2
 
-    def _put_part(self, number: int, body: bytes) -> dict[str, Any]:
+    def _put_part(self, number: int, body: bytearray) -> dict[str, Any]:
         answer = self._client.upload_part(
             **self._at, UploadId=self._upload or "", PartNumber=number, Body=body
         )
@@ -193,9 +199,11 @@ class Upload(io.RawIOBase):
             raise Conflict(f"{self._where}: somebody else wrote this object meanwhile")
 
     def _there(self) -> Any | None:
-        with contextlib.suppress(boto.ClientError):
+        with contextlib.suppress(boto.ClientError, boto.BotoCoreError):
             found = self._client.head_object(**self._at)
-            if found.get("Metadata", {}).get(MARK) == self.mark:
+            # Not every server leaves the names as they were given.
+            named = {name.lower(): text for name, text in found.get("Metadata", {}).items()}
+            if named.get(MARK) == self.mark:
                 return found
         return None
 
