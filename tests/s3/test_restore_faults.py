@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dsp_airflow.state.runs import Runs
 from tests.s3.harness import Archives, archives
 from tests.s3.test_faults import killed
 from tests.s3.test_memory import LIMIT, ROWS, long_texts, random_bytes
@@ -38,7 +39,10 @@ def test_killed_at_random_moments(one: Archives) -> None:
     killed(one, "restore", chance, share(30, 2))
     assert one.source.value("SELECT count(*) FROM (TABLE t EXCEPT TABLE before) x") == 0
     assert len(ids(one)) == rows == one.source.value("SELECT count(*) FROM written")
-    (job,) = one.restoring(new=False).summary().jobs
+    runs = Runs(one.state)
+    run = runs.latest("task__restore")
+    assert run is not None
+    (job,) = runs.summary(run.id).jobs
     assert (job.rows_written, job.rows_checked, job.rows_different) == (rows, rows, 0)
     assert one.source.value("SELECT count(*) FROM dsp_commits") == 0
 

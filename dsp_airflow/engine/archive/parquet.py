@@ -19,6 +19,9 @@ EXACT_APART = True
 GROUP_ROWS: Final = 100_000
 GROUP_BYTES: Final = 16 * 1024 * 1024
 READ_ROWS: Final = 2_048
+READ_BYTES: Final = 4 * 1024 * 1024
+LARGE: Final = 256 * 1024
+"""Bytes of a row, uncompressed, that is read by itself."""
 BUFFER: Final = 1024 * 1024
 """Bytes read of a column at once."""
 SAMPLE_ROWS: Final = 4_096
@@ -107,15 +110,19 @@ def held(path: Path, forms: Sequence[Form], compression: str, largest: int) -> I
         if found.remove_metadata() != schema_of(forms, exact=exact).remove_metadata():
             raise Mismatch(f"the columns are {', '.join(_named(found))}, not those of the archive")
         # More threads would take memory, and nothing is faster: digesting takes longer.
-        yield from file.iter_batches(batch_size=_read_rows(file), use_threads=False)
+        rows = _read_rows(file)
+        for number in range(file.num_row_groups):
+            # Asked for all groups at once, the reader keeps every one of them until the end.
+            yield from file.iter_batches(rows, row_groups=[number], use_threads=False)
 
 
 def _read_rows(file: Any) -> int:
     """As many rows at once as some megabytes hold."""
     meta = file.metadata
     size = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
-    rows: int = max(1, min(READ_ROWS, 4 * 1024 * 1024 * max(1, meta.num_rows) // max(1, size)))
-    return rows
+    each = max(1, size // max(1, meta.num_rows))
+    # A large row is many times itself on its way through texts.
+    return 1 if each > LARGE else max(1, min(READ_ROWS, READ_BYTES // each))
 
 
 def _named(schema: Any) -> list[str]:
