@@ -426,6 +426,8 @@ class BatchRecord:
     copied: Copied | None = None
     compared: bool = False
     checked_at: datetime | None = None
+    different: int = 0
+    """Rows that the check found to differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -411,7 +411,8 @@ def _batch(row: Any) -> Batch:
 
 def _batch_record(row: Any) -> BatchRecord:
     copied = None if row.copied is None else load(Copied, row.copied)
-    return BatchRecord(_batch(row), copied, bool(row.compared), row.checked_at)
+    different = int(row.rows_different or 0)
+    return BatchRecord(_batch(row), copied, bool(row.compared), row.checked_at, different)
 
 
 def _batch_row(batch: Batch) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def test_damage_is_found_by_the_check(one: Archives, how: str) -> None:
     with pytest.raises(Mismatch, match="differ"):
         run.check("copy")
     assert one.only().rows_different == 30
+    (receipts,) = [v for k, v in one.objects().items() if k.endswith("_receipts.json")]
+    assert [r["batch"] for r in json.loads(receipts)["receipts"]] == [1, 3, 4]
     with pytest.raises(Refused, match="not checked"):
         run.purge("copy")
     assert len(ids(one)) == 100

@@ -247,12 +247,12 @@ def _apart(one: Any, other: Any, at: str) -> Iterator[str]:
 
 
 def receipts_bytes(run: str, job: str, records: Sequence[BatchRecord]) -> bytes:
-    """What was read back: one entry for each batch whose rows were compared."""
+    """What was read back: an entry for each batch whose rows were compared and found right."""
     entries = [
         receipt_of(_batch(record))
         | {"checked_at": None if record.checked_at is None else record.checked_at.isoformat()}
         for record in records
-        if record.compared and record.copied is not None
+        if record.compared and not record.different and record.copied is not None
     ]
     return _json(
         {
