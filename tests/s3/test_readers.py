@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import io
 import json
 import struct
@@ -106,8 +106,8 @@ def plain(value: Any) -> Any:
         return repr(value)
     if isinstance(value, pd.Timestamp):
         value = value.to_pydatetime()
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        return value.astimezone(datetime.UTC)
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        return value.astimezone(dt.UTC)
     return value
 
 
@@ -150,7 +150,7 @@ def of_arrow(table: pa.Table) -> list[list[Any]]:
 
 
 @pytest.fixture
-def archived(typed: Archives) -> tuple[Archives, list[str], Path, list[Field]]:  # noqa: F811
+def archived(typed: Archives) -> tuple[Archives, list[str], Path, list[Field]]:
     """Every value of every type in one file, its types, and how the source reads them."""
     kinds = filled(typed)
     run = through(typed)

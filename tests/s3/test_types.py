@@ -146,10 +146,12 @@ def test_own_text_is_what_the_server_prints(typed: Archives) -> None:
                 own = dialect.own_text(text, field.type)
                 given = f"{dialect.text_literal(own)}::{native}"
                 again = connection.execute(
-                    f"SELECT {canonical} FROM (SELECT {given} AS {field.column}) AS s".encode()
+                    f"SELECT {canonical} "
+                    f"FROM (SELECT 0 AS id, {given} AS {field.column}) AS s".encode()
                 ).fetchone()
-                # The server prints an array of XML without what its elements begin with.
-                if again != (text,) or (own != printed and native != "xml[]"):
+                # The server prints arrays of XML without declarations, of char(n) with all blanks.
+                odd = native in ("xml[]", "character(3)[]")
+                if again != (text,) or (own != printed and not odd):
                     wrong.append((native, printed, own, again))
     assert wrong == []
 
@@ -159,7 +161,8 @@ def test_own_text_is_what_the_server_prints(typed: Archives) -> None:
     [
         *((0, 0, 0), (1, 1, 1_000_000), (-1, 1, 1), (1, -1, 1), (-13, 0, 3_600_000_000)),
         *((12, -30, -1), (0, -1, 5), (-25, 3, -86_400_000_000), (1, 0, -1), (0, 0, -1)),
-        *((2**31 - 1, 2**31 - 1, 2**63 - 1), (-(2**31), -(2**31), 1 - 2**63)),
+        # The largest of all three is infinity, or the smallest.
+        *((2**31 - 1, 2**31 - 1, 2**63 - 2), (-(2**31), -(2**31), 1 - 2**63)),
         *((0, 0, 2**63 - 1), (0, 0, -(2**63)), (7, 0, -(2**63))),
     ],
 )
@@ -260,38 +263,26 @@ def test_values_that_look_alike_are_told_apart(typed: Archives, name: str) -> No
 
 def test_keys_of_every_type(typed: Archives) -> None:
     """Rows are found by them: in what a check tells, and in a purge."""
-    names = [f"k{n}" for n in range(len(natives.KEYS))]
-    for n in range(len(natives.KEYS)):
+    for n, (kind, _) in enumerate(natives.KEYS):
+        name = f"k{n}"
         typed.source.execute(*natives.key_table(n))
-    formats = [NAMES[n % 3] for n in range(len(names))]
-    typed.write(
-        *(
-            typed.job(
-                name, f"public.{name}", batch_size=7, **WHOLE, target={"prefix": name, "format": f}
-            )
-            for name, f in zip(names, formats, strict=True)
+        target = {"prefix": name, "format": NAMES[n % 3]}
+        job = typed.job(name, f"public.{name}", batch_size=7, **WHOLE, target=target)
+        # A task of its own: before a purge all jobs of a task are looked at.
+        typed.write(job, name=name)
+        there, back = (
+            f"UPDATE {name} SET v = -1 WHERE v = 9",
+            f"UPDATE {name} SET v = 9 WHERE v < 0",
         )
-    )
-    one, two = typed.open(), None
-    for name, (kind, _) in zip(names, natives.KEYS, strict=True):
-        one.plan(name)
-        one.copy(name)
-        assert one.check(name).rows_checked == 20, kind
-    typed.source.execute(*(f"UPDATE {name} SET v = -1 WHERE v = 9" for name in names))
-    two = typed.open(new=True)
-    for name in names:
-        two.plan(name)
-        two.copy(name)
-        two.check(name)
-    typed.source.execute(*(f"UPDATE {name} SET v = 9 WHERE v = -1" for name in names))
-    for name, (kind, _) in zip(names, natives.KEYS, strict=True):
-        width = 1 + kind.count(", k")
-        own = ", ".join(f"{column}::text" for column in ("k", "k2", "k3")[:width])
+        one = through(typed, name)
+        typed.source.execute(there)
+        two = through(typed, name, new=True)
+        typed.source.execute(back)
+        own = ", ".join(f"{column}::text" for column in ("k", "k2", "k3")[: 1 + kind.count(", k")])
         (key,) = typed.source.rows(f"SELECT {own} FROM {name} WHERE v = 9")
-        (found,) = [d for one_ in verdicts(typed, one, two, name) for d in one_.differences]
-        assert (found.key, found.columns) == (key, ("v",)), kind
-    typed.source.execute(*(f"UPDATE {name} SET v = -1 WHERE v = 9" for name in names))
-    for name, (kind, _) in zip(names, natives.KEYS, strict=True):
+        found = [d for batch in verdicts(typed, one, two, name) for d in batch.differences]
+        assert [(d.key, d.columns) for d in found] == [(key, ("v",))], kind
+        typed.source.execute(there)
         done = one.purge(name)
         assert (done.rows_purged, done.rows_kept) == (19, 1), kind
         assert typed.source.rows(f"SELECT v FROM {name}") == [(-1,)], kind
@@ -303,6 +294,8 @@ def test_keys_of_every_type(typed: Archives) -> None:
         ("hstore", "no operator <= of its type public.hstore"),
         ("hidden.citext", "put the schema of the type on the search path"),
         ("regclass", "map it as text, such as CAST"),
+        ("character(3)[]", r"k is character\(3\)\[\], .* name other unique columns"),
+        ("letters", "k is public.letters, .* name other unique columns"),
     ],
 )
 def test_keys_that_cannot_be_trusted(one: Archives, kind: str, message: str) -> None:
@@ -310,6 +303,7 @@ def test_keys_that_cannot_be_trusted(one: Archives, kind: str, message: str) -> 
         "CREATE SCHEMA hidden",
         "CREATE EXTENSION hstore",
         "CREATE EXTENSION citext SCHEMA hidden",
+        "CREATE DOMAIN letters AS character(2)[]",
         f"CREATE TABLE t (k {kind} PRIMARY KEY)",
     )
     one.write(one.job(**WHOLE))
@@ -345,7 +339,8 @@ def test_values_whose_text_is_not_all_of_them(
         f"CREATE TABLE t (id bigint PRIMARY KEY, v {kind})",
         f"INSERT INTO t VALUES (1, '{good}'), (2, NULL), (3, '{bad}')",
     )
-    one.write(one.job(check={"percent": percent} if percent else None, purge="none"))
+    check = {"check": {"percent": percent}} if percent else {}
+    one.write(one.job(**check, purge="none"))
     with pytest.raises(BadValue, match="column v of the row with key 3"):
         one.run()
     assert one.batches() == []

@@ -28,6 +28,8 @@ from dsp_airflow.engine.sides import Sides, described
 from dsp_airflow.engine.stores.s3 import S3Store
 
 METHOD: Final = "md5"
+_PADDED: Final = "bpchar[]"
+"""Texts of its keys have blanks that canonical texts have not."""
 
 
 def plan_archive(
@@ -106,6 +108,7 @@ def _structure(
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
     where = mapping.rendered_filter(job, shape, dialect, literals)
     source_side = planning.source_side_of(sides, shape, entries, key, both, where, METHOD)
+    _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)
     if hidden:
         raise Denied(f"job {job.name}: {'; '.join(hidden)}")
@@ -188,6 +191,15 @@ def _refuse_columns(job: S3Job, names: Sequence[str]) -> None:
             f"job {job.name}: the column name {EXACT} is needed for values that no other column "
             "of a file can hold; map the column to another name"
         )
+
+
+def _refuse_keys(job: S3Job, key: Sequence[KeyColumn], forms: Sequence[Form]) -> None:
+    for column, form in zip(key, forms, strict=False):
+        if column.native == _PADDED:
+            raise ConfigError(
+                f"job {job.name}: key column {form.name} is {form.native}, by which rows of an "
+                "archive cannot be found again; name other unique columns under key"
+            )
 
 
 def _folder_warnings(job: S3Job, task: str, plan: Plan, target: S3Store) -> list[str]:
