@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -183,8 +183,8 @@ def test_pyarrow_pandas_and_duckdb_read_every_type(
         told = connection.execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()
         assert [row[1] for row in told] == [*map(duckdb_type, arrows), "VARCHAR"]
         rows = connection.execute(f"SELECT * FROM '{path}' ORDER BY id").fetchall()
-    for name, mine, theirs in zip(names, source, zip(*rows, strict=True), strict=False):
-        assert [plain(v) for v in theirs] == mine, name
+    for n, (name, mine) in enumerate(zip(names, source, strict=True)):
+        assert [plain(row[n]) for row in rows] == mine, name
 
 
 def test_what_lies_beyond_stands_apart(

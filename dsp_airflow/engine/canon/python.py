@@ -34,9 +34,9 @@ def python_elements(text: str) -> list[str | None] | None:
             found.append(None)
             at += 1
             continue
-        colon = data.index(b":", at)
-        end = colon + 1 + int(data[at:colon])
-        found.append(data[colon + 1 : end].decode())
+        start = data.index(b":", at) + 1
+        end = start + int(data[at : start - 1])
+        found.append(data[start:end].decode())
         at = end
     if len(found) != int(count):
         raise ValueError(f"no canonical list: it has {len(found)} elements, and says {count}")
