@@ -276,7 +276,7 @@ def test_keys_of_every_type(typed: Archives) -> None:
         name = f"k{n}"
         typed.source.execute(*natives.key_table(n))
         target = {"prefix": name, "format": NAMES[n % 3]}
-        job = typed.job(name, f"public.{name}", batch_size=7, **WHOLE, target=target)
+        job = typed.job(name, f"public.{name}", batch_size=10, **WHOLE, target=target)
         # A task of its own: before a purge all jobs of a task are looked at.
         typed.write(job, name=name)
         there, back = (
@@ -285,7 +285,9 @@ def test_keys_of_every_type(typed: Archives) -> None:
         )
         one = through(typed, name)
         typed.source.execute(there)
-        two = through(typed, name, new=True)
+        two = typed.open(new=True)
+        two.plan(name)
+        two.copy(name)
         typed.source.execute(back)
         own = ", ".join(f"{column}::text" for column in ("k", "k2", "k3")[: 1 + kind.count(", k")])
         (key,) = typed.source.rows(f"SELECT {own} FROM {name} WHERE v = 9")
