@@ -46,11 +46,8 @@ def verify_unchanged(
                 shape = planned
             if shape is None:
                 raise Refused(f"{projection.label} is gone since the run was planned")
-            if session is read and _order_of(shape, plan) != _order_of(planned, plan):
-                raise Refused(
-                    f"{projection.label} sorts its key otherwise than when the run was planned, so "
-                    "its batches would miss rows; start a new run"
-                )
+            if session is read:
+                _require_order(plan, shape)
             if _structure_of(shape) != _structure_of(planned):
                 raise Refused(_altered(projection.label, planned, shape))
             shapes.append(shape)
@@ -64,6 +61,7 @@ def verify_source_unchanged(plan: Plan, definition: str, source: Store, target: 
         shape = session.describe(plan.source.table)
     if shape is None:
         raise Refused(f"{plan.source.label} is gone since the run was planned")
+    _require_order(plan, shape)
     if _structure_of(shape) != _structure_of(plan.source_shape):
         raise Refused(_altered(plan.source.label, plan.source_shape, shape))
     if definition_of(definition, shape, plan.target_shape, source, target) != plan.definition:
@@ -90,6 +88,14 @@ def _altered(label: str, planned: Shape, now: Shape) -> str:
     return (
         f"{label} was altered since the run was planned ({_drift(planned, now)}); start a new run"
     )
+
+
+def _require_order(plan: Plan, source: Shape) -> None:
+    if _order_of(source, plan) != _order_of(plan.source_shape, plan):
+        raise Refused(
+            f"{plan.source.label} sorts its key otherwise than when the run was planned, so "
+            "its batches would miss rows; start a new run"
+        )
 
 
 def _edited(plan: Plan) -> str:

@@ -73,6 +73,8 @@ class NativeType:
     statement: str
     simple: bool = True
     extension: str | None = None
+    schema: str = ""
+    """Where it stands; of an extension's type, where the extension does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import psycopg
+
+from tests.servers import Database
+
 EXTENSIONS: Final = ("hstore", "citext", "ltree", "cube", "isn", "seg")
 
 TYPES: Final = (
@@ -267,6 +271,53 @@ ALIKE: Final[tuple[tuple[str, str, str], ...]] = (
 )
 """Pairs of values that some equality of PostgreSQL, some hash or some text takes for one."""
 
+_ENDLESS: Final = "CASE n WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity'"
+KEYS: Final[tuple[tuple[str, str], ...]] = (
+    ("numeric", "CASE n WHEN 1 THEN 'NaN' WHEN 2 THEN '-Infinity' ELSE (n * 1.10)::text END"),
+    (
+        "date",
+        f"{_ENDLESS} ELSE (date '0040-01-01 BC' + n * 999)::text END",
+    ),
+    (
+        "timestamptz(3)",
+        f"{_ENDLESS} ELSE (timestamptz '2020-03-29 00:00Z' + n * interval '7 min 1 ms')::text END",
+    ),
+    ("interval", "(n || ' days')"),
+    ("interval(2)", "(n || '.25 sec')"),
+    (
+        "time with time zone",
+        "('12:00:00+' || lpad((n % 15)::text, 2, '0') || ':' || lpad(n::text, 2, '0'))",
+    ),
+    ("inet", "('10.0.' || n || '.1/' || 8 + n % 24)"),
+    ("cidr", "('10.' || n || '.0.0/16')"),
+    ("macaddr", "('08:00:2b:01:02:' || lpad(to_hex(n), 2, '0'))"),
+    ("bit(6)", "n::bit(6)::text"),
+    ("bit varying(9)", "repeat('0', n % 3) || (n::bit(6))::text"),
+    ("money", "n * 1.01"),
+    ("pg_lsn", "'1/' || n"),
+    ("oid", "n + 4294967200"),
+    ("name", "'k' || n"),
+    ('"char"', "chr(40 + n)"),
+    ("int4range", "'[' || n || ',' || n + 5 || ')'"),
+    ("numrange", "'[' || n || ',' || n + 5 || '.0]'"),
+    ("integer[]", "'[' || n % 3 || ':' || n % 3 || ']={' || n || '}'"),
+    ("text[]", "ARRAY['a' || n, NULL, '{']::text"),
+    ("jsonb", "'{\"a\": ' || n || '.0}'"),
+    ("tsvector", "'a' || n || ':1'"),
+    ("hstore[]", "ARRAY['a=>' || n]::text"),
+    ("citext", "CASE WHEN n % 2 = 0 THEN 'AbC' ELSE 'aBd' END || n"),
+    ("ltree", "'Top.k' || n"),
+    ("app.mood, k2 int", "'ok', n"),
+    ("app.positive", "n"),
+    ("app.price", "n * 1.5"),
+    ("app.email", "'A@' || n"),
+    ("app.point3", "'(' || n || ',,-0)'"),
+    ("app.floats", "'[' || n || '.5,)'"),
+    ("app.mood[], k2 text, k3 uuid", "'{ok,sad}', 'é ' || n, md5(n::text)::uuid"),
+    ("char(4), k2 boolean, k3 bytea", "'a' || n, n % 2 = 0, decode(md5(n::text), 'hex')"),
+)
+"""Type, and SQL of the nth key's text."""
+
 
 def literal(text: str, kind: str) -> str:
     return "NULL" if text is _N else "'" + text.replace("'", "''") + f"'::{kind}"
@@ -289,3 +340,60 @@ def rows(columns: list[tuple[str, tuple[str, ...]]], name: str = "t") -> list[st
         + ")"
         for row in range(count)
     ]
+
+
+def key_table(number: int) -> list[str]:
+    """Statements that make the table ``k<number>``: 20 keys of one of ``KEYS``, and a value."""
+    kind, value = KEYS[number]
+    columns = ", ".join(["k", "k2", "k3"][: kind.count(",") + 1 if "k2" in kind else 1])
+    kinds = [part.split()[-1] if i else part for i, part in enumerate(kind.split(", "))]
+    kinds = kinds if "k2" in kind else [kind]
+    names = ", ".join(f"v{i}::text::{part}" for i, part in enumerate(kinds))
+    values = ", ".join(f"v{i}" for i in range(len(kinds)))
+    return [
+        f"CREATE TABLE k{number} (k {kind}, v int, PRIMARY KEY ({columns}))",
+        (
+            f"INSERT INTO k{number} SELECT {names}, n FROM generate_series(1, 20) n, "
+            f"LATERAL (SELECT {value}) AS u ({values})"
+        ),
+    ]
+
+
+def known_to(database: Database) -> list[tuple[str, tuple[str, ...]]]:
+    """``COLUMNS``, without those of XML where the server was built without it."""
+    try:
+        database.value("SELECT '<a/>'::xml IS DOCUMENT")
+    except psycopg.errors.FeatureNotSupported:
+        return [(kind, values) for kind, values in COLUMNS if "xml" not in kind]
+    return list(COLUMNS)
+
+
+def read(database: Database, kinds: list[str]) -> list[tuple[object, ...]]:
+    """Every value's own text, and its octets where the type's are the same everywhere."""
+    with database.connect() as connection:
+        connection.execute("SET extra_float_digits = 3")
+        connection.execute("SET IntervalStyle = 'sql_standard'")
+        connection.execute("SET lc_monetary = 'C'")
+        sends: dict[str, str] = dict(
+            connection.execute(
+                "SELECT a.attname, t.typsend::text FROM pg_attribute a "
+                "JOIN pg_type t ON t.oid = a.atttypid "
+                "JOIN pg_proc p ON p.oid = t.typsend AND p.proargtypes[0] = t.oid "
+                "WHERE a.attrelid = 't'::regclass AND t.typtype = 'b' AND t.typelem = 0 "
+                "AND t.typnamespace = 'pg_catalog'::regnamespace"
+            ).fetchall()
+        )
+        parts = [f"c{n}::text" for n in range(len(kinds))]
+        parts += [f"{sends[f'c{n}']}(c{n})" for n in range(len(kinds)) if f"c{n}" in sends]
+        return connection.execute(
+            f"SELECT id, {', '.join(parts)} FROM t ORDER BY id".encode()
+        ).fetchall()
+
+
+def kinds_of(database: Database) -> list[str]:
+    """The types of the table's columns."""
+    found = database.rows(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = 't'::regclass AND attnum > 0 ORDER BY attnum"
+    )
+    return [kind for (kind,) in found]

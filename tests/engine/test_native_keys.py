@@ -15,53 +15,6 @@ from tests.servers import Database, PostgresServer, fresh_database
 
 Db = Bench[Database]
 
-ENDLESS = "CASE n WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity'"
-KEYS = [
-    ("numeric", "CASE n WHEN 1 THEN 'NaN' WHEN 2 THEN '-Infinity' ELSE (n * 1.10)::text END"),
-    (
-        "date",
-        f"{ENDLESS} ELSE (date '0040-01-01 BC' + n * 999)::text END",
-    ),
-    (
-        "timestamptz(3)",
-        f"{ENDLESS} ELSE (timestamptz '2020-03-29 00:00Z' + n * interval '7 min 1 ms')::text END",
-    ),
-    ("interval", "(n || ' days')"),
-    ("interval(2)", "(n || '.25 sec')"),
-    (
-        "time with time zone",
-        "('12:00:00+' || lpad((n % 15)::text, 2, '0') || ':' || lpad(n::text, 2, '0'))",
-    ),
-    ("inet", "('10.0.' || n || '.1/' || 8 + n % 24)"),
-    ("cidr", "('10.' || n || '.0.0/16')"),
-    ("macaddr", "('08:00:2b:01:02:' || lpad(to_hex(n), 2, '0'))"),
-    ("bit(6)", "n::bit(6)::text"),
-    ("bit varying(9)", "repeat('0', n % 3) || (n::bit(6))::text"),
-    ("money", "n * 1.01"),
-    ("pg_lsn", "'1/' || n"),
-    ("oid", "n + 4294967200"),
-    ("name", "'k' || n"),
-    ('"char"', "chr(40 + n)"),
-    ("int4range", "'[' || n || ',' || n + 5 || ')'"),
-    ("numrange", "'[' || n || ',' || n + 5 || '.0]'"),
-    ("integer[]", "'[' || n % 3 || ':' || n % 3 || ']={' || n || '}'"),
-    ("text[]", "ARRAY['a' || n, NULL, '{']::text"),
-    ("jsonb", "'{\"a\": ' || n || '.0}'"),
-    ("tsvector", "'a' || n || ':1'"),
-    ("hstore[]", "ARRAY['a=>' || n]::text"),
-    ("citext", "CASE WHEN n % 2 = 0 THEN 'AbC' ELSE 'aBd' END || n"),
-    ("ltree", "'Top.k' || n"),
-    ("app.mood, k2 int", "'ok', n"),
-    ("app.positive", "n"),
-    ("app.price", "n * 1.5"),
-    ("app.email", "'A@' || n"),
-    ("app.point3", "'(' || n || ',,-0)'"),
-    ("app.floats", "'[' || n || '.5,)'"),
-    ("app.mood[], k2 text, k3 uuid", "'{ok,sad}', 'é ' || n, md5(n::text)::uuid"),
-    ("char(4), k2 boolean, k3 bytea", "'a' || n, n % 2 = 0, decode(md5(n::text), 'hex')"),
-]
-"""Type, and SQL of the nth key's text."""
-
 
 @pytest.fixture
 def across(pg15: PostgresServer, pg18: PostgresServer, tmp_path: Path) -> Iterator[Db]:
@@ -75,17 +28,8 @@ def across(pg15: PostgresServer, pg18: PostgresServer, tmp_path: Path) -> Iterat
 def test_keys_of_every_type(across: Db) -> None:
     """One task, a job a type: one row is changed late and stays, the rest is purged."""
     jobs = []
-    for n, (kind, value) in enumerate(KEYS):
-        columns = ", ".join(["k", "k2", "k3"][: kind.count(",") + 1 if "k2" in kind else 1])
-        kinds = [part.split()[-1] if i else part for i, part in enumerate(kind.split(", "))]
-        kinds = kinds if "k2" in kind else [kind]
-        names = ", ".join(f"v{i}::text::{part}" for i, part in enumerate(kinds))
-        values = ", ".join(f"v{i}" for i in range(len(kinds)))
-        across.source.execute(
-            f"CREATE TABLE k{n} (k {kind}, v int, PRIMARY KEY ({columns}))",
-            f"INSERT INTO k{n} SELECT {names}, n FROM generate_series(1, 20) n, "
-            f"LATERAL (SELECT {value}) AS u ({values})",
-        )
+    for n in range(len(natives.KEYS)):
+        across.source.execute(*natives.key_table(n))
         jobs.append(
             across.job(
                 f"j{n}", f"public.k{n}", batch_size=7, check={"percent": 100}, purge="manual"
@@ -93,7 +37,7 @@ def test_keys_of_every_type(across: Db) -> None:
         )
     across.write(*jobs)
     run = across.open()
-    for n, (kind, _) in enumerate(KEYS):
+    for n, (kind, _) in enumerate(natives.KEYS):
         name = f"j{n}"
         run.plan(name)
         run.copy(name)

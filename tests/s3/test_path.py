@@ -279,17 +279,6 @@ def test_rows_are_found_by_any_key(one: Archives, kind: str, first: str, second:
     assert found.difference.columns == ("v",)
 
 
-@pytest.mark.parametrize("kind", ["inet", "money", "short", "int4range"])
-def test_types_that_no_file_holds_yet_are_refused(one: Archives, kind: str) -> None:
-    one.source.execute(
-        "CREATE DOMAIN short AS varchar(3)", f"CREATE TABLE t (id bigint PRIMARY KEY, c {kind})"
-    )
-    one.write(one.job(**EVERYTHING))
-    with pytest.raises(ConfigError, match=r"column c is .* which files do not hold yet"):
-        one.run()
-    assert one.objects() == {}
-
-
 def test_the_plan_warns_of_a_filter_without_an_index(one: Archives) -> None:
     filled(one, where="name = 'é1'")
     plan = one.open().plan("copy")

@@ -13,7 +13,6 @@ from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
-from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import (
     Archive,
     Batch,
@@ -29,8 +28,8 @@ from dsp_airflow.engine.sides import Sides, described
 from dsp_airflow.engine.stores.s3 import S3Store
 
 METHOD: Final = "md5"
-_NO_KEYS: Final = frozenset({"duration", "list", "json"})
-"""Types whose texts say one value in several ways."""
+_PADDED: Final = "bpchar[]"
+"""Texts of its keys have blanks that canonical texts have not."""
 
 
 def plan_archive(
@@ -105,12 +104,11 @@ def _structure(
     rows = fitting.matched(job, sides, entries, there)
     fitting.refuse_types(job, sides, rows, len(key))
     _refuse_columns(job, [c.name for c in there.columns])
-    _refuse_own_types(job, entries)
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
-    _refuse_keys(job, forms[: len(key)])
     where = mapping.rendered_filter(job, shape, dialect, literals)
     source_side = planning.source_side_of(sides, shape, entries, key, both, where, METHOD)
+    _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)
     if hidden:
         raise Denied(f"job {job.name}: {'; '.join(hidden)}")
@@ -195,20 +193,9 @@ def _refuse_columns(job: S3Job, names: Sequence[str]) -> None:
         )
 
 
-def _refuse_own_types(job: S3Job, entries: Sequence[Entry]) -> None:
-    """Types that only PostgreSQL has, and domains, have no tested form in a file yet."""
-    for entry in entries:
-        column = entry.source
-        if column.type.name == "other" or column.carrier is not None:
-            raise ConfigError(
-                f"job {job.name}: column {column.name} is {column.native}, which files do not hold "
-                "yet; leave it out of columns, or map CAST(... AS text) as an expression"
-            )
-
-
-def _refuse_keys(job: S3Job, key: Sequence[Form]) -> None:
-    for form in key:
-        if form.kind.name in _NO_KEYS:
+def _refuse_keys(job: S3Job, key: Sequence[KeyColumn], forms: Sequence[Form]) -> None:
+    for column, form in zip(key, forms, strict=False):
+        if column.native == _PADDED:
             raise ConfigError(
                 f"job {job.name}: key column {form.name} is {form.native}, by which rows of an "
                 "archive cannot be found again; name other unique columns under key"

@@ -39,6 +39,7 @@ MOST_PARTS: Final = 200
 def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     """Archives every batch that is not archived yet, then the manifest. Safe to repeat."""
     plan, folder = job.plan, _folder(job)
+    _require_types(job)
     mine = owner.Owner(facts.task, plan.job, plan.source.label)
     owner.take(folder.bucket, folder.archive, mine)
     tell(job.watch, JobStarted("copy", plan.job, plan.source.label, plan.rows, plan.batches))
@@ -51,11 +52,29 @@ def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     run_phase(job, "copy", step)
     if job.ledger.waiting("copy"):
         return
+    # Somebody may have altered one between two batches.
+    _require_types(job)
     records = list(job.ledger.records())
     folder.sweep({stored.key for r in records if r.copied for stored in r.copied.objects})
     made = manifest.manifest_of(plan, folder.run, facts, records)
     key = layout.manifest_key(folder.archive, folder.run)
     folder.replace(key, manifest.manifest_bytes(made))
+
+
+def _require_types(job: Job[Session, RunFolder]) -> None:
+    """``Refused`` when types are made of something else than the manifest is going to say."""
+    planned = {column.name: column.needs for column in job.plan.source_shape.columns}
+    if not any(planned.values()):
+        return
+    with job.source.session() as session:
+        shape = session.describe(job.plan.source.table)
+    columns = () if shape is None else shape.columns
+    altered = [c.name for c in columns if planned.get(c.name, ()) != c.needs]
+    if altered:
+        raise Refused(
+            f"{job.plan.source.label}: the type of {', '.join(altered)} was altered since the run "
+            "was planned, and its manifest would tell how to create the old one; start a new run"
+        )
 
 
 def archive_batch(

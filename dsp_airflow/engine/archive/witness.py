@@ -38,6 +38,10 @@ from dsp_airflow.engine.stores.s3 import Bucket
 METHOD: Final = "md5"
 HASHES: Final = "dsp_hashes"
 WANTED: Final = "dsp_wanted"
+OWN_TEXTS: Final = frozenset(
+    {"bool", "bytes", "date", "time", "timestamp", "timestamptz", "duration", "list"}
+)
+"""Types whose canonical text is not what the source prints."""
 
 
 class Altered(Mismatch):
@@ -245,7 +249,7 @@ class ArchiveWitness:
     def _own(self, column: Any, number: int) -> Any:
         """Key texts as the source prints them."""
         kind = self.forms[number].kind
-        if kind.name not in {"bool", "bytes", "date", "time", "timestamp", "timestamptz"}:
+        if kind.name not in OWN_TEXTS:
             return column
         return pa.array([self.dialect.own_text(t, kind) for t in column.to_pylist()], pa.string())
 

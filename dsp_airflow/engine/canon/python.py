@@ -24,19 +24,22 @@ def python_row_text(texts: Iterable[str | None]) -> str:
 
 def python_elements(text: str) -> list[str | None] | None:
     """The elements' texts of a list's canonical text; ``None`` for an array of other bounds."""
-    head, colon, _ = text.partition(":")
-    if not colon or not head.isdigit():
+    count, colon, rest = text.partition(":")
+    if not colon or not count.isdigit():
         return None
+    data, at = rest.encode(), 0
     found: list[str | None] = []
-    rest = text[len(head) + 1 :].encode()
-    while rest:
-        if rest.startswith(b"N"):
+    while at < len(data):
+        if data.startswith(b"N", at):
             found.append(None)
-            rest = rest[1:]
+            at += 1
             continue
-        length, _, rest = rest.partition(b":")
-        found.append(rest[: int(length)].decode())
-        rest = rest[int(length) :]
+        start = data.index(b":", at) + 1
+        end = start + int(data[at : start - 1])
+        found.append(data[start:end].decode())
+        at = end
+    if len(found) != int(count):
+        raise ValueError(f"no canonical list: it has {len(found)} elements, and says {count}")
     return found
 
 

@@ -241,21 +241,33 @@ def own_cells(texts: Any, kind: LogicalType) -> Any:
 
 def ddl(shape: Shape) -> tuple[str, ...]:
     """See ``ports.Restores``."""
-    needed = {kind.name: kind.statement for column in shape.columns for kind in column.needs}
-    return create_table(shape, list(needed.values()))
+    needed = {kind.name: kind for column in shape.columns for kind in column.needs}
+    schemas = dict.fromkeys([*(kind.schema for kind in needed.values()), shape.schema])
+    made = [_schema(schema) for schema in schemas if schema not in ("", "public")]
+    types = [
+        kind.statement + (f" SCHEMA {quote(kind.schema)}" if kind.extension else "")
+        for kind in needed.values()
+    ]
+    return (*made, *create_table(shape, types))
+
+
+def _schema(schema: str) -> str:
+    # IF NOT EXISTS would ask for the privilege to create one even where it stands.
+    text = text_literal(quote(schema))
+    return _block(f"IF to_regnamespace({text}) IS NULL THEN CREATE SCHEMA {quote(schema)}; END IF;")
+
+
+def _block(body: str) -> str:
+    tag = "dsp"
+    while f"${tag}$" in body:
+        tag += "_"
+    return f"DO ${tag}$ BEGIN {body} END ${tag}$"
 
 
 def create_table(shape: Shape, types: Sequence[str]) -> tuple[str, ...]:
     """DDL for a missing target: types, columns with NOT NULL and defaults, the key."""
-    statements = []
-    for made in types:
-        tag = "dsp"
-        while f"${tag}$" in made:
-            tag += "_"
-        # Two tables made at once may share the type.
-        statements.append(
-            f"DO ${tag}$ BEGIN {made}; EXCEPTION WHEN duplicate_object THEN NULL; END ${tag}$"
-        )
+    # Two tables made at once may share the type.
+    statements = [_block(f"{made}; EXCEPTION WHEN duplicate_object THEN NULL;") for made in types]
     lines = []
     for column in shape.columns:
         line = f"{quote(column.name)} {column.native}"

@@ -52,9 +52,7 @@ WITH RECURSIVE reached (oid) AS (
 SELECT t.oid::int8, n.nspname, t.typname, t.typtype::text, format_type(t.oid, NULL),
   (SELECT e.oid::int8 FROM pg_type e WHERE e.typarray = t.oid),
   t.typbasetype::int8, t.typtypmod,
-  (SELECT x.extname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid
-   WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid
-     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+  x.extname, x.nspname,
   (SELECT array_agg(l.enumlabel::text ORDER BY l.enumsortorder)
    FROM pg_enum l WHERE l.enumtypid = t.oid),
   (SELECT json_agg(json_build_array(a.attname, a.atttypid::int8, a.atttypmod,
@@ -97,6 +95,11 @@ FROM reached JOIN pg_type t ON t.oid = reached.oid
 JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_type b ON b.oid = t.typbasetype
 LEFT JOIN pg_collation co ON co.oid = t.typcollation
+LEFT JOIN LATERAL (
+  SELECT x.extname, s.nspname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid
+  JOIN pg_namespace s ON s.oid = x.extnamespace
+  WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid
+    AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e') AS x ON true
 """
 
 
@@ -113,6 +116,8 @@ class Row:
     base: int
     modifier: int
     extension: str | None
+    home: str | None
+    """The schema of the extension."""
     labels: list[str] | None
     columns: list[list[Any]] | None
     range: dict[str, Any] | None
@@ -227,7 +232,12 @@ class Kinds:
                 else _range(row, self.rows[row.range["of"]].printed)
             )
             found[row.printed] = NativeType(
-                row.printed, str(self.identity(row.oid)), statement, simple, row.extension
+                name=row.printed,
+                identity=str(self.identity(row.oid)),
+                statement=statement,
+                simple=simple,
+                extension=row.extension,
+                schema=row.home or row.schema,
             )
         return tuple(found.values())
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from dsp_airflow.engine.canon import python_elements
 from dsp_airflow.engine.model import LogicalType
 
 _MOMENT: Final = re.compile(
     r"(?P<year>[+-]?\d{4,})(?P<day>-\d\d-\d\d)(?:T(?P<clock>[\d:]+)\.(?P<micros>\d{6})(?P<z>Z?))?"
 )
+_LEAST: Final = -(2**63)
+"""Microseconds of an interval that the server prints as a clock, and does not read as one."""
+_SPECIAL: Final = re.compile(r'^$|[{},"\\ \t\n\r\v\f]')
+"""What has to be quoted inside of an array."""
 
 _USUAL_YEAR: Final = "^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-"
 """Of moments that ISO 8601 and PostgreSQL spell alike."""
@@ -38,10 +43,7 @@ def own_cells(texts: Any, kind: LogicalType) -> Any:
 
 
 def own_text(text: str, kind: LogicalType) -> str:
-    """See ``ports.Dialect``. Reading it as a literal of the type gives the value back.
-
-    Of all types but ``duration`` and ``list`` it is also what the server prints.
-    """
+    """See ``ports.Restores``. What the server prints; as a literal of the type it is the value."""
     match kind.name:
         case "bool":
             return "true" if text == "1" else "false"
@@ -52,8 +54,7 @@ def own_text(text: str, kind: LogicalType) -> str:
         case "time":
             return _trimmed(*text.split("."))
         case "duration" if "/" in text:
-            months, days, micros = text.split("/")
-            return f"{months} months {days} days {micros} microseconds"
+            return _interval(*map(int, text.split("/")))
         case "list" if kind.element is not None:
             return _array(text, kind.element)
     return text
@@ -79,34 +80,38 @@ def _trimmed(clock: str, micros: str = "") -> str:
     return f"{clock}.{fraction}" if fraction else clock
 
 
+def _interval(months: int, days: int, micros: int) -> str:
+    """In IntervalStyle ``postgres``. Behind a negative part, a positive one tells its sign."""
+    if micros == _LEAST:
+        return f"{months} months {days} days {micros} microseconds"
+    years = abs(months) // 12 * (-1 if months < 0 else 1)
+    shown: list[str] = []
+    plus = ""
+    for value, unit in ((years, "year"), (months - years * 12, "mon"), (days, "day")):
+        if value:
+            shown.append(f"{plus if value > 0 else ''}{value} {unit}{'' if value == 1 else 's'}")
+            plus = "+" if value < 0 else ""
+    if micros or not shown:
+        seconds, rest = divmod(abs(micros), 1_000_000)
+        minutes, second = divmod(seconds, 60)
+        clock = f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+        shown.append(("-" if micros < 0 else plus) + _trimmed(clock, f"{rest:06}"))
+    return " ".join(shown)
+
+
 def _array(text: str, element: LogicalType) -> str:
-    if text.startswith("A"):
-        return text[1:]
-    items = [
-        "NULL" if item is None else _quoted(own_text(item, element)) for item in list_items(text)
-    ]
-    return "{" + ",".join(items) + "}"
+    items = python_elements(text)
+    if items is None:
+        return text.removeprefix("A")
+    return "{" + ",".join("NULL" if i is None else _item(i, element) for i in items) + "}"
+
+
+def _item(text: str, element: LogicalType) -> str:
+    if element.name == "bool":
+        return "t" if text == "1" else "f"
+    own = own_text(text, element)
+    return _quoted(own) if own.upper() == "NULL" or _SPECIAL.search(own) else own
 
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def list_items(text: str) -> list[str | None]:
-    """The canonical texts of a canonical list's elements."""
-    count, _, rest = text.partition(":")
-    data = rest.encode()
-    found: list[str | None] = []
-    at = 0
-    while at < len(data):
-        if data[at : at + 1] == b"N":
-            found.append(None)
-            at += 1
-            continue
-        colon = data.index(b":", at)
-        end = colon + 1 + int(data[at:colon])
-        found.append(data[colon + 1 : end].decode())
-        at = end
-    if len(found) != int(count):
-        raise ValueError(f"{text[:80]!r} is no canonical list")
-    return found
