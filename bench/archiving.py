@@ -1,4 +1,4 @@
-"""The archive leg: tables into files on an S3 server, read back from there, and purged.
+"""The archive leg: tables into files on an S3 server, read back, purged, and restored.
 
 The server is rclone's, which serves a folder of this machine; all contestants that write to S3
 use it.
@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench import measure, peers, tables
+from bench.copying import relayed
 from bench.measure import Contest, FailedError, Sample
 from bench.purging import unproved
 from bench.report import Report
@@ -45,7 +46,6 @@ def measure_archive(stage: Stage, report: Report, large_rows: int = LARGE_ROWS) 
         _written(stage, report, server)
         _proved(stage, report, server)
         _texts(stage, report, server)
-        # Here is the place of the leg `restore`, once there is such a step.
         _wide(stage, report, server, large_rows)
 
 
@@ -197,7 +197,7 @@ def _sql_to_s3(stage: Stage, server: S3Server, rows: int) -> Sample:
     return sample
 
 
-# Read back, and purged
+# Read back, purged, and restored
 
 
 def _proved(stage: Stage, report: Report, server: S3Server) -> None:
@@ -205,6 +205,7 @@ def _proved(stage: Stage, report: Report, server: S3Server) -> None:
     read = Contest("psql COPY to /dev/null, binary", rows)
     check, purge = Contest("check of 100 %", rows), Contest("purge", rows)
     delete = Contest("DELETE by key range, unproved", rows)
+    back, relay = Contest("restore", rows), Contest("psql COPY to psql COPY, binary", rows)
     size = [rows]
 
     def ours() -> Sample:
@@ -214,7 +215,8 @@ def _proved(stage: Stage, report: Report, server: S3Server) -> None:
             _, planned = task.step("plan", s3=ARCHIVE)
             size[0] = math.ceil(rows / planned["batches"])
             found = _steps(stage, task, rows)
-        stage.require_rows(SOURCE, EATEN, 0)
+            stage.require_rows(SOURCE, EATEN, 0)
+            back.add(_restored(stage, server, bucket))
         check.add(found["check"])
         return found["purge"]
 
@@ -224,20 +226,36 @@ def _proved(stage: Stage, report: Report, server: S3Server) -> None:
             (purge, ours),
             (read, lambda: _read(stage)),
             (delete, lambda: unproved(stage, size[0])),
+            (relay, lambda: relayed(stage)),
         ],
     )
-    report.runs("archive", read, check, purge, delete)
+    report.runs("archive", read, check, purge, delete, back, relay)
     report.rates("archive", "check of 100 %, read back from S3", check, read)
     what = f"purge, every object read back twice, {size[0]:,} rows a batch"
     report.rates("archive", what, purge, delete)
+    report.rates("archive", "restore of what was purged", back, relay)
     _memory(report, f"check of {rows:,} rows", check)
     _memory(report, f"purge of {rows:,} rows", purge)
+    _memory(report, f"restore of {rows:,} rows", back)
 
 
 def _eaten(stage: Stage) -> None:
     """A table to be purged."""
     stage.execute(SOURCE, tables.create(EATEN))
     stage.execute(SOURCE, f"INSERT INTO {EATEN} SELECT * FROM {TABLE} ORDER BY id")
+
+
+def _restored(stage: Stage, server: S3Server, bucket: str) -> Sample:
+    """By the manifest alone, into the table that was purged."""
+    folder = server.data / bucket
+    (manifest,) = folder.rglob("_manifest.json")
+    task = stage.restore_task(bucket, str(manifest.relative_to(folder)), EATEN)
+    stage.settle()
+    task.step("plan", s3=ARCHIVE)
+    sample, counts = task.step("restore", s3=ARCHIVE)
+    _require(counts, "rows_written", stage.rows)
+    stage.require_rows(SOURCE, EATEN, stage.rows)
+    return sample
 
 
 def _steps(stage: Stage, task: Task, rows: int, last: str = "purge") -> dict[str, Sample]:

@@ -50,7 +50,7 @@ def measure_copy(stage: Stage, report: Report) -> None:
         stage.rounds,
         [
             (count, lambda: _count(stage)),
-            (limit, lambda: _limit(stage)),
+            (limit, lambda: relayed(stage)),
             (one, ours(check="none")),
             (whole, ours(check="none", batch_size=rows)),
             (dump, lambda: _dump(stage)),
@@ -95,7 +95,8 @@ def _ours(stage: Stage, plan: Contest, **job: Any) -> Sample:
     return sample
 
 
-def _limit(stage: Stage) -> Sample:
+def relayed(stage: Stage) -> Sample:
+    """The whole table through two `psql`."""
     _emptied(stage)
     sample = stage.run_programs(
         stage.psql(SOURCE, "--command", f"COPY {TABLE} TO STDOUT (FORMAT binary)"),

@@ -131,6 +131,13 @@ class Stage:
         }
         return self._task(table, {"type": "s3", "target": there, **job})
 
+    def restore_task(self, bucket: str, manifest: str, table: str) -> Task:
+        """From an archive of the S3 server into a table of the source."""
+        origin = {"connection": ARCHIVE, "bucket": bucket, "manifest": manifest}
+        there = {"connection": SOURCE, "table": f"public.{table}"}
+        job = {"type": "restore", "source": origin, "target": there, "check": "none"}
+        return self._task(table, job)
+
     def _task(self, table: str, job: Mapping[str, Any]) -> Task:
         number = next(self._numbers)
         file = self.folder / f"bench_{number}.yaml"

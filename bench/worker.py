@@ -32,6 +32,7 @@ from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.definition import from_file
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeSourceOperator
+from dsp_airflow.operators.restore import RestoreOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.state.database import open_state
 from dsp_airflow.state.ledger import SqlLedger
@@ -42,6 +43,7 @@ OPERATORS: Mapping[str, type[StepOperator]] = {
     "plan": PlanOperator,
     "copy": TableSyncOperator,
     "archive": S3ArchiveOperator,
+    "restore": RestoreOperator,
     "check": ConsistencyCheckOperator,
     "purge": PurgeSourceOperator,
 }
