@@ -33,6 +33,7 @@ def measure_check(stage: Stage, report: Report) -> None:
     report.runs("check", peer, step, both, diff)
     report.times("check", "the step: the copy took the digests", step, peer, MIN_OF_PLAIN_HASH)
     report.times("check", "digests of both sides, by batch", both, peer, MIN_OF_PLAIN_HASH)
+    report.times("check", "the step: the copy took the digests", step, diff, MIN_OF_RELADIFF)
     report.times("check", "digests of both sides, by batch", both, diff, MIN_OF_RELADIFF)
 
 
