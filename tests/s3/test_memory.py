@@ -14,9 +14,9 @@ from tests.s3.test_path import ids
 from tests.s3.work import everything, where_of
 from tests.servers import Database
 from tests.servers.s3 import S3Server, fresh_bucket
-from tests.share import share
+from tests.share import full, share
 
-ROWS = share(10_000, 300)
+ROWS = share(10_000, 200)
 MB = 1_000_000
 LIMIT = 400 * 1024
 """KiB, of the whole process."""
@@ -42,10 +42,15 @@ def long_texts(database: Database) -> None:
     )
 
 
+KINDS = [
+    *(("parquet", random_bytes), ("jsonl", long_texts), ("csv", random_bytes)),
+    *(("parquet", long_texts), ("jsonl", random_bytes), ("csv", long_texts)),
+]
+
+
 @pytest.mark.share
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("fill", [random_bytes, long_texts])
-@pytest.mark.parametrize("name", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize(("name", "fill"), KINDS if full() else KINDS[:2])
 def test_large_rows(
     tmp_path: Path, pg18_db: Database, rclone: S3Server, name: str, fill: Callable[[Database], None]
 ) -> None:
