@@ -40,6 +40,12 @@ def types(asked: Query, table: str = "archive") -> dict[str, str]:
     return {name: kind for name, kind, *_ in rows(asked, f'DESCRIBE FROM "{table}"')}
 
 
+@pytest.fixture
+def one(plain: Archives) -> Archives:
+    """A bucket without versions will do."""
+    return plain
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_values_at_their_own_types(jobs: Archives, name: str) -> None:
     filled(jobs, **KEPT, target={"format": name})
