@@ -107,6 +107,9 @@ class TaskRun:
             if known is not None:
                 begun = self._job_summary(name).batches_copied > 0
                 path.verify_unchanged(known, self._definition(), begun=begun)
+                if self.runs.job(self.run.id, name).state == "waiting":
+                    # Whoever stored the plan was killed before it could say so.
+                    self.runs.move(self.run.id, name, "planned")
                 return known
             plan, batches = path.plan(self._given(job, since=self._since(job, source)))
             ledger.planned(plan, batches)

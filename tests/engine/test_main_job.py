@@ -6,6 +6,7 @@ import pytest
 
 from dsp_airflow.engine.errors import Mismatch
 from dsp_airflow.engine.stores.postgres import write
+from dsp_airflow.state.runs import Runs
 from tests.engine.harness import Bench
 from tests.servers import Database
 
@@ -100,3 +101,23 @@ def test_planted_difference_is_named(
     (found,) = run.runs.differences(run.run.id)
     assert (found.difference.kind, found.difference.columns) == (kind, columns)
     assert found.difference.key in {("500",), ("501",), ("-5",)}
+
+
+def test_killed_before_a_stored_plan_was_told(
+    bench: Bench[Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan is there, the job's state does not say so: the run goes on all the same."""
+    fill(bench)
+    bench.write(bench.job(purge="system"))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.open().plan("copy")
+    (job,) = bench.latest().summary().jobs
+    assert (job.state, job.batches) == ("waiting", 1)
+    (job,) = bench.run().jobs
+    assert (job.state, job.rows_purged) == ("succeeded", 1000)
