@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 PYTHON ?= python3
-# Tests wait for servers more than they compute.
+# Tests wait for servers more than they compute. Files go in order: the few tests that take longest come
+# first, not last, where one process would work alone.
 WORKERS ?= 3
 
 .PHONY: help
@@ -25,7 +26,7 @@ demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves i
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test
 	folder=$$(scripts/test-folder); trap 'rm -rf "$$folder"' EXIT; chmod 755 "$$folder"; \
-	TMPDIR="$$folder" $(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	TMPDIR="$$folder" $(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: venv ## format, lint, types, import arrows, schema
