@@ -365,3 +365,16 @@ def test_partitions_that_cannot_be(one: Archives, name: str, expression: str, to
     one.write(one.job(target={"partitions": [{"name": name, "expression": expression}]}))
     with pytest.raises(ConfigError, match=told):
         one.run()
+
+
+def test_a_job_below_a_partitioned_one_keeps_its_objects(one: Archives) -> None:
+    """Both are of one run, so only the place of an object tells whose it is."""
+    partitioned(one)
+    years = {"partitions": [{"name": "year", "expression": "extract(year from at)"}]}
+    below = one.job("below", purge="none", target={"prefix": "a/b/below"})
+    one.write(below, one.job("above", purge="none", target={"prefix": "a/b", **years}))
+    one.run()
+    run = one.latest().run.id
+    assert f"a/b/below/run={run}/batch=1.parquet" in one.objects()
+    for name in ("below", "above"):
+        one.latest().check_again(name, 100)

@@ -122,13 +122,16 @@ class RunFolder:
         objects that are not among the ``known`` ones.
         """
         bucket, archive = self.bucket, self.archive
-        mine = layout.run_part(self.run)
-        beneath = layout.folder(archive) if archive.partitions else f"{archive.prefix}/{mine}"
-        for upload in [u for u in bucket.unfinished(beneath) if f"/{mine}" in u.key]:
-            bucket.abort(upload)
+        own = layout.own_names(archive, self.run)
+        mine = layout.run_folder(archive, self.run)
+        beneath = layout.folder(archive) if archive.partitions else mine
+        for upload in list(bucket.unfinished(beneath)):
+            if upload.key.startswith(mine) or own.fullmatch(upload.key):
+                bucket.abort(upload)
         if archive.partitions:
             for found in list(bucket.list(beneath)):
-                if f"/{mine}batch=" in found.key and found.key not in known:
+                match = own.fullmatch(found.key)
+                if match and match["name"].startswith("batch=") and found.key not in known:
                     bucket.delete(found.key)
 
     def witness(self, claim: Claim) -> ArchiveWitness:

@@ -5,6 +5,7 @@ Names that begin with an underscore are none of the data: readers of whole folde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
@@ -36,6 +37,17 @@ def batch_key(archive: Archive, run: str, number: int, values: Sequence[str | No
     names = [partition.name for partition in archive.partitions]
     folders = [f"{name}={_value(text)}/" for name, text in zip(names, values, strict=True)]
     return f"{archive.prefix}/{''.join(folders)}{run_part(run)}batch={number}.{ending}"
+
+
+def own_names(archive: Archive, run: str) -> re.Pattern[str]:
+    """Full names of what lies where this run's data do; ``name`` is the last part.
+
+    Another job's folder may lie below this one's, with data of a run of the same id.
+    """
+    folders = "".join(f"{re.escape(p.name)}=[^/]*/" for p in archive.partitions)
+    return re.compile(
+        f"{re.escape(folder(archive))}{folders}{re.escape(run_part(run))}(?P<name>[^/]+)"
+    )
 
 
 def run_part(run: str) -> str:

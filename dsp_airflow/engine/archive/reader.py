@@ -253,7 +253,7 @@ class CsvStream:
 
 
 def batches_of(manifest: Manifest, numbers: frozenset[int] | None) -> Sequence[ArchivedBatch]:
-    """The batches that are asked for; ``Mismatch`` for a number that the archive has not."""
+    """The batches that are asked for; ``Refused`` for a number that the archive has not."""
     found: Mapping[int, ArchivedBatch] = {batch.number: batch for batch in manifest.batches}
     unknown = sorted((numbers or frozenset()) - found.keys())
     if unknown:
