@@ -147,11 +147,19 @@ class S3Job(TableJob):
 
 
 def same_folder(one: S3Job, other: S3Job) -> bool:
-    """Whether both write into one folder, whatever the connections are called."""
-    mine, theirs = (
-        (job.target.bucket, resolved_prefix(job.target.prefix, _shown(job))) for job in (one, other)
-    )
-    return mine == theirs
+    """Whether both write into one folder, whatever the connections are called.
+
+    A folder of the one's partitions may be the other's prefix.
+    """
+    if one.target.bucket != other.target.bucket:
+        return False
+    mine, theirs = (resolved_prefix(job.target.prefix, _shown(job)) for job in (one, other))
+    return mine == theirs or _holds(one, mine, theirs) or _holds(other, theirs, mine)
+
+
+def _holds(job: S3Job, prefix: str, other: str) -> bool:
+    names = [partition.name for partition in job.target.partitions]
+    return bool(names) and f"{other}/".startswith(f"{prefix}/{names[0]}=")
 
 
 def _shown(job: Any) -> dict[str, str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsp_airflow.engine.archive import layout
@@ -48,12 +47,8 @@ class Expected:
         self._at = at
         self.forms: tuple[Form, ...] = manifest.forms()
         self.by_sha256 = {o.sha256: o.key for b in manifest.batches for o in b.objects}
-        folders = "".join(f"{re.escape(p.name)}=[^/]*/" for p in manifest.partitions)
         self._ending = extension(manifest.file_format, manifest.compression)
-        self._own = re.compile(
-            f"{re.escape(layout.folder(at.archive))}{folders}"
-            f"{re.escape(layout.run_part(at.run))}(?P<name>[^/]+)"
-        )
+        self._own = layout.own_names(replace(at.archive, partitions=manifest.partitions), at.run)
 
     @property
     def beneath(self) -> str:
