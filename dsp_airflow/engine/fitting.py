@@ -139,9 +139,19 @@ def method(sides: Sides) -> str:
 
 
 def wire(sides: Sides, rows: list[Matched]) -> str:
-    """Binary, unless some column's binary form means something else in the other database."""
+    """The one that the target takes fastest of those that the source sends.
+
+    Binary only if no column's binary form means something else in the other database.
+    """
     alike = all(sides.source.dialect.binary(entry.source, column) for entry, column, _ in rows)
-    return "binary" if alike else "text"
+    sent = sides.read.renders()
+    for form in sides.write.loads():
+        if form in sent and (alike or form != "binary"):
+            return form
+    raise Refused(
+        f"{sides.source.system} sends {', '.join(sent)} and {sides.target.system} takes "
+        f"{', '.join(sides.write.loads())}: there is no way from the one to the other"
+    )
 
 
 ORDERED = frozenset(

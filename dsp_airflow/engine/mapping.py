@@ -78,7 +78,7 @@ def entries(
         (typed,) = session.typed(shape, [sql])
         name = item.target_name
         # An untyped constant gets its type here: every expression that travels has one.
-        sql = f"({sql})::{typed.native}"
+        sql = dialect.typed(sql, typed.native)
         found.append(Entry(name, replace(typed, name=name), sql, False, wanted, item.on_loss))
     return found
 
@@ -118,14 +118,13 @@ def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Colum
     """The column of a created target. ``alike``: both sides are the same system."""
     source = entry.source
     as_text = LogicalType("string")
-    if entry.wanted is not None and entry.on_loss == "text" and narrows(source.type, entry.wanted):
-        kind, native = as_text, dialect.native(as_text)
-    elif entry.wanted is not None:
-        kind, native = entry.wanted, dialect.native(entry.wanted)
-    elif alike:
-        kind, native = source.type, source.native
-    else:
-        kind, native = source.type, dialect.native(source.type)
+    kind, native = source.type, source.native
+    if entry.wanted is not None:
+        kind = entry.wanted
+        if entry.on_loss == "text" and narrows(source.type, entry.wanted):
+            kind = as_text
+    if entry.wanted is not None or not alike:
+        native, kind = dialect.native(kind), dialect.held(kind)
     required = not source.nullable and entry.plain
     same = alike and entry.wanted is None
     return Column(
@@ -162,6 +161,12 @@ def pair(entry: Entry, target: Column, dialect: Dialect) -> ColumnPair:
     )
 
 
+def _said_by(dialect: Dialect, column: Column) -> Column:
+    """A column of another system, in this one's words: what a source value is converted to."""
+    native = dialect.native(column.type)
+    return replace(column, native=native, carrier=None, needs=())
+
+
 @dataclass(frozen=True, slots=True)
 class Fields:
     """Both sides' fields, and what the policies change."""
@@ -176,13 +181,20 @@ def fields(
     rows: Sequence[tuple[Entry, Column, ColumnPair]], source: Dialect, target: Dialect, width: int
 ) -> Fields:
     """The first ``width`` rows are the key's."""
-    key = ", ".join(f"{entry.sql}::text" for entry, _, _ in rows[:width])
+    key = ", ".join(source.as_text(entry.sql) for entry, _, _ in rows[:width])
     ours, theirs, losses = [], [], []
     for entry, column, report in rows:
-        made = source.converted(entry.sql, entry.source, column, report.fit, report.on_loss, key)
+        wanted = column if source.name == target.name else _said_by(source, column)
+        made = source.converted(entry.sql, entry.source, wanted, report.fit, report.on_loss, key)
         loose = not column.deterministic
-        ours.append(Field(column.name, column.type, made.native, made.expression, loose))
-        theirs.append(Field(column.name, column.type, column.native, target.plain(column), loose))
+        kind = column.type
+        for dialect in (source, target):
+            kind = dialect.compared(kind)
+        expressions = made.expression, target.plain(column)
+        if kind != column.type:
+            expressions = source.at(expressions[0], kind), target.at(expressions[1], kind)
+        ours.append(Field(column.name, kind, made.native, expressions[0], loose))
+        theirs.append(Field(column.name, kind, column.native, expressions[1], loose))
         if made.lost:
             losses.append(Loss(column.name, report.on_loss, made.lost))
     return Fields(tuple(ours), tuple(theirs), tuple(losses))

@@ -87,6 +87,10 @@ class Reads(Protocol):
         """
         ...
 
+    def renders(self) -> Sequence[str]:
+        """The wire formats that ``read`` sends."""
+        ...
+
     def read_refusals(self, table: str) -> list[str]:
         """Why this role would not see every row of the table. ``table`` is quoted SQL."""
         ...
@@ -193,6 +197,10 @@ class Writes(Protocol):
         self, what: Projection, on_conflict: OnConflict, *, create: bool
     ) -> list[str]:
         """What keeps this role from writing so; writes nothing."""
+        ...
+
+    def loads(self) -> Sequence[str]:
+        """The wire formats that ``write`` takes, the one it takes fastest first."""
         ...
 
     def prepare_markers(self, what: Projection) -> bool:
@@ -442,6 +450,26 @@ class Dialect(Protocol):
 
     def native(self, kind: LogicalType) -> str:
         """The type that holds a logical type in a table made here."""
+        ...
+
+    def held(self, kind: LogicalType) -> LogicalType:
+        """The logical type of a column made here with ``native``, as the catalog will tell it."""
+        ...
+
+    def compared(self, kind: LogicalType) -> LogicalType:
+        """The type that values of this one are compared as, where this system takes part."""
+        ...
+
+    def at(self, expression: str, kind: LogicalType) -> str:
+        """An expression at another type, which holds all its values."""
+        ...
+
+    def typed(self, expression: str, native_type: str) -> str:
+        """A constant or expression that has a type, whatever it had before."""
+        ...
+
+    def as_text(self, expression: str) -> str:
+        """A value as the database prints it, for an error message."""
         ...
 
     def caveat(self, source: Column, target: Column) -> str:

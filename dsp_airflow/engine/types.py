@@ -21,6 +21,9 @@ ALIASES: Final = {"integer": "int64", "number": "float64", "text": "string", "bo
 INTEGERS: Final[dict[str, tuple[int, int]]] = {
     **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "int24": (-(2**23), 2**23 - 1),
+    "uint24": (0, 2**24 - 1),
+    "year": (1901, 2155),
 }
 """Smallest and largest value."""
 
@@ -42,6 +45,7 @@ NAMES: Final = (
     "uuid",
     "json",
     "enum",
+    "set",
     "list",
 )
 """What a task file may name. ``other`` exists beside them: a type that only its own system has."""
@@ -304,8 +308,22 @@ def _date_to_timestamp(_source: LogicalType, target: LogicalType) -> Verdict:
     return _verdict(False, lost, note=_ZONE if target.name == "timestamptz" else "")
 
 
+CLOCK: Final = "time"
+"""Identity of a duration that is hours, minutes and seconds alone: MySQL's TIME."""
+
+
 def _duration_to_duration(source: LogicalType, target: LogicalType) -> Verdict:
-    return _verdict(_alike_digits(source, target), _fraction(source, target))
+    beyond = "months, days, and what is beyond 838:59:59" if target.identity == CLOCK else ""
+    lost = beyond if source.identity != CLOCK else ""
+    return _verdict(_alike_digits(source, target), _fraction(source, target), lost)
+
+
+def _time_to_duration(source: LogicalType, target: LogicalType) -> Verdict:
+    return _verdict(False, _fraction(source, target))
+
+
+def _duration_to_time(source: LogicalType, target: LogicalType) -> Verdict:
+    return _verdict(False, _fraction(source, target), "what is outside of a day")
 
 
 # The rest.
@@ -345,6 +363,23 @@ def _enum_to_enum(source: LogicalType, target: LogicalType) -> Verdict:
     return _verdict(set(source.labels) == set(target.labels), lost)
 
 
+def _set_to_set(source: LogicalType, target: LogicalType) -> Verdict:
+    return _verdict(source.labels == target.labels, *_unknown_labels(source, target))
+
+
+def _unknown_labels(source: LogicalType, target: LogicalType) -> list[str]:
+    if source.labels is None or target.labels is None:
+        return ["labels that the target does not know"]
+    unknown = [label for label in source.labels if label not in target.labels]
+    order = [label for label in target.labels if label in source.labels]
+    moved = "" if unknown or order == list(source.labels) else "the order of the labels"
+    return [f"labels {', '.join(map(repr, unknown))}" if unknown else "", moved]
+
+
+def _list_to_json(_source: LogicalType, _target: LogicalType) -> Verdict:
+    return "widening", "as a JSON array, without the bounds of the original"
+
+
 def _list_to_list(source: LogicalType, target: LogicalType) -> Verdict:
     if source.element is None or target.element is None:
         return "refused", "lists whose elements have no known type"
@@ -382,6 +417,7 @@ def _rules() -> dict[tuple[str, str], _Rule]:
     add(("string",), tuple(INTEGERS), _string_to("whole number in range"))
     add(("string",), ("decimal", *FLOATS), _string_to("number that fits"))
     described = {"bool": "truth value", "uuid": "UUID", "json": "JSON", "enum": "label"}
+    described |= {"set": "set of labels"}
     described |= {name: name for name in ("date", "time", *moments, "duration")}
     for name, what in described.items():
         add(("string",), (name,), _string_to(what))
@@ -400,7 +436,11 @@ def _rules() -> dict[tuple[str, str], _Rule]:
     add(("other",), ("other",), _other_to_other)
     add(("string",), ("other",), _string_to("text of that type"))
     add(("enum",), ("enum",), _enum_to_enum)
+    add(("set",), ("set",), _set_to_set)
     add(("list",), ("list",), _list_to_list)
+    add(("list",), ("json",), _list_to_json)
+    add(("time",), ("duration",), _time_to_duration)
+    add(("duration",), ("time",), _duration_to_time)
     return rules
 
 

@@ -1,4 +1,4 @@
-"""The one definition of equal: a canonical text per value, rendered by PostgreSQL and by Python.
+"""The one definition of equal: a canonical text per value, by PostgreSQL, MySQL and Python.
 
 Two values of a type are equal when their canonical texts are. A rendering may be finer than
 the value (equal values with different texts cost a second look), never coarser.
@@ -47,6 +47,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from dsp_airflow.engine.canon.mysql import (
+    mysql_digest_md5,
+    mysql_key_text,
+    mysql_row_hash_md5,
+    mysql_row_text,
+    mysql_text,
+)
 from dsp_airflow.engine.canon.postgres import (
     postgres_digest_md5,
     postgres_row_hash_md5,
@@ -71,6 +78,11 @@ CANON_VERSION: Final = 2
 
 __all__ = [
     "CANON_VERSION",
+    "mysql_digest_md5",
+    "mysql_key_text",
+    "mysql_row_hash_md5",
+    "mysql_row_text",
+    "mysql_text",
     "postgres_digest_md5",
     "postgres_identity",
     "postgres_row_hash_fields",

@@ -88,6 +88,21 @@ class MemoryDialect:
     def native(self, kind: LogicalType) -> str:
         return str(kind)
 
+    def held(self, kind: LogicalType) -> LogicalType:
+        return kind
+
+    def compared(self, kind: LogicalType) -> LogicalType:
+        return kind
+
+    def at(self, expression: str, kind: LogicalType) -> str:
+        return f"({expression})::{kind}"
+
+    def typed(self, expression: str, native_type: str) -> str:
+        return f"({expression})::{native_type}"
+
+    def as_text(self, expression: str) -> str:
+        return f"{expression}::text"
+
     def caveat(self, source: Column, target: Column) -> str:
         del source, target
         return ""

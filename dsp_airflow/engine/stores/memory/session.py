@@ -84,6 +84,9 @@ class MemorySession(Connection):
             found = self.store.tables.get(split_name(table))
         return found.shape if found else None
 
+    def renders(self) -> Sequence[str]:
+        return "binary", "text"
+
     def read_refusals(self, table: str) -> list[str]:
         del table  # Whoever is here sees everything.
         return []
@@ -267,6 +270,9 @@ class MemorySession(Connection):
         if on_conflict != "update" and not self.store.may_mark:
             return [f"on_conflict {on_conflict} needs commit markers, which cannot be kept here"]
         return []
+
+    def loads(self) -> Sequence[str]:
+        return "binary", "text"
 
     def prepare_markers(self, what: Projection) -> bool:
         with self.store.guard:

@@ -52,6 +52,8 @@ from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
+RENDERS = ("binary", "text", relay.CSV)
+LOADS = ("binary", "text")
 
 
 class PostgresStore:
@@ -129,6 +131,9 @@ class PostgresSession:
         with self._at(table):
             return catalog.describe(self.connection, table)
 
+    def renders(self) -> Sequence[str]:
+        return RENDERS
+
     def read_refusals(self, table: str) -> list[str]:
         with self._at(table):
             return refusals.read_refusals(self.connection, table)
@@ -163,13 +168,11 @@ class PostgresSession:
         return str(row[0])
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
-        columns = ", ".join(f.expression for f in what.fields)
+        columns = ", ".join(relay.rendered(f, wire) for f in what.fields)
         select = f"SELECT {columns} FROM {what.table} WHERE {proof.condition(what, within)}"
+        statement = f"COPY ({select}) TO STDOUT ({relay.options(wire)})"
         return _Translated(
-            relay.CopyOut(
-                self.connection, f"COPY ({select}) TO STDOUT (FORMAT {wire})", max_row_size
-            ),
-            self._at(what.label),
+            relay.CopyOut(self.connection, statement, max_row_size), self._at(what.label)
         )
 
     def arrow(
@@ -271,6 +274,9 @@ class PostgresSession:
     ) -> list[str]:
         with self._at(what.label):
             return refusals.write_refusals(self.connection, what, on_conflict, create=create)
+
+    def loads(self) -> Sequence[str]:
+        return LOADS
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):

@@ -217,9 +217,7 @@ def design(
         columns, types = create.types(connection, columns)
     # Created columns sort as the database does, however the source's did.
     database = _database_collation(connection)
-    columns = [
-        replace(c, type=dialect.held(c.type), collation=c.collation and database) for c in columns
-    ]
+    columns = [replace(c, collation=c.collation and database) for c in columns]
     order = [c for k in key for c in columns if c.name == k]
     _refuse_long([name, *(c.name for c in columns)], table)
     unique = (tuple(key),) if key else ()

@@ -42,6 +42,9 @@ BUILT_IN = {
     "uuid": "uuid",
     "json": "jsonb",
     "year": "smallint",
+    "int24": "integer",
+    "uint24": "integer",
+    "duration": "interval",
 }
 
 
@@ -153,8 +156,10 @@ def native(kind: LogicalType) -> str:
         digits = f"({kind.digits})" if kind.digits is not None else ""
         zone = " with time zone" if kind.name == "timestamptz" else " without time zone"
         return ("time" if kind.name == "time" else "timestamp") + digits + zone
-    if kind.name == "enum":
+    if kind.name in ("enum", "set"):
         return "text"
+    if kind.name == "other":
+        return f"bit({kind.length})" if kind.identity == "bit" else "text"
     if kind.name == "list" and kind.element is not None:
         return native(kind.element) + "[]"
     found = BUILT_IN.get(kind.name)
@@ -168,6 +173,8 @@ HELD = {
     "uint8": LogicalType("int16"),
     "year": LogicalType("int16"),
     "uint16": LogicalType("int32"),
+    "int24": LogicalType("int32"),
+    "uint24": LogicalType("int32"),
     "uint32": LogicalType("int64"),
     "uint64": LogicalType("decimal", precision=20, scale=0),
 }
@@ -177,7 +184,33 @@ def held(kind: LogicalType) -> LogicalType:
     """The logical type of a column made here for this one, as the catalogs will tell it."""
     if kind.name in ("time", "timestamp", "timestamptz") and kind.digits is None:
         return replace(kind, digits=6)
+    if kind.name in ("enum", "set") or (kind.name == "other" and kind.identity != "bit"):
+        return LogicalType("string")
+    if kind.name == "bytes":
+        return LogicalType("bytes")
+    if kind.name == "duration":
+        return LogicalType("duration")
     return HELD.get(kind.name, kind)
+
+
+def compared(kind: LogicalType) -> LogicalType:
+    """See ``ports.Dialect``."""
+    return kind
+
+
+def at(expression: str, kind: LogicalType) -> str:
+    """See ``ports.Dialect``."""
+    return f"({expression})::{native(kind)}"
+
+
+def typed(expression: str, native_type: str) -> str:
+    """See ``ports.Dialect``."""
+    return f"({expression})::{native_type}"
+
+
+def as_text(expression: str) -> str:
+    """See ``ports.Dialect``."""
+    return f"{expression}::text"
 
 
 def range_condition(key: Sequence[KeyColumn], within: KeyRange) -> str:

@@ -16,12 +16,31 @@ import psycopg
 from psycopg import pq
 
 from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.model import Field
 
 CHUNK = 64 * 1024
 """Bytes gathered before they are handed on; a single larger row is handed on alone.
 
 Larger ones are slower: from 128 KiB on the allocator asks the kernel for every one of them.
 """
+CSV = "mysql csv"
+"""What LOAD DATA reads as it was meant: the text format has escapes that it does not know."""
+
+
+def options(wire: str) -> str:
+    """Of a COPY in this wire format."""
+    if wire == CSV:
+        return "FORMAT csv, NULL '\\N', ESCAPE '\\', FORCE_QUOTE *"
+    return f"FORMAT {wire}"
+
+
+def rendered(field: Field, wire: str) -> str:
+    """The field as it is sent: to another system without what only PostgreSQL reads."""
+    if wire == CSV and field.type.name == "timestamptz":
+        return f"(({field.expression}) AT TIME ZONE 'UTC')"
+    if wire == CSV and field.type.name == "duration":
+        return f"to_char({field.expression}, 'HH24:MI:SS.US')"
+    return field.expression
 
 
 class _Wait:

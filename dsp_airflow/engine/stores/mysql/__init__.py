@@ -1,0 +1,1 @@
+"""MySQL and MariaDB, and whatever speaks their protocol."""

@@ -1,0 +1,195 @@
+"""A source value at the target's type, and what becomes of one that does not fit.
+
+A lossy pair is guarded as PostgreSQL's are: ``fits`` is true for the values that survive. What is
+false there is an error that names the column, or what the column's policy says. What a type of
+the other system merely cannot hold (a date of zeros, a NUL in a text) its server refuses by
+itself, so that nothing is asked here unless a policy wants it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from dsp_airflow.engine.model import Column, Converted, Fit, LogicalType, OnLoss
+from dsp_airflow.engine.stores.mysql import kinds
+from dsp_airflow.engine.stores.mysql.names import base, text_literal
+from dsp_airflow.engine.types import INTEGERS
+
+LOSS_TAG: Final = "dsp_loss:"
+"""Marks a value that a guarded conversion refused; see ``translate``."""
+_BYTE_BOUND: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
+FLOATS: Final = ("float32", "float64")
+LARGEST_FLOAT: Final = "3.4028234663852886e38"
+
+
+def plain(expression: str, column: Column) -> str:
+    """The column's value for digests, in utf8mb4 and at a precision that can be printed."""
+    if column.type.name == "float32":
+        return f"({expression} * 1e0)"
+    if column.collation is not None and not column.collation.startswith("utf8mb4"):
+        return f"CONVERT({expression} USING utf8mb4)"
+    return expression
+
+
+def caveat(source: Column, target: Column) -> str:
+    """What the native types lose beyond what the logical ones do."""
+    limit = _BYTE_BOUND.get(base(target.native))
+    same = base(source.native) == base(target.native)
+    if target.type.name == "string" and limit is not None and not same:
+        # Four bytes are the most that a character takes.
+        length = source.type.length
+        if length is None or length * 4 > limit:
+            return f"texts of more than {limit:,} bytes"
+    if base(target.native) == "char" and base(source.native) != "char":
+        return "" if source.type.name in ("uuid", *INTEGERS) else "blanks at the end"
+    return ""
+
+
+def converted(
+    expression: str, source: Column, target: Column, fit: Fit, on_loss: OnLoss, _key: str
+) -> Converted:
+    """See ``ports.Dialect``. ``target.native`` is a type of this system, at the target's type."""
+    x = plain(expression, source)
+    made = cast(x, source.type, target.type)
+    native = source.native if made == x else target.native
+    if fit != "lossy":
+        return Converted(made, native)
+    ok = fits(x, source.type, target.type)
+    if ok is None:
+        return Converted(made, native)
+    instead, lost = failure(source.name, x), ""
+    if on_loss == "null":
+        instead, lost = "NULL", f"{x} IS NOT NULL AND NOT ({ok})"
+    elif on_loss == "clamp":
+        near = nearest(x, source.type, target.type)
+        instead, lost = near or instead, f"{x} IS NOT NULL AND NOT ({ok})"
+    sql = f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {made} ELSE {instead} END"
+    return Converted(sql, native, lost)
+
+
+def failure(column: str, x: str) -> str:
+    """An expression that fails when it is evaluated; the message shows the tag and the column."""
+    tag = text_literal(LOSS_TAG + column)
+    return f"(18446744073709551615 + LENGTH(CONCAT({tag}, {x})))"
+
+
+def policy_refusal(source: Column, target: Column, on_loss: OnLoss) -> str:
+    """Why this policy cannot be kept for this lossy pair; empty when it can."""
+    if on_loss == "null" and not target.nullable:
+        return f"on_loss: null needs a target column that may be NULL, {target.name} may not"
+    if on_loss in ("null", "clamp") and fits("x", source.type, target.type) is None:
+        return (
+            "whether a value fits cannot be told without trying; use on_loss: error, or map an "
+            "expression"
+        )
+    if on_loss == "clamp" and nearest("x", source.type, target.type) is None:
+        return f"{target.native} has no nearest value for one of {source.native}"
+    return ""
+
+
+def cast(x: str, source: LogicalType, target: LogicalType) -> str:
+    """The target's value; only asked for values that fit."""
+    mine, other = source.name, target.name
+    if other == "string" and mine != "string":
+        return _text(x, source)
+    if other in INTEGERS:
+        if mine == "year":
+            return f"({x} + 0)"
+        word = "UNSIGNED" if other.startswith("u") else "SIGNED"
+        return x if mine in INTEGERS or mine == "bool" else f"CAST({x} AS {word})"
+    if other == "decimal":
+        return _decimal(x, source, target)
+    if other in FLOATS and mine not in FLOATS:
+        return f"({x} + 0e0)"
+    if other == "date" and mine != "date":
+        return f"CAST({x} AS DATE)"
+    if other in ("timestamp", "timestamptz"):
+        digits = 6 if target.digits is None else target.digits
+        same = mine in ("timestamp", "timestamptz") and (source.digits or 0) <= digits
+        return x if same else f"CAST({x} AS DATETIME({digits}))"
+    if other == "time" and (mine, source.identity) != ("time", None):
+        return x
+    return x
+
+
+def _text(x: str, source: LogicalType) -> str:
+    from dsp_airflow.engine.canon import mysql_text
+
+    if source.name in ("timestamp", "timestamptz", "date", "duration"):
+        return f"CAST({x} AS CHAR)"
+    return mysql_text(x, source, "")
+
+
+def _decimal(x: str, source: LogicalType, target: LogicalType) -> str:
+    if target.precision is None:
+        return x
+    scale = target.scale or 0
+    if target.precision <= kinds.MOST_DIGITS and scale <= kinds.MOST_SCALE:
+        same = (source.precision, source.scale or 0) == (target.precision, scale)
+        return (
+            x
+            if same and source.name == "decimal"
+            else f"CAST({x} AS DECIMAL({target.precision},{scale}))"
+        )
+    # More digits than a decimal has here: zeros are all that is added.
+    given = source.scale or 0 if source.name == "decimal" else 0
+    point = "'.', " if not given and scale else ""
+    return f"CONCAT(CAST({x} AS CHAR), {point}REPEAT('0', {scale - given}))"
+
+
+def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
+    """SQL that is true for the values that survive; ``None`` where only trying tells."""
+    mine, other = source.name, target.name
+    numbers = ("decimal", *FLOATS, *INTEGERS)
+    match mine, other:
+        case "string", "string":
+            return f"CHAR_LENGTH({x}) <= {target.length}" if target.length else None
+        case _, "string" if target.length is not None:
+            return f"CHAR_LENGTH({_text(x, source)}) <= {target.length}"
+        case "bytes", "bytes" if target.length is not None:
+            return f"LENGTH({x}) <= {target.length}"
+        case _, "bool" if mine in INTEGERS:
+            return f"{x} IN (0, 1)"
+        case _, name if name in INTEGERS and mine in numbers:
+            low, high = INTEGERS[name]
+            whole = "" if mine in INTEGERS else f" AND {x} = TRUNCATE({x}, 0)"
+            return f"({x} BETWEEN {low} AND {high}{whole})"
+        case _, "decimal" if mine in numbers and target.precision is not None:
+            end = f"{Decimal(1).scaleb(target.precision - (target.scale or 0)):f}"
+            return f"(TRUNCATE({x}, {target.scale or 0}) = {x} AND ABS({x}) < {end})"
+        case "float64", "float32":
+            return f"(ABS({x}) <= {LARGEST_FLOAT} AND CAST({x} AS FLOAT) * 1e0 = {x})"
+        case _, name if name in FLOATS and mine in numbers:
+            return f"CAST({x} + 0e0 AS DECIMAL(65,30)) = {x}"
+        case "enum", "enum":
+            labels = ", ".join(text_literal(label) for label in target.labels or ())
+            return f"CONVERT({x} USING utf8mb4) IN ({labels})" if labels else "FALSE"
+        case "timestamp" | "timestamptz", "date":
+            return f"CAST({x} AS DATE) = {x}"
+        case "timestamp" | "timestamptz" | "time" | "duration", _ if other in _CLOCKS:
+            digits = 6 if target.digits is None else target.digits
+            return f"MICROSECOND({x}) % {10 ** (6 - digits)} = 0"
+    return None
+
+
+_CLOCKS: Final = ("timestamp", "timestamptz", "time", "duration")
+
+
+def nearest(x: str, source: LogicalType, target: LogicalType) -> str | None:
+    """SQL of the target's value that is nearest; ``None`` where nearness means nothing."""
+    mine, other = source.name, target.name
+    numbers = ("decimal", *FLOATS, *INTEGERS)
+    if mine == other == "string":
+        return f"LEFT({x}, {target.length})"
+    if mine in numbers and other in INTEGERS:
+        low, high = INTEGERS[other]
+        whole = x if mine in INTEGERS else f"ROUND({x})"
+        return f"LEAST({high}, GREATEST({low}, {whole}))"
+    if mine in numbers and other == "decimal" and target.precision is not None:
+        scale = target.scale or 0
+        end = f"{Decimal(10**target.precision - 1).scaleb(-scale):f}"
+        return f"LEAST({end}, GREATEST(-{end}, ROUND({x}, {scale})))"
+    if mine in ("timestamp", "timestamptz") and other in _CLOCKS:
+        return cast(x, source, target)
+    return None

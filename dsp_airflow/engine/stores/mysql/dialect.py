@@ -1,0 +1,158 @@
+"""MySQL's words: quoting, literals, conditions, DDL. Pure text, no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from dsp_airflow.engine.canon import mysql_key_text
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.model import Column, KeyColumn, KeyRange, LogicalType, Shape, Window
+from dsp_airflow.engine.stores.mysql import casting, kinds, names
+
+name = "mysql"
+MARKERS = "dsp_commits"
+
+base, quote, text_literal = names.base, names.quote, names.text_literal
+native, held, compared = kinds.native, kinds.held, kinds.compared
+converted, policy_refusal = casting.converted, casting.policy_refusal
+key_text = mysql_key_text
+
+
+def literal(value: object) -> str:
+    """A typed literal of a Python value."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return f"({value})"
+    if isinstance(value, Decimal):
+        return f"({value:f})"
+    if isinstance(value, float):
+        return f"({value!r}e0)" if "e" not in repr(value) else f"({value!r})"
+    if isinstance(value, datetime):
+        # Sessions are in UTC, and so is what a TIMESTAMP shows them.
+        plain = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return f"TIMESTAMP'{plain.isoformat(' ')}'"
+    if isinstance(value, date):
+        return f"DATE'{value.isoformat()}'"
+    if isinstance(value, str):
+        return text_literal(value)
+    raise ConfigError(f"{value!r} ({type(value).__name__}) cannot be a MySQL value")
+
+
+def typed(expression: str, _native: str) -> str:
+    """See ``ports.Dialect``. Expressions here always have a type of their own."""
+    return f"({expression})"
+
+
+def as_text(expression: str) -> str:
+    """See ``ports.Dialect``."""
+    return f"CAST({expression} AS CHAR)"
+
+
+def qualified(shape: Shape) -> str:
+    """```schema`.`table```."""
+    return f"{quote(shape.schema)}.{quote(shape.name)}"
+
+
+def markers(shape: Shape) -> str:
+    """The commit markers' table beside a target."""
+    return f"{quote(shape.schema)}.{quote(MARKERS)}"
+
+
+def key_column(column: Column) -> KeyColumn:
+    """How a key column is compared. What sorts by a number behind it is compared by that."""
+    if base(column.native) in names.INDEXED:
+        return KeyColumn(f"({quote(column.name)} + 0)", "bigint unsigned")
+    return KeyColumn(quote(column.name), column.native)
+
+
+def at(expression: str, _kind: LogicalType) -> str:
+    """See ``ports.Dialect``. A float is a double here before it is anything else."""
+    return expression
+
+
+def plain(column: Column) -> str:
+    """See ``ports.Dialect``."""
+    return casting.plain(quote(column.name), column)
+
+
+def caveat(source: Column, target: Column) -> str:
+    """What the native types lose beyond what the logical ones do."""
+    return casting.caveat(source, target)
+
+
+def binary(_source: Column, _target: Column) -> bool:
+    """See ``ports.Dialect``. Everything travels as text."""
+    return False
+
+
+def range_condition(key: Sequence[KeyColumn], within: KeyRange) -> str:
+    """``after < key <= upto``, spelled out: no server here serves row comparisons by an index."""
+    parts = []
+    if within.after is not None:
+        parts.append(_beyond(key, within.after, ">", ">"))
+    if within.upto is not None:
+        parts.append(_beyond(key, within.upto, "<", "<="))
+    return " AND ".join(parts) or "TRUE"
+
+
+def _beyond(key: Sequence[KeyColumn], values: Sequence[str], sign: str, last: str) -> str:
+    bounds = [(k.column, names.bound(v, k.native)) for k, v in zip(key, values, strict=True)]
+    if len(bounds) == 1:
+        return f"{bounds[0][0]} {last} {bounds[0][1]}"
+    ways = []
+    for n, (column, value) in enumerate(bounds):
+        equal = [f"{c} = {v}" for c, v in bounds[:n]]
+        ways.append(
+            " AND ".join([*equal, f"{column} {last if n == len(bounds) - 1 else sign} {value}"])
+        )
+    # The first column's bound by itself is what an index is entered by.
+    return f"{bounds[0][0]} {sign}= {bounds[0][1]} AND ({' OR '.join(ways)})"
+
+
+def in_window(column: Column, window: Window, *, endless: bool) -> str:
+    """See ``ports.Dialect``."""
+    key = key_column(column)
+    parts = []
+    if window.after is not None:
+        parts.append(f"{key.column} >= {names.bound(window.after, key.native)}")
+    parts.append(
+        "FALSE"
+        if window.upto is None
+        else f"{key.column} <= {names.bound(window.upto, key.native)}"
+    )
+    condition = " AND ".join(parts)
+    return f"({condition}) OR {without_cursor(column)}" if endless else condition
+
+
+def without_cursor(column: Column) -> str:
+    """See ``ports.Dialect``."""
+    return f"{quote(column.name)} IS NULL"
+
+
+def create_table(shape: Shape) -> tuple[str, ...]:
+    """DDL for a missing target: columns with NOT NULL and defaults, the key."""
+    lines = [_line(column) for column in shape.columns]
+    if shape.key:
+        lines.append(f"PRIMARY KEY ({', '.join(quote(c) for c in shape.key)})")
+    return (
+        f"CREATE TABLE {qualified(shape)} (\n  "
+        + ",\n  ".join(lines)
+        + "\n) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4",
+    )
+
+
+def _line(column: Column) -> str:
+    line = f"{quote(column.name)} {column.native}"
+    if column.collation is not None and base(column.native) != "json":
+        charset = column.collation.partition("_")[0]
+        line += f" CHARACTER SET {charset} COLLATE {column.collation}"
+    # A TIMESTAMP without NULL would be filled in by itself.
+    line += " NULL" if column.nullable else " NOT NULL"
+    if column.default is not None:
+        line += f" DEFAULT {column.default}"
+    return line

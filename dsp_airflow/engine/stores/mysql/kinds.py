@@ -1,0 +1,159 @@
+"""What a type is: from the catalog's words to a logical type, and back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.model import LogicalType
+from dsp_airflow.engine.stores.mysql.names import base
+from dsp_airflow.engine.types import CLOCK
+
+_INTEGERS: Final = {
+    "tinyint": "int8",
+    "smallint": "int16",
+    "mediumint": "int24",
+    "int": "int32",
+    "bigint": "int64",
+}
+_TEXTS: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215, "longtext": None}
+_BLOBS: Final = {"tinyblob": 255, "blob": 65_535, "mediumblob": 16_777_215, "longblob": None}
+_NUMBERS: Final = re.compile(r"\((\d+)(?:,(\d+))?\)")
+_LABEL: Final = re.compile(r"'((?:[^']|'')*)'")
+
+NATIVE: Final = {
+    "bool": "tinyint(1)",
+    "int8": "tinyint",
+    "int16": "smallint",
+    "int24": "mediumint",
+    "int32": "int",
+    "int64": "bigint",
+    "uint8": "tinyint unsigned",
+    "uint16": "smallint unsigned",
+    "uint24": "mediumint unsigned",
+    "uint32": "int unsigned",
+    "uint64": "bigint unsigned",
+    "float32": "float",
+    "float64": "double",
+    "date": "date",
+    "year": "year",
+    "uuid": "char(36)",
+    "json": "json",
+    "list": "json",
+    "duration": "varchar(80)",
+    "enum": "longtext",
+    "set": "longtext",
+    "other": "longtext",
+}
+LONGEST_VARCHAR: Final = 16_383
+"""Characters of four bytes each that a row has room for."""
+MOST_DIGITS, MOST_SCALE = 65, 30
+"""Of a decimal, on every server."""
+
+
+def logical(column_type: str, data_type: str, *, digits: int | None, json: bool) -> LogicalType:
+    """The logical type of a column.
+
+    ``column_type`` and ``data_type`` are the catalog's (``int(10) unsigned``, ``int``); ``digits``
+    its fractional digits of a second. ``json``: a text column that takes nothing but JSON.
+    """
+    word = data_type.lower()
+    found = _NUMBERS.search(column_type)
+    sizes = [int(n) for n in found.groups() if n is not None] if found else []
+    if json or word == "json":
+        return LogicalType("json")
+    if word in ("date", "year", "uuid"):
+        return LogicalType(word)
+    return (
+        _number(word, column_type, sizes)
+        or _text(word, column_type, sizes)
+        or _moment(word, digits or 0)
+        or LogicalType(
+            "other",
+            identity="geometry" if word in _SPATIAL else word,
+            length=sizes[0] if sizes else None,
+        )
+    )
+
+
+def _number(word: str, column_type: str, sizes: list[int]) -> LogicalType | None:
+    if word in _INTEGERS:
+        name = _INTEGERS[word]
+        return LogicalType(f"u{name}" if "unsigned" in column_type else name)
+    if word == "decimal":
+        return LogicalType("decimal", precision=sizes[0], scale=sizes[1])
+    if word in ("float", "double"):
+        return LogicalType("float32" if word == "float" else "float64")
+    return None
+
+
+def _text(word: str, column_type: str, sizes: list[int]) -> LogicalType | None:
+    if word in ("char", "varchar"):
+        return LogicalType("string", length=sizes[0])
+    if word in _TEXTS:
+        return LogicalType("string", length=_TEXTS[word])
+    if word in ("binary", "varbinary"):
+        return LogicalType("bytes", length=sizes[0])
+    if word in _BLOBS:
+        return LogicalType("bytes", length=_BLOBS[word])
+    if word in ("enum", "set"):
+        labels = tuple(m[1].replace("''", "'") for m in _LABEL.finditer(column_type))
+        return LogicalType(word, labels=labels)
+    return None
+
+
+def _moment(word: str, digits: int) -> LogicalType | None:
+    if word == "datetime":
+        return LogicalType("timestamp", digits=digits)
+    if word == "timestamp":
+        return LogicalType("timestamptz", digits=digits)
+    return LogicalType("duration", digits=digits, identity=CLOCK) if word == "time" else None
+
+
+_SPATIAL: Final = frozenset(
+    [
+        *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"),
+        *("multipolygon", "geometrycollection", "geomcollection"),
+    ]
+)
+
+
+def native(kind: LogicalType) -> str:
+    """The type that holds a logical type in a table made here."""
+    if kind.name == "decimal":
+        precision, scale = kind.precision, max(kind.scale or 0, 0)
+        if precision is None or precision > MOST_DIGITS or scale > MOST_SCALE:
+            precision, scale = MOST_DIGITS, min(scale if precision else MOST_SCALE, MOST_SCALE)
+        return f"decimal({precision},{scale})"
+    if kind.name == "string":
+        short = kind.length is not None and kind.length <= LONGEST_VARCHAR
+        return f"varchar({kind.length})" if short else "longtext"
+    if kind.name == "bytes":
+        short = kind.length is not None and kind.length <= LONGEST_VARCHAR
+        return f"varbinary({kind.length})" if short else "longblob"
+    if kind.name in ("timestamp", "timestamptz"):
+        # A TIMESTAMP holds no year before 1970 and, on most servers, none after 2037.
+        return f"datetime({6 if kind.digits is None else kind.digits})"
+    if kind.name == "time":
+        return f"time({6 if kind.digits is None else kind.digits})"
+    if kind.identity == "bit" and kind.length is not None and kind.length <= 64:
+        return f"bit({kind.length})"
+    found = NATIVE.get(kind.name)
+    if found is None:
+        raise ConfigError(f"MySQL has no type for {kind}")
+    return found
+
+
+def held(kind: LogicalType) -> LogicalType:
+    """The logical type of a column made here for this one, as the catalog will tell it."""
+    made = native(kind)
+    digits = kind.digits if kind.digits is not None else 6
+    json = kind.name in ("json", "list")
+    return logical(made, base(made), digits=digits, json=json)
+
+
+def compared(kind: LogicalType) -> LogicalType:
+    """As what a value is compared: no server here tells the shortest digits of a float32."""
+    return replace(kind, name="float64") if kind.name == "float32" else kind
