@@ -1,0 +1,1 @@
+"""MySQL and MariaDB: the store and its sessions."""
