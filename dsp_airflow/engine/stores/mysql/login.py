@@ -24,7 +24,8 @@ _DRIVER: Final[Mapping[str, Any]] = {
     "charset": "utf8mb4",
     "collation": "utf8mb4_bin",
     "autocommit": True,
-    "local_infile": 1,
+    # 2: files are sent in answer to a LOAD of ours only, not to whatever a server asks for.
+    "local_infile": 2,
     "multi_statements": False,
     "client_flag": 0,
 }

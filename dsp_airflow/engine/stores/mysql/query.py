@@ -18,6 +18,7 @@ TextRow: TypeAlias = "tuple[str | None, ...]"
 
 _LABELLED = 1 << 16
 """Bytes of a statement up to which a copy of it, for the label before it, costs nothing."""
+_LOAD = b"LOAD "
 
 
 class Connection(DriverConnection):  # type: ignore[misc]
@@ -36,7 +37,9 @@ class Connection(DriverConnection):  # type: ignore[misc]
         """Sends a statement; what comes back is still to be read."""
         statement = query.encode() if isinstance(query, str) else bytes(query)
         if len(statement) < _LABELLED:
-            statement = self.label + statement
+            # The driver answers a server that asks for a file only where LOAD stands first.
+            at = len(_LOAD) if statement[: len(_LOAD)].upper() == _LOAD else 0
+            statement = statement[:at] + self.label + statement[at:]
         super().query(statement)
 
 

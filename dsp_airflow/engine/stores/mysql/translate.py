@@ -153,7 +153,7 @@ _TABLE: Final[tuple[tuple[frozenset[int], _Made], ...]] = (
         _saying(Denied, "correct login and password of the Airflow connection"),
     ),
     (frozenset({1129, 1130}), _saying(Denied, "allow this client on the server")),
-    (frozenset({1148, 2068, 3948, 4166}), _saying(Refused, _INFILE)),
+    (frozenset({1148, 2000, 2068, 3948, 4166}), _saying(Refused, _INFILE)),
     (
         frozenset({1153, 1301, 2020}),
         _saying(Refused, "raise max_allowed_packet on the server above the largest row"),
