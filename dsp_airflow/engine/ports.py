@@ -456,6 +456,10 @@ class Dialect(Protocol):
         """The logical type of a column made here with ``native``, as the catalog will tell it."""
         ...
 
+    def said(self, column: Column) -> str:
+        """The type here that takes and refuses what another system's column does."""
+        ...
+
     def compared(self, kind: LogicalType) -> LogicalType:
         """The type that values of this one are compared as, where this system takes part."""
         ...

@@ -148,10 +148,7 @@ def _column(row: tuple[str | None, ...], *, mariadb: bool, json: bool) -> Column
         collation=collation,
         deterministic=collation is None or exact(collation),
         wide=kinds.wide(str(data_type)),
-        required=nullable == "NO"
-        and not given
-        and not generated
-        and "auto_increment" not in words,
+        required=nullable == "NO" and not given and not generated and "auto_increment" not in words,
         generation=(generation or None) if generated else None,
     )
 
