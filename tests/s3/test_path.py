@@ -11,7 +11,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
+from dsp_airflow.steps import Interval, open_run
 from tests.s3.harness import Archives
 
 TABLE = "CREATE TABLE t (id bigint PRIMARY KEY, name text, paid numeric(12,2), at timestamptz)"
@@ -378,3 +380,27 @@ def test_a_job_below_a_partitioned_one_keeps_its_objects(one: Archives) -> None:
     assert f"a/b/below/run={run}/batch=1.parquet" in one.objects()
     for name in ("below", "above"):
         one.latest().check_again(name, 100)
+
+
+@pytest.mark.parametrize(
+    ("above", "below"),
+    [
+        ("x/task", "x/{{ task }}/year=2022"),
+        ("x/{{ run_date }}", "x/{{ logical_date }}/year=2022"),
+        ("x/{{ run_date }}", "x/{{ logical_date }}"),
+    ],
+)
+def test_folders_that_turn_out_to_be_one(one: Archives, above: str, below: str) -> None:
+    """What one job writes of a run, the other would take for a broken-off try of its own."""
+    partitioned(one)
+    years = {"partitions": [{"name": "year", "expression": "extract(year from at)"}]}
+    one.write(
+        one.job("below", purge="none", target={"prefix": below}),
+        one.job("above", purge="none", target={"prefix": above, **years}),
+    )
+    run = open_run(one.state, load_task(one.file), one.file, one.store)
+    run.begin(Interval(logical_date=one.state.now()))
+    for name in ("below", "above"):
+        with pytest.raises(ConfigError, match=r"is a folder of job .*, too"):
+            run.plan(name)
+    assert one.objects() == {}
