@@ -404,3 +404,22 @@ def test_folders_that_turn_out_to_be_one(one: Archives, above: str, below: str) 
         with pytest.raises(ConfigError, match=r"is a folder of job .*, too"):
             run.plan(name)
     assert one.objects() == {}
+
+
+def test_a_value_that_is_called_as_none_is(one: Archives) -> None:
+    one.source.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY, kind text)",
+        "INSERT INTO t VALUES (1, NULL), (2, '__HIVE_DEFAULT_PARTITION__'), (3, NULL)",
+    )
+    sorts = {"partitions": [{"name": "sort", "expression": "kind"}]}
+    one.write(one.job(**EVERYTHING, target=sorts))
+    before = one.source.rows("SELECT * FROM t ORDER BY id")
+    one.run()
+    run = one.latest().run.id
+    assert one.batches() == [
+        f"a/b/sort=%5F_HIVE_DEFAULT_PARTITION__/run={run}/batch=1.parquet",
+        f"a/b/sort=__HIVE_DEFAULT_PARTITION__/run={run}/batch=1.parquet",
+    ]
+    assert ids(one) == []
+    one.restore()
+    assert one.source.rows("SELECT * FROM t ORDER BY id") == before
