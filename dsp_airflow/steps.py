@@ -218,7 +218,7 @@ class TaskRun:
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
             with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
-                path.purge(work, numbers)
+                path.purge(work, numbers, self.run.variables.get(name, {}))
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(

@@ -159,6 +159,21 @@ def test_damage_after_the_check_stops_exactly_that_batch(one: Archives, how: str
     assert "batch=2.parquet" in found.difference.reason
 
 
+def test_nothing_is_deleted_without_a_manifest(plain: Archives) -> None:
+    """Whoever archived the last batch may have been killed right after that."""
+    run = filled(plain).open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    (key,) = [k for k in plain.objects() if k.endswith("_manifest.json")]
+    body = plain.objects()[key]
+    assert plain.place is not None
+    plain.place.client.delete_object(Bucket=plain.place.name, Key=key)
+    run.purge("copy", [1])
+    assert plain.objects()[key] == body
+    assert ids(plain) == list(range(31, 101))
+
+
 def test_rows_that_changed_since_stay(one: Archives) -> None:
     run = filled(one).open()
     run.plan("copy")
