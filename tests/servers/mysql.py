@@ -124,6 +124,7 @@ class MySQLFamilyServer(ABC):
         self._folder = Path(tempfile.mkdtemp(prefix="dsp-mysql-"))
         try:
             self._create()
+            self._write_first()
             self._launch()
         except BaseException:
             self.stop()
@@ -159,11 +160,11 @@ class MySQLFamilyServer(ABC):
         }
 
     def uri(self, database: str, *, user: str = ROOT, password: str | None = None) -> str:
-        """Return an Airflow connection, in utf8mb4 and with LOAD DATA LOCAL."""
+        """Return an Airflow connection, in utf8mb4."""
         secret = self.password if password is None else password
         credentials = f"{quote(user, safe='')}:{quote(secret, safe='')}"
         path = f"{HOST}:{self.port}/{quote(database, safe='')}"
-        return f"mysql://{credentials}@{path}?charset=utf8mb4&local_infile=true"
+        return f"mysql://{credentials}@{path}?charset=utf8mb4"
 
     def connect(self, database: str = "", **changed: Any) -> Connection:
         """Return an autocommit connection of root; `changed` goes to MySQLdb. The caller closes."""
@@ -231,10 +232,13 @@ class MySQLFamilyServer(ABC):
         return [f"--{k}={self.options[k]}" for k in CREATED_WITH if k in self.options]
 
     def _create(self) -> None:
+        """Make the data directory."""
         command = self._init_command()
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder)
         if done.returncode != 0:
             raise ServerError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+    def _write_first(self) -> None:
         # Run once, at the first start. root@localhost is who comes through the socket.
         secret = f"'{self.password}'"
         (self.folder / "first.sql").write_text(
@@ -329,15 +333,24 @@ class MySQLServer(MySQLFamilyServer):
 
     def start(self) -> None:
         """As above; raise MySQLMissingError, with the reason, where it could not be had."""
-        self._program = mysql_folder() / "bin" / "mysqld"
+        self._home = mysql_folder()
         super().start()
 
+    def _create(self) -> None:
+        if self._created_with():
+            super()._create()
+        else:
+            shutil.copytree(self._home / "data", self.folder / "data")
+
     def _init_command(self) -> list[str]:
-        options = [*self._common(), *self._created_with()]
-        return [str(self._program), *options, "--initialize-insecure"]
+        return [self._program, *self._common(), *self._created_with(), "--initialize-insecure"]
 
     def _server_command(self) -> list[str]:
-        return [str(self._program), *self._common(), "--mysqlx=OFF"]
+        return [self._program, *self._common(), "--mysqlx=OFF"]
+
+    @property
+    def _program(self) -> str:
+        return str(self._home / "bin" / "mysqld")
 
 
 def mysql_folder() -> Path:
