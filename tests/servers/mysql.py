@@ -63,18 +63,24 @@ class MySQLFamilyServer(ABC):
     """A server whose `root` logs in over TCP with `password`, from any host.
 
     `options` are options of the server (`{"sql_mode": "ANSI"}`), which win over the defaults here;
-    those of value None are left to the server. `binlog` makes it write a binary log.
+    those of value None are left to the server. `binlog` makes it write a binary log. `zone` is
+    what its time zone SYSTEM means (`Europe/Vienna`), by default what the machine says.
     """
 
     product: str
     before_users = ""
 
     def __init__(
-        self, options: Mapping[str, str | int | None] | None = None, *, binlog: bool = False
+        self,
+        options: Mapping[str, str | int | None] | None = None,
+        *,
+        binlog: bool = False,
+        zone: str | None = None,
     ) -> None:
         merged = {**DEFAULTS, **(options or {})}
         self.options = {k: str(v) for k, v in merged.items() if v is not None}
         self.binlog = binlog
+        self.environment = {**os.environ, **({"TZ": zone} if zone else {})}
         self.password = secrets.token_urlsafe(12)
         self.port = 0
         self._folder: Path | None = None
@@ -271,6 +277,7 @@ class MySQLFamilyServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                env=self.environment,
                 start_new_session=True,
             )
         self._await_answer(self._process)
