@@ -434,58 +434,6 @@ class WarmJob(TableJob):
 
     @property
     def target_table(self) -> str:
-        """The name of the table that rows become: the source's own."""
-        return self.source.table
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        from dsp_airflow.config.consistency import job_findings
-
-        found = job_findings(self)
-        if found:
-            raise invalid_together(found)
-        return self
-
-
-class WarmJob(TableJob):
-    """Copies a table to another database, checks it, and purges the source if so asked."""
-
-    type: Literal["warm"] = Field(description="warm: from database table to database table.")
-    target: Target = Field(description="Connection and table to write to.")
-    mode: Literal["full", "incremental"] = Field(
-        default="full",
-        description=(
-            "full: every run copies all rows of the job. incremental: every run copies the rows "
-            "whose cursor moved since the last run that was copied and checked. Rows deleted in "
-            "the source stay in the target either way."
-        ),
-    )
-    cursor: Cursor | None = Field(
-        default=None, description="For mode: incremental, and only there."
-    )
-    on_conflict: Literal["update", "ignore", "error"] = Field(
-        default="update",
-        description=(
-            "When the target holds a row of the same key: update it, ignore the new row, or fail "
-            "with an error."
-        ),
-    )
-    isolation: Literal["read_uncommitted", "read_committed", "repeatable_read", "serializable"] = (
-        Field(
-            default="repeatable_read",
-            description=(
-                "How the source is read. repeatable_read: a batch is read in one transaction, with one "
-                "view of the table until the target has it. read_committed: the source is let go "
-                "as soon as it has sent the batch; batches whose rows will be compared are still read "
-                "and digested in one view. MySQL sources only: serializable keeps the rows of a batch "
-                "from being changed while it is read; read_uncommitted reads rows that may be rolled "
-                "back, unless they will be compared. A purge has its own isolation."
-            ),
-        )
-    )
-
-    @property
-    def target_table(self) -> str:
         """The table written, which has the source table's name unless the target names one."""
         return self.target.table or self.source.table
 
