@@ -92,7 +92,11 @@ def _interrupted(where: str, text: str, options: SessionOptions) -> DspError:
 
 
 def _denied(where: str, text: str, options: SessionOptions) -> DspError:  # noqa: ARG001
-    if found := re.match(r"([A-Z, ]+) command denied to user .* for (?:table|routine) (\S+)", text):
+    if "locking clause" in text:
+        grant = "GRANT DELETE, as for a purge"
+    elif found := re.match(
+        r"([A-Z, ]+) command denied to user .* for (?:table|routine) (\S+)", text
+    ):
         grant = f"GRANT {found[1]} ON {found[2]}"
     elif found := re.search(r" to database '(.*)'", text):
         grant = f"GRANT ... ON `{found[1]}`.*; for staging CREATE TEMPORARY TABLES"
