@@ -105,7 +105,10 @@ def identity(arguments: Mapping[str, Any]) -> str:
 
 def is_mariadb(connection: Connection) -> bool:
     """Whether the server is MariaDB, also behind a proxy that greets otherwise."""
-    (version,) = one(connection, "SELECT version()")
+    return _mariadb(one(connection, "SELECT version()")[0])
+
+
+def _mariadb(version: str | None) -> bool:
     return "mariadb" in str(version).lower()
 
 
@@ -113,10 +116,11 @@ def _settle(connection: Connection, options: SessionOptions) -> None:
     connection.called(options.name)
     # Before anything is asked. Not DEFAULT: that is the server's own setting, which may be a limit.
     execute(connection, f"SET SESSION sql_select_limit = {_ALL}")
-    mariadb = is_mariadb(connection)
+    version, packet = one(connection, "SELECT version(), @@max_allowed_packet")
+    connection.packet = int(packet or 0)
     wanted = {
         **SETTINGS,
-        "sql_mode": quoted(connection, _MARIADB_MODES if mariadb else MODES),
+        "sql_mode": quoted(connection, _MARIADB_MODES if _mariadb(version) else MODES),
         **_limits(options),
     }
     names = ", ".join(f"'{name}'" for name in (*wanted, _EXPLICIT))
