@@ -236,7 +236,7 @@ def test_the_remedy_is_a_statement_that_helps(
 
 
 def test_a_server_that_hinders_jobs(my: MySQLFamilyServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    hindering = {
+    hindering: dict[str, str | int | None] = {
         "local_infile": "OFF",
         "innodb_flush_log_at_trx_commit": 0,
         "read_only": 1,
