@@ -7,6 +7,7 @@ PYTHON ?= python3
 # Tests wait for servers more than they compute. Files go in order: the few tests that take longest come
 # first, not last, where one process would work alone.
 WORKERS ?= 3
+# Without MySQL the tests go on, and say so at their end; with DSP_REQUIRE_MYSQL=1 its tests fail.
 
 .PHONY: help
 help: ## list the targets
@@ -25,6 +26,7 @@ demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves i
 .PHONY: test
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test
+	scripts/mysql-server || true
 	folder=$$(scripts/test-folder); trap 'rm -rf "$$folder"' EXIT; chmod 755 "$$folder"; \
 	TMPDIR="$$folder" $(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -47,6 +49,7 @@ bench: venv .venv-bench/.ready ## measure copy, check and purge beside other too
 .PHONY: soak
 soak: venv ## random and long tests in full: kills, cuts, large rows
 	PYTHON="$(PYTHON)" scripts/system-packages test
+	scripts/mysql-server || true
 	DSP_SOAK=full $(BIN)/pytest tests -m "soak or share" --timeout 3600
 
 .PHONY: lock

@@ -108,6 +108,7 @@ def test_only_connections_reads_airflow_connections() -> None:
         ".gitignore",
         ".pre-commit-config.yaml",
         "scripts/lock",
+        "scripts/mysql-server",
         "scripts/system-packages",
         "scripts/test-folder",
         "scripts/venv",
