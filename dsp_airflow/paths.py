@@ -72,8 +72,13 @@ class Path(Protocol):
         """Compares what is not compared yet."""
         ...
 
-    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:
-        """Deletes what is proved."""
+    def purge(
+        self,
+        work: Job[Any, Any],
+        numbers: Collection[int] | None,
+        variables: Mapping[str, Any],
+    ) -> None:
+        """Deletes what is proved; ``variables`` as the run resolved them."""
         ...
 
 
@@ -156,7 +161,12 @@ class WarmPath:
         """See ``Path``."""
         checking.check(work)
 
-    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:
+    def purge(
+        self,
+        work: Job[Any, Any],
+        numbers: Collection[int] | None,
+        variables: Mapping[str, Any],  # noqa: ARG002
+    ) -> None:
         """See ``Path``."""
         purging.purge(work, self.task.name, numbers)
 
@@ -233,11 +243,16 @@ class ArchivePath:
 
         steps.check(work)
 
-    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:
+    def purge(
+        self,
+        work: Job[Any, Any],
+        numbers: Collection[int] | None,
+        variables: Mapping[str, Any],
+    ) -> None:
         """See ``Path``."""
         from dsp_airflow.engine.archive import steps
 
-        steps.purge(work, self.task.name, numbers)
+        steps.purge(work, self.facts(variables), numbers)
 
 
 class RestorePath:
@@ -289,7 +304,12 @@ class RestorePath:
         """See ``Path``."""
         checking.check(work)
 
-    def purge(self, work: Job[Any, Any], numbers: Collection[int] | None) -> None:  # noqa: ARG002
+    def purge(
+        self,
+        work: Job[Any, Any],  # noqa: ARG002
+        numbers: Collection[int] | None,  # noqa: ARG002
+        variables: Mapping[str, Any],  # noqa: ARG002
+    ) -> None:
         """Never: an archive is not purged."""
         raise Refused(f"job {self.job.name} restores; there is nothing to purge")
 

@@ -21,7 +21,7 @@ from dsp_airflow.engine.stores.s3 import S3Store
 from dsp_airflow.paths import ArchivePath
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
-from dsp_airflow.state.records import Run
+from dsp_airflow.state.records import JobSummary, Run
 from dsp_airflow.steps import TaskRun, latest_run
 
 S3 = "s3://"
@@ -49,23 +49,30 @@ def of_run(
 ) -> Task:
     """The task that restores what a run of an S3 job archived; ``None`` means the latest run.
 
+    A job that was planned anew in the run has archives of their own, ``<run>`` and ``<run>.2``:
+    the run alone means the youngest, as long as nothing was deleted by an earlier one.
+
     The manifest has to be the one that the state database's records make; where it is gone from
     the bucket it is written again. Raises ``ConfigError`` for a run or job that there is not,
     ``Refused`` for one that is not archived, ``Mismatch`` for a manifest that was edited.
     """
-    archived = latest_run(database, task, open_store, run_id=run)
+    run_id = None if run is None else run.partition(".")[0]
+    archived = latest_run(database, task, open_store, run_id=run_id)
     if archived.run.task != task.name:
         raise ConfigError(
             f"run {archived.run.id} is one of task {archived.run.task}; the file holds task "
             f"{task.name}"
         )
     chosen = _s3_job(task, job)
+    source = _manifest_of(database, archived, chosen, run)
+    # The file may name another table by now.
+    known = archived.runs.job(archived.run.id, chosen.name)
     back = replace(
         wish,
-        connection=wish.connection or chosen.source.connection,
-        table=wish.table or chosen.source.table,
+        connection=wish.connection or known.source_connection,
+        table=wish.table or known.source_table,
     )
-    made = _job(chosen.name, _manifest_of(database, archived, chosen), back)
+    made = _job(chosen.name, source, back)
     return task.model_copy(
         update={"name": f"{task.name}{RESTORE_SUFFIX}", "jobs": (made,), "execution": "serial"}
     )
@@ -113,12 +120,17 @@ def _s3_job(task: Task, name: str | None) -> S3Job:
     return found
 
 
-def _manifest_of(database: StateDatabase, run: TaskRun, job: S3Job) -> dict[str, str]:
+def _manifest_of(
+    database: StateDatabase, run: TaskRun, job: S3Job, wanted: str | None
+) -> dict[str, str]:
     """The manifest's place and SHA-256, once it is proved to say what the run's records do."""
     state = next((j for j in run.summary().jobs if j.name == job.name), None)
+    if state is None:
+        raise Refused(f"job {job.name} was never begun in run {run.run.id}")
     ledger = SqlLedger(database, run.run.id, job.name)
-    plan = ledger.plan() if state is not None else None
-    if state is None or plan is None or plan.archive is None:
+    _refuse_other_attempt(run, state, ledger.run, wanted)
+    plan = ledger.plan()
+    if plan is None or plan.archive is None:
         raise Refused(f"job {job.name} was never begun in run {run.run.id}")
     if state.batches_copied < state.batches:
         raise Refused(
@@ -146,6 +158,23 @@ def _manifest_of(database: StateDatabase, run: TaskRun, job: S3Job) -> dict[str,
         "manifest": key,
         "sha256": there.digest,
     }
+
+
+def _refuse_other_attempt(run: TaskRun, job: JobSummary, present: str, wanted: str | None) -> None:
+    """``Refused`` where rows that somebody wants back may be in an archive that is not meant."""
+    remedy = "restore that by its manifest, which dsp archive show names"
+    if wanted not in (None, run.run.id, present):
+        raise Refused(
+            f"job {job.name} of run {run.run.id} has its records of {present}, and none of "
+            f"{wanted}; {remedy}"
+        )
+    before = job.rows_purged - sum(b.rows_purged for b in run.runs.batches(run.run.id, job.name))
+    if before and wanted != present:
+        raise Refused(
+            f"job {job.name} of run {run.run.id} was planned anew after {before:,} of its rows "
+            f"were deleted, which only its earlier archive has; {remedy}, or name {present} for "
+            "what was archived since"
+        )
 
 
 def _job(name: str, source: Mapping[str, Any], wish: Wish) -> RestoreJob:

@@ -14,7 +14,13 @@ from datetime import date, datetime
 from pathlib import Path as FilePath
 from typing import Any
 
-from dsp_airflow.config.archives import PREFIX_NAMES, S3Job, names_in, resolved_prefix
+from dsp_airflow.config.archives import (
+    PREFIX_NAMES,
+    S3Job,
+    names_in,
+    resolved_prefix,
+    same_place,
+)
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
@@ -111,6 +117,7 @@ class TaskRun:
                     # Whoever stored the plan was killed before it could say so.
                     self.runs.move(self.run.id, name, "planned")
                 return known
+            self._refuse_shared_folder(job)
             plan, batches = path.plan(self._given(job, since=self._since(job, source)))
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
@@ -211,7 +218,7 @@ class TaskRun:
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
             with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
-                path.purge(work, numbers)
+                path.purge(work, numbers, self.run.variables.get(name, {}))
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -282,6 +289,24 @@ class TaskRun:
                 f"the definition of task {self.task.name} was edited after run {self.run.id} "
                 "began; nothing was done. Start a new run"
             )
+
+    def _refuse_shared_folder(self, job: AnyJob) -> None:
+        """Objects of one run are told apart by their folders alone.
+
+        The file cannot say it all: ``{{ run_date }}`` and ``{{ logical_date }}`` may be one day.
+        """
+        if not isinstance(job, S3Job):
+            return
+        mine = self._variables(job)[PREFIX]
+        for other in self.task.jobs:
+            if not isinstance(other, S3Job) or other.name == job.name:
+                continue
+            theirs = self._variables(other)[PREFIX]
+            if same_place(job, mine, other, theirs):
+                raise ConfigError(
+                    f"job {job.name}: s3://{job.target.bucket}/{mine} is a folder of job "
+                    f"{other.name}, too, which writes to {theirs}; give each job one of its own"
+                )
 
     def _work(
         self, name: str, step: Phase, *, wait: bool

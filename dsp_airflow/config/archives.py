@@ -151,9 +151,14 @@ def same_folder(one: S3Job, other: S3Job) -> bool:
 
     A folder of the one's partitions may be the other's prefix.
     """
+    mine, theirs = (resolved_prefix(job.target.prefix, _shown(job)) for job in (one, other))
+    return same_place(one, mine, other, theirs)
+
+
+def same_place(one: S3Job, mine: str, other: S3Job, theirs: str) -> bool:
+    """The same of prefixes that are resolved: two names may turn out to be one day."""
     if one.target.bucket != other.target.bucket:
         return False
-    mine, theirs = (resolved_prefix(job.target.prefix, _shown(job)) for job in (one, other))
     return mine == theirs or _holds(one, mine, theirs) or _holds(other, theirs, mine)
 
 

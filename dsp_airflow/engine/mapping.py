@@ -163,8 +163,7 @@ def pair(entry: Entry, target: Column, dialect: Dialect) -> ColumnPair:
 
 def _said_by(dialect: Dialect, column: Column) -> Column:
     """A column of another system, in this one's words: what a source value is converted to."""
-    native = dialect.native(column.type)
-    return replace(column, native=native, carrier=None, needs=())
+    return replace(column, native=dialect.said(column), carrier=None, needs=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
+from dsp_airflow.steps import Interval, open_run
 from tests.s3.harness import Archives
 
 TABLE = "CREATE TABLE t (id bigint PRIMARY KEY, name text, paid numeric(12,2), at timestamptz)"
@@ -155,6 +157,21 @@ def test_damage_after_the_check_stops_exactly_that_batch(one: Archives, how: str
     assert (job.rows_purged, job.rows_kept) == (70, 30)
     (found,) = run.runs.differences(run.run.id)
     assert "batch=2.parquet" in found.difference.reason
+
+
+def test_nothing_is_deleted_without_a_manifest(plain: Archives) -> None:
+    """Whoever archived the last batch may have been killed right after that."""
+    run = filled(plain).open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    (key,) = [k for k in plain.objects() if k.endswith("_manifest.json")]
+    body = plain.objects()[key]
+    assert plain.place is not None
+    plain.place.client.delete_object(Bucket=plain.place.name, Key=key)
+    run.purge("copy", [1])
+    assert plain.objects()[key] == body
+    assert ids(plain) == list(range(31, 101))
 
 
 def test_rows_that_changed_since_stay(one: Archives) -> None:
@@ -378,3 +395,46 @@ def test_a_job_below_a_partitioned_one_keeps_its_objects(one: Archives) -> None:
     assert f"a/b/below/run={run}/batch=1.parquet" in one.objects()
     for name in ("below", "above"):
         one.latest().check_again(name, 100)
+
+
+@pytest.mark.parametrize(
+    ("above", "below"),
+    [
+        ("x/task", "x/{{ task }}/year=2022"),
+        ("x/{{ run_date }}", "x/{{ logical_date }}/year=2022"),
+        ("x/{{ run_date }}", "x/{{ logical_date }}"),
+    ],
+)
+def test_folders_that_turn_out_to_be_one(one: Archives, above: str, below: str) -> None:
+    """What one job writes of a run, the other would take for a broken-off try of its own."""
+    partitioned(one)
+    years = {"partitions": [{"name": "year", "expression": "extract(year from at)"}]}
+    one.write(
+        one.job("below", purge="none", target={"prefix": below}),
+        one.job("above", purge="none", target={"prefix": above, **years}),
+    )
+    run = open_run(one.state, load_task(one.file), one.file, one.store)
+    run.begin(Interval(logical_date=one.state.now()))
+    for name in ("below", "above"):
+        with pytest.raises(ConfigError, match=r"is a folder of job .*, too"):
+            run.plan(name)
+    assert one.objects() == {}
+
+
+def test_a_value_that_is_called_as_none_is(one: Archives) -> None:
+    one.source.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY, kind text)",
+        "INSERT INTO t VALUES (1, NULL), (2, '__HIVE_DEFAULT_PARTITION__'), (3, NULL)",
+    )
+    sorts = {"partitions": [{"name": "sort", "expression": "kind"}]}
+    one.write(one.job(**EVERYTHING, target=sorts))
+    before = one.source.rows("SELECT * FROM t ORDER BY id")
+    one.run()
+    run = one.latest().run.id
+    assert one.batches() == [
+        f"a/b/sort=%5F_HIVE_DEFAULT_PARTITION__/run={run}/batch=1.parquet",
+        f"a/b/sort=__HIVE_DEFAULT_PARTITION__/run={run}/batch=1.parquet",
+    ]
+    assert ids(one) == []
+    one.restore()
+    assert one.source.rows("SELECT * FROM t ORDER BY id") == before

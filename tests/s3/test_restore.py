@@ -377,3 +377,46 @@ def test_runs_that_cannot_be_restored(one: Archives) -> None:
         one.restore("x")
     with pytest.raises(ConfigError, match="has no S3 job 'other'"):
         one.restore(job="other")
+
+
+def test_back_to_where_the_rows_came_from(one: Archives) -> None:
+    """Whatever the file says by now."""
+    filled(one)
+    one.run()
+    run = one.latest().run.id
+    one.source.execute("CREATE TABLE u (LIKE t INCLUDING ALL)")
+    one.write(one.job(table="public.u", **EVERYTHING))
+    assert one.restore(run).rows_written == 100
+    assert ids(one) == list(range(1, 101))
+    assert one.source.rows("SELECT count(*) FROM u") == [(0,)]
+
+
+def test_a_run_whose_job_was_planned_anew(one: Archives) -> None:
+    """What is gone from the source is in the archive that was written before."""
+    filled(one)
+    one.run()
+    run = one.latest()
+    one.source.execute("INSERT INTO t VALUES (500, 'later', 1, now())")
+    run.plan("copy", anew=True)
+    run.copy("copy")
+    for wanted in (None, run.run.id):
+        with pytest.raises(Refused, match="planned anew after 100 of its rows were deleted"):
+            one.restore(wanted)
+    with pytest.raises(Refused, match=r"has its records of .*\.2, and none of .*\.3"):
+        one.restore(f"{run.run.id}.3")
+    assert one.restore(f"{run.run.id}.2", table="public.again").rows_written == 1
+    assert one.place is not None
+    address = f"s3://{one.place.name}/a/b/run={run.run.id}/_manifest.json"
+    wish = Wish(connection="source", table="public.t")
+    first = of_manifest(address, "archive", wish, one.store)
+    assert finished(one.going_back(first)).rows_written == 100
+    assert ids(one) == [*range(1, 101), 500]
+
+
+def test_a_job_that_was_planned_anew_and_deleted_nothing(one: Archives) -> None:
+    filled(one, purge="none")
+    one.run()
+    run = one.latest()
+    run.plan("copy", anew=True)
+    run.copy("copy")
+    assert one.restore(run.run.id, table="public.again").rows_written == 100

@@ -57,7 +57,10 @@ def run_part(run: str) -> str:
 
 def _value(text: str | None) -> str:
     """As Hive writes values into paths, and readers of partitions take them apart."""
-    return NULL if text is None else quote(text, safe="")
+    if text is None:
+        return NULL
+    # Read back it is the same text, and no folder of both.
+    return quote(text, safe="") if text != NULL else f"%5F{NULL[1:]}"
 
 
 def manifest_key(archive: Archive, run: str) -> str:

@@ -52,6 +52,12 @@ def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     run_phase(job, "copy", step)
     if job.ledger.waiting("copy"):
         return
+    _finish(job, facts)
+
+
+def _finish(job: Job[Session, RunFolder], facts: Facts) -> None:
+    """Every batch is recorded: nothing else is left in the folder, and the manifest says so."""
+    plan, folder = job.plan, _folder(job)
     # Somebody may have altered one between two batches.
     _require_types(job)
     records = list(job.ledger.records())
@@ -177,23 +183,27 @@ def check_batch(
         return Checked(rows, compared=True, different=max(1, rows), differences=(why,))
 
 
-def purge(job: Job[Session, RunFolder], task: str, only: Collection[int] | None = None) -> None:
+def purge(job: Job[Session, RunFolder], facts: Facts, only: Collection[int] | None = None) -> None:
     """Purges the batches that wait for it: each is read back, whatever was checked.
 
     A batch whose object is not what was uploaded keeps its rows; the others go on.
     """
-    plan = job.plan
+    plan, folder = job.plan, _folder(job)
     with job.source.session() as source:
         seen = source.fingerprint(plan.source.table)
         why = source.purge_refusals(plan.source.table, plan.accept_triggers)
     if why:
         raise Refused(f"job {plan.job} may not purge {plan.source.label}: {'; '.join(why)}")
+    if folder.bucket.head(layout.manifest_key(folder.archive, folder.run)) is None:
+        # Whoever recorded the last batch was killed before it wrote it, or somebody removed it.
+        # Objects without one look unfinished, and soon may be the only ones that have the rows.
+        _finish(job, facts)
     tell(job.watch, JobStarted("purge", plan.job, plan.source.label, plan.rows, plan.batches))
 
     def step(source: Session, target: RunFolder, claim: Claim) -> Done:
         done = purging.settled(job, source, claim)
         if done is None:
-            done = _purge_batch(job, task, source, target, claim, seen)
+            done = _purge_batch(job, facts.task, source, target, claim, seen)
         job.ledger.purged(claim, done)
         return done.deleted, done.kept
 

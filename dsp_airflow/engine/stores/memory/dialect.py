@@ -91,6 +91,9 @@ class MemoryDialect:
     def held(self, kind: LogicalType) -> LogicalType:
         return kind
 
+    def said(self, column: Column) -> str:
+        return str(column.type)
+
     def compared(self, kind: LogicalType) -> LogicalType:
         return kind
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, Converted, Fit, LogicalType, OnLoss
 from dsp_airflow.engine.stores.mysql import kinds
 from dsp_airflow.engine.stores.mysql.names import base, text_literal
@@ -19,6 +20,8 @@ from dsp_airflow.engine.types import INTEGERS
 LOSS_TAG: Final = "dsp_loss:"
 """Marks a value that a guarded conversion refused; see ``translate``."""
 _BYTE_BOUND: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
+_REFUSED_THERE: Final = ("string", "uuid", "json", "enum", "set", "other")
+"""The target itself refuses a text that is none of these types, and prints the others alike."""
 FLOATS: Final = ("float32", "float64")
 LARGEST_FLOAT: Final = "3.4028234663852886e38"
 
@@ -57,7 +60,14 @@ def converted(
         return Converted(made, native)
     ok = fits(x, source.type, target.type)
     if ok is None:
+        if source.type.name == "string" and target.type.name not in _REFUSED_THERE:
+            raise ConfigError(
+                f"column {source.name} {source.native}: nobody can tell before the copy which of "
+                f"its texts are a {target.type}; map an expression, such as CAST(... AS ...)"
+            )
         return Converted(made, native)
+    if base(target.native) == "char" and source.type.name == "string":
+        ok = f"({ok} AND {x} NOT LIKE '% ')"
     instead, lost = failure(source.name, x), ""
     if on_loss == "null":
         instead, lost = "NULL", f"{x} IS NOT NULL AND NOT ({ok})"
@@ -142,13 +152,9 @@ def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
     """SQL that is true for the values that survive; ``None`` where only trying tells."""
     mine, other = source.name, target.name
     numbers = ("decimal", *FLOATS, *INTEGERS)
+    if other in ("string", "bytes"):
+        return _length_fits(x, source, target)
     match mine, other:
-        case "string", "string":
-            return f"CHAR_LENGTH({x}) <= {target.length}" if target.length else None
-        case _, "string" if target.length is not None:
-            return f"CHAR_LENGTH({_text(x, source)}) <= {target.length}"
-        case "bytes", "bytes" if target.length is not None:
-            return f"LENGTH({x}) <= {target.length}"
         case _, "bool" if mine in INTEGERS:
             return f"{x} IN (0, 1)"
         case _, name if name in INTEGERS and mine in numbers:
@@ -165,12 +171,25 @@ def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
         case "enum", "enum":
             labels = ", ".join(text_literal(label) for label in target.labels or ())
             return f"CONVERT({x} USING utf8mb4) IN ({labels})" if labels else "FALSE"
+        case "string", name if name in INTEGERS:
+            low, high = INTEGERS[name]
+            whole = f"{x} REGEXP '^(0|-?[1-9][0-9]{{0,19}})$'"
+            return f"({whole} AND CAST({x} AS DECIMAL(65)) BETWEEN {low} AND {high})"
+        case "date", "timestamp" | "timestamptz":
+            return "TRUE"
         case "timestamp" | "timestamptz", "date":
             return f"CAST({x} AS DATE) = {x}"
         case "timestamp" | "timestamptz" | "time" | "duration", _ if other in _CLOCKS:
             digits = 6 if target.digits is None else target.digits
             return f"MICROSECOND({x}) % {10 ** (6 - digits)} = 0"
     return None
+
+
+def _length_fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
+    if target.length is None:
+        return None
+    text = x if source.name in ("string", "bytes") else _text(x, source)
+    return f"{'CHAR_' if target.name == 'string' else ''}LENGTH({text}) <= {target.length}"
 
 
 _CLOCKS: Final = ("timestamp", "timestamptz", "time", "duration")

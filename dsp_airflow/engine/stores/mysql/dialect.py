@@ -70,6 +70,14 @@ def key_column(column: Column) -> KeyColumn:
     return KeyColumn(quote(column.name), column.native)
 
 
+def said(column: Column) -> str:
+    """See ``ports.Dialect``. Both systems' CHAR drops the blanks at the end."""
+    padded = column.native.startswith(("character(", "char("))
+    if column.type.name == "string" and padded:
+        return f"char({column.type.length})"
+    return native(column.type)
+
+
 def at(expression: str, _kind: LogicalType) -> str:
     """See ``ports.Dialect``. A float is a double here before it is anything else."""
     return expression

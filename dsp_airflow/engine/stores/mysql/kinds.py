@@ -157,3 +157,35 @@ def held(kind: LogicalType) -> LogicalType:
 def compared(kind: LogicalType) -> LogicalType:
     """As what a value is compared: no server here tells the shortest digits of a float32."""
     return replace(kind, name="float64") if kind.name == "float32" else kind
+
+
+def wide(word: str) -> bool:
+    """Whether values may be large (kept out of line)."""
+    return word in _TEXTS or word in _BLOBS or word in ("json", "vector") or word in _SPATIAL
+
+
+_CODES: Final = {1: "tinyint", 2: "smallint", 3: "int", 8: "bigint", 9: "mediumint"}
+_FIXED: Final = {4: "float", 5: "double", 10: "date", 13: "year", 14: "date", 245: "json"}
+_CLOCKS: Final = {7: "timestamp", 11: "time", 12: "datetime"}
+_UNSIGNED: Final = 32
+
+
+def of_metadata(code: int, flags: int, length: int, decimals: int, *, binary: bool) -> str:
+    """The type of a result's column, by the numbers that the protocol has for it."""
+    if code in _CODES:
+        return _CODES[code] + (" unsigned" if flags & _UNSIGNED else "")
+    if code in _FIXED:
+        return _FIXED[code]
+    if code in _CLOCKS:
+        digits = decimals if decimals <= 6 else 0
+        return f"{_CLOCKS[code]}({digits})"
+    if code in (0, 246):
+        # The length counts a sign and a point.
+        digits = length - (1 if decimals else 0) - (0 if flags & _UNSIGNED else 1)
+        return f"decimal({min(max(digits, 1), MOST_DIGITS)},{decimals})"
+    if code == 16:
+        return f"bit({length})"
+    if binary:
+        return "longblob"
+    characters = length // 4
+    return f"varchar({characters})" if 0 < characters <= LONGEST_VARCHAR else "longtext"

@@ -95,6 +95,14 @@ def connect(arguments: Mapping[str, Any], options: SessionOptions, where: str) -
     return connection
 
 
+def identity(arguments: Mapping[str, Any]) -> str:
+    """Where it leads: ``host:port/schema``, or the socket's path in place of host and port."""
+    place = f"{arguments.get('host') or 'localhost'}:{arguments.get('port') or 3306}"
+    if arguments.get("unix_socket"):
+        place = str(arguments["unix_socket"])
+    return f"{place}/{arguments.get('database') or ''}"
+
+
 def is_mariadb(connection: Connection) -> bool:
     """Whether the server is MariaDB, also behind a proxy that greets otherwise."""
     (version,) = one(connection, "SELECT version()")

@@ -13,7 +13,7 @@ from typing import Final
 from dsp_airflow.engine.model import Column, Converted, Fit, OnLoss
 from dsp_airflow.engine.stores.postgres.names import base, text_literal, user_type
 from dsp_airflow.engine.stores.postgres.translate import LOSS_TAG
-from dsp_airflow.engine.types import INTEGERS
+from dsp_airflow.engine.types import CLOCK, INTEGERS
 
 LARGEST: Final = {"float32": "3.4028234663852886e38", "float64": "1.7976931348623157e308"}
 SMALLEST: Final = {"float32": "1.401298464324817e-45", "float64": "4.94065645841247e-324"}
@@ -47,6 +47,8 @@ def converted(
     if _shortened(source.type.identity or ""):
         whole = f"record_image_eq(ROW(({x}::text)::{base(native)}), ROW({x}))"
         x = f"(CASE WHEN {whole} THEN {x} ELSE {_failure(source, key, native)} END)"
+    if (source.type.name, target.type.identity) == ("duration", CLOCK):
+        return _guarded(cast(x, source, target), wanted, x, source, target, fit, on_loss, key)
     if native == wanted or (user_type(wanted) and fit == "exact"):
         return Converted(x, native)
     if user_type(wanted):
@@ -132,6 +134,8 @@ def cast(x: str, source: Column, target: Column) -> str:
     """The target's value; only asked for values that fit."""
     wanted = target.carrier or target.native
     names = {source.type.name, target.type.name}
+    if (source.type.name, target.type.name) == ("list", "json"):
+        return f"to_jsonb({x})"
     if source.type.name in SQL_FLOATS and target.type.name == "decimal":
         # The cast between them keeps 15 digits; the text keeps all there are.
         return f"({x}::text)::{wanted}"
@@ -167,10 +171,24 @@ def fits(x: str, source: Column, target: Column) -> str | None:
         case "time" | "timestamp" | "timestamptz", _:
             return f"({x}::{target.carrier or target.native})::{base(source.native)} = {x}"
         case "duration", _:
-            return f"interval_send({x}::{target.native}) = interval_send({x})"
+            return _duration_fits(x, target)
         case "other", "other":
             return f"({x}::{target.native})::text = {x}::text"
     return None
+
+
+def _duration_fits(x: str, target: Column) -> str:
+    if target.type.name == "time":
+        return f"interval_send(({x}::{target.native})::interval) = interval_send({x})"
+    kept = f"interval_send({x}::{target.native}) = interval_send({x})"
+    if target.type.identity != CLOCK:
+        return kept
+    clock = f"make_interval(secs => extract(epoch FROM {x}))"
+    end = "interval '838:59:59.999999'"
+    return (
+        f"CASE WHEN {x} BETWEEN -{end} AND {end} "
+        f"THEN interval_send({x}) = interval_send({clock}) AND {kept} ELSE false END"
+    )
 
 
 def nearest(x: str, source: Column, target: Column) -> str | None:

@@ -193,6 +193,15 @@ def held(kind: LogicalType) -> LogicalType:
     return HELD.get(kind.name, kind)
 
 
+def said(column: Column) -> str:
+    """See ``ports.Dialect``. Both systems' CHAR drops the blanks at the end."""
+    if column.type.name == "string" and base(column.native) == "bpchar":
+        return f"character({column.type.length})"
+    if column.type.name == "duration" and column.type.digits is not None:
+        return f"interval({column.type.digits})"
+    return native(column.type)
+
+
 def compared(kind: LogicalType) -> LogicalType:
     """See ``ports.Dialect``."""
     return kind

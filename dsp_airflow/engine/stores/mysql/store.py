@@ -1,0 +1,370 @@
+"""The store of a MySQL or MariaDB endpoint, and its sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import MySQLdb
+
+from dsp_airflow.engine.model import (
+    Batch,
+    BatchSize,
+    Column,
+    Digest,
+    Isolation,
+    Key,
+    KeyRange,
+    LossCount,
+    OnConflict,
+    Origin,
+    Projection,
+    RowHash,
+    Shape,
+    Window,
+    Written,
+)
+from dsp_airflow.engine.options import SessionOptions
+from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
+from dsp_airflow.engine.stores.mysql import (
+    catalog,
+    cursor,
+    dialect,
+    keys,
+    load,
+    locks,
+    login,
+    proof,
+    purge,
+    refusals,
+    relay,
+    sequences,
+    split,
+    translate,
+    write,
+)
+from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
+
+
+class MySqlStore:
+    """An endpoint. ``arguments`` are mysqlclient's; they hold the secret and are never shown.
+
+    Where a login does not last, such as a token of a cloud's identity service, ``renew`` gives
+    the arguments anew for every session.
+    """
+
+    system = "mysql"
+    dialect: Dialect = dialect
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        renew: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.name = name
+        self.options = SessionOptions()
+        self._renew = renew or (lambda: arguments)
+        host = arguments.get("unix_socket") or arguments.get("host") or "localhost"
+        port = arguments.get("port") or 3306
+        schema = arguments.get("database") or arguments.get("db") or ""
+        self.identity = f"{host}:{port}/{schema}"
+
+    def __repr__(self) -> str:
+        return f"MySqlStore({self.name!r}, {self.identity!r})"
+
+    def having(self, options: SessionOptions) -> MySqlStore:
+        other = copy.copy(self)
+        other.options = options
+        return other
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Opens one connection; closing it rolls back what is open."""
+        where = f"connection {self.name} ({self.identity})"
+        connection = login.connect(self._renew(), self.options, where)
+        session = MySqlSession(connection, self.name, self.options)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+class MySqlSession:
+    """One connection. Every driver error leaves it translated, naming connection and object."""
+
+    def __init__(self, connection: Connection, name: str, options: SessionOptions) -> None:
+        self.connection = connection
+        self._name = name
+        self._options = options
+
+    def _at(self, label: str) -> AbstractContextManager[None]:
+        return translate.translating(f"{self._name}: {label}", self._options)
+
+    def close(self) -> None:
+        # Closed already where a stream was left in the middle.
+        with contextlib.suppress(MySQLdb.Error):
+            self.connection.close()
+
+    # Reads
+
+    def describe(self, table: str) -> Shape | None:
+        with self._at(table):
+            return catalog.describe(self.connection, table)
+
+    def read_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_refusals(self.connection, table)
+
+    def nearest(self, table: str) -> list[str]:
+        with self._at(table):
+            return catalog.nearest(self.connection, table)
+
+    def typed(self, shape: Shape, expressions: Sequence[str]) -> list[Column]:
+        with self._at(shape.table):
+            return catalog.typed(self.connection, shape, expressions)
+
+    @contextmanager
+    def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
+        with self._at("snapshot"):
+            level = isolation.replace("_", " ")
+            execute(self.connection, f"SET TRANSACTION ISOLATION LEVEL {level}")
+            view = "WITH CONSISTENT SNAPSHOT, " if isolation == "repeatable_read" else ""
+            execute(self.connection, f"START TRANSACTION {view}READ ONLY")
+        try:
+            yield None
+        finally:
+            with contextlib.suppress(MySQLdb.Error):
+                # Nothing was written: a rollback that cannot be sent loses nothing.
+                execute(self.connection, "ROLLBACK")
+
+    def horizon(self) -> str | None:
+        """No row tells here which transaction wrote it."""
+        return None
+
+    def renders(self) -> Sequence[str]:
+        return relay.RENDERS
+
+    def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
+        row = relay.rendered_row(what.fields, wire)
+        select = f"SELECT {row} FROM {what.table} WHERE {proof.condition(what, within)}"
+        stream = relay.RowsOut(self.connection, select, max_row_size)
+        return _Translated(stream, lambda: self._at(what.label))
+
+    def split(
+        self, what: Projection, size: BatchSize, max_row_size: int
+    ) -> tuple[Sequence[Batch], int]:
+        with self._at(what.label):
+            return split.split(self.connection, what, size, max_row_size)
+
+    def prove_key(self, what: Projection) -> None:
+        with self._at(what.label):
+            keys.refuse_unproved(self.connection, what, proof.condition(what, None))
+
+    def window(
+        self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
+    ) -> Window:
+        with self._at(shape.table):
+            return cursor.window(self.connection, shape, column, since, overlap)
+
+    def typed_value(self, column: Column, text: str) -> str:
+        with self._at(f"column {column.name}"):
+            return cursor.typed_value(self.connection, column, text)
+
+    def share_rows(self, table: str, other: str) -> bool:
+        with self._at(table):
+            return catalog.share_rows(self.connection, table, other)
+
+    def read_warnings(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_warnings(self.connection, table)
+
+    # Digests
+
+    def digest(
+        self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
+    ) -> Digest:
+        with self._at(what.label):
+            return proof.digest(self.connection, what, within, keys)
+
+    def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
+        with self._at(what.label):
+            return proof.losses(self.connection, what, within)
+
+    def count(self, what: Projection, within: KeyRange) -> int:
+        with self._at(what.label):
+            return proof.count(self.connection, what, within)
+
+    def holds_rows(self, what: Projection) -> bool:
+        with self._at(what.label):
+            matching = proof.condition(what, None)
+            return bool(
+                rows(self.connection, f"SELECT 1 FROM {what.table} WHERE {matching} LIMIT 1")
+            )
+
+    def hashes(
+        self,
+        what: Projection,
+        within: KeyRange | None = None,
+        keys: Sequence[Key] | None = None,
+        mark: str | None = None,
+    ) -> Iterator[RowHash]:
+        with self._at(what.label):
+            yield from proof.hashes(self.connection, what, within, keys, mark)
+
+    def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
+        with self._at(what.label):
+            return proof.texts(self.connection, what, keys)
+
+    # Writes
+
+    def design(
+        self, table: str, columns: Sequence[Column], key: Sequence[str]
+    ) -> tuple[Shape, tuple[str, ...]]:
+        with self._at(table):
+            return catalog.design(self.connection, table, columns, key)
+
+    def create(self, table: str, ddl: Sequence[str]) -> None:
+        with self._at(table):
+            write.create(self.connection, list(ddl), table)
+
+    def write_refusals(
+        self, what: Projection, on_conflict: OnConflict, *, create: bool
+    ) -> list[str]:
+        with self._at(what.label):
+            return refusals.write_refusals(self.connection, what, on_conflict, create=create)
+
+    def loads(self) -> Sequence[str]:
+        with self._at("local_infile"):
+            return load.wires(self.connection)
+
+    def prepare_markers(self, what: Projection) -> bool:
+        with self._at(what.markers):
+            return write.prepare_markers(self.connection, what)
+
+    def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
+        with self._at(what.label):
+            return sequences.move(self.connection, what, dry=dry)
+
+    def forget_markers(self, what: Projection, run: str, job: str) -> None:
+        with self._at(what.markers):
+            write.forget_markers(self.connection, what, run, job)
+
+    def write(
+        self,
+        what: Projection,
+        within: KeyRange,
+        stream: Stream,
+        *,
+        wire: str,
+        on_conflict: OnConflict,
+        ordered_alike: bool,
+        origin: Origin,
+        marker: tuple[str, str, int] | None,
+        fence: Callable[[], None],
+        direct: bool = True,
+    ) -> Written:
+        with self._at(what.label):
+            return write.write(
+                self.connection,
+                what,
+                within,
+                stream,
+                wire=wire,
+                on_conflict=on_conflict,
+                ordered_alike=ordered_alike,
+                origin=origin,
+                marker=marker,
+                fence=fence,
+                direct=direct,
+            )
+
+    def matching(self, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
+        with self._at(what.label):
+            return write.matching(self.connection, what, stream, wire=wire)
+
+    @contextmanager
+    def writing(self, what: Projection) -> Iterator[None]:
+        with self._held(what, locks.writing):
+            yield
+
+    @contextmanager
+    def proving(self, what: Projection) -> Iterator[None]:
+        with self._held(what, locks.proving):
+            yield
+
+    @contextmanager
+    def _held(
+        self, what: Projection, lock: Callable[[Connection, str], AbstractContextManager[None]]
+    ) -> Iterator[None]:
+        # Only what taking and giving back do is this session's error, not what happens meanwhile.
+        with contextlib.ExitStack() as stack:
+            with self._at(what.label):
+                stack.enter_context(lock(self.connection, what.table))
+            yield
+
+    # Purges
+
+    @contextmanager
+    def purge(self) -> Iterator[Purge]:
+        work = purge.Transaction(self.connection, self._at)
+        try:
+            yield work
+        finally:
+            work.close()
+
+    def outcome(self, token: str) -> Outcome:
+        with self._at("purge"):
+            return purge.outcome(self.connection, token)
+
+    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
+        with self._at(table):
+            return refusals.purge_refusals(self.connection, table, accepted_triggers)
+
+    def target_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.target_refusals(self.connection, table)
+
+    def fingerprint(self, table: str) -> str:
+        with self._at(table):
+            return refusals.fingerprint(self.connection, table)
+
+    def same_database(self, other: object) -> bool:
+        """Whether both talk to one server: a name may be qualified by any of its schemas."""
+        if not isinstance(other, MySqlSession):
+            return False
+        with self._at("identity"):
+            return locks.same_server(self.connection, other.connection)
+
+    def warnings(self) -> list[str]:
+        with self._at("login"):
+            return refusals.warnings(self.connection)
+
+    def version(self) -> int:
+        """Major version of the server."""
+        found = rows(self.connection, "SELECT VERSION()")[0][0] or b"0"
+        return int(found.decode().partition(".")[0])
+
+
+class _Translated:
+    """A stream whose driver errors are the engine's."""
+
+    def __init__(self, inner: Stream, at: Callable[[], AbstractContextManager[None]]) -> None:
+        self._inner = inner
+        self._at = at
+
+    @property
+    def rows(self) -> int:
+        return self._inner.rows
+
+    @property
+    def size(self) -> int:
+        return self._inner.size
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        with self._at():
+            yield from self._inner
