@@ -156,7 +156,7 @@ class _Loading:
         try:
             self._connection.query(self._query)
             self._connection.store_result()
-            self.info = _text(self._connection.info())
+            self.info = text(self._connection.info())
         except BaseException as error:  # noqa: BLE001 - raised again by feed
             self._error = error
 
@@ -215,5 +215,6 @@ def _write(pipe: int, buffer: bytes | memoryview) -> None:
         rest = rest[os.write(pipe, rest) :]
 
 
-def _text(info: str | bytes | None) -> str:
+def text(info: str | bytes | None) -> str:
+    """What the server says of its last statement."""
     return info.decode() if isinstance(info, bytes) else info or ""
