@@ -38,11 +38,11 @@ from dsp_airflow.engine.stores.mysql import (
     load,
     locks,
     login,
+    markers,
     proof,
     purge,
     refusals,
     relay,
-    sequences,
     split,
     tables,
     translate,
@@ -250,15 +250,16 @@ class MySqlSession:
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):
-            return write.prepare_markers(self.connection, what)
+            return markers.prepare(self.connection, what)
 
     def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
-        with self._at(what.label):
-            return sequences.move(self.connection, what, dry=dry)
+        """None: AUTO_INCREMENT moves past every value that is written."""
+        del what, dry
+        return []
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):
-            write.forget_markers(self.connection, what, run, job)
+            markers.forget(self.connection, what, run, job)
 
     def write(
         self,
