@@ -75,10 +75,7 @@ class MySqlStore:
         self.name = name
         self.options = SessionOptions()
         self._renew = renew or (lambda: arguments)
-        host = arguments.get("unix_socket") or arguments.get("host") or "localhost"
-        port = arguments.get("port") or 3306
-        schema = arguments.get("database") or arguments.get("db") or ""
-        self.identity = f"{host}:{port}/{schema}"
+        self.identity = login.identity(arguments)
 
     def __repr__(self) -> str:
         return f"MySqlStore({self.name!r}, {self.identity!r})"
