@@ -1,6 +1,7 @@
 """Fixtures for all tests: a clean Airflow home, real servers, a fresh database per test.
 
-A server that is missing or does not start fails the tests that need it; none is skipped.
+A server that is missing or does not start fails the tests that need it. Only the tests on MySQL 9,
+which no Debian release carries, are skipped where it could not be had, and the summary says so.
 """
 
 from __future__ import annotations
@@ -30,20 +31,32 @@ os.environ["AIRFLOW_HOME"] = str(_AIRFLOW_HOME)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 from tests.servers import (  # noqa: E402
+    REPORT,
     Database,
+    MariaDBServer,
+    MySQLDatabase,
+    MySQLFamilyServer,
+    MySQLMissingError,
+    MySQLServer,
     PostgresServer,
+    ServerReport,
     SmtpSink,
     fresh_database,
+    fresh_mysql_database,
     postgres,
 )
+from tests.servers.mysql import mysql_folder  # noqa: E402
 from tests.servers.s3 import Place, S3Server, fresh_bucket  # noqa: E402
 from tests.share import full  # noqa: E402
 
 NewDatabase = Callable[[], Database]
+NewMySQLDatabase = Callable[[], MySQLDatabase]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let a `timeout` end the run in order, so that no server is left behind."""
+    config.stash[REPORT] = ServerReport()
+    config.pluginmanager.register(config.stash[REPORT], "dsp-servers")
 
     def stop(number: int, frame: FrameType | None) -> None:
         pytest.exit("terminated", returncode=128 + number)
@@ -83,16 +96,18 @@ def airflow_db(airflow_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pg15() -> Iterator[PostgresServer]:
+def pg15(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     """PostgreSQL 15, Debian's."""
     with postgres("15") as server:
+        pytestconfig.stash[REPORT].used.add(f"PostgreSQL {server.version}")
         yield server
 
 
 @pytest.fixture(scope="session")
-def pg18() -> Iterator[PostgresServer]:
+def pg18(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     """PostgreSQL 18, from the wheel."""
     with postgres("18") as server:
+        pytestconfig.stash[REPORT].used.add(f"PostgreSQL {server.version}")
         yield server
 
 
@@ -129,6 +144,69 @@ def new_pg_db(pg: PostgresServer) -> Iterator[NewDatabase]:
     """Makes as many fresh databases as the test calls for, on each PostgreSQL in turn."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(fresh_database(pg))
+
+
+@pytest.fixture(scope="session")
+def mariadb(pytestconfig: pytest.Config) -> Iterator[MariaDBServer]:
+    """MariaDB, Debian's."""
+    with MariaDBServer() as server:
+        pytestconfig.stash[REPORT].used.add(f"MariaDB {server.version}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_installed(pytestconfig: pytest.Config) -> None:
+    """Skips, and has the summary say so, where MySQL 9 could not be had."""
+    try:
+        mysql_folder()
+    except MySQLMissingError as missing:
+        if os.environ.get("DSP_REQUIRE_MYSQL") == "1":
+            raise
+        pytestconfig.stash[REPORT].missing["MySQL 9"] = str(missing)
+        pytest.skip(f"MySQL 9: NOT TESTED, because {missing}")
+
+
+@pytest.fixture(scope="session")
+def mysql(mysql_installed: None, pytestconfig: pytest.Config) -> Iterator[MySQLServer]:
+    """MySQL 9, from Debian sid."""
+    with MySQLServer() as server:
+        pytestconfig.stash[REPORT].used.add(f"MySQL {server.version}")
+        yield server
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def my(request: pytest.FixtureRequest) -> MySQLFamilyServer:
+    """MariaDB and MySQL in turn."""
+    server: MySQLFamilyServer = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def mariadb_db(mariadb: MariaDBServer) -> Iterator[MySQLDatabase]:
+    """A fresh database on MariaDB."""
+    with fresh_mysql_database(mariadb) as database:
+        yield database
+
+
+@pytest.fixture
+def mysql_db(mysql: MySQLServer) -> Iterator[MySQLDatabase]:
+    """A fresh database on MySQL 9."""
+    with fresh_mysql_database(mysql) as database:
+        yield database
+
+
+@pytest.fixture
+def my_db(my: MySQLFamilyServer) -> Iterator[MySQLDatabase]:
+    """A fresh database on MariaDB and MySQL in turn."""
+    with fresh_mysql_database(my) as database:
+        yield database
+
+
+@pytest.fixture
+def new_my_db(my: MySQLFamilyServer) -> Iterator[NewMySQLDatabase]:
+    """Makes as many fresh databases as the test calls for, on MariaDB and MySQL in turn."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(fresh_mysql_database(my))
 
 
 @pytest.fixture(scope="session")

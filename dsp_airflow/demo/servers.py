@@ -111,6 +111,12 @@ class PostgresServer:
             raise ServerError("the PostgreSQL server is not started")
         return self._process.pid
 
+    @property
+    def version(self) -> str:
+        """As in 18.6."""
+        with self.connect() as connection:
+            return str(connection.info.parameter_status("server_version")).split()[0]
+
     def start(self) -> None:
         """Create the cluster and return once it answers; raise ServerError with the log's end."""
         if self._process is not None:
@@ -128,7 +134,7 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server (fast shutdown) and remove its folder; harmless when not started."""
         if self._process is not None:
-            _stop(self._process, signal.SIGINT, signal.SIGQUIT)
+            stop_process(self._process, signal.SIGINT, signal.SIGQUIT)
             self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder)
@@ -137,13 +143,13 @@ class PostgresServer:
     def kill(self) -> None:
         """Crash the server: SIGQUIT, an immediate shutdown; the next `restart` recovers."""
         if self._process is not None:
-            _stop(self._process, signal.SIGQUIT)
+            stop_process(self._process, signal.SIGQUIT)
             self._process = None
 
     def restart(self) -> None:
         """Start the stopped or running server again on its folder and port."""
         if self._process is not None:
-            _stop(self._process, signal.SIGINT, signal.SIGQUIT)
+            stop_process(self._process, signal.SIGINT, signal.SIGQUIT)
             self._process = None
         self._launch_on(self.port)
 
@@ -337,7 +343,7 @@ class SmtpSink:
     def pause(self) -> None:
         """Stop answering; the mails stay, and `resume` starts on the same port."""
         if self._process is not None:
-            _stop(self._process, signal.SIGTERM)
+            stop_process(self._process, signal.SIGTERM)
             self._process = None
 
     def resume(self) -> None:
@@ -369,7 +375,7 @@ class SmtpSink:
     def stop(self) -> None:
         """Stop the server; harmless when not started."""
         if self._process is not None:
-            _stop(self._process, signal.SIGTERM)
+            stop_process(self._process, signal.SIGTERM)
             self._process = None
         if self._folder is not None and not self._keep_folder:
             shutil.rmtree(self._folder)
@@ -411,7 +417,8 @@ def free_port() -> int:
         return port
 
 
-def _stop(process: subprocess.Popen[bytes], *signals: signal.Signals) -> None:
+def stop_process(process: subprocess.Popen[bytes], *signals: signal.Signals) -> None:
+    """Send one signal after the other, at last SIGKILL, until the process has ended."""
     for number in (*signals, signal.SIGKILL):
         process.send_signal(number)
         try:

@@ -2,15 +2,31 @@
 
 from dsp_airflow.demo.servers import PostgresServer, ServerError, SmtpSink, free_port
 from tests.servers.databases import Database, fresh_database, postgres
+from tests.servers.mysql import (
+    MariaDBServer,
+    MySQLFamilyServer,
+    MySQLMissingError,
+    MySQLServer,
+)
+from tests.servers.mysql_databases import MySQLDatabase, fresh_mysql_database
+from tests.servers.report import REPORT, ServerReport
 from tests.servers.statsd import StatsdListener
 
 __all__ = [
+    "REPORT",
     "Database",
+    "MariaDBServer",
+    "MySQLDatabase",
+    "MySQLFamilyServer",
+    "MySQLMissingError",
+    "MySQLServer",
     "PostgresServer",
     "ServerError",
+    "ServerReport",
     "SmtpSink",
     "StatsdListener",
     "free_port",
     "fresh_database",
+    "fresh_mysql_database",
     "postgres",
 ]

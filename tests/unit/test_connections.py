@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow import connections
+from dsp_airflow import connections, postgres
 from dsp_airflow.connections import Finding, check_connection, open_store
 from dsp_airflow.engine.errors import ConfigError
 from tests.servers import Database, free_port
@@ -227,7 +227,7 @@ def test_a_check_of_a_connection_says_so_on_the_server(
 
         return both
 
-    monkeypatch.setattr(connections, "_server", looking(connections._server))
+    monkeypatch.setattr(postgres, "_server", looking(postgres._server))
     assert not any(found.failed for found in check_connection("shop"))
     with open_store("shop").having(connections.CHECK).session() as session:
         looking(lambda _: None)(session.connection)  # type: ignore[attr-defined]
