@@ -1,79 +1,96 @@
-"""What the login of a session may do, as the server tells it."""
+"""What a login may do, where only trying would tell otherwise."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
-from dsp_airflow.engine.stores.mysql.query import Connection, texts
+import MySQLdb
 
-NEEDED: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "CREATE TEMPORARY TABLES")
-_NAME: Final = r"(`(?:[^`]|``)*`|\*)"
-_LINE: Final = re.compile(rf"(GRANT|REVOKE) (.+?) ON (?:TABLE )?{_NAME}\.{_NAME} (?:TO|FROM) ")
-_PRIVILEGE: Final = re.compile(r"([A-Z_]+(?: [A-Z_]+)*)(?: \([^)]*\))?(?:, ?|$)")
+from dsp_airflow.engine.stores.mysql import translate
+from dsp_airflow.engine.stores.mysql.names import quote
+from dsp_airflow.engine.stores.mysql.query import Connection, one, rows, texts
+
+DENIED: Final = frozenset({1044, 1142, 1143, 1227, 1345, 1370})
+_GRANT: Final = re.compile(r"GRANT (.+?) ON (?:TABLE )?(\S.*?) TO ")
+_REVOKE: Final = re.compile(r"REVOKE (.+?) ON (\S.*?) FROM ")
 
 
-@dataclass(frozen=True, slots=True)
-class Grants:
-    """Privileges everywhere, on all tables of the schema, and by name of one of its tables.
+def refused(connection: Connection, statement: str) -> bool:
+    """Whether the server denies a statement to this login. It must be one without effect."""
+    try:
+        rows(connection, statement)
+    except MySQLdb.Error as error:
+        if translate.number(error) not in DENIED:
+            raise
+        return True
+    return False
 
-    Those of active roles are among them. A privilege on a column counts as one on its table.
+
+def missing(connection: Connection, table: str, wanted: dict[str, str]) -> list[str]:
+    """Those privileges on a table whose statement is denied. Each is explained, none is run.
+
+    ``table`` is quoted SQL, which ``{table}`` in the statements stands for.
     """
-
-    everywhere: frozenset[str] = frozenset()
-    schema: frozenset[str] = frozenset()
-    tables: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    def on_tables(self, privilege: str) -> list[str]:
-        """The tables on which it is held by their name."""
-        return sorted(name for name, held in self.tables.items() if privilege in held)
+    return [
+        privilege
+        for privilege, statement in wanted.items()
+        if refused(connection, statement.format(table=table))
+    ]
 
 
-def held(connection: Connection, schema: str) -> Grants:
-    """The privileges of the session's login; ``schema`` may be empty."""
-    lines = [str(line) for (line, *_) in texts(connection, "SHOW GRANTS")]
-    everywhere: set[str] = set()
-    within: set[str] = set()
-    tables: dict[str, frozenset[str]] = {}
-    revoked: set[str] = set()
-    for verb, privileges, database, table in _parsed(lines):
-        if verb == "REVOKE":
-            if _fits(database, schema):
-                revoked |= privileges
-        elif database == "*":
-            everywhere |= privileges
-        elif not _fits(database, schema):
-            continue
-        elif table == "*":
-            within |= privileges
-        else:
-            name = _bare(table)
-            tables[name] = tables.get(name, frozenset()) | privileges
-    return Grants(frozenset(everywhere), frozenset((everywhere - revoked) | within), tables)
+def has(connection: Connection, privilege: str, schema: str, name: str) -> bool:
+    """Whether this login, or a role that is active, has a privilege on all of a table.
+
+    For what no harmless statement tries. An unclear answer is no.
+    """
+    found = False
+    for (line,) in _lines(connection):
+        text = str(line)
+        if (given := _GRANT.match(text)) and _names(given[1], privilege):
+            found |= _covers(given[2], schema, name)
+        taken = _REVOKE.match(text)
+        # A part of a global privilege that was revoked again.
+        if taken and _names(taken[1], privilege) and _covers(taken[2], schema, name):
+            return False
+    return found
 
 
-def _parsed(lines: list[str]) -> Iterator[tuple[str, frozenset[str], str, str]]:
-    for line in lines:
-        found = _LINE.match(line)
-        if found is None:
-            # Of a role, or of a proxy.
-            continue
-        verb, text, database, table = found.groups()
-        privileges = frozenset(_PRIVILEGE.findall(text))
-        if "ALL PRIVILEGES" in privileges:
-            privileges |= frozenset(NEEDED)
-        yield verb, privileges, database, table
+def everywhere(connection: Connection, privilege: str) -> bool:
+    """Whether this login has a privilege on all tables there are."""
+    lines = [str(line) for (line,) in _lines(connection)]
+    revoked = any((m := _REVOKE.match(line)) and _names(m[1], privilege) for line in lines)
+    return not revoked and any(
+        (m := _GRANT.match(line)) and m[2] == "*.*" and _names(m[1], privilege) for line in lines
+    )
 
 
-def _bare(name: str) -> str:
-    return name[1:-1].replace("``", "`")
+def _lines(connection: Connection) -> list[tuple[str | None, ...]]:
+    role = one(connection, "SELECT CURRENT_ROLE()")[0]
+    lines = texts(connection, "SHOW GRANTS")
+    # MariaDB names a role as it is, and shows what it may do without being asked.
+    if role not in (None, "NONE") and str(role).startswith("`"):
+        lines += texts(connection, f"SHOW GRANTS FOR CURRENT_USER() USING {role}")
+    return lines
 
 
-def _fits(pattern: str, schema: str) -> bool:
-    """Databases are granted by patterns, as of LIKE."""
-    words = {"%": ".*", "_": "."}
-    parts = re.findall(r"\\.|.", _bare(pattern), re.DOTALL)
-    text = "".join(words.get(part) or re.escape(part.removeprefix("\\")) for part in parts)
-    return re.fullmatch(text, schema, re.DOTALL) is not None
+def _names(privileges: str, wanted: str) -> bool:
+    # A privilege with columns in parentheses is not one on the whole table.
+    return privileges in ("ALL", "ALL PRIVILEGES") or wanted in privileges.split(", ")
+
+
+def _covers(where: str, schema: str, name: str) -> bool:
+    """Whether ``*.*``, ```schema`.*`` (a pattern) or a table's name means this table."""
+    if where in ("*.*", f"{quote(schema)}.{quote(name)}"):
+        return True
+    if not where.endswith(".*"):
+        return False
+    pattern = where.removesuffix(".*").strip("`").replace("``", "`")
+    return re.fullmatch(_pattern(pattern), schema) is not None
+
+
+def _pattern(text: str) -> str:
+    """``LIKE`` as a regular expression."""
+    parts = re.findall(r"\\.|.", text, re.DOTALL)
+    meaning = {"%": ".*", "_": "."}
+    return "".join(meaning.get(p) or re.escape(p[-1]) for p in parts)
