@@ -114,8 +114,8 @@ def test_doubles_are_spelled_as_postgres_does(session: Connection) -> None:
     execute(session, "DROP TEMPORARY TABLE doubles")
     assert [float(str(shown)) for (shown,) in found] == values
     expected = [canon.python_text(v, typed("float64")) for v in values]
-    odd = [(a, b) for (a,), b in zip(found, expected, strict=True) if a != b]
-    assert len(odd) <= len(values) // 1_000, odd
+    odd = [v for v, (a,), b in zip(values, found, expected, strict=True) if a != b]
+    assert [v for v in odd if not 2**54 < abs(v) < 1e35] == []
 
 
 def test_the_sign_of_zero(session: Connection, request: pytest.FixtureRequest) -> None:
