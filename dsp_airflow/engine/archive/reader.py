@@ -19,6 +19,7 @@ from dsp_airflow.engine.model import (
     Archive,
     Copied,
     Digest,
+    Isolation,
     Key,
     KeyRange,
     LogicalType,
@@ -83,7 +84,7 @@ class ArchiveReader:
         self._stack.close()
 
     @contextmanager
-    def snapshot(self) -> Iterator[str | None]:
+    def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:  # noqa: ARG002
         """Needs none."""
         yield None
 

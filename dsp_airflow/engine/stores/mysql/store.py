@@ -16,6 +16,7 @@ from dsp_airflow.engine.model import (
     BatchSize,
     Column,
     Digest,
+    Isolation,
     Key,
     KeyRange,
     LossCount,
@@ -128,10 +129,12 @@ class MySqlSession:
             return catalog.typed(self.connection, shape, expressions)
 
     @contextmanager
-    def snapshot(self) -> Iterator[str | None]:
+    def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
         with self._at("snapshot"):
-            execute(self.connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            execute(self.connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            level = isolation.replace("_", " ")
+            execute(self.connection, f"SET TRANSACTION ISOLATION LEVEL {level}")
+            view = "WITH CONSISTENT SNAPSHOT, " if isolation == "repeatable_read" else ""
+            execute(self.connection, f"START TRANSACTION {view}READ ONLY")
         try:
             yield None
         finally:
