@@ -1,19 +1,90 @@
-"""What a login may do, where only trying would tell otherwise."""
+"""What the login of a session may do: as the server tells it, and as it shows when asked to."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 import MySQLdb
 
 from dsp_airflow.engine.stores.mysql import translate
-from dsp_airflow.engine.stores.mysql.names import quote
 from dsp_airflow.engine.stores.mysql.query import Connection, one, rows, texts
 
 DENIED: Final = frozenset({1044, 1142, 1143, 1227, 1345, 1370})
-_GRANT: Final = re.compile(r"GRANT (.+?) ON (?:TABLE )?(\S.*?) TO ")
-_REVOKE: Final = re.compile(r"REVOKE (.+?) ON (\S.*?) FROM ")
+NEEDED: Final = (
+    *("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "CREATE TEMPORARY TABLES"),
+    # A server shows triggers, and keys of other tables that lead to one, only to whoever may.
+    *("TRIGGER", "PROCESS"),
+)
+_ALL: Final = "ALL PRIVILEGES"
+_NAME: Final = r"(`(?:[^`]|``)*`|\*)"
+_LINE: Final = re.compile(rf"(GRANT|REVOKE) (.+?) ON (?:TABLE )?{_NAME}\.{_NAME} (?:TO|FROM) ")
+_PRIVILEGE: Final = re.compile(r"([A-Z_]+(?: [A-Z_]+)*)(?: \([^)]*\))?(?:, ?|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Privileges everywhere, on all tables of the schema, and by name of one of its tables.
+
+    Those of active roles are among them. A privilege on a column counts as one on its table.
+    """
+
+    everywhere: frozenset[str] = frozenset()
+    schema: frozenset[str] = frozenset()
+    tables: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def sees_triggers(self, table: str) -> bool:
+        """Whether the server shows the table's triggers; MySQL hides them from others."""
+        return "TRIGGER" in self.schema | self.tables.get(table, frozenset())
+
+    def sees_all_references(self) -> bool:
+        """Whether foreign keys of tables that the login may not read can be seen.
+
+        Their CASCADE deletes rows there all the same.
+        """
+        return "PROCESS" in self.everywhere
+
+    def on_tables(self, privilege: str) -> list[str]:
+        """The tables on which it is held by their name."""
+        return sorted(name for name, held in self.tables.items() if privilege in held)
+
+
+def held(connection: Connection, schema: str) -> Grants:
+    """The privileges of the session's login; ``schema`` may be empty."""
+    lines = _lines(connection)
+    everywhere: set[str] = set()
+    within: set[str] = set()
+    tables: dict[str, frozenset[str]] = {}
+    revoked: set[str] = set()
+    for verb, privileges, database, table in _parsed(lines):
+        if verb == "REVOKE":
+            if _fits(database, schema):
+                revoked |= privileges
+        elif database == "*":
+            everywhere |= privileges
+        elif not _fits(database, schema):
+            continue
+        elif table == "*":
+            within |= privileges
+        else:
+            name = _bare(table)
+            tables[name] = tables.get(name, frozenset()) | privileges
+    return Grants(frozenset(everywhere), frozenset((everywhere - revoked) | within), tables)
+
+
+def has(connection: Connection, privilege: str, schema: str, name: str) -> bool:
+    """Whether it is held on all of a table. For what no harmless statement tries."""
+    found = held(connection, schema)
+    return bool({privilege, _ALL} & (found.schema | found.tables.get(name, frozenset())))
+
+
+def everywhere(connection: Connection, privilege: str) -> bool:
+    """Whether it is held on all tables there are."""
+    if any(line.startswith("REVOKE ") for line in _lines(connection)):
+        return False
+    return bool({privilege, _ALL} & held(connection, "").everywhere)
 
 
 def refused(connection: Connection, statement: str) -> bool:
@@ -39,58 +110,35 @@ def missing(connection: Connection, table: str, wanted: dict[str, str]) -> list[
     ]
 
 
-def has(connection: Connection, privilege: str, schema: str, name: str) -> bool:
-    """Whether this login, or a role that is active, has a privilege on all of a table.
-
-    For what no harmless statement tries. An unclear answer is no.
-    """
-    found = False
-    for (line,) in _lines(connection):
-        text = str(line)
-        if (given := _GRANT.match(text)) and _names(given[1], privilege):
-            found |= _covers(given[2], schema, name)
-        taken = _REVOKE.match(text)
-        # A part of a global privilege that was revoked again.
-        if taken and _names(taken[1], privilege) and _covers(taken[2], schema, name):
-            return False
-    return found
-
-
-def everywhere(connection: Connection, privilege: str) -> bool:
-    """Whether this login has a privilege on all tables there are."""
-    lines = [str(line) for (line,) in _lines(connection)]
-    revoked = any((m := _REVOKE.match(line)) and _names(m[1], privilege) for line in lines)
-    return not revoked and any(
-        (m := _GRANT.match(line)) and m[2] == "*.*" and _names(m[1], privilege) for line in lines
-    )
-
-
-def _lines(connection: Connection) -> list[tuple[str | None, ...]]:
+def _lines(connection: Connection) -> list[str]:
     role = one(connection, "SELECT CURRENT_ROLE()")[0]
     lines = texts(connection, "SHOW GRANTS")
     # MariaDB names a role as it is, and shows what it may do without being asked.
     if role not in (None, "NONE") and str(role).startswith("`"):
         lines += texts(connection, f"SHOW GRANTS FOR CURRENT_USER() USING {role}")
-    return lines
+    return [str(line) for (line, *_) in lines]
 
 
-def _names(privileges: str, wanted: str) -> bool:
-    # A privilege with columns in parentheses is not one on the whole table.
-    return privileges in ("ALL", "ALL PRIVILEGES") or wanted in privileges.split(", ")
+def _parsed(lines: list[str]) -> Iterator[tuple[str, frozenset[str], str, str]]:
+    for line in lines:
+        found = _LINE.match(line)
+        if found is None:
+            # Of a role, or of a proxy.
+            continue
+        verb, text, database, table = found.groups()
+        privileges = frozenset(_PRIVILEGE.findall(text))
+        if _ALL in privileges:
+            privileges |= frozenset(NEEDED)
+        yield verb, privileges, database, table
 
 
-def _covers(where: str, schema: str, name: str) -> bool:
-    """Whether ``*.*``, ```schema`.*`` (a pattern) or a table's name means this table."""
-    if where in ("*.*", f"{quote(schema)}.{quote(name)}"):
-        return True
-    if not where.endswith(".*"):
-        return False
-    pattern = where.removesuffix(".*").strip("`").replace("``", "`")
-    return re.fullmatch(_pattern(pattern), schema) is not None
+def _bare(name: str) -> str:
+    return name[1:-1].replace("``", "`")
 
 
-def _pattern(text: str) -> str:
-    """``LIKE`` as a regular expression."""
-    parts = re.findall(r"\\.|.", text, re.DOTALL)
-    meaning = {"%": ".*", "_": "."}
-    return "".join(meaning.get(p) or re.escape(p[-1]) for p in parts)
+def _fits(pattern: str, schema: str) -> bool:
+    """Databases are granted by patterns, as of LIKE."""
+    words = {"%": ".*", "_": "."}
+    parts = re.findall(r"\\.|.", _bare(pattern), re.DOTALL)
+    text = "".join(words.get(part) or re.escape(part.removeprefix("\\")) for part in parts)
+    return re.fullmatch(text, schema, re.DOTALL) is not None
