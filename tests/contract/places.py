@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import MySQLdb
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
@@ -27,8 +28,9 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import Session, Store, Stream
 from dsp_airflow.engine.stores.memory import MemoryStore
+from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
-from tests.servers import Database
+from tests.servers import Database, MySQLDatabase
 
 Row = tuple[Any, ...]
 ALL = KeyRange()
@@ -233,6 +235,86 @@ class PostgresPlace(Place):
 
     def _is(self, table: Table) -> str:
         return " AND ".join(f"{self.store.dialect.quote(name)} = %s" for name in table.key)
+
+
+class MySqlPlace(Place):
+    system = "mysql"
+    wires = ("mysql text",)
+    methods = ("md5",)
+
+    def __init__(self, database: MySQLDatabase) -> None:
+        self.database = database
+        self.schema = database.name
+        self.store: Store = MySqlStore(database.name, database.arguments)
+
+    def project(
+        self, table: Table | str, *, where: str | None = None, method: str = "md5"
+    ) -> Projection:
+        return super().project(table, where=where and where.replace('"', "`"), method=method)
+
+    def make(self, table: Table, rows: Iterable[Row] = ()) -> None:
+        quote, native = self.store.dialect.quote, self.store.dialect.native
+        lines = []
+        for name, kind in table.columns.items():
+            bounded = kind == TEXT and any(name in u for u in (table.key, *table.unique))
+            kept = " NOT NULL" if name in (*table.key, *table.required) else ""
+            lines.append(f"{quote(name)} {'varchar(80)' if bounded else native(kind)}{kept}")
+        if table.key:
+            lines.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
+        lines += [f"UNIQUE ({', '.join(map(quote, columns))})" for columns in table.unique]
+        self.database.execute(f"CREATE TABLE {quote(table.name)} ({', '.join(lines)})")
+        self.insert(table.name, rows)
+
+    def insert(self, table: str, rows: Iterable[Row]) -> None:
+        given = list(rows)
+        if not given:
+            return
+        marks = ", ".join(["%s"] * len(given[0]))
+        name = self.store.dialect.quote(table).replace("%", "%%")
+        with closing(self.database.connect()) as connection:
+            connection.cursor().executemany(f"INSERT INTO {name} VALUES ({marks})", given)
+
+    def rows(self, table: Table) -> list[Row]:
+        order = ", ".join(map(self.store.dialect.quote, table.key)) or "1"
+        name = self.store.dialect.quote(table.name)
+        return list(self.database.rows(f"SELECT * FROM {name} ORDER BY {order}"))
+
+    def change(self, table: Table, key: Row, column: str, value: Any) -> None:
+        with closing(self.database.connect()) as connection:
+            self._change(connection.cursor(), table, key, column, value)
+
+    def remove(self, table: Table, key: Row) -> None:
+        with closing(self.database.connect()) as connection:
+            name = self.store.dialect.quote(table.name)
+            connection.cursor().execute(f"DELETE FROM {name} WHERE {self._is(table)}", key)
+
+    def may_change(self, table: Table, key: Row, column: str, value: Any) -> bool:
+        with closing(self.database.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SET innodb_lock_wait_timeout = 1")
+            try:
+                self._change(cursor, table, key, column, value)
+            except MySQLdb.OperationalError as error:
+                if error.args[0] != LOCK_WAIT:
+                    raise
+                return False
+        return True
+
+    def alter(self, table: Table) -> None:
+        name = self.store.dialect.quote(table.name)
+        self.database.execute(f"ALTER TABLE {name} ADD COLUMN extra text")
+
+    def _change(self, cursor: Any, table: Table, key: Row, column: str, value: Any) -> None:
+        name, quote = self.store.dialect.quote(table.name), self.store.dialect.quote
+        cursor.execute(
+            f"UPDATE {name} SET {quote(column)} = %s WHERE {self._is(table)}", (value, *key)
+        )
+
+    def _is(self, table: Table) -> str:
+        return " AND ".join(f"{self.store.dialect.quote(name)} = %s" for name in table.key)
+
+
+LOCK_WAIT = 1205
 
 
 class Handed:

@@ -10,7 +10,7 @@ import pytest
 
 from dsp_airflow.engine.errors import Denied
 from dsp_airflow.engine.options import SessionOptions
-from dsp_airflow.engine.stores.mysql import login
+from dsp_airflow.engine.stores.mysql import grants, login
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows, texts
 from dsp_airflow.engine.stores.mysql.translate import translating
 from tests.servers import MySQLDatabase
@@ -41,6 +41,7 @@ def reader(my_db: MySQLDatabase) -> Iterator[Connection]:
     my_db.execute(
         "CREATE TABLE flights (id INT PRIMARY KEY)",
         "CREATE TABLE other (id INT PRIMARY KEY)",
+        "CREATE TABLE hidden (id INT, FOREIGN KEY (id) REFERENCES flights (id) ON DELETE CASCADE)",
         "INSERT INTO flights VALUES (1), (2)",
         "CREATE TRIGGER more AFTER DELETE ON flights FOR EACH ROW "
         "INSERT INTO other VALUES (OLD.id)",
@@ -53,13 +54,19 @@ def writer(my_db: MySQLDatabase) -> Iterator[Connection]:
     yield from of("target", "writer", my_db)
 
 
-def test_a_source_is_read_and_purged(reader: Connection) -> None:
+def test_a_source_is_read_and_purged(reader: Connection, my_db: MySQLDatabase) -> None:
     execute(reader, "START TRANSACTION")
     assert rows(reader, "SELECT id FROM flights WHERE id = 1 FOR UPDATE") == [(b"1",)]
     assert execute(reader, "DELETE FROM flights WHERE id = 1") == 1
     execute(reader, "COMMIT")
     seen = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = database()"
     assert texts(reader, seen) == [("more",)]
+    held = grants.held(reader, my_db.name)
+    assert (held.sees_triggers("flights"), held.sees_triggers("other")) == (True, False)
+    assert held.sees_all_references()
+    view = "innodb_sys_foreign" if login.is_mariadb(reader) else "innodb_foreign"
+    seen = f"SELECT for_name FROM information_schema.{view} WHERE ref_name LIKE '%/flights'"
+    assert texts(reader, seen) == [(f"{my_db.name}/hidden",)]
     for statement in ("INSERT INTO flights VALUES (9)", "SELECT id FROM other"):
         with pytest.raises(Denied), translating("shop"):
             rows(reader, statement)

@@ -121,6 +121,14 @@ def test_settings_hold_whatever_the_server_does_to_each_session(
     holds(settings(connection))
 
 
+def test_a_setting_that_is_fixed_at_the_servers_start_stays(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As MariaDB before 10.8 has explicit_defaults_for_timestamp."""
+    monkeypatch.setattr(login, "_EXPLICIT", "innodb_read_only")
+    assert settings(opened())["innodb_read_only"] == "OFF"
+
+
 def test_ends_of_waits_are_rounded_up(opened: Open, my_db: MySQLDatabase) -> None:
     options = SessionOptions(
         lock=timedelta(milliseconds=1100), statement=timedelta(milliseconds=2500)
@@ -285,6 +293,17 @@ def test_too_many_sessions(my: MySQLFamilyServer) -> None:
         my.drop_user("plain")
     assert isinstance(error, Transient)
     assert "too many sessions at once" in str(error)
+
+
+def test_a_locked_account(my: MySQLFamilyServer) -> None:
+    password = my.create_user("plain")
+    my.run("ALTER USER plain ACCOUNT LOCK")
+    try:
+        error = refused({**my.arguments(), "user": "plain", "password": password})
+    finally:
+        my.drop_user("plain")
+    assert isinstance(error, Denied)
+    assert "locked" in str(error)
 
 
 def test_tls_that_the_server_insists_on(mysql: MySQLFamilyServer) -> None:

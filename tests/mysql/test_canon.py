@@ -13,7 +13,7 @@ from dsp_airflow.engine import canon
 from dsp_airflow.engine.canon import mysql as ours
 from dsp_airflow.engine.model import Field, LogicalType, Shape
 from dsp_airflow.engine.options import SessionOptions
-from dsp_airflow.engine.stores.mysql import catalog, dialect, login
+from dsp_airflow.engine.stores.mysql import catalog, dialect, login, names
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows, texts
 from tests.mysql.nasty import CASES, JSON, LABELS, Case, labelled, quoted
 from tests.servers import MySQLFamilyServer, fresh_mysql_database
@@ -126,7 +126,7 @@ def test_the_sign_of_zero(session: Connection, request: pytest.FixtureRequest) -
     text = canon.mysql_text("v", typed("float64"), "double")
     single = canon.mysql_text("(f * 1e0)", typed("float64"), "float")
     found = texts(session, f"SELECT {text}, {single} FROM t ORDER BY n")
-    kept = "0" if catalog.is_mariadb(session) else "-0"
+    kept = "0" if login.is_mariadb(session) else "-0"
     assert found == [(kept, kept), ("0", "0")]
 
 
@@ -154,7 +154,7 @@ def test_keys_are_told_and_found(session: Connection, native: str, literal: str,
     key = dialect.key_column(shape.columns[1])
     told = dialect.key_text(key.column, key.native)
     assert texts(session, f"SELECT {told} FROM t WHERE n = 0") == [(text,)]
-    bound = dialect.names.bound(text, key.native)
+    bound = names.bound(text, key.native)
     assert rows(session, f"SELECT n FROM t WHERE {key.column} = {bound}") == [(b"0",)]
 
 
@@ -172,7 +172,7 @@ def test_other_keys_find_their_row(session: Connection, native: str, literal: st
     shape = made(session, Case(native, typed("string"), ((literal, ""),)))
     key = dialect.key_column(shape.columns[1])
     ((told,),) = texts(session, f"SELECT {dialect.key_text(key.column, key.native)} FROM t LIMIT 1")
-    bound = dialect.names.bound(str(told), key.native)
+    bound = names.bound(str(told), key.native)
     assert rows(session, f"SELECT n FROM t WHERE {key.column} = {bound}") == [(b"0",)]
 
 

@@ -375,7 +375,7 @@ def test_runs_that_cannot_be_restored(one: Archives) -> None:
         one.restore()
     with pytest.raises(ConfigError, match="run x"):
         one.restore("x")
-    with pytest.raises(ConfigError, match="has no S3 job 'other'"):
+    with pytest.raises(ConfigError, match="has no job 'other' to restore"):
         one.restore(job="other")
 
 

@@ -175,6 +175,8 @@ def test_a_good_connection(my_db: MySQLDatabase, monkeypatch: pytest.MonkeyPatch
         f"delete in {my_db.name}": "ok",
         f"create in {my_db.name}": "ok",
         "temporary tables": "ok",
+        "seeing triggers": "ok",
+        "seeing foreign keys": "ok",
         "privileges": "warning",
     }
     assert told["version"].text == f"{my_db.server.product} {my_db.server.version}"
@@ -231,7 +233,7 @@ def test_the_remedy_is_a_statement_that_helps(
         after = check_connection("shop")
     finally:
         my_db.server.drop_user("weak")
-    assert len(lacking) == 5
+    assert len(lacking) == 7
     assert {one.subject for one in after if one.state != "ok"} == {"durability"}
 
 
