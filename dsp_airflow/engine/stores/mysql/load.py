@@ -43,6 +43,11 @@ def can_load(connection: Connection) -> bool:
     return allowed == "1"
 
 
+def wires(connection: Connection) -> tuple[str, ...]:
+    """The wire formats that ``fill`` takes, the fastest first."""
+    return (OWN, CSV) if can_load(connection) else (OWN, TEXT)
+
+
 def fill(
     connection: Connection,
     table: str,

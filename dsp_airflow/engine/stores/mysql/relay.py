@@ -17,6 +17,7 @@ OWN: Final = "mysql text"
 """The same towards MySQL: bytes are plain hex."""
 CSV: Final = "mysql csv"
 """What PostgreSQL sends: the text format of its COPY has escapes that LOAD DATA does not know."""
+RENDERS: Final = (OWN, TEXT)
 
 CHUNK: Final = 64 * 1024
 """Bytes gathered before they are handed on; a single larger row is handed on alone."""
