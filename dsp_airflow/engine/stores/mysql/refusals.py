@@ -8,8 +8,7 @@ from typing import Final
 import MySQLdb
 
 from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.stores.mysql import probe, translate
-from dsp_airflow.engine.stores.mysql.grants import held
+from dsp_airflow.engine.stores.mysql import grants, translate
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
 from dsp_airflow.engine.stores.mysql.tables import (
@@ -34,7 +33,7 @@ def read_refusals(connection: Connection, table: str) -> list[str]:
     found = facts(connection, table)
     if found is None:
         return [f"{table} does not exist"]
-    if probe.missing(connection, found.quoted, {"SELECT": _READ}):
+    if grants.refused(connection, _READ.format(table=found.quoted)):
         why = (
             f"the login may not read every column of {found.label}, and hidden ones would not be "
             f"copied: GRANT SELECT ON {found.label} TO <login>"
@@ -59,25 +58,24 @@ def write_refusals(
     connection: Connection, what: Projection, on_conflict: str, *, create: bool
 ) -> list[str]:
     """See ``ports.Writes``."""
-    schema, name = split_name(what.table)
+    schema, _ = split_name(what.table)
     if schema is None:
         schema = str(one(connection, "SELECT DATABASE()")[0])
-    grants = held(connection, schema)
+    may_create = grants.has(connection, "CREATE", schema, "dsp")
     why = _unwritable(connection)
-    if create and not grants.on("CREATE", name):
+    if create and not may_create:
         why.append(
             f"{what.label} does not exist and the login may not create it: "
-            f"GRANT CREATE ON {what.table} TO <login>, or create the table"
+            f"GRANT CREATE ON {quote(schema)}.* TO <login>, or create the table"
         )
     if not create:
         why += _existing(connection, what, on_conflict)
-    if "CREATE TEMPORARY TABLES" not in grants.schema:
+    if not grants.has(connection, "CREATE TEMPORARY TABLES", schema, "dsp"):
         why.append(
             "the login may not stage rows: GRANT CREATE TEMPORARY TABLES ON "
             f"{quote(schema)}.* TO <login>"
         )
-    may_mark = grants.on("CREATE", split_name(what.markers)[1])
-    if on_conflict != "update" and not may_mark and facts(connection, what.markers) is None:
+    if on_conflict != "update" and not may_create and facts(connection, what.markers) is None:
         why.append(
             f"on_conflict {on_conflict} needs the commit markers' table {what.markers}, which the "
             "login may not create; create it, or use on_conflict: update"
@@ -103,7 +101,7 @@ def _above_read_only(connection: Connection, found: Mapping[str, str]) -> bool:
     if found.get("super_read_only") == "1":
         return False
     names = ("SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN")
-    return not held(connection, "").everywhere.isdisjoint(names)
+    return any(grants.everywhere(connection, name) for name in names)
 
 
 def _variables(connection: Connection, *names: str) -> dict[str, str]:
@@ -129,7 +127,7 @@ def _existing(connection: Connection, what: Projection, on_conflict: str) -> lis
     if on_conflict == "update":
         wanted["UPDATE"] = f"EXPLAIN UPDATE {{table}} SET {column} = {column} WHERE FALSE"
     why = []
-    if lacking := probe.missing(connection, found.quoted, wanted):
+    if lacking := grants.missing(connection, found.quoted, wanted):
         why.append(
             f"the login lacks privileges: GRANT {', '.join(lacking)} ON {what.label} TO <login>"
         )
@@ -165,7 +163,7 @@ def warnings(connection: Connection) -> list[str]:
             "the server is a node of a cluster, whose named locks hold on one node only; let every "
             "job name the same node"
         )
-    if "SUPER" in held(connection, "").everywhere:
+    if grants.everywhere(connection, "SUPER"):
         found.append("logs in as an administrator (SUPER); a job needs far less")
     return found
 
@@ -185,8 +183,8 @@ def purge_refusals(
             f"{found.label} has the engine {found.engine or 'none'}, whose rows cannot be locked "
             f"and brought back: ALTER TABLE {found.label} ENGINE = {LOCKING}"
         )
-    lacking = probe.missing(connection, found.quoted, {"SELECT": _READ, "DELETE": _DELETE})
-    if not held(connection, found.schema).on("TRIGGER", found.name):
+    lacking = grants.missing(connection, found.quoted, {"SELECT": _READ, "DELETE": _DELETE})
+    if not grants.has(connection, "TRIGGER", found.schema, found.name):
         # Without it the catalog shows none.
         lacking.append("TRIGGER")
     if lacking:
@@ -247,7 +245,7 @@ def _upstreams(connection: Connection, schema: str) -> list[str]:
     try:
         connection.query("SHOW REPLICA STATUS")
     except MySQLdb.Error as error:
-        if translate.number(error) not in probe.DENIED:
+        if translate.number(error) not in grants.DENIED:
             raise
         return []
     result = connection.store_result()
