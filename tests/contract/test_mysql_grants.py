@@ -62,8 +62,8 @@ def test_a_source_is_read_and_purged(reader: Connection, my_db: MySQLDatabase) -
     seen = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = database()"
     assert texts(reader, seen) == [("more",)]
     held = grants.held(reader, my_db.name)
-    assert (held.sees_triggers("flights"), held.sees_triggers("other")) == (True, False)
-    assert held.sees_all_references()
+    assert (held.on("TRIGGER", "flights"), held.on("TRIGGER", "other")) == (True, False)
+    assert "PROCESS" in held.everywhere
     view = "innodb_sys_foreign" if login.is_mariadb(reader) else "innodb_foreign"
     seen = f"SELECT for_name FROM information_schema.{view} WHERE ref_name LIKE '%/flights'"
     assert texts(reader, seen) == [(f"{my_db.name}/hidden",)]

@@ -8,7 +8,8 @@ from typing import Final
 import MySQLdb
 
 from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.stores.mysql import grants, translate
+from dsp_airflow.engine.stores.mysql import probe, translate
+from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
 from dsp_airflow.engine.stores.mysql.tables import (
@@ -24,6 +25,14 @@ from dsp_airflow.engine.stores.mysql.tables import (
 SAFE: Final = frozenset(["InnoDB", "ROCKSDB", "TokuDB"])
 """Engines that keep what was committed through a crash of the server."""
 SMALL_PACKET: Final = 16 * 2**20
+_FULL: Final = frozenset(["SUPER", "ALL PRIVILEGES"])
+_ABOVE: Final = _FULL | {"CONNECTION_ADMIN", "READ_ONLY ADMIN"}
+"""Privileges of those whom read_only does not bind."""
+_NO_FUNCTION: Final = 1305
+_HASHING: Final = (
+    "the server has no MD5(), by which rows are proved: INSTALL COMPONENT "
+    "'file://component_classic_hashing' as its administrator"
+)
 _READ: Final = "SELECT * FROM {table} LIMIT 0"
 _DELETE: Final = "EXPLAIN DELETE FROM {table} WHERE FALSE"
 
@@ -33,12 +42,23 @@ def read_refusals(connection: Connection, table: str) -> list[str]:
     found = facts(connection, table)
     if found is None:
         return [f"{table} does not exist"]
-    if grants.refused(connection, _READ.format(table=found.quoted)):
+    if probe.missing(connection, found.quoted, {"SELECT": _READ}):
         why = (
             f"the login may not read every column of {found.label}, and hidden ones would not be "
             f"copied: GRANT SELECT ON {found.label} TO <login>"
         )
         return [why]
+    return _unhashed(connection)
+
+
+def _unhashed(connection: Connection) -> list[str]:
+    """Newer servers compute the hash of a row only with a component of theirs."""
+    try:
+        one(connection, "SELECT MD5('')")
+    except MySQLdb.Error as error:
+        if translate.number(error) != _NO_FUNCTION:
+            raise
+        return [_HASHING]
     return []
 
 
@@ -58,24 +78,25 @@ def write_refusals(
     connection: Connection, what: Projection, on_conflict: str, *, create: bool
 ) -> list[str]:
     """See ``ports.Writes``."""
-    schema, _ = split_name(what.table)
+    schema, name = split_name(what.table)
     if schema is None:
         schema = str(one(connection, "SELECT DATABASE()")[0])
-    may_create = grants.has(connection, "CREATE", schema, "dsp")
-    why = _unwritable(connection)
-    if create and not may_create:
+    grants = held(connection, schema)
+    why = _unhashed(connection) + _unwritable(connection)
+    if create and not grants.on("CREATE", name):
         why.append(
             f"{what.label} does not exist and the login may not create it: "
-            f"GRANT CREATE ON {quote(schema)}.* TO <login>, or create the table"
+            f"GRANT CREATE ON {what.table} TO <login>, or create the table"
         )
     if not create:
         why += _existing(connection, what, on_conflict)
-    if not grants.has(connection, "CREATE TEMPORARY TABLES", schema, "dsp"):
+    if "CREATE TEMPORARY TABLES" not in grants.schema:
         why.append(
             "the login may not stage rows: GRANT CREATE TEMPORARY TABLES ON "
             f"{quote(schema)}.* TO <login>"
         )
-    if on_conflict != "update" and not may_create and facts(connection, what.markers) is None:
+    may_mark = grants.on("CREATE", split_name(what.markers)[1])
+    if on_conflict != "update" and not may_mark and facts(connection, what.markers) is None:
         why.append(
             f"on_conflict {on_conflict} needs the commit markers' table {what.markers}, which the "
             "login may not create; create it, or use on_conflict: update"
@@ -100,8 +121,7 @@ def _unwritable(connection: Connection) -> list[str]:
 def _above_read_only(connection: Connection, found: Mapping[str, str]) -> bool:
     if found.get("super_read_only") == "1":
         return False
-    names = ("SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN")
-    return any(grants.everywhere(connection, name) for name in names)
+    return not held(connection, "").everywhere.isdisjoint(_ABOVE)
 
 
 def _variables(connection: Connection, *names: str) -> dict[str, str]:
@@ -127,7 +147,7 @@ def _existing(connection: Connection, what: Projection, on_conflict: str) -> lis
     if on_conflict == "update":
         wanted["UPDATE"] = f"EXPLAIN UPDATE {{table}} SET {column} = {column} WHERE FALSE"
     why = []
-    if lacking := grants.missing(connection, found.quoted, wanted):
+    if lacking := probe.missing(connection, found.quoted, wanted):
         why.append(
             f"the login lacks privileges: GRANT {', '.join(lacking)} ON {what.label} TO <login>"
         )
@@ -163,7 +183,7 @@ def warnings(connection: Connection) -> list[str]:
             "the server is a node of a cluster, whose named locks hold on one node only; let every "
             "job name the same node"
         )
-    if grants.everywhere(connection, "SUPER"):
+    if not held(connection, "").everywhere.isdisjoint(_FULL):
         found.append("logs in as an administrator (SUPER); a job needs far less")
     return found
 
@@ -183,8 +203,8 @@ def purge_refusals(
             f"{found.label} has the engine {found.engine or 'none'}, whose rows cannot be locked "
             f"and brought back: ALTER TABLE {found.label} ENGINE = {LOCKING}"
         )
-    lacking = grants.missing(connection, found.quoted, {"SELECT": _READ, "DELETE": _DELETE})
-    if not grants.has(connection, "TRIGGER", found.schema, found.name):
+    lacking = probe.missing(connection, found.quoted, {"SELECT": _READ, "DELETE": _DELETE})
+    if not held(connection, found.schema).on("TRIGGER", found.name):
         # Without it the catalog shows none.
         lacking.append("TRIGGER")
     if lacking:
@@ -245,7 +265,7 @@ def _upstreams(connection: Connection, schema: str) -> list[str]:
     try:
         connection.query("SHOW REPLICA STATUS")
     except MySQLdb.Error as error:
-        if translate.number(error) not in grants.DENIED:
+        if translate.number(error) not in probe.DENIED:
             raise
         return []
     result = connection.store_result()

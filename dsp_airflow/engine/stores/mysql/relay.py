@@ -66,6 +66,9 @@ def _value(field: Field, x: str, wire: str) -> str:
         return f"CONCAT('\\\\\\\\x', HEX({x}))" if is_marked(field, wire) else f"HEX({x})"
     if is_bits(field):
         return f"LPAD(BIN({x} + 0), {field.type.length or 1}, '0')"
+    if base(field.native) == "year":
+        # Of the text 0 a YEAR would make 2000.
+        return f"LPAD({x} + 0, 4, '0')"
     if field.type.name in _PLAIN and base(field.native) in _PLAIN_NATIVE:
         shown = f"CAST({x} AS CHAR)"
         zoned = wire == TEXT and field.type.name == "timestamptz"

@@ -8,7 +8,8 @@ from typing import Final
 
 import MySQLdb
 
-from dsp_airflow.engine.stores.mysql import grants, translate
+from dsp_airflow.engine.stores.mysql import probe, translate
+from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, texts
@@ -81,7 +82,7 @@ def references(connection: Connection, table: Facts) -> tuple[list[tuple[str, st
     try:
         lines = texts(connection, _engine_references(connection, table))
     except MySQLdb.Error as error:
-        if translate.number(error) not in grants.DENIED:
+        if translate.number(error) not in probe.DENIED:
             raise
     else:
         return [(str(c), str(n), _action(int(str(t)))) for c, n, t in lines], True
@@ -94,7 +95,7 @@ def references(connection: Connection, table: Facts) -> tuple[list[tuple[str, st
         f"AND REFERENCED_TABLE_NAME = {text_literal(table.name)} ORDER BY 1, 2",
     )
     found = [(str(child), str(name), str(action)) for child, name, action in lines]
-    return found, grants.everywhere(connection, "SELECT")
+    return found, "SELECT" in held(connection, table.schema).everywhere
 
 
 def _action(bits: int) -> str:
