@@ -42,11 +42,15 @@ def mysql_digest_md5(fields: Sequence[Field]) -> str:
 def mysql_key_text(expression: str, native: str) -> str:
     """SQL that yields a key's text: what PostgreSQL prints of an equal value."""
     word = native.partition("(")[0].partition(" ")[0]
+    if "zerofill" in native:
+        return mysql_key_text(f"({expression} * 1)", word)
     if word in _BYTES:
         return f"CONCAT('\\\\x', LOWER(HEX({expression})))"
-    if word in ("datetime", "timestamp"):
+    if word in ("datetime", "timestamp", "time"):
         # A fraction loses its zeros.
         shown = f"DATE_FORMAT({expression}, '%Y-%m-%d %H:%i:%s.%f')"
+        if word == "time":
+            shown = f"TIME_FORMAT({expression}, '{_CLOCK}')"
         trimmed = f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {shown}))"
         return f"CONCAT({trimmed}, '+00')" if word == "timestamp" else trimmed
     if word in ("float", "double"):
@@ -74,21 +78,27 @@ _FIXED: Final = {"date": 10, "time": 15, "timestamp": 26, "timestamptz": 27, "uu
 """Octets of texts that all have the same."""
 
 
-def _plain(expression: str, _kind: LogicalType, _native: str) -> str:
-    return f"CAST({expression} AS CHAR)"
+def _plain(expression: str, _kind: LogicalType, native: str) -> str:
+    return f"CAST({_unpadded(expression, native)} AS CHAR)"
+
+
+def _unpadded(expression: str, native: str) -> str:
+    """A number that would be printed with zeros before it, without them."""
+    return f"({expression} * 1)" if "zerofill" in native else expression
 
 
 def _string(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"CONVERT({expression} USING utf8mb4)"
 
 
-def _number(expression: str, _kind: LogicalType, native: str) -> str:
+def _number(expression: str, kind: LogicalType, native: str) -> str:
     # A year prints four digits, even of zero.
-    return f"CAST({expression} + 0 AS CHAR)" if native == "year" else f"CAST({expression} AS CHAR)"
+    return _plain(f"({expression} + 0)" if native.startswith("year") else expression, kind, native)
 
 
-def _float(expression: str, _kind: LogicalType, _native: str) -> str:
+def _float(expression: str, _kind: LogicalType, native: str) -> str:
     """MySQL's shortest digits in PostgreSQL's notation."""
+    expression = _unpadded(expression, native)
     own = f"CAST({expression} AS CHAR)"
     power = f"SUBSTRING_INDEX({own}, 'e', -1)"
     large = (

@@ -248,7 +248,7 @@ _RENDERS: Final[dict[str, Callable[[Any, LogicalType], str]]] = {
     "duration": _duration,
     "uuid": _uuid,
     "json": _json,
-    "enum": _string,
+    **dict.fromkeys(("enum", "set"), _string),
     "other": _string,
     "list": _list,
 }
