@@ -23,13 +23,14 @@ from bench.fixed import measure_fixed
 from bench.large import ROWS as LARGE_ROWS
 from bench.large import measure_large
 from bench.measure import FailedError
+from bench.mysql import measure_mysql
 from bench.purging import measure_purge
 from bench.report import Report
 from bench.stage import SETTINGS, SOURCE, Stage, stage
 from dsp_airflow.demo.servers import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
-LEGS = ("copy", "check", "purge", "large", "archive", "fixed")
+LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "fixed")
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -93,6 +94,7 @@ def _measure(
         "purge": lambda: measure_purge(place, report),
         "large": lambda: measure_large(place, report, large_rows),
         "archive": lambda: measure_archive(place, report, large_rows),
+        "mysql": lambda: measure_mysql(place, report),
         "fixed": lambda: measure_fixed(place, report),
     }
     for name in LEGS:

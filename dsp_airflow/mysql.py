@@ -40,12 +40,9 @@ _DRIVERS: Final[Mapping[str, type]] = {
 
 def open_mysql(conn_id: str) -> Store:
     """The store of a connection; nothing is connected yet."""
-    from dsp_airflow.engine.stores.mysql.store import (  # type: ignore[import-not-found]
-        MySqlStore,
-    )
+    from dsp_airflow.engine.stores.mysql.store import MySqlStore
 
-    store: Store = MySqlStore(conn_id, mysql_arguments(conn_id), renew=_renewed(conn_id))
-    return store
+    return MySqlStore(conn_id, mysql_arguments(conn_id), renew=_renewed(conn_id))
 
 
 def _renewed(conn_id: str) -> Callable[[], Mapping[str, Any]] | None:

@@ -38,6 +38,7 @@ _CASES: Final = {
     "2": "compared in lower case",
 }
 _TARGET: Final = "if this is a target: "
+_PURGED: Final = "if a job purges here: "
 _WANTED: Final = (
     ("SELECT", "needed by every job", ""),
     ("INSERT", "needed in a target", _TARGET),
@@ -49,7 +50,21 @@ _WANTED: Final = (
     ),
     ("CREATE", "needed where a target table, or dsp_commits beside it, is missing", _TARGET),
     ("CREATE TEMPORARY TABLES", "needed to write into a table that holds rows", _TARGET),
+    ("TRIGGER", "needed to purge: to see what a delete sets off", _PURGED),
+    (
+        "PROCESS",
+        (
+            "needed to purge: a foreign key of a table that this login may not read is not seen "
+            "otherwise, and its ON DELETE CASCADE deletes there"
+        ),
+        _PURGED,
+    ),
 )
+_SUBJECTS: Final = {
+    "CREATE TEMPORARY TABLES": "temporary tables",
+    "TRIGGER": "seeing triggers",
+    "PROCESS": "seeing foreign keys",
+}
 _FULL: Final = frozenset({"SUPER", "ALL PRIVILEGES"})
 
 
@@ -207,7 +222,8 @@ def _privileges(connection: Connection) -> Iterator[Finding]:
             yield Finding(subject, "ok", "allowed")
         else:
             database = _quoted(schema) if schema else "<database>"
-            remedy = f"{wanted}GRANT {privilege} ON {database}.* TO {whom}"
+            everywhere = "*" if privilege == "PROCESS" else database
+            remedy = f"{wanted}GRANT {privilege} ON {everywhere}.* TO {whom}"
             yield Finding(subject, "warning", f"not allowed; {why}", remedy)
     if grants.everywhere & _FULL:
         yield Finding(
@@ -219,8 +235,8 @@ def _privileges(connection: Connection) -> Iterator[Finding]:
 
 
 def _subject(privilege: str, schema: str) -> str:
-    if privilege == "CREATE TEMPORARY TABLES":
-        return "temporary tables"
+    if privilege in _SUBJECTS:
+        return _SUBJECTS[privilege]
     return f"{privilege.lower()} in {schema or 'any database'}"
 
 

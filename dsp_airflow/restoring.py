@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import listed
+from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import in_words
 from dsp_airflow.config.names import RESTORE_SUFFIX
 from dsp_airflow.config.restores import RestoreJob
@@ -19,9 +20,10 @@ from dsp_airflow.engine.archive import layout, manifest
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
 from dsp_airflow.engine.stores.s3 import S3Store
 from dsp_airflow.paths import ArchivePath
+from dsp_airflow.returning import way_back
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
-from dsp_airflow.state.records import JobSummary, Run
+from dsp_airflow.state.records import Job, JobSummary, Run
 from dsp_airflow.steps import TaskRun, latest_run
 
 S3 = "s3://"
@@ -63,18 +65,50 @@ def of_run(
             f"run {archived.run.id} is one of task {archived.run.task}; the file holds task "
             f"{task.name}"
         )
-    chosen = _s3_job(task, job)
-    source = _manifest_of(database, archived, chosen, run)
+    chosen = _chosen(task, job)
     # The file may name another table by now.
     known = archived.runs.job(archived.run.id, chosen.name)
+    if isinstance(chosen, WarmJob):
+        return _named(task, _returned(database, archived, chosen, known, wish, open_store))
+    source = _manifest_of(database, archived, chosen, run)
     back = replace(
         wish,
         connection=wish.connection or known.source_connection,
         table=wish.table or known.source_table,
     )
-    made = _job(chosen.name, source, back)
+    return _named(task, _job(chosen.name, source, back))
+
+
+def _named(task: Task, job: RestoreJob | WarmJob) -> Task:
     return task.model_copy(
-        update={"name": f"{task.name}{RESTORE_SUFFIX}", "jobs": (made,), "execution": "serial"}
+        update={"name": f"{task.name}{RESTORE_SUFFIX}", "jobs": (job,), "execution": "serial"}
+    )
+
+
+def _returned(
+    database: StateDatabase,
+    run: TaskRun,
+    job: WarmJob,
+    known: Job,
+    wish: Wish,
+    open_store: OpenStore,
+) -> WarmJob:
+    ledger = SqlLedger(database, run.run.id, job.name)
+    plan = ledger.plan()
+    if plan is None:
+        raise Refused(f"job {job.name} was never begun in run {run.run.id}")
+    return way_back(
+        job,
+        plan,
+        known,
+        list(ledger.records()),
+        batches=wish.batches,
+        where=wish.where,
+        connection=wish.connection,
+        table=wish.table,
+        on_conflict=wish.on_conflict,
+        workers=wish.workers,
+        dialect=open_store(job.target.connection).dialect,
     )
 
 
@@ -107,16 +141,20 @@ def again(run: Run, task: Task) -> Task:
     return task.model_copy(update={"name": run.task, "jobs": tuple(jobs)})
 
 
-def _s3_job(task: Task, name: str | None) -> S3Job:
-    jobs = [job for job in task.jobs if isinstance(job, S3Job)]
-    names = [job.name for job in jobs]
+def _chosen(task: Task, name: str | None) -> S3Job | WarmJob:
+    """The job whose rows are wanted back: unnamed the only S3 job, or the only job there is."""
+    jobs = [job for job in task.jobs if isinstance(job, S3Job | WarmJob)]
+    names = listed([job.name for job in jobs])
     if not jobs:
-        raise ConfigError(f"task {task.name} has no S3 job, so there is no archive to restore")
-    if name is None and len(jobs) > 1:
-        raise ConfigError(f"task {task.name} has several S3 jobs; name one: {listed(names)}")
-    found = next((job for job in jobs if name in (None, job.name)), None)
+        raise ConfigError(f"task {task.name} has no job that copied rows")
+    if name is None:
+        meant = [job for job in jobs if isinstance(job, S3Job)] or jobs
+        if len(meant) > 1:
+            raise ConfigError(f"task {task.name} has several jobs; name one: {names}")
+        return meant[0]
+    found = next((job for job in jobs if job.name == name), None)
     if found is None:
-        raise ConfigError(f"task {task.name} has no S3 job {name!r}; it has {listed(names)}")
+        raise ConfigError(f"task {task.name} has no job {name!r} to restore; it has {names}")
     return found
 
 

@@ -41,6 +41,7 @@ JobName = Annotated[
     AfterValidator(check_job_name),
     WithJsonSchema({"type": "string", "pattern": f"^{JOB_NAME_PATTERN}$"}),
 ]
+IsolationLevel = Literal["read_uncommitted", "read_committed", "repeatable_read", "serializable"]
 NameList = Annotated[tuple[Text, ...], Listed]
 
 
@@ -64,13 +65,6 @@ def _overlap(value: object) -> Overlap:
     if isinstance(value, str | timedelta):
         return parse_duration(value)
     raise invalid("must be a duration such as 5m, or a number for a cursor of numbers", "5m")
-
-
-def _isolation(value: object) -> object:
-    if value in {"read_uncommitted", "serializable"}:
-        near = "read_committed" if value == "read_uncommitted" else "repeatable_read"
-        raise invalid("is for MySQL only; PostgreSQL has read_committed and repeatable_read", near)
-    return value
 
 
 def check_or_none(value: object) -> object:
@@ -426,15 +420,15 @@ class WarmJob(TableJob):
             "with an error."
         ),
     )
-    isolation: Annotated[
-        Literal["read_committed", "repeatable_read"], BeforeValidator(_isolation)
-    ] = Field(
+    isolation: IsolationLevel = Field(
         default="repeatable_read",
         description=(
             "How the source is read. repeatable_read: a batch is read in one transaction, with one "
             "view of the table until the target has it. read_committed: the source is let go "
             "as soon as it has sent the batch; batches whose rows will be compared are still read "
-            "and digested in one view. A purge has its own isolation."
+            "and digested in one view. MySQL sources only: serializable keeps the rows of a "
+            "batch from being changed while it is read; read_uncommitted reads rows that may be "
+            "rolled back, unless they will be compared. A purge has its own isolation."
         ),
     )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused
-from dsp_airflow.engine.model import Plan, Shape
-from dsp_airflow.engine.ports import Endpoint, Store
+from dsp_airflow.engine.model import Plan, Projection, Shape
+from dsp_airflow.engine.ports import Endpoint, Session, Store
 
 
 def definition_of(
@@ -82,6 +82,15 @@ def verify_target_unchanged(
         raise Refused(_altered(plan.target.label, plan.target_shape, shape))
     if definition_of(definition, plan.source_shape, shape, source, target) != plan.definition:
         raise Refused(_edited(plan))
+
+
+def require_structure(session: Session, side: Projection, planned: Shape) -> None:
+    """``Refused`` unless the table has the columns and the key that it was planned with."""
+    shape = session.describe(side.table)
+    if shape is None:
+        raise Refused(f"{side.label} is gone since the run was planned")
+    if _structure_of(shape) != _structure_of(planned):
+        raise Refused(_altered(side.label, planned, shape))
 
 
 def _altered(label: str, planned: Shape, now: Shape) -> str:

@@ -13,7 +13,9 @@ from typing import Literal, TypeAlias
 
 Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
-Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
+Isolation: TypeAlias = Literal[
+    "read_uncommitted", "read_committed", "repeatable_read", "serializable"
+]
 OnLoss: TypeAlias = Literal["error", "null", "clamp", "text"]
 Fit: TypeAlias = Literal["exact", "widening", "lossy", "refused"]
 Kind: TypeAlias = Literal[

@@ -22,6 +22,7 @@ from dsp_airflow.engine.window import refuse_endless, window_of
 AUTO_ROWS = 100_000
 AUTO_BYTES = 64 * 1024 * 1024
 MANY_ROWS = 1_000_000
+ONLY_MYSQL = ("read_uncommitted", "serializable")
 
 
 def plan_job(
@@ -87,6 +88,11 @@ def _structure(
 ) -> Plan:
     shape = described(job, sides)
     target_table = job.target_table
+    if job.isolation in ONLY_MYSQL and sides.source.system != "mysql":
+        raise ConfigError(
+            f"job {job.name}: isolation: {job.isolation} is MySQL's; {sides.source.system} has "
+            "read_committed and repeatable_read"
+        )
     there = sides.write.describe(target_table)
     if there is not None:
         fitting.refuse_kind(job, there)

@@ -23,6 +23,7 @@ from dsp_airflow.engine.model import (
     Copied,
     Digest,
     Fit,
+    Isolation,
     Key,
     KeyColumn,
     KeyRange,
@@ -69,10 +70,13 @@ class Reads(Protocol):
         """The shape, or ``None`` when there is no such table (or it may not be seen)."""
         ...
 
-    def snapshot(self) -> AbstractContextManager[str | None]:
+    def snapshot(
+        self, isolation: Isolation = "repeatable_read"
+    ) -> AbstractContextManager[str | None]:
         """One consistent view for all reads inside; yields the mark of its horizon.
 
-        A row version whose writer is older than the mark was surely visible in it.
+        A row version whose writer is older than the mark was surely visible in it. Under a lower
+        ``isolation`` than repeatable read the view is that of each statement.
         """
         ...
 
@@ -373,7 +377,9 @@ class Sifts(Protocol):
 class CopySource(Digests, Protocol):
     """What is copied from, as a copy and its check ask it; see ``Reads``."""
 
-    def snapshot(self) -> AbstractContextManager[str | None]:
+    def snapshot(
+        self, isolation: Isolation = "repeatable_read"
+    ) -> AbstractContextManager[str | None]:
         """See ``Reads``."""
         ...
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from dsp_airflow.engine import compare
+from dsp_airflow.engine import compare, definition
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import JobStarted, tell
@@ -83,6 +83,9 @@ def purge(job: Job[Session, Session], task: str, only: Collection[int] | None = 
     plan = job.plan
     with job.source.session() as source, job.target.session() as target:
         seen = _fingerprints(source, target, plan)
+        # A column that was added before the fingerprint changes it no more, and is not proved.
+        definition.require_structure(source, plan.source, plan.source_shape)
+        definition.require_structure(target, plan.target, plan.target_shape)
         refuse_unsafe(plan, source, target)
     tell(
         job.watch,

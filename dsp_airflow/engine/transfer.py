@@ -85,9 +85,11 @@ def _view(
     around it, and the source is free of the batch while the target still writes it. A digest, or
     a count of losses, is a second statement: true of the rows that were read only in one snapshot.
     """
-    if batch.sampled or job.plan.source.losses or job.isolation == "repeatable_read":
-        return source.snapshot()
-    return nullcontext(source.horizon())
+    if job.isolation == "read_committed" and not (batch.sampled or job.plan.source.losses):
+        return nullcontext(source.horizon())
+    if job.isolation == "serializable" or not (batch.sampled or job.plan.source.losses):
+        return source.snapshot(job.isolation)
+    return source.snapshot()
 
 
 def _relay(

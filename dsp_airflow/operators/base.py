@@ -99,7 +99,8 @@ class TaskOperator(BaseOperator):
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
-    :param isolation: ``repeatable_read`` (default) or ``read_committed``.
+    :param isolation: ``repeatable_read`` (default) or ``read_committed``; of MySQL also
+        ``read_uncommitted`` and ``serializable``.
     :param timeouts: ``{"lock": "30s", "statement": "10m"}``.
     :param check: ``{"percent": 10}`` (default), or ``"none"``.
     :param purge: ``none`` (default), ``manual`` or ``system``.

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 
 from tests.cli.harness import Dsp, job
+from tests.servers import MySQLDatabase
 
 
 def purged(dsp: Dsp) -> str:
@@ -60,6 +61,15 @@ def test_looking_after_the_database(dsp: Dsp) -> None:
     assert dsp("db", "restore", "kept.jsonl").code == 0
     assert run in dsp("status").out
     assert dsp("status", "--verify").code == 0
+
+
+def test_a_connection_to_mysql(dsp: Dsp, my_db: MySQLDatabase) -> None:
+    dsp.connections["shop"] = my_db.uri
+    done = dsp("check-connection", "shop", "--json")
+    assert done.code == 0, done.err
+    found = {one["subject"]: one for one in done.document["findings"]}
+    assert found["version"]["text"] == f"{my_db.server.product} {my_db.server.version}"
+    assert {one["state"] for one in found.values()} == {"ok", "warning"}
 
 
 def test_a_connection(dsp: Dsp) -> None:

@@ -8,12 +8,19 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.contract.places import Leg, MemoryPlace, Place, PostgresPlace
-from tests.servers import Database, PostgresServer, fresh_database
+from tests.contract.places import Leg, MemoryPlace, MySqlPlace, Place, PostgresPlace
+from tests.servers import (
+    Database,
+    MySQLDatabase,
+    MySQLFamilyServer,
+    PostgresServer,
+    fresh_database,
+    fresh_mysql_database,
+)
 
-STORES = ("memory", "pg15", "pg18")
+STORES = ("memory", "pg15", "pg18", "mariadb", "mysql")
 
-Pool = dict[str, list[Database]]
+Pool = dict[str, list[Database | MySQLDatabase]]
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +30,11 @@ def pool(pg15: PostgresServer, pg18: PostgresServer) -> Iterator[tuple[Pool, Exi
         yield defaultdict(list), stack
 
 
-def emptied(database: Database) -> Database:
+def emptied(database: Database | MySQLDatabase) -> Database | MySQLDatabase:
+    if isinstance(database, MySQLDatabase):
+        for (table,) in database.rows("SHOW TABLES"):
+            database.execute(f"DROP TABLE `{table}`")
+        return database
     database.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -38,17 +49,21 @@ def new_place(
 ) -> Iterator[Callable[[str], Place]]:
     """Makes an empty place of a kind: as many as the test calls for."""
     free, stack = pool
-    taken: list[tuple[str, Database]] = []
+    taken: list[tuple[str, Database | MySQLDatabase]] = []
 
     def new(kind: str) -> Place:
         if kind == "memory":
             return MemoryPlace()
-        server: PostgresServer = request.getfixturevalue(kind)
+        server: PostgresServer | MySQLFamilyServer = request.getfixturevalue(kind)
         if free[kind]:
             database = emptied(free[kind].pop())
+        elif isinstance(server, MySQLFamilyServer):
+            database = stack.enter_context(fresh_mysql_database(server))
         else:
             database = stack.enter_context(fresh_database(server, "contract"))
         taken.append((kind, database))
+        if isinstance(database, MySQLDatabase):
+            return MySqlPlace(database)
         return PostgresPlace(database)
 
     yield new
@@ -62,7 +77,10 @@ def place(request: pytest.FixtureRequest, new_place: Callable[[str], Place]) -> 
     return new_place(request.param)
 
 
-@pytest.fixture(params=["memory", "pg15-binary", "pg18-binary", "pg15-text", "pg18-text"])
+LEGS = ("memory", "pg15-binary", "pg18-binary", "pg15-text", "pg18-text")
+
+
+@pytest.fixture(params=[*LEGS, "mariadb-mysql text", "mysql-mysql text"])
 def leg(request: pytest.FixtureRequest, new_place: Callable[[str], Place]) -> Leg:
     """A source and a target of each store and wire format in turn."""
     kind, _, wire = request.param.partition("-")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+import MySQLdb
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
@@ -27,8 +32,9 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import Session, Store, Stream
 from dsp_airflow.engine.stores.memory import MemoryStore
+from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
-from tests.servers import Database
+from tests.servers import Database, MySQLDatabase
 
 Row = tuple[Any, ...]
 ALL = KeyRange()
@@ -89,6 +95,14 @@ class Place(ABC):
     def alter(self, table: Table) -> None:
         """Adds a column."""
 
+    def told(self, kind: LogicalType) -> LogicalType:
+        """The type that a column made for this one has."""
+        return kind
+
+    def other(self, value: Any) -> Any:
+        """A value that this store tells from those it looks like."""
+        return value
+
     def label(self, table: str) -> str:
         return f'"{self.schema}".' + '"' + table.replace('"', '""') + '"'
 
@@ -115,7 +129,9 @@ class Place(ABC):
         return Projection(
             table=dialect.qualified(shape),
             label=shape.table,
-            fields=tuple(Field(c.name, c.type, c.native, dialect.quote(c.name)) for c in ordered),
+            fields=tuple(
+                Field(c.name, dialect.compared(c.type), c.native, dialect.plain(c)) for c in ordered
+            ),
             key=tuple(dialect.key_column(column) for column in key),
             where=where,
             markers=dialect.markers(shape),
@@ -233,6 +249,117 @@ class PostgresPlace(Place):
 
     def _is(self, table: Table) -> str:
         return " AND ".join(f"{self.store.dialect.quote(name)} = %s" for name in table.key)
+
+
+class MySqlPlace(Place):
+    system = "mysql"
+    wires = ("mysql text",)
+    methods = ("md5",)
+
+    def __init__(self, database: MySQLDatabase) -> None:
+        self.database = database
+        self.schema = database.name
+        self.store: Store = MySqlStore(database.name, database.arguments)
+
+    def project(
+        self, table: Table | str, *, where: str | None = None, method: str = "md5"
+    ) -> Projection:
+        return super().project(table, where=where and where.replace('"', "`"), method=method)
+
+    def label(self, table: str) -> str:
+        return f"`{self.schema}`.`{table}`"
+
+    def told(self, kind: LogicalType) -> LogicalType:
+        return kind if kind.name == "timestamptz" else self.store.dialect.held(kind)
+
+    def other(self, value: Any) -> Any:
+        # A decimal without a scale of its own has the column's.
+        return Decimal("1.01") if str(value) == "1.00" else value
+
+    def _native(self, kind: LogicalType) -> str:
+        if kind.name == "timestamptz":
+            return f"timestamp({kind.digits}) NULL"
+        return self.store.dialect.native(kind)
+
+    def make(self, table: Table, rows: Iterable[Row] = ()) -> None:
+        quote, native = self.store.dialect.quote, self._native
+        lines = []
+        for name, kind in table.columns.items():
+            bounded = any(name in u for u in (table.key, *table.unique))
+            made = BOUNDED.get(kind.name, "") if bounded and kind.length is None else ""
+            kept = " NOT NULL" if name in (*table.key, *table.required) else ""
+            lines.append(f"{quote(name)} {made or native(kind)}{kept}")
+        if table.key:
+            lines.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
+        lines += [f"UNIQUE ({', '.join(map(quote, columns))})" for columns in table.unique]
+        self.database.execute(f"CREATE TABLE {quote(table.name)} ({', '.join(lines)})")
+        self.insert(table.name, rows)
+
+    def insert(self, table: str, rows: Iterable[Row]) -> None:
+        given = list(rows)
+        if not given:
+            return
+        marks = ", ".join(["%s"] * len(given[0]))
+        name = self.store.dialect.quote(table).replace("%", "%%")
+        with closing(self.database.connect()) as connection:
+            connection.query("SET time_zone = '+00:00'")
+            adapted = [tuple(map(_adapted, row)) for row in given]
+            connection.cursor().executemany(f"INSERT INTO {name} VALUES ({marks})", adapted)
+
+    def rows(self, table: Table) -> list[Row]:
+        order = ", ".join(map(self.store.dialect.quote, table.key)) or "1"
+        name = self.store.dialect.quote(table.name)
+        return list(self.database.rows(f"SELECT * FROM {name} ORDER BY {order}"))
+
+    def change(self, table: Table, key: Row, column: str, value: Any) -> None:
+        with closing(self.database.connect()) as connection:
+            self._change(connection.cursor(), table, key, column, value)
+
+    def remove(self, table: Table, key: Row) -> None:
+        with closing(self.database.connect()) as connection:
+            name = self.store.dialect.quote(table.name)
+            connection.cursor().execute(f"DELETE FROM {name} WHERE {self._is(table)}", key)
+
+    def may_change(self, table: Table, key: Row, column: str, value: Any) -> bool:
+        with closing(self.database.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SET innodb_lock_wait_timeout = 1")
+            try:
+                self._change(cursor, table, key, column, value)
+            except MySQLdb.OperationalError as error:
+                if error.args[0] != LOCK_WAIT:
+                    raise
+                return False
+        return True
+
+    def alter(self, table: Table) -> None:
+        name = self.store.dialect.quote(table.name)
+        self.database.execute(f"ALTER TABLE {name} ADD COLUMN extra text")
+
+    def _change(self, cursor: Any, table: Table, key: Row, column: str, value: Any) -> None:
+        name, quote = self.store.dialect.quote(table.name), self.store.dialect.quote
+        cursor.execute("SET time_zone = '+00:00'")
+        statement = f"UPDATE {name} SET {quote(column)} = %s WHERE {self._is(table)}"
+        cursor.execute(statement, (_adapted(value), *key))
+
+    def _is(self, table: Table) -> str:
+        return " AND ".join(f"{self.store.dialect.quote(name)} = %s" for name in table.key)
+
+
+LOCK_WAIT = 1205
+BOUNDED = {"string": "varchar(80)", "bytes": "varbinary(80)"}
+"""What a key can have of types that know no bounds."""
+
+
+def _adapted(value: Any) -> Any:
+    """As the driver takes it."""
+    if isinstance(value, list):
+        return json.dumps(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value
 
 
 class Handed:

@@ -118,7 +118,7 @@ def test_any_change_changes_the_digest(
     what = place.project(WIDE, method=method)
     with place.session() as session:
         before, [hashed] = session.digest(what, ALL), list(session.hashes(what, ALL))
-        place.change(WIDE, (1,), column, value)
+        place.change(WIDE, (1,), column, place.other(value))
         assert session.digest(what, ALL) != before
         assert [row.hash for row in session.hashes(what, ALL)] != [hashed.hash]
 

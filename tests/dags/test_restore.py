@@ -97,7 +97,7 @@ def test_to_another_place(world: World, archived: str, steps: Callable[..., Step
     [
         ({"earlier_run": "none"}, "no run none"),
         ({"batches": "9"}, "there is no batch 9"),
-        ({"job": "other"}, "has no S3 job 'other'"),
+        ({"job": "other"}, "has no job 'other' to restore"),
         ({"condition": "id ="}, "where"),
         ({"to_connection": "archive_s3"}, "leads to S3"),
     ],

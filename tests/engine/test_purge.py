@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.engine import definition
 from dsp_airflow.engine.errors import Mismatch, Refused, Transient
+from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores import postgres
 from dsp_airflow.engine.stores.postgres import PostgresSession
@@ -159,6 +161,21 @@ def test_a_batch_without_its_record_deletes_nothing(bench: Db, harm: str, messag
     with bench.state.write() as connection:
         connection.exec_driver_sql(harm)
     with pytest.raises(Refused, match=message):
+        run.purge("copy")
+    assert bench.source.value("SELECT count(*) FROM t") == 500
+
+
+def test_altered_before_the_first_batch(bench: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the tables were verified, and before anything tells that they are altered."""
+    run = copied(bench)
+    derived = definition.verify_derived
+
+    def altering(plan: Plan, anew: Plan) -> None:
+        derived(plan, anew)
+        bench.source.execute("ALTER TABLE t ADD extra text DEFAULT 'in no copy'")
+
+    monkeypatch.setattr(definition, "verify_derived", altering)
+    with pytest.raises(Refused, match="column extra added"):
         run.purge("copy")
     assert bench.source.value("SELECT count(*) FROM t") == 500
 

@@ -445,6 +445,16 @@ def listed(place: Place) -> list[tuple[str, str, str]]:
     return [(one.at.prefix, one.state, one.at.run) for one in opened(find(place))]
 
 
+def test_the_youngest_attempt_comes_first(plain: Archives) -> None:
+    assert plain.place is not None
+    names = ["20260101T000000-a", "20260102T000000-a", "20260102T000000-b"]
+    names[2:2] = [f"{names[1]}.{attempt}" for attempt in (2, 3, 10, 11)]
+    for run in names:
+        put(plain, f"a/b/run={run}/batch=1.parquet", b"x")
+    found = find(place_at(f"s3://{plain.place.name}/a/b", bucket_store(plain)))
+    assert [at.run for at in found] == names[::-1]
+
+
 def test_a_template_names_every_day(jobs: Archives) -> None:
     filled(jobs, **KEPT, target={"prefix": "{{ task }}/наука x/{{ run_date }}/{{ job }}"})
     jobs.run()

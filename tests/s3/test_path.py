@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dsp_airflow.config.loading import load_task
+from dsp_airflow.engine import definition
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
+from dsp_airflow.engine.model import Plan
 from dsp_airflow.steps import Interval, open_run
 from tests.s3.harness import Archives
 
@@ -172,6 +174,25 @@ def test_nothing_is_deleted_without_a_manifest(plain: Archives) -> None:
     run.purge("copy", [1])
     assert plain.objects()[key] == body
     assert ids(plain) == list(range(31, 101))
+
+
+def test_a_table_that_is_altered_right_before_the_purge(
+    plain: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = filled(plain).open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    derived = definition.verify_derived
+
+    def altering(plan: Plan, anew: Plan) -> None:
+        derived(plan, anew)
+        plain.source.execute("ALTER TABLE t ADD extra text DEFAULT 'in no object'")
+
+    monkeypatch.setattr(definition, "verify_derived", altering)
+    with pytest.raises(Refused, match="column extra added"):
+        run.purge("copy")
+    assert len(ids(plain)) == 100
 
 
 def test_rows_that_changed_since_stay(one: Archives) -> None:

@@ -63,18 +63,24 @@ class MySQLFamilyServer(ABC):
     """A server whose `root` logs in over TCP with `password`, from any host.
 
     `options` are options of the server (`{"sql_mode": "ANSI"}`), which win over the defaults here;
-    those of value None are left to the server. `binlog` makes it write a binary log.
+    those of value None are left to the server. `binlog` makes it write a binary log. `zone` is
+    what its time zone SYSTEM means (`Europe/Vienna`), by default what the machine says.
     """
 
     product: str
     before_users = ""
 
     def __init__(
-        self, options: Mapping[str, str | int | None] | None = None, *, binlog: bool = False
+        self,
+        options: Mapping[str, str | int | None] | None = None,
+        *,
+        binlog: bool = False,
+        zone: str | None = None,
     ) -> None:
         merged = {**DEFAULTS, **(options or {})}
         self.options = {k: str(v) for k, v in merged.items() if v is not None}
         self.binlog = binlog
+        self.environment = {**os.environ, **({"TZ": zone} if zone else {})}
         self.password = secrets.token_urlsafe(12)
         self.port = 0
         self._folder: Path | None = None
@@ -124,6 +130,7 @@ class MySQLFamilyServer(ABC):
         self._folder = Path(tempfile.mkdtemp(prefix="dsp-mysql-"))
         try:
             self._create()
+            self._write_first()
             self._launch()
         except BaseException:
             self.stop()
@@ -159,11 +166,11 @@ class MySQLFamilyServer(ABC):
         }
 
     def uri(self, database: str, *, user: str = ROOT, password: str | None = None) -> str:
-        """Return an Airflow connection, in utf8mb4 and with LOAD DATA LOCAL."""
+        """Return an Airflow connection, in utf8mb4."""
         secret = self.password if password is None else password
         credentials = f"{quote(user, safe='')}:{quote(secret, safe='')}"
         path = f"{HOST}:{self.port}/{quote(database, safe='')}"
-        return f"mysql://{credentials}@{path}?charset=utf8mb4&local_infile=true"
+        return f"mysql://{credentials}@{path}?charset=utf8mb4"
 
     def connect(self, database: str = "", **changed: Any) -> Connection:
         """Return an autocommit connection of root; `changed` goes to MySQLdb. The caller closes."""
@@ -231,10 +238,13 @@ class MySQLFamilyServer(ABC):
         return [f"--{k}={self.options[k]}" for k in CREATED_WITH if k in self.options]
 
     def _create(self) -> None:
+        """Make the data directory."""
         command = self._init_command()
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder)
         if done.returncode != 0:
             raise ServerError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+    def _write_first(self) -> None:
         # Run once, at the first start. root@localhost is who comes through the socket.
         secret = f"'{self.password}'"
         (self.folder / "first.sql").write_text(
@@ -267,6 +277,7 @@ class MySQLFamilyServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                env=self.environment,
                 start_new_session=True,
             )
         self._await_answer(self._process)
@@ -329,15 +340,24 @@ class MySQLServer(MySQLFamilyServer):
 
     def start(self) -> None:
         """As above; raise MySQLMissingError, with the reason, where it could not be had."""
-        self._program = mysql_folder() / "bin" / "mysqld"
+        self._home = mysql_folder()
         super().start()
 
+    def _create(self) -> None:
+        if self._created_with():
+            super()._create()
+        else:
+            shutil.copytree(self._home / "data", self.folder / "data")
+
     def _init_command(self) -> list[str]:
-        options = [*self._common(), *self._created_with()]
-        return [str(self._program), *options, "--initialize-insecure"]
+        return [self._program, *self._common(), *self._created_with(), "--initialize-insecure"]
 
     def _server_command(self) -> list[str]:
-        return [str(self._program), *self._common(), "--mysqlx=OFF"]
+        return [self._program, *self._common(), "--mysqlx=OFF"]
+
+    @property
+    def _program(self) -> str:
+        return str(self._home / "bin" / "mysqld")
 
 
 def mysql_folder() -> Path:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.servers import MariaDBServer
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ROOT / "dags" / "tasks"
 AIRFLOW_SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer"}
@@ -59,7 +61,7 @@ def used_connections(value: object) -> Iterator[str]:
 
 
 def test_every_airflow_process_has_its_service(services: dict[str, dict[str, Any]]) -> None:
-    others = {"postgres", "source", "target", "storage", "mail"}
+    others = {"postgres", "source", "target", "mariadb", "storage", "mail"}
     assert OURS | others == services.keys()
     for name in AIRFLOW_SERVICES:
         assert services[name]["command"] == ["airflow", name]
@@ -167,6 +169,32 @@ def test_connections_parse_and_reach_a_service(services: dict[str, dict[str, Any
         connection = Connection.from_uri(text, conn_id="any")
         assert connection.host in services, name
         assert connection.port
+
+
+def test_mariadb_is_reached_by_its_user(services: dict[str, dict[str, Any]]) -> None:
+    from airflow.sdk import Connection
+
+    text = substituted(services["scheduler"]["environment"]["AIRFLOW_CONN_SHOP_MARIADB"])
+    connection = Connection.from_uri(text, conn_id="shop_mariadb")
+    server = services["mariadb"]
+    own = {key: substituted(value) for key, value in server["environment"].items()}
+    assert (connection.conn_type, connection.host, connection.port) == ("mysql", "mariadb", 3306)
+    assert connection.login == own["MARIADB_USER"]
+    assert connection.password == own["MARIADB_PASSWORD"]
+    assert connection.schema == own["MARIADB_DATABASE"]
+    assert connection.extra_dejson == {"charset": "utf8mb4"}
+    assert own["MARIADB_ROOT_PASSWORD"]
+
+
+def test_mariadb_is_of_the_tested_series_which_knows_its_options(
+    services: dict[str, dict[str, Any]], mariadb: MariaDBServer
+) -> None:
+    server = services["mariadb"]
+    series = mariadb.version.rpartition(".")[0]
+    assert server["image"].startswith(f"mariadb:{series}-")
+    for option in server["command"]:
+        name = option.removeprefix("--").partition("=")[0].replace("-", "_")
+        mariadb.run(f"SELECT @@GLOBAL.{name}")
 
 
 def test_object_storage_is_reached_by_its_key(services: dict[str, dict[str, Any]]) -> None:

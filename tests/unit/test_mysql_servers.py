@@ -97,11 +97,14 @@ def test_odd_options_a_kill_and_the_end(
 ) -> None:
     if kind is MySQLServer:
         request.getfixturevalue("mysql_installed")
-    with kind(ODD, binlog=True) as server:
+    with kind(ODD, binlog=True, zone="Asia/Tokyo") as server:
         folder, pid = server.folder, server.pid
         names = "@@local_infile, @@lower_case_table_names, @@max_allowed_packet, @@log_bin"
         assert server.run(f"SELECT {names}") == [("0", "1", str(1 << 20), "1")]
         assert "ANSI_QUOTES" in str(server.run("SELECT @@GLOBAL.sql_mode"))
+        assert server.run("SELECT @@time_zone, FROM_UNIXTIME(0)") == [
+            ("SYSTEM", "1970-01-01 09:00:00")
+        ]
         server.run("CREATE DATABASE d", "CREATE TABLE d.T (id int)", "INSERT INTO d.t VALUES (1)")
         server.kill()
         with pytest.raises(ProcessLookupError):

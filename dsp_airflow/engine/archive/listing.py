@@ -161,7 +161,13 @@ def find(place: Place) -> list[FoundRun]:
             f"{place.label} holds no archive: below it is neither a folder run=... nor an object "
             f"{OWNER}; correct the place, or run the job first"
         )
-    return sorted(runs.values(), key=lambda r: (r.run, r.prefix), reverse=True)
+    return sorted(runs.values(), key=_age, reverse=True)
+
+
+def _age(at: FoundRun) -> tuple[str, int, str]:
+    """Names of runs sort by their time; attempts are numbers, of which the first has none."""
+    run, _, attempt = at.run.partition(".")
+    return run, int(attempt) if attempt.isdecimal() else 1, at.prefix
 
 
 def _prefix(above: str, known: Collection[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from dsp_airflow.engine import check as checking
+from dsp_airflow.engine import definition
 from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.archive import layout, manifest, owner
 from dsp_airflow.engine.archive.folder import RunFolder
@@ -191,6 +192,8 @@ def purge(job: Job[Session, RunFolder], facts: Facts, only: Collection[int] | No
     plan, folder = job.plan, _folder(job)
     with job.source.session() as source:
         seen = source.fingerprint(plan.source.table)
+        # A column that was added before the fingerprint changes it no more, and is in no object.
+        definition.require_structure(source, plan.source, plan.source_shape)
         why = source.purge_refusals(plan.source.table, plan.accept_triggers)
     if why:
         raise Refused(f"job {plan.job} may not purge {plan.source.label}: {'; '.join(why)}")

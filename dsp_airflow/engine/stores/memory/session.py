@@ -20,6 +20,7 @@ from dsp_airflow.engine.model import (
     BatchSize,
     Column,
     Digest,
+    Isolation,
     Key,
     KeyRange,
     LogicalType,
@@ -134,7 +135,7 @@ class MemorySession(Connection):
         return [column(expression) for expression in expressions]
 
     @contextmanager
-    def snapshot(self) -> Iterator[str | None]:
+    def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:  # noqa: ARG002
         self.passing("snapshot")
         with self.store.guard:
             mark = str(self.store.version)

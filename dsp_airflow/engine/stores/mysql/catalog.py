@@ -12,6 +12,7 @@ from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, Kind, Shape
 from dsp_airflow.engine.stores.mysql import dialect, kinds, names
 from dsp_airflow.engine.stores.mysql.keys import Keys
+from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
 
 FOREIGN: Final = frozenset(["FEDERATED", "CONNECT", "SPIDER", "SPHINX"])
@@ -85,7 +86,13 @@ def describe(connection: Connection, table: str) -> Shape | None:
     checked = _json_checked(connection, found) if mariadb else frozenset()
     rows = texts(connection, COLUMNS.format(**where))
     columns = [_column(row, mariadb=mariadb, json=row[0] in checked) for row in rows]
-    keys = Keys(connection, found.schema, found.name, {c.name for c in columns if not c.nullable})
+    keys = Keys(
+        connection,
+        found.schema,
+        found.name,
+        {c.name for c in columns if not c.nullable},
+        {c.name: c.native for c in columns},
+    )
     view = found.kind == "view"
     return Shape(
         found.schema,
@@ -99,11 +106,6 @@ def describe(connection: Connection, table: str) -> Shape | None:
         indexed=None if view else tuple(keys.indexed),
         dated="no",
     )
-
-
-def is_mariadb(connection: Connection) -> bool:
-    """Whether the server is MariaDB."""
-    return "mariadb" in str(texts(connection, "SELECT VERSION()")[0][0]).lower()
 
 
 def _parts(connection: Connection, where: dict[str, str]) -> int:

@@ -9,7 +9,11 @@ from typing import Final
 
 from dsp_airflow.engine.stores.mysql.query import Connection, texts
 
-NEEDED: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "CREATE TEMPORARY TABLES")
+NEEDED: Final = (
+    *("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "CREATE TEMPORARY TABLES"),
+    # A server shows triggers, and keys of other tables that lead to one, only to whoever may.
+    *("TRIGGER", "PROCESS"),
+)
 _NAME: Final = r"(`(?:[^`]|``)*`|\*)"
 _LINE: Final = re.compile(rf"(GRANT|REVOKE) (.+?) ON (?:TABLE )?{_NAME}\.{_NAME} (?:TO|FROM) ")
 _PRIVILEGE: Final = re.compile(r"([A-Z_]+(?: [A-Z_]+)*)(?: \([^)]*\))?(?:, ?|$)")
@@ -25,6 +29,10 @@ class Grants:
     everywhere: frozenset[str] = frozenset()
     schema: frozenset[str] = frozenset()
     tables: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def on(self, privilege: str, table: str) -> bool:
+        """Whether it is held on this table of the schema, there or not."""
+        return privilege in self.schema | self.tables.get(table, frozenset())
 
     def on_tables(self, privilege: str) -> list[str]:
         """The tables on which it is held by their name."""

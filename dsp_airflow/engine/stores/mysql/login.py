@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import MySQLdb
 
+from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.mysql import translate
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, quoted, texts
@@ -50,8 +51,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     "foreign_key_checks": "1",
     "unique_checks": "1",
     "check_constraint_checks": "1",
-    # Not DEFAULT: that is the server's own setting, which may be a limit.
-    "sql_select_limit": str(_ALL),
     "sql_safe_updates": "0",
     "sql_auto_is_null": "0",
     "sql_big_selects": "1",
@@ -89,6 +88,7 @@ def connect(arguments: Mapping[str, Any], options: SessionOptions, where: str) -
         with translate.translating(where, options):
             _keep_alive(connection)
             _settle(connection, options)
+            _encrypted(connection, arguments.get("ssl_mode"), where)
     except BaseException:
         connection.close()
         raise
@@ -105,16 +105,22 @@ def identity(arguments: Mapping[str, Any]) -> str:
 
 def is_mariadb(connection: Connection) -> bool:
     """Whether the server is MariaDB, also behind a proxy that greets otherwise."""
-    (version,) = one(connection, "SELECT version()")
+    return _mariadb(one(connection, "SELECT version()")[0])
+
+
+def _mariadb(version: str | None) -> bool:
     return "mariadb" in str(version).lower()
 
 
 def _settle(connection: Connection, options: SessionOptions) -> None:
     connection.called(options.name)
-    mariadb = is_mariadb(connection)
+    # Before anything is asked. Not DEFAULT: that is the server's own setting, which may be a limit.
+    execute(connection, f"SET SESSION sql_select_limit = {_ALL}")
+    version, packet = one(connection, "SELECT version(), @@max_allowed_packet")
+    connection.packet = int(packet or 0)
     wanted = {
         **SETTINGS,
-        "sql_mode": quoted(connection, _MARIADB_MODES if mariadb else MODES),
+        "sql_mode": quoted(connection, _MARIADB_MODES if _mariadb(version) else MODES),
         **_limits(options),
     }
     names = ", ".join(f"'{name}'" for name in (*wanted, _EXPLICIT))
@@ -145,6 +151,18 @@ def _limits(options: SessionOptions) -> dict[str, str]:
         "max_execution_time": str(milliseconds),
         "max_statement_time": f"{min(milliseconds / 1000, year):.3f}",
     }
+
+
+def _encrypted(connection: Connection, mode: str | None, where: str) -> None:
+    """One of the driver's libraries takes REQUIRED for a wish where the server has no TLS."""
+    if mode in {None, "DISABLED", "PREFERRED"}:
+        return
+    [(_, cipher)] = texts(connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    if not cipher:
+        raise ConfigError(
+            f"{where}: the server does not offer TLS, and ssl_mode is {mode}; switch it on there, "
+            "or correct ssl_mode in the extra field"
+        )
 
 
 def _keep_alive(connection: Connection) -> None:

@@ -19,6 +19,7 @@ TextRow: TypeAlias = "tuple[str | None, ...]"
 _LABELLED = 1 << 16
 """Bytes of a statement up to which a copy of it, for the label before it, costs nothing."""
 _LOAD = b"LOAD "
+_TOO_LARGE = 1153
 
 
 class Connection(DriverConnection):  # type: ignore[misc]
@@ -28,6 +29,8 @@ class Connection(DriverConnection):  # type: ignore[misc]
     """
 
     label = b""
+    packet = 0
+    """The largest statement that the server takes, in bytes; 0 before it was asked."""
 
     def called(self, name: str) -> None:
         """Gives the session a name. Only a comment's end would be read by the server."""
@@ -40,6 +43,13 @@ class Connection(DriverConnection):  # type: ignore[misc]
             # The driver answers a server that asks for a file only where LOAD stands first.
             at = len(_LOAD) if statement[: len(_LOAD)].upper() == _LOAD else 0
             statement = statement[:at] + self.label + statement[at:]
+        elif 0 < self.packet <= len(statement):
+            # The server would hang up, which looks like a network that failed.
+            raise self.OperationalError(
+                _TOO_LARGE,
+                f"a statement of {len(statement)} bytes is not below the server's "
+                f"max_allowed_packet, {self.packet}",
+            )
         super().query(statement)
 
 

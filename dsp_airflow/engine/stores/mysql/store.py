@@ -16,6 +16,7 @@ from dsp_airflow.engine.model import (
     BatchSize,
     Column,
     Digest,
+    Isolation,
     Key,
     KeyRange,
     LossCount,
@@ -37,16 +38,22 @@ from dsp_airflow.engine.stores.mysql import (
     load,
     locks,
     login,
+    markers,
     proof,
     purge,
     refusals,
     relay,
-    sequences,
     split,
+    tables,
     translate,
     write,
 )
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
+
+RENDERS = (relay.OWN, relay.TEXT)
+LOADS = (relay.OWN, relay.CSV)
+INSERTS = (relay.OWN, relay.TEXT)
+"""Where the server takes no files."""
 
 
 class MySqlStore:
@@ -68,10 +75,7 @@ class MySqlStore:
         self.name = name
         self.options = SessionOptions()
         self._renew = renew or (lambda: arguments)
-        host = arguments.get("unix_socket") or arguments.get("host") or "localhost"
-        port = arguments.get("port") or 3306
-        schema = arguments.get("database") or arguments.get("db") or ""
-        self.identity = f"{host}:{port}/{schema}"
+        self.identity = login.identity(arguments)
 
     def __repr__(self) -> str:
         return f"MySqlStore({self.name!r}, {self.identity!r})"
@@ -128,10 +132,12 @@ class MySqlSession:
             return catalog.typed(self.connection, shape, expressions)
 
     @contextmanager
-    def snapshot(self) -> Iterator[str | None]:
+    def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
         with self._at("snapshot"):
-            execute(self.connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            execute(self.connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            level = isolation.replace("_", " ")
+            execute(self.connection, f"SET TRANSACTION ISOLATION LEVEL {level}")
+            view = "WITH CONSISTENT SNAPSHOT, " if isolation == "repeatable_read" else ""
+            execute(self.connection, f"START TRANSACTION {view}READ ONLY")
         try:
             yield None
         finally:
@@ -144,7 +150,7 @@ class MySqlSession:
         return None
 
     def renders(self) -> Sequence[str]:
-        return relay.RENDERS
+        return RENDERS
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         row = relay.rendered_row(what.fields, wire)
@@ -215,7 +221,7 @@ class MySqlSession:
 
     def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
         with self._at(what.label):
-            return proof.texts(self.connection, what, keys)
+            return proof.field_texts(self.connection, what, keys)
 
     # Writes
 
@@ -237,19 +243,20 @@ class MySqlSession:
 
     def loads(self) -> Sequence[str]:
         with self._at("local_infile"):
-            return load.wires(self.connection)
+            return LOADS if load.can_load(self.connection) else INSERTS
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):
-            return write.prepare_markers(self.connection, what)
+            return markers.prepare(self.connection, what)
 
     def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
-        with self._at(what.label):
-            return sequences.move(self.connection, what, dry=dry)
+        """None: AUTO_INCREMENT moves past every value that is written."""
+        del what, dry
+        return []
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):
-            write.forget_markers(self.connection, what, run, job)
+            markers.forget(self.connection, what, run, job)
 
     def write(
         self,
@@ -296,23 +303,28 @@ class MySqlSession:
 
     @contextmanager
     def _held(
-        self, what: Projection, lock: Callable[[Connection, str], AbstractContextManager[None]]
+        self,
+        what: Projection,
+        lock: Callable[[Connection, Projection, str], AbstractContextManager[None]],
     ) -> Iterator[None]:
         # Only what taking and giving back do is this session's error, not what happens meanwhile.
         with contextlib.ExitStack() as stack:
             with self._at(what.label):
-                stack.enter_context(lock(self.connection, what.table))
+                stack.enter_context(lock(self.connection, what, self._name))
             yield
 
     # Purges
 
     @contextmanager
     def purge(self) -> Iterator[Purge]:
-        work = purge.Transaction(self.connection, self._at)
+        with self._at("purge"):
+            work = purge.MySQLPurge(self.connection)
         try:
-            yield work
+            yield _Purge(work, self._at)
         finally:
-            work.close()
+            with contextlib.suppress(MySQLdb.Error):
+                # A connection that cannot be told has rolled back by itself.
+                work.close()
 
     def outcome(self, token: str) -> Outcome:
         with self._at("purge"):
@@ -328,14 +340,14 @@ class MySqlSession:
 
     def fingerprint(self, table: str) -> str:
         with self._at(table):
-            return refusals.fingerprint(self.connection, table)
+            return tables.fingerprint(self.connection, table)
 
     def same_database(self, other: object) -> bool:
         """Whether both talk to one server: a name may be qualified by any of its schemas."""
         if not isinstance(other, MySqlSession):
             return False
         with self._at("identity"):
-            return locks.same_server(self.connection, other.connection)
+            return locks.same_database(self.connection, other.connection)
 
     def warnings(self) -> list[str]:
         with self._at("login"):
@@ -365,3 +377,36 @@ class _Translated:
     def __iter__(self) -> Iterator[bytes | memoryview]:
         with self._at():
             yield from self._inner
+
+
+class _Purge:
+    """A purge transaction whose driver errors are the engine's."""
+
+    def __init__(
+        self, inner: purge.MySQLPurge, at: Callable[[str], AbstractContextManager[None]]
+    ) -> None:
+        self._inner = inner
+        self._at = at
+
+    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+        with self._at(what.label):
+            return self._inner.take(what, within)
+
+    def undo(self) -> None:
+        with self._at("purge"):
+            self._inner.undo()
+
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        with self._at(what.label):
+            return self._inner.take_keys(what, keys)
+
+    def settle(self) -> None:
+        self._inner.settle()
+
+    def token(self) -> str:
+        with self._at("purge"):
+            return self._inner.token()
+
+    def commit(self) -> None:
+        with self._at("purge"):
+            self._inner.commit()

@@ -28,6 +28,7 @@ _Made: TypeAlias = "Callable[[str, str, SessionOptions], DspError]"
 _MASKS: Final = (
     (re.compile(r"Duplicate entry '(?s:.*)' for key"), "Duplicate entry for key"),
     (re.compile(r", record '(?s:.*)' would"), ", a record would"),
+    (re.compile(r"value: '(?s:.*)' for (column|function)"), r"value for \1"),
     (re.compile(r": (?:'(?s:.*)'|\"(?s:.*)\")(?=$| for | at | in )"), ""),
     (re.compile(r"(string|double) '(?s:.*)' (from|value)"), r"\1 \2"),
     (re.compile(r"out of range in '(?s:.*)'"), "out of range"),
@@ -92,7 +93,11 @@ def _interrupted(where: str, text: str, options: SessionOptions) -> DspError:
 
 
 def _denied(where: str, text: str, options: SessionOptions) -> DspError:  # noqa: ARG001
-    if found := re.match(r"([A-Z, ]+) command denied to user .* for (?:table|routine) (\S+)", text):
+    if "locking clause" in text:
+        grant = "GRANT DELETE, as for a purge"
+    elif found := re.match(
+        r"([A-Z, ]+) command denied to user .* for (?:table|routine) (\S+)", text
+    ):
         grant = f"GRANT {found[1]} ON {found[2]}"
     elif found := re.search(r" to database '(.*)'", text):
         grant = f"GRANT ... ON `{found[1]}`.*; for staging CREATE TEMPORARY TABLES"
@@ -172,7 +177,9 @@ _TABLE: Final[tuple[tuple[frozenset[int], _Made], ...]] = (
         _saying(Refused, "this server cannot do that"),
     ),
     (
-        frozenset({1052, 1055, 1056, 1060, 1064, 1065, 1066, 1068, 1072, 1101, 1111, 1115, 1149})
+        frozenset(
+            {1052, 1055, 1056, 1060, 1064, 1065, 1066, 1068, 1072, 1074, 1101, 1111, 1115, 1149}
+        )
         | {1193, 1222, 1231, 1232, 1238, 1267, 1270, 1271, 1273, 1425, 1426, 1582, 4078, 4079},
         _saying(ConfigError),
     ),

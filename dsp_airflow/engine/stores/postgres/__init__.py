@@ -18,6 +18,7 @@ from dsp_airflow.engine.model import (
     BatchSize,
     Column,
     Digest,
+    Isolation,
     Key,
     KeyRange,
     LossCount,
@@ -147,9 +148,10 @@ class PostgresSession:
             return catalog.typed(self.connection, shape, expressions)
 
     @contextmanager
-    def snapshot(self) -> Iterator[str | None]:
+    def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
         with self._at("snapshot"):
-            self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            level = isolation.replace("_", " ")
+            self.connection.execute(f"BEGIN ISOLATION LEVEL {level} READ ONLY".encode())
             mark = self._horizon()
         try:
             yield mark

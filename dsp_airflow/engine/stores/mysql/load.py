@@ -1,0 +1,225 @@
+"""Rows into MySQL: LOAD DATA from a fifo, or INSERTs made of the same buffers. No row objects.
+
+Neither can take back rows by itself: call them inside a transaction, or on a table of one's own,
+and let what they raise end it. LOAD DATA LOCAL counts what it skips or bends and goes on, so
+nothing that it warns of is ever kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from dsp_airflow.engine.errors import Mismatch, Transient
+from dsp_airflow.engine.model import Field
+from dsp_airflow.engine.ports import Stream
+from dsp_airflow.engine.stores.mysql import insert
+from dsp_airflow.engine.stores.mysql.names import base, quote, text_literal
+from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
+from dsp_airflow.engine.stores.mysql.relay import CSV, OWN, TEXT, is_bits, is_bytes, is_marked
+from dsp_airflow.engine.stores.mysql.warned import refuse_warnings
+
+_FORMATS: Final = {
+    OWN: "FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\'",
+    CSV: "FIELDS TERMINATED BY ',' ENCLOSED BY '\"' ESCAPED BY '\\\\'",
+}
+_LINES: Final = "LINES STARTING BY '' TERMINATED BY '\\n'"
+_INFO: Final = re.compile(r"Records: (\d+) +Deleted: (\d+) +Skipped: (\d+) +Warnings: (\d+)")
+_PIPE: Final = 1 << 20
+"""Bytes that a pipe may hold without a privilege: fewer turns between both ends."""
+
+
+def can_load(connection: Connection) -> bool:
+    """Whether the server takes files; our side of every session does."""
+    (allowed,) = one(connection, "SELECT @@local_infile")
+    return allowed == "1"
+
+
+def wires(connection: Connection) -> tuple[str, ...]:
+    """The wire formats that ``fill`` takes, the fastest first."""
+    return (OWN, CSV) if can_load(connection) else (OWN, TEXT)
+
+
+def fill(
+    connection: Connection,
+    table: str,
+    fields: Sequence[Field],
+    stream: Stream,
+    wire: str,
+    label: str,
+) -> int:
+    """Rows written into ``table`` (quoted SQL), all that the stream has; ``label`` names it.
+
+    Raises ``Duplicate``, ``BadValue`` where a value does not fit, ``Mismatch`` where rows are
+    missing, and whatever the stream raises: some rows are there then, and must not be committed.
+    """
+    stamps = _never_null(connection, table, fields)
+    if wire == TEXT or (wire == OWN and not can_load(connection)):
+        rows = insert.insert(connection, table, fields, stream, wire, label, stamps)
+    else:
+        rows = load(connection, table, fields, stream, wire, label, stamps)
+    if rows != stream.rows:
+        raise Mismatch(
+            f"{label}: the source sent {stream.rows:,} rows and the target took {rows:,}. Nothing "
+            "was written"
+        )
+    return rows
+
+
+def _never_null(connection: Connection, table: str, fields: Sequence[Field]) -> frozenset[str]:
+    """Columns in which some servers would keep the present moment for a NULL, and tell nobody."""
+    if all(base(field.native) != "timestamp" for field in fields):
+        return frozenset()
+    found = texts(
+        connection, f"SHOW COLUMNS FROM {table} WHERE `Null` = 'NO' AND `Type` LIKE 'timestamp%'"
+    )
+    return frozenset(str(row[0]) for row in found)
+
+
+def load(
+    connection: Connection,
+    table: str,
+    fields: Sequence[Field],
+    stream: Stream,
+    wire: str,
+    label: str,
+    stamps: frozenset[str] = frozenset(),
+) -> int:
+    """See ``fill``; by LOAD DATA LOCAL. ``stamps`` are TIMESTAMP columns that take no NULL."""
+    with _fifo() as path:
+        loading = _Loading(connection, statement(path, table, fields, wire, stamps))
+        loading.feed(path, stream)
+    found = _INFO.search(loading.info)
+    if found is None:
+        raise Transient(f"{label}: the server did not say what it loaded ({loading.info!r})")
+    records, _, skipped, warned = map(int, found.groups())
+    if warned or skipped or connection.warning_count():
+        refuse_warnings(connection, label)
+    return records - skipped
+
+
+def statement(
+    path: str, table: str, fields: Sequence[Field], wire: str, stamps: frozenset[str]
+) -> str:
+    """The LOAD DATA of these fields, in their order."""
+    targets, assignments = [], []
+    for n, field in enumerate(fields):
+        column, variable = quote(field.column), f"@dsp_{n}"
+        value = _converted(field, variable, wire, stamps)
+        targets.append(column if value is None else variable)
+        if value is not None:
+            assignments.append(f"{column} = {value}")
+    ending = f" SET {', '.join(assignments)}" if assignments else ""
+    return (
+        f"LOAD DATA LOCAL INFILE {text_literal(path)} INTO TABLE {table} CHARACTER SET utf8mb4 "
+        f"{_FORMATS[wire]} {_LINES} ({', '.join(targets)}){ending}"
+    )
+
+
+def _converted(field: Field, variable: str, wire: str, stamps: frozenset[str]) -> str | None:
+    """What a column is set to, where that is not the field as it comes."""
+    if is_bytes(field):
+        return f"UNHEX(SUBSTR({variable}, 3))" if is_marked(field, wire) else f"UNHEX({variable})"
+    if is_bits(field):
+        return f"CAST(CONV({variable}, 2, 10) AS UNSIGNED)"
+    # A word that is no timestamp is warned of.
+    return f"IFNULL({variable}, 'NULL')" if field.column in stamps else None
+
+
+@contextmanager
+def _fifo() -> Iterator[str]:
+    """A pipe with a name that nobody else can open."""
+    with tempfile.TemporaryDirectory(prefix="dsp-load-") as folder:
+        path = Path(folder) / "rows"
+        os.mkfifo(path, 0o600)
+        yield str(path)
+
+
+class _Loading:
+    """A LOAD DATA that runs in a thread of its own while this one feeds it.
+
+    The stream is read where it was opened, and a signal reaches this thread: the driver waits for
+    the server without looking up.
+    """
+
+    def __init__(self, connection: Connection, query: str) -> None:
+        self.info = ""
+        self._connection = connection
+        self._query = query
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="dsp-load", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._connection.query(self._query)
+            self._connection.store_result()
+            self.info = text(self._connection.info())
+        except BaseException as error:  # noqa: BLE001 - raised again by feed
+            self._error = error
+
+    def feed(self, path: str, stream: Stream) -> None:
+        """Writes the stream to the end; raises what it, or else the server, raised."""
+        self._thread.start()
+        pipe = -1
+        try:
+            pipe = self._opened(path)
+            if pipe >= 0:
+                for buffer in stream:
+                    _write(pipe, buffer)
+        except BrokenPipeError as error:
+            self._finish(path, pipe)
+            raise (
+                self._error or Transient("the server stopped reading in the middle of the rows")
+            ) from error
+        except BaseException:
+            # To the server this end looks like any other: nothing of it may be committed.
+            self._finish(path, pipe)
+            raise
+        self._finish(path, pipe)
+        if self._error is not None:
+            raise self._error
+
+    def _opened(self, path: str) -> int:
+        """The pipe's writing end as soon as the driver reads; -1 when the query ended before."""
+        pause = 0.0002
+        while True:
+            try:
+                pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                # Nobody reads: the server may be waiting for a lock, or have refused.
+                if not self._thread.is_alive():
+                    return -1
+                time.sleep(pause)
+                pause = min(pause * 2, 0.05)
+            else:
+                os.set_blocking(pipe, True)
+                with suppress(OSError):
+                    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+                return pipe
+
+    def _finish(self, path: str, pipe: int) -> None:
+        if pipe < 0:
+            # The driver may have come to wait for a writer.
+            pipe = self._opened(path)
+        if pipe >= 0:
+            os.close(pipe)
+        self._thread.join()
+
+
+def _write(pipe: int, buffer: bytes | memoryview) -> None:
+    rest = memoryview(buffer)
+    while rest:
+        rest = rest[os.write(pipe, rest) :]
+
+
+def text(info: str | bytes | None) -> str:
+    """What the server says of its last statement."""
+    return info.decode() if isinstance(info, bytes) else info or ""

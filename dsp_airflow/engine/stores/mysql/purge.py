@@ -1,0 +1,127 @@
+"""The open purge transaction on a MySQL source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import MySQLdb
+
+from dsp_airflow.engine.errors import Refused, Transient
+from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.ports import Outcome
+from dsp_airflow.engine.stores.mysql import locks, proof, translate
+from dsp_airflow.engine.stores.mysql.query import Connection, execute
+from dsp_airflow.engine.stores.mysql.tables import LOCKING, facts
+
+DEADLOCK = 1213
+FOR_UPDATE = " FOR UPDATE"
+ATTEMPTS = 3
+"""At keys under which rows appear between two statements; the first statement locks them next."""
+
+# Every statement re-reads what was committed meanwhile: a row that changed while its lock was
+# awaited is hashed, filtered and deleted as it is now. Gaps are not locked, so that rows may
+# appear: each deletion is counted.
+ISOLATION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+
+
+class MySQLPurge:
+    """See ``ports.Purge``. ``close`` must follow, whatever happened.
+
+    The session does not commit by itself meanwhile: the server undoes a whole transaction on a
+    deadlock, and what came after that would be final at once.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._token: str | None = None
+        execute(connection, "SET autocommit = 0")
+        self._begin()
+
+    def _begin(self) -> None:
+        execute(self._connection, "ROLLBACK")
+        execute(self._connection, ISOLATION)
+        execute(self._connection, "START TRANSACTION")
+
+    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+        """Locks and digests, then deletes. What is locked can neither change nor go meanwhile."""
+        matching = proof.condition(what, within)
+        try:
+            taken = proof.digest_where(self._connection, what, matching, FOR_UPDATE)
+            deleted = self._delete(what, matching)
+        except MySQLdb.OperationalError as error:
+            if translate.number(error) != DEADLOCK:
+                raise
+            # The server has taken everything back.
+            return None
+        # Rows may have appeared between the two.
+        return taken if deleted == taken.rows else None
+
+    def undo(self) -> None:
+        """Rolls back and begins anew."""
+        self._begin()
+
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        """As ``take``, by the source's own key."""
+        taken: list[RowHash] = []
+        for chunk in proof.key_chunks(keys):
+            taken += self._chunk(what, chunk)
+        return taken
+
+    def _chunk(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        matching = proof.by_keys(what, keys)
+        for _ in range(ATTEMPTS):
+            execute(self._connection, "SAVEPOINT dsp_chunk")
+            found = proof.hashes_where(self._connection, what, matching, FOR_UPDATE)
+            if self._delete(what, matching) == len(found):
+                execute(self._connection, "RELEASE SAVEPOINT dsp_chunk")
+                return found
+            execute(self._connection, "ROLLBACK TO SAVEPOINT dsp_chunk")
+        raise Transient(
+            f"{what.label}: rows keep appearing under keys that are being purged; nothing of this "
+            "batch was deleted, retry"
+        )
+
+    def _delete(self, what: Projection, matching: str) -> int:
+        # Only now: having been read, the table cannot be altered before the transaction ends.
+        _refuse_unlockable(self._connection, what)
+        return execute(self._connection, f"DELETE FROM {what.table} WHERE {matching}")
+
+    def settle(self) -> None:
+        """Nothing is put off here: triggers and references act with every row."""
+
+    def token(self) -> str:
+        """A lock of that name, held until the transaction has ended, however it does.
+
+        The server lets go of a session's locks after it has rolled back.
+        """
+        if self._token is None:
+            self._token = locks.hold(self._connection, "purge")
+        return self._token
+
+    def commit(self) -> None:
+        """Makes the deletions final."""
+        execute(self._connection, "COMMIT")
+
+    def close(self) -> None:
+        """Rolls back what was not committed, and leaves the session as it was before."""
+        # Going back to autocommit commits what is open.
+        execute(self._connection, "ROLLBACK")
+        execute(self._connection, "SET autocommit = 1")
+        if self._token is not None:
+            locks.release(self._connection, self._token)
+            self._token = None
+
+
+def _refuse_unlockable(connection: Connection, what: Projection) -> None:
+    """The plan has refused such tables; a row deleted there cannot be brought back."""
+    table = facts(connection, what.table)
+    if table is None or table.engine != LOCKING:
+        raise Refused(
+            f"{what.label} has no rows that can be locked and brought back; nothing was deleted: "
+            f"ALTER TABLE ... ENGINE = {LOCKING}, then plan anew"
+        )
+
+
+def outcome(connection: Connection, token: str) -> Outcome:
+    """``running`` while the session of that transaction lives; afterwards no server here tells."""
+    return "unknown" if locks.holder(connection, token) is None else "running"

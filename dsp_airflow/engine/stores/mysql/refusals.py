@@ -1,0 +1,263 @@
+"""What speaks against reading a table, writing to it, deleting from it, or trusting its copy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import MySQLdb
+
+from dsp_airflow.engine.model import Projection
+from dsp_airflow.engine.stores.mysql import probe, translate
+from dsp_airflow.engine.stores.mysql.grants import held
+from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
+from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
+from dsp_airflow.engine.stores.mysql.tables import (
+    LOCKING,
+    VIEWS,
+    Facts,
+    facts,
+    references,
+    transactional,
+    triggers,
+)
+
+SAFE: Final = frozenset(["InnoDB", "ROCKSDB", "TokuDB"])
+"""Engines that keep what was committed through a crash of the server."""
+SMALL_PACKET: Final = 16 * 2**20
+_READ: Final = "SELECT * FROM {table} LIMIT 0"
+_DELETE: Final = "EXPLAIN DELETE FROM {table} WHERE FALSE"
+
+
+def read_refusals(connection: Connection, table: str) -> list[str]:
+    """See ``ports.Reads``. Columns that may not be read are hidden, so all must be readable."""
+    found = facts(connection, table)
+    if found is None:
+        return [f"{table} does not exist"]
+    if probe.missing(connection, found.quoted, {"SELECT": _READ}):
+        why = (
+            f"the login may not read every column of {found.label}, and hidden ones would not be "
+            f"copied: GRANT SELECT ON {found.label} TO <login>"
+        )
+        return [why]
+    return []
+
+
+def read_warnings(connection: Connection, table: str) -> list[str]:
+    """See ``ports.Reads``."""
+    found = facts(connection, table)
+    if found is None or not found.engine or found.engine in transactional(connection):
+        return []
+    what = (
+        f"{found.label} has the engine {found.engine}, which shows no consistent state: rows that "
+        "change while a batch is read may be copied half changed"
+    )
+    return [what]
+
+
+def write_refusals(
+    connection: Connection, what: Projection, on_conflict: str, *, create: bool
+) -> list[str]:
+    """See ``ports.Writes``."""
+    schema, name = split_name(what.table)
+    if schema is None:
+        schema = str(one(connection, "SELECT DATABASE()")[0])
+    grants = held(connection, schema)
+    why = _unwritable(connection)
+    if create and not grants.on("CREATE", name):
+        why.append(
+            f"{what.label} does not exist and the login may not create it: "
+            f"GRANT CREATE ON {what.table} TO <login>, or create the table"
+        )
+    if not create:
+        why += _existing(connection, what, on_conflict)
+    if "CREATE TEMPORARY TABLES" not in grants.schema:
+        why.append(
+            "the login may not stage rows: GRANT CREATE TEMPORARY TABLES ON "
+            f"{quote(schema)}.* TO <login>"
+        )
+    may_mark = grants.on("CREATE", split_name(what.markers)[1])
+    if on_conflict != "update" and not may_mark and facts(connection, what.markers) is None:
+        why.append(
+            f"on_conflict {on_conflict} needs the commit markers' table {what.markers}, which the "
+            "login may not create; create it, or use on_conflict: update"
+        )
+    return why
+
+
+def _unwritable(connection: Connection) -> list[str]:
+    """What keeps any transaction of ours from being written."""
+    why = []
+    found = _variables(connection, "read_only", "super_read_only", "log_bin", "binlog_format")
+    if found.get("read_only") == "1" and not _above_read_only(connection, found):
+        why.append("the server is read-only (read_only = 1); name the primary")
+    if found.get("log_bin") == "1" and found.get("binlog_format") == "STATEMENT":
+        why.append(
+            "the server logs statements (binlog_format = STATEMENT), which READ COMMITTED does not "
+            "allow: SET GLOBAL binlog_format = ROW or MIXED"
+        )
+    return why
+
+
+def _above_read_only(connection: Connection, found: Mapping[str, str]) -> bool:
+    if found.get("super_read_only") == "1":
+        return False
+    names = ("SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN")
+    return not held(connection, "").everywhere.isdisjoint(names)
+
+
+def _variables(connection: Connection, *names: str) -> dict[str, str]:
+    """Those of these settings that the server has; ON is 1."""
+    listed = ", ".join(map(text_literal, names))
+    lines = texts(connection, f"SHOW VARIABLES WHERE Variable_name IN ({listed})")
+    spelled = {"ON": "1", "OFF": "0"}
+    return {str(name): spelled.get(str(value), str(value)) for name, value in lines}
+
+
+def _existing(connection: Connection, what: Projection, on_conflict: str) -> list[str]:
+    """What the table that is there says."""
+    found = facts(connection, what.table)
+    if found is None:
+        return [f"{what.label} does not exist"]
+    if found.kind in VIEWS:
+        return [f"{what.label} is a view; name the table that it reads"]
+    column = quote(what.fields[0].column)
+    wanted = {
+        "SELECT": _READ,
+        "INSERT": "EXPLAIN INSERT INTO {table} SELECT * FROM {table} WHERE FALSE",
+    }
+    if on_conflict == "update":
+        wanted["UPDATE"] = f"EXPLAIN UPDATE {{table}} SET {column} = {column} WHERE FALSE"
+    why = []
+    if lacking := probe.missing(connection, found.quoted, wanted):
+        why.append(
+            f"the login lacks privileges: GRANT {', '.join(lacking)} ON {what.label} TO <login>"
+        )
+    if found.engine not in transactional(connection):
+        why.append(
+            f"{what.label} has the engine {found.engine}, which keeps half a batch when it fails: "
+            f"ALTER TABLE {what.label} ENGINE = {LOCKING}"
+        )
+    return why
+
+
+def warnings(connection: Connection) -> list[str]:
+    """See ``ports.Session``."""
+    found = []
+    local, packet, flush = one(
+        connection,
+        "SELECT @@local_infile, @@max_allowed_packet, @@innodb_flush_log_at_trx_commit",
+    )
+    if local != "1":
+        found.append("local_infile is off: rows are written by INSERT, which takes longer")
+    if int(str(packet)) < SMALL_PACKET:
+        found.append(
+            f"max_allowed_packet is {int(str(packet)):,} bytes: a row whose text is larger cannot "
+            "be read or proved; raise it on the server"
+        )
+    if flush != "1":
+        found.append(
+            f"the server runs with innodb_flush_log_at_trx_commit = {flush}: a crash may lose what "
+            "it committed"
+        )
+    if _variables(connection, "wsrep_on").get("wsrep_on") == "1":
+        found.append(
+            "the server is a node of a cluster, whose named locks hold on one node only; let every "
+            "job name the same node"
+        )
+    if "SUPER" in held(connection, "").everywhere:
+        found.append("logs in as an administrator (SUPER); a job needs far less")
+    return found
+
+
+def purge_refusals(
+    connection: Connection, table: str, accepted_triggers: Collection[str]
+) -> list[str]:
+    """Why no row of this table may be deleted."""
+    found = facts(connection, table)
+    if found is None:
+        return [f"{table} does not exist"]
+    if found.kind in VIEWS:
+        return [f"{found.label} is a view: purge the table that it reads"]
+    why = _unwritable(connection)
+    if found.engine != LOCKING:
+        why.append(
+            f"{found.label} has the engine {found.engine or 'none'}, whose rows cannot be locked "
+            f"and brought back: ALTER TABLE {found.label} ENGINE = {LOCKING}"
+        )
+    lacking = probe.missing(connection, found.quoted, {"SELECT": _READ, "DELETE": _DELETE})
+    if not held(connection, found.schema).on("TRIGGER", found.name):
+        # Without it the catalog shows none.
+        lacking.append("TRIGGER")
+    if lacking:
+        why.append(
+            f"the login lacks a privilege: GRANT {', '.join(lacking)} ON {found.label} TO <login>"
+            + (" (TRIGGER shows what else a deletion does)" if "TRIGGER" in lacking else "")
+        )
+    return why + _bound_by_others(connection, found, accepted_triggers)
+
+
+def _bound_by_others(connection: Connection, table: Facts, accepted: Collection[str]) -> list[str]:
+    """References and triggers."""
+    why = []
+    known, complete = references(connection, table)
+    if not complete:
+        why.append(
+            f"whether other tables reference {table.label} is hidden from this login: GRANT "
+            "PROCESS ON *.* TO <login>"
+        )
+    for child, constraint, action in known:
+        if action:
+            why.append(
+                f"{child} references {table.label} with ON DELETE {action} ({constraint}): "
+                "deleting would change rows there that were not copied"
+            )
+    for trigger, event in triggers(connection, table):
+        if event == "DELETE" and trigger not in accepted:
+            why.append(
+                f"delete trigger {trigger} on {table.label} may write elsewhere; read it, then "
+                "list it under accept_triggers"
+            )
+    return why
+
+
+def target_refusals(connection: Connection, table: str) -> list[str]:
+    """Why a copy in this table is no ground for deleting the original."""
+    found = facts(connection, table)
+    if found is None:
+        return [f"target {table} does not exist"]
+    label = f"target {found.label}"
+    if found.kind in VIEWS:
+        return [f"{label} is a view"]
+    why = []
+    if found.engine not in SAFE:
+        why.append(
+            f"{label} has the engine {found.engine or 'none'}, which may lose what was written: "
+            f"ALTER TABLE {found.label} ENGINE = {LOCKING}"
+        )
+    return why + [
+        f"{label} stands on a replica of {upstream}: a delete on the source could be replicated "
+        "to it; name a server that replicates nothing, or set replicate_ignore_db there"
+        for upstream in _upstreams(connection, found.schema)
+    ]
+
+
+def _upstreams(connection: Connection, schema: str) -> list[str]:
+    """The servers whose changes of this schema are made here too, as far as one may know."""
+    try:
+        connection.query("SHOW REPLICA STATUS")
+    except MySQLdb.Error as error:
+        if translate.number(error) not in probe.DENIED:
+            raise
+        return []
+    result = connection.store_result()
+    names = [column[0] for column in result.describe()]
+    found = []
+    for row in result.fetch_row(0):
+        shown = {
+            name: value.decode() if isinstance(value, bytes) else ""
+            for name, value in zip(names, row, strict=True)
+        }
+        if schema not in shown.get("Replicate_Ignore_DB", "").split(","):
+            found.append(shown.get("Source_Host") or shown.get("Master_Host") or "another server")
+    return found

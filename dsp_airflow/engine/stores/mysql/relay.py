@@ -1,0 +1,145 @@
+"""Rows out of MySQL: the server renders each row as one text, Python joins them to buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.model import Field
+from dsp_airflow.engine.stores.mysql.names import BYTES, NUMBERS, base
+from dsp_airflow.engine.stores.mysql.query import Connection
+from dsp_airflow.engine.types import INTEGERS
+
+TEXT: Final = "text"
+"""What COPY and LOAD DATA read alike."""
+OWN: Final = "mysql text"
+"""The same towards MySQL: bytes are plain hex."""
+CSV: Final = "mysql csv"
+"""What PostgreSQL sends: the text format of its COPY has escapes that LOAD DATA does not know."""
+RENDERS: Final = (OWN, TEXT)
+
+CHUNK: Final = 64 * 1024
+"""Bytes gathered before they are handed on; a single larger row is handed on alone."""
+ROWS_AT_ONCE: Final = 32
+"""Rows asked of the driver: small, for a large one may follow small ones at any time."""
+
+_ESCAPED: Final = {TEXT: ("\\\\", "\\t", "\\n", "\\r"), OWN: ("\\\\", "\\t", "\\n")}
+"""As they stand in a literal of SQL. COPY takes a carriage return for the end of a line."""
+_PLAIN: Final = frozenset(
+    [
+        *(*INTEGERS, "bool", "decimal", "float32", "float64", "date", "time", "timestamp"),
+        *("timestamptz", "duration", "year", "uuid"),
+    ]
+)
+_PLAIN_NATIVE: Final = NUMBERS | {"date", "time", "datetime", "timestamp", "uuid"}
+"""A type of both kinds prints nothing that would have to be escaped."""
+
+
+def is_bytes(field: Field) -> bool:
+    """Whether the field travels as hex."""
+    kind = field.type
+    if kind.name == "bytes" or kind.identity in ("geometry", "vector"):
+        return True
+    return kind.name == "other" and base(field.native) in BYTES
+
+
+def is_marked(field: Field, wire: str) -> bool:
+    r"""Whether the hex begins with \x, as PostgreSQL has it."""
+    return wire != OWN and field.type.name == "bytes"
+
+
+def is_bits(field: Field) -> bool:
+    """Whether the field travels as zeros and ones."""
+    return field.type.identity == "bit"
+
+
+def rendered(field: Field, wire: str) -> str:
+    """SQL of the field as it is sent. What outgrows ``max_allowed_packet`` makes it NULL."""
+    x = f"({field.expression})"
+    return f"IF({x} IS NULL, '\\\\N', {_value(field, x, wire)})"
+
+
+def _value(field: Field, x: str, wire: str) -> str:
+    if is_bytes(field):
+        # The backslash of \x is doubled on the wire.
+        return f"CONCAT('\\\\\\\\x', HEX({x}))" if is_marked(field, wire) else f"HEX({x})"
+    if is_bits(field):
+        return f"LPAD(BIN({x} + 0), {field.type.length or 1}, '0')"
+    if field.type.name in _PLAIN and base(field.native) in _PLAIN_NATIVE:
+        shown = f"CAST({x} AS CHAR)"
+        zoned = wire == TEXT and field.type.name == "timestamptz"
+        return f"CONCAT({shown}, '+00')" if zoned else shown
+    # As bytes: in another collation one letter may pass for another, and takes longer to find.
+    text = f"CAST(CONVERT({x} USING utf8mb4) AS BINARY)"
+    for raw in _ESCAPED[wire]:
+        escaped = raw.replace("\\", "\\\\")
+        text = f"REPLACE({text}, '{raw}', '{escaped}')"
+    return text
+
+
+def rendered_row(fields: Sequence[Field], wire: str) -> str:
+    """SQL of a whole row with its newline; NULL when it outgrows ``max_allowed_packet``."""
+    inside = ", '\\t', ".join(rendered(field, wire) for field in fields)
+    return f"CONCAT({inside}, '\\n')"
+
+
+class RowsOut:
+    """A ``SELECT`` of one rendered row each; ``rows`` counts once it was read to the end.
+
+    Buffers end at the end of a row.
+    """
+
+    def __init__(
+        self, connection: Connection, statement: str, max_row_size: int | None = None
+    ) -> None:
+        self.rows = -1
+        self.size = 0
+        self._connection = connection
+        self._statement = statement
+        self._max = max_row_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._connection.query(self._statement)
+        result = self._connection.use_result()
+        try:
+            yield from self._buffers(result)
+        finally:
+            if self.rows < 0:
+                # What was not read stands in the way of whatever is asked next, and dropping the
+                # result before the connection would read it all.
+                self._connection.close()
+
+    def _buffers(self, result: Any) -> Iterator[bytes]:
+        pieces: list[bytes] = []
+        gathered, rows, wanted = 0, 0, 1
+        while found := result.fetch_row(wanted):
+            lines = [line for (line,) in found]
+            largest = self._largest(lines)
+            wanted = max(1, min(ROWS_AT_ONCE, CHUNK // largest))
+            rows += len(lines)
+            pieces += lines
+            gathered += sum(map(len, lines))
+            if gathered >= CHUNK:
+                self.size += gathered
+                yield b"".join(pieces)
+                pieces, gathered = [], 0
+        if pieces:
+            self.size += gathered
+            yield b"".join(pieces)
+        self.rows = rows
+
+    def _largest(self, lines: list[Any]) -> int:
+        if None in lines:
+            raise Refused(
+                "a row is larger than the server sends (max_allowed_packet); raise "
+                "max_allowed_packet there, and max_row_size where it is smaller, or leave the "
+                "column out"
+            )
+        largest = max(map(len, lines))
+        if self._max is not None and largest > self._max:
+            raise Refused(
+                f"a row of {largest:,} bytes is larger than max_row_size ({self._max:,}); raise "
+                "max_row_size, or leave the column out"
+            )
+        return largest
