@@ -9,7 +9,7 @@ from decimal import Decimal
 from dsp_airflow.engine.canon import mysql_key_text
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, KeyColumn, KeyRange, LogicalType, Shape, Window
-from dsp_airflow.engine.stores.mysql import casting, kinds, names
+from dsp_airflow.engine.stores.mysql import casting, kinds, names, texts
 
 name = "mysql"
 MARKERS = "dsp_commits"
@@ -18,6 +18,8 @@ base, quote, text_literal = names.base, names.quote, names.text_literal
 native, held, compared = kinds.native, kinds.held, kinds.compared
 converted, policy_refusal = casting.converted, casting.policy_refusal
 key_text = mysql_key_text
+own_text, own_cells, own_kinds = texts.own_text, texts.own_cells, texts.KINDS
+wires = ("mysql text",)
 
 
 def literal(value: object) -> str:
@@ -140,6 +142,11 @@ def in_window(column: Column, window: Window, *, endless: bool) -> str:
 def without_cursor(column: Column) -> str:
     """See ``ports.Dialect``."""
     return f"{quote(column.name)} IS NULL"
+
+
+def ddl(shape: Shape) -> tuple[str, ...]:
+    """See ``ports.Restores``."""
+    return (f"CREATE DATABASE IF NOT EXISTS {quote(shape.schema)}", *create_table(shape))
 
 
 def create_table(shape: Shape) -> tuple[str, ...]:
