@@ -20,6 +20,7 @@ from dsp_airflow.engine.model import (
     RowHash,
 )
 from dsp_airflow.engine.ports import CopySource, Digests
+from dsp_airflow.engine.types import FLOATS
 
 REPORTED = 1_000
 """Differences of one batch that are kept in full; all are counted."""
@@ -125,10 +126,13 @@ def _named(
 
 
 def spelled(kind: LogicalType) -> bool:
-    """Whether canonical texts of equal values may differ: JSON, and decimals of no set scale."""
+    """Whether canonical texts of equal values may differ: JSON, and numbers of no set scale.
+
+    Of a float two systems may find different fewest digits, where those lie between two floats.
+    """
     if kind.name == "list" and kind.element is not None:
         return spelled(kind.element)
-    return kind.name == "json" or (kind.name == "decimal" and kind.precision is None)
+    return kind.name in ("json", *FLOATS) or (kind.name == "decimal" and kind.precision is None)
 
 
 def _agree(kind: LogicalType, mine: str | None, other: str | None) -> bool:
@@ -139,6 +143,9 @@ def _agree(kind: LogicalType, mine: str | None, other: str | None) -> bool:
         return False
     if kind.name == "decimal":
         return Decimal(mine) == Decimal(other)
+    if kind.name in FLOATS:
+        # Zero has a sign, which the comparison does not see.
+        return float(mine) == float(other) != 0
     if kind.name == "list" and kind.element is not None:
         ours, theirs = canon.python_elements(mine), canon.python_elements(other)
         if ours is None or theirs is None or len(ours) != len(theirs):

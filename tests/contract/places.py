@@ -71,6 +71,12 @@ class Place(ABC):
     wires: tuple[str, ...]
     methods: tuple[str, ...]
     store: Store
+    dates_rows = True
+    """Whether a row tells if it is older than a mark."""
+    tells_outcomes = True
+    """Whether it is known later what became of a purge."""
+    tells_spellings = True
+    """Whether it keeps -0 and 0, 1.0 and 1.00 apart."""
 
     @abstractmethod
     def make(self, table: Table, rows: Iterable[Row] = ()) -> None: ...
@@ -255,6 +261,7 @@ class MySqlPlace(Place):
     system = "mysql"
     wires = ("mysql text",)
     methods = ("md5",)
+    dates_rows = tells_outcomes = tells_spellings = False
 
     def __init__(self, database: MySQLDatabase) -> None:
         self.database = database
@@ -278,7 +285,7 @@ class MySqlPlace(Place):
 
     def _native(self, kind: LogicalType) -> str:
         if kind.name == "timestamptz":
-            return f"timestamp({kind.digits}) NULL"
+            return f"timestamp({6 if kind.digits is None else kind.digits}) NULL"
         return self.store.dialect.native(kind)
 
     def make(self, table: Table, rows: Iterable[Row] = ()) -> None:
@@ -347,7 +354,7 @@ class MySqlPlace(Place):
 
 
 LOCK_WAIT = 1205
-BOUNDED = {"string": "varchar(80)", "bytes": "varbinary(80)"}
+BOUNDED = {"string": "varchar(80) COLLATE utf8mb4_bin", "bytes": "varbinary(80)"}
 """What a key can have of types that know no bounds."""
 
 

@@ -219,10 +219,11 @@ def test_settled_tells_what_existed_at_the_mark(place: Place) -> None:
     with place.session() as session:
         with session.snapshot() as mark:
             pass
-        assert mark is not None
+        assert (mark is not None) == place.dates_rows
         place.change(ITEMS, (2,), "size", 0)
         place.insert(ITEMS.name, items(3))
-        expected = {("1",): True, ("2",): False, ("3",): False}
+        told = {("1",): True, ("2",): False, ("3",): False}
+        expected = {key: known if place.dates_rows else None for key, known in told.items()}
         assert {row.key: row.settled for row in session.hashes(what, ALL, mark=mark)} == expected
         given = [("1",), ("2",), ("3",)]
         found = session.hashes(what, keys=given, mark=mark)
@@ -250,9 +251,13 @@ def test_texts_are_canonical(place: Place) -> None:
     with place.session() as session:
         found = session.texts(what, [("1",), ("2",), ("9",)])
     assert found["2",] == ("2", *[None] * 15)
+    loose = "1.0" if place.tells_spellings else f"1.{'0' * 30}"
+    numbers = (
+        "3:1:1N2:-3" if place.told(WIDE.columns["numbers"]).name == "list" else "[1, null, -3]"
+    )
     assert found["1",] == (
-        *("1", "1", "-5", "10.50", "1.0", "0.5", "0.1", "a\té😀", "x", "00ff"),
+        *("1", "1", "-5", "10.50", loose, "0.5", "0.1", "a\té😀", "x", "00ff"),
         *("0044-03-15", "23:59:59.999999", "2024-02-29T12:30:00.000001"),
-        *("2024-02-29T12:30:00.000001Z", str(UID), "3:1:1N2:-3"),
+        *("2024-02-29T12:30:00.000001Z", str(UID), numbers),
     )
     assert ("9",) not in found

@@ -48,7 +48,7 @@ def test_leaving_without_commit_changes_nothing(full: Place) -> None:
         token = purge.token()
     assert full.rows(ITEMS) == items(*range(1, 6))
     with full.session() as session:
-        assert session.outcome(token) == "aborted"
+        assert session.outcome(token) == ended(full, "aborted")
         assert full.may_change(ITEMS, (1,), "size", 0)
 
 
@@ -112,7 +112,7 @@ def test_take_undo_take_by_key_commit(full: Place) -> None:
         assert [row.key for row in session.hashes(what, ALL)] == [("3",)]
         token = purge.token()
         purge.commit()
-        assert session.outcome(token) == "committed"
+        assert session.outcome(token) == ended(full, "committed")
     assert [row[0] for row in full.rows(ITEMS)] == [2, 3]
 
 
@@ -170,6 +170,11 @@ def test_composite_and_text_keys(place: Place) -> None:
     assert place.rows(table) == [(3, "%s")]
 
 
+def ended(place: Place, how: str) -> str:
+    """How a purge that is through is told of."""
+    return how if place.tells_outcomes else "unknown"
+
+
 def test_outcomes(full: Place) -> None:
     what = full.project(ITEMS)
     with full.session() as other:
@@ -179,8 +184,8 @@ def test_outcomes(full: Place) -> None:
             assert purge.token() == token
             assert other.outcome(token) == "running"
             purge.commit()
-            assert other.outcome(token) == "committed"
-        assert other.outcome(token) == "committed"
+            assert other.outcome(token) == ended(full, "committed")
+        assert other.outcome(token) == ended(full, "committed")
 
 
 def test_outcome_of_a_connection_that_was_lost(full: Place) -> None:
@@ -195,7 +200,7 @@ def test_outcome_of_a_connection_that_was_lost(full: Place) -> None:
         for _ in range(100):
             if other.outcome(token) != "running":
                 break
-        assert other.outcome(token) == "aborted"
+        assert other.outcome(token) == ended(full, "aborted")
     assert full.rows(ITEMS) == items(*range(1, 6))
 
 
@@ -246,7 +251,8 @@ def test_same_database(
     elsewhere = new_place(request.node.callspec.params["place"])
     with place.session() as one, place.session() as two, elsewhere.session() as other:
         assert one.same_database(two)
-        assert not one.same_database(other)
+        # Where names may say the schema, all of a server is one database.
+        assert one.same_database(other) == (place.system == "mysql")
         assert one.version() == two.version() >= 1
         assert isinstance(one.warnings(), list)
 

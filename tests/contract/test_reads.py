@@ -57,6 +57,9 @@ def test_shape_without_key(place: Place) -> None:
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_identifiers(place: Place, name: str) -> None:
+    if place.system == "mysql":
+        # Its names have no characters beyond the basic plane.
+        name = name.replace("😀", "☃")
     table = Table(name, {name: BIGINT, name + "2": TEXT}, key=(name,))
     place.make(table, [(1, "x"), (2, "y")])
     shape = place.shape(table)
@@ -84,7 +87,7 @@ def test_nearest_and_typed(place: Place) -> None:
         assert any("items" in name for name in session.nearest(f"{place.schema}.itemz"))
         quote = place.store.dialect.quote
         plain, constant = session.typed(place.shape(ITEMS), [quote("id"), "'x'"])
-    assert (plain.type, constant.type) == (BIGINT, TEXT)
+    assert (plain.type, constant.type.name) == (BIGINT, TEXT.name)
 
 
 def test_snapshot_is_one_view(place: Place) -> None:

@@ -337,11 +337,16 @@ class MySQLServer(MySQLFamilyServer):
     """MySQL 9, as scripts/mysql-server has unpacked it."""
 
     product = "MySQL"
+    classic_hashing = True
+    """Whether it is given the function MD5."""
 
     def start(self) -> None:
         """As above; raise MySQLMissingError, with the reason, where it could not be had."""
         self._home = mysql_folder()
         super().start()
+        if self.classic_hashing:
+            # Since 9.6 the function MD5 is a component.
+            self.run("INSTALL COMPONENT 'file://component_classic_hashing'")
 
     def _create(self) -> None:
         if self._created_with():

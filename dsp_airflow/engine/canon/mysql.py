@@ -115,11 +115,19 @@ def _float(expression: str, _kind: LogicalType, native: str) -> str:
         f"IF(LENGTH({bare}) > 1, CONCAT('.', SUBSTR({bare}, 2)), ''), "
         f"'e-', LPAD(LENGTH({digits}) - LENGTH({bare}) + 1, 2, '0'))"
     )
+    # And the other way round: 3301126940684084.5 is 3.3011269406840845e+15.
+    whole = f"SUBSTRING_INDEX(REPLACE({own}, '-', ''), '.', 1)"
+    figures = f"TRIM(TRAILING '0' FROM REPLACE(REPLACE({own}, '-', ''), '.', ''))"
+    wide = (
+        f"CONCAT(IF({expression} < 0, '-', ''), LEFT({figures}, 1), "
+        f"IF(LENGTH({figures}) > 1, CONCAT('.', SUBSTR({figures}, 2)), ''), "
+        f"'e+', LENGTH({whole}) - 1)"
+    )
     usual = f"ABS({expression}) >= 0.0001 AND ABS({expression}) < 1e15"
     return (
         f"CASE WHEN {expression} = 0 OR ({usual}) THEN {own} "
         f"WHEN {own} LIKE '%e%' THEN {large} "
-        f"WHEN ABS({expression}) < 1 THEN {small} ELSE {own} END"
+        f"WHEN ABS({expression}) < 1 THEN {small} ELSE {wide} END"
     )
 
 

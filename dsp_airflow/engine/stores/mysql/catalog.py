@@ -143,7 +143,8 @@ def _column(row: tuple[str | None, ...], *, mariadb: bool, json: bool) -> Column
     return Column(
         name=str(name),
         type=kind,
-        native=str(column_type),
+        # What MariaDB makes of JSON; made anew by that name it has its check again.
+        native="json" if json else str(column_type),
         nullable=nullable == "YES",
         default=_default(str(default), words, mariadb=mariadb) if given else None,
         generated=generated,

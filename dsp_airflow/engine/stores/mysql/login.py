@@ -73,6 +73,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 # Off, NULL for a TIMESTAMP column that takes none would become the current time.
 _EXPLICIT: Final = "explicit_defaults_for_timestamp"
 _FIXED: Final = 1238
+_NO_FUNCTION: Final = 1305
 
 
 def connect(arguments: Mapping[str, Any], options: SessionOptions, where: str) -> Connection:
@@ -118,6 +119,8 @@ def _settle(connection: Connection, options: SessionOptions) -> None:
     execute(connection, f"SET SESSION sql_select_limit = {_ALL}")
     version, packet = one(connection, "SELECT version(), @@max_allowed_packet")
     connection.packet = int(packet or 0)
+    if not _mariadb(version):
+        _require_md5(connection)
     wanted = {
         **SETTINGS,
         "sql_mode": quoted(connection, _MARIADB_MODES if _mariadb(version) else MODES),
@@ -137,6 +140,19 @@ def _settle(connection: Connection, options: SessionOptions) -> None:
             # MariaDB before 10.8 has it fixed at its start; check-connection tells.
             if translate.number(error) != _FIXED:
                 raise
+
+
+def _require_md5(connection: Connection) -> None:
+    """Rows are compared by it, and MySQL has it in a component of its own since 9.6."""
+    try:
+        execute(connection, "SELECT MD5('')")
+    except MySQLdb.Error as error:
+        if translate.number(error) != _NO_FUNCTION:
+            raise
+        raise ConfigError(
+            "the server has no function MD5, which every digest needs; an administrator adds it "
+            "with INSTALL COMPONENT 'file://component_classic_hashing' (it comes with MySQL)"
+        ) from error
 
 
 def _limits(options: SessionOptions) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from dsp_airflow.engine import canon
 from dsp_airflow.engine.errors import Refused
@@ -141,7 +141,7 @@ def hashes(
     within: KeyRange | None,
     keys: Sequence[Key] | None,
     mark: str | None = None,  # noqa: ARG001
-) -> Iterator[RowHash]:
+) -> Generator[RowHash, None, None]:
     """See ``ports.Digests``. Between two rows the connection is free, unless there is no key."""
     if keys is not None:
         for chunk in key_chunks(keys):

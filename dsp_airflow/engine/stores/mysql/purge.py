@@ -101,12 +101,16 @@ class MySQLPurge:
     def commit(self) -> None:
         """Makes the deletions final."""
         execute(self._connection, "COMMIT")
+        self._let_go()
 
     def close(self) -> None:
         """Rolls back what was not committed, and leaves the session as it was before."""
         # Going back to autocommit commits what is open.
         execute(self._connection, "ROLLBACK")
         execute(self._connection, "SET autocommit = 1")
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._token is not None:
             locks.release(self._connection, self._token)
             self._token = None

@@ -25,6 +25,14 @@ from dsp_airflow.engine.stores.mysql.tables import (
 SAFE: Final = frozenset(["InnoDB", "ROCKSDB", "TokuDB"])
 """Engines that keep what was committed through a crash of the server."""
 SMALL_PACKET: Final = 16 * 2**20
+_FULL: Final = frozenset(["SUPER", "ALL PRIVILEGES"])
+_ABOVE: Final = _FULL | {"CONNECTION_ADMIN", "READ_ONLY ADMIN"}
+"""Privileges of those whom read_only does not bind."""
+_NO_FUNCTION: Final = 1305
+_HASHING: Final = (
+    "the server has no MD5(), by which rows are proved: INSTALL COMPONENT "
+    "'file://component_classic_hashing' as its administrator"
+)
 _READ: Final = "SELECT * FROM {table} LIMIT 0"
 _DELETE: Final = "EXPLAIN DELETE FROM {table} WHERE FALSE"
 
@@ -40,6 +48,17 @@ def read_refusals(connection: Connection, table: str) -> list[str]:
             f"copied: GRANT SELECT ON {found.label} TO <login>"
         )
         return [why]
+    return _unhashed(connection)
+
+
+def _unhashed(connection: Connection) -> list[str]:
+    """Newer servers compute the hash of a row only with a component of theirs."""
+    try:
+        one(connection, "SELECT MD5('')")
+    except MySQLdb.Error as error:
+        if translate.number(error) != _NO_FUNCTION:
+            raise
+        return [_HASHING]
     return []
 
 
@@ -63,7 +82,7 @@ def write_refusals(
     if schema is None:
         schema = str(one(connection, "SELECT DATABASE()")[0])
     grants = held(connection, schema)
-    why = _unwritable(connection)
+    why = _unhashed(connection) + _unwritable(connection)
     if create and not grants.on("CREATE", name):
         why.append(
             f"{what.label} does not exist and the login may not create it: "
@@ -102,8 +121,7 @@ def _unwritable(connection: Connection) -> list[str]:
 def _above_read_only(connection: Connection, found: Mapping[str, str]) -> bool:
     if found.get("super_read_only") == "1":
         return False
-    names = ("SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN")
-    return not held(connection, "").everywhere.isdisjoint(names)
+    return not held(connection, "").everywhere.isdisjoint(_ABOVE)
 
 
 def _variables(connection: Connection, *names: str) -> dict[str, str]:
@@ -165,7 +183,7 @@ def warnings(connection: Connection) -> list[str]:
             "the server is a node of a cluster, whose named locks hold on one node only; let every "
             "job name the same node"
         )
-    if "SUPER" in held(connection, "").everywhere:
+    if not held(connection, "").everywhere.isdisjoint(_FULL):
         found.append("logs in as an administrator (SUPER); a job needs far less")
     return found
 

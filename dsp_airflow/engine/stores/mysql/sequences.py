@@ -48,7 +48,10 @@ def move(connection: Connection, what: Projection, *, dry: bool = False) -> list
 
 
 def _moved(connection: Connection, sequence: str, number: int) -> bool:
-    return one(connection, f"SELECT SETVAL({sequence}, {number})")[0] is not None
+    state = f"SELECT next_not_cached_value FROM {sequence}"
+    before = one(connection, state)
+    one(connection, f"SELECT SETVAL({sequence}, {number})")
+    return before != one(connection, state)
 
 
 def _filling(connection: Connection, what: Projection) -> list[tuple[str, str]]:

@@ -160,7 +160,7 @@ def _step(
     found = texts(
         connection,
         f"SELECT {outer}, n, total, widest, longest, seen FROM ("
-        f"SELECT {outer}, ROW_NUMBER() OVER w AS n, SUM(b) OVER w AS total, "
+        f"SELECT {outer}, COUNT(*) OVER w AS n, SUM(b) OVER w AS total, "
         "MAX(b) OVER w AS widest, MAX(r) OVER w AS longest, COUNT(*) OVER () AS seen FROM ("
         f"SELECT {columns}, {shown}, {weights.stored} AS b, {weights.rendered} AS r "
         f"FROM {what.table} WHERE {proof.condition(what, KeyRange(after))} "

@@ -44,6 +44,7 @@ from dsp_airflow.engine.stores.mysql import (
     purge,
     refusals,
     relay,
+    sequences,
     split,
     tables,
     translate,
@@ -277,9 +278,8 @@ class MySqlSession:
             return markers.prepare(self.connection, what)
 
     def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
-        """None: AUTO_INCREMENT moves past every value that is written."""
-        del what, dry
-        return []
+        with self._at(what.label):
+            return sequences.move(self.connection, what, dry=dry)
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):
