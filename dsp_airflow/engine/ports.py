@@ -522,6 +522,10 @@ class Restores(Protocol):
         """Names of the types for which ``own_text`` is not the canonical text."""
         ...
 
+    def filtered(self, column: Column) -> str:
+        """A column among archived rows, as a filter compares it in the table it is to go to."""
+        ...
+
     def ddl(self, shape: Shape) -> tuple[str, ...]:
         """Statements that create this table anywhere, with the types it needs."""
         ...

@@ -132,7 +132,7 @@ def _structure(
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
     return Plan(
         job=job.name,
-        source=_source_side(job, fields, names, width, dialect),
+        source=_source_side(job, fields, width, there, restores, dialect.name),
         target=target_side,
         source_shape=manifest.shape,
         target_shape=there,
@@ -159,9 +159,15 @@ def _structure(
 
 
 def _source_side(
-    job: RestoreJob, fields: Sequence[Field], names: Sequence[str], width: int, dialect: Dialect
+    job: RestoreJob,
+    fields: Sequence[Field],
+    width: int,
+    there: Shape,
+    dialect: Restores,
+    words: str,
 ) -> Projection:
     """What of the archive takes part. The filter is the target server's to judge."""
+    names = [field.column for field in fields]
 
     def quoted(name: str) -> str:
         if name not in names:
@@ -169,9 +175,9 @@ def _source_side(
                 f"job {job.name}: where: the archive restores no column {name!r}"
                 f"{mapping.near(name, list(names))}"
             )
-        return dialect.quote(name)
+        return dialect.filtered(mapping.column_of(there, name, f"job {job.name}: where"))
 
-    where = None if job.where is None else parse_where(job.where, dialect.name).render({}, quoted)
+    where = None if job.where is None else parse_where(job.where, words).render({}, quoted)
     return Projection(
         table=job.source.table,
         label=job.source.table,

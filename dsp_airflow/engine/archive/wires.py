@@ -25,7 +25,7 @@ def csv(cells: Sequence[Any]) -> memoryview:
 
 
 def tabbed(cells: Sequence[Any]) -> memoryview:
-    """Cells apart by tabs; NULL is ``\\N``, and nothing but what has to be is escaped."""
+    """Cells apart by tabs; NULL is a backslash and N, and only what has to be is escaped."""
     escaped = [pc.fill_null(_escaped(cell), "\\N") for cell in cells]
     rows = pc.binary_join_element_wise(*escaped, "\t")
     lines = pc.binary_join_element_wise(rows, "\n", "")

@@ -144,6 +144,16 @@ def without_cursor(column: Column) -> str:
     return f"{quote(column.name)} IS NULL"
 
 
+def filtered(column: Column) -> str:
+    """See ``ports.Restores``. Archived rows are judged in utf8mb4, whatever the table's own."""
+    if column.collation is None:
+        return quote(column.name)
+    charset = column.collation.partition("_")[0]
+    name = quote(column.name)
+    text = name if charset == "utf8mb4" else f"CONVERT({name} USING {charset})"
+    return f"{text} COLLATE {column.collation}"
+
+
 def ddl(shape: Shape) -> tuple[str, ...]:
     """See ``ports.Restores``."""
     return (f"CREATE DATABASE IF NOT EXISTS {quote(shape.schema)}", *create_table(shape))

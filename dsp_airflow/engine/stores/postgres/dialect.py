@@ -272,6 +272,11 @@ def caveat(source: Column, target: Column) -> str:
     return ""
 
 
+def filtered(column: Column) -> str:
+    """See ``ports.Restores``."""
+    return quote(column.name)
+
+
 wires = ("csv",)
 own_kinds = printed.KINDS
 
