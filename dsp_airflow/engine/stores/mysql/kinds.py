@@ -21,6 +21,7 @@ _INTEGERS: Final = {
 _TEXTS: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215, "longtext": None}
 _BLOBS: Final = {"tinyblob": 255, "blob": 65_535, "mediumblob": 16_777_215, "longblob": None}
 _NUMBERS: Final = re.compile(r"\((\d+)(?:,(\d+))?\)")
+_WIDTH: Final = re.compile(r"^((?:tiny|small|medium|big)?int|year)\(\d+\)")
 _LABEL: Final = re.compile(r"'((?:[^']|'')*)'")
 
 NATIVE: Final = {
@@ -51,6 +52,16 @@ LONGEST_VARCHAR: Final = 16_383
 """Characters of four bytes each that a row has room for."""
 MOST_DIGITS, MOST_SCALE = 65, 30
 """Of a decimal, on every server."""
+
+
+def spelled(column_type: str) -> str:
+    """A column's type as every server understands it and most of them tell it.
+
+    Older ones and MariaDB tell the width that an integer is shown with, which says nothing of its
+    values but where zeros are put before them; ``tinyint(1)`` is kept by all.
+    """
+    kept = "zerofill" in column_type or column_type.startswith("tinyint(1)")
+    return column_type if kept else _WIDTH.sub(r"\1", column_type)
 
 
 def logical(column_type: str, data_type: str, *, digits: int | None, json: bool) -> LogicalType:

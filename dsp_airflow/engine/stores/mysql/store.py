@@ -52,11 +52,6 @@ from dsp_airflow.engine.stores.mysql import (
 )
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
 
-RENDERS = (relay.OWN, relay.TEXT)
-LOADS = (relay.OWN, relay.CSV)
-INSERTS = (relay.OWN, relay.TEXT)
-"""Where the server takes no files."""
-
 
 class MySqlStore:
     """An endpoint. ``arguments`` are mysqlclient's; they hold the secret and are never shown.
@@ -178,12 +173,12 @@ class MySqlSession:
         return None
 
     def renders(self) -> Sequence[str]:
-        return RENDERS
+        return relay.RENDERS
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         row = relay.rendered_row(what.fields, wire)
         select = f"SELECT {row} FROM {what.table} WHERE {proof.condition(what, within)}"
-        stream = relay.RowsOut(self.connection, select, max_row_size)
+        stream = relay.RowsOut(self.connection, select, wire, max_row_size)
         return _Translated(stream, lambda: self._at(what.label))
 
     def split(
@@ -271,7 +266,7 @@ class MySqlSession:
 
     def loads(self) -> Sequence[str]:
         with self._at("local_infile"):
-            return LOADS if load.can_load(self.connection) else INSERTS
+            return load.wires(self.connection)
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):

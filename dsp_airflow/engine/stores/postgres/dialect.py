@@ -152,7 +152,7 @@ def native(kind: LogicalType) -> str:
             return "numeric"
         return f"numeric({kind.precision},{kind.scale or 0})"
     if kind.name == "string":
-        return f"varchar({kind.length})" if kind.length is not None else "text"
+        return f"character varying({kind.length})" if kind.length is not None else "text"
     if kind.name in ("time", "timestamp", "timestamptz"):
         digits = f"({kind.digits})" if kind.digits is not None else ""
         zone = " with time zone" if kind.name == "timestamptz" else " without time zone"

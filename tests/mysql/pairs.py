@@ -1,0 +1,61 @@
+"""Jobs between any two databases, of PostgreSQL or MySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg.conninfo
+
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.mysql.store import MySqlStore
+from dsp_airflow.engine.stores.postgres import PostgresStore
+from dsp_airflow.state.records import JobSummary
+from tests.engine.harness import Bench
+from tests.servers import Database, MySQLDatabase
+
+Values = Sequence[tuple[str, Sequence[str]]]
+"""Types as a table declares them, each with the literals of its values."""
+
+
+@dataclass
+class Pair(Bench[Any]):
+    """A source and a target of any kind."""
+
+    def store(self, conn_id: str) -> Store:
+        database = {"source": self.source, "target": self.target}[conn_id]
+        if isinstance(database, MySQLDatabase):
+            return MySqlStore(conn_id, database.arguments)
+        return PostgresStore(conn_id, psycopg.conninfo.conninfo_to_dict(database.uri))
+
+    def job(self, name: str = "copy", table: str = "t", **more: Any) -> dict[str, Any]:
+        target = {"table": self.named(self.target, table), **more.pop("target", {})}
+        return super().job(name, self.named(self.source, table), target=target, **more)
+
+    def named(self, database: Database | MySQLDatabase, table: str) -> str:
+        """As a task file names a table."""
+        return table if isinstance(database, MySQLDatabase) else f"public.{table}"
+
+    def fill(self, values: Values, key: str = "id int PRIMARY KEY") -> int:
+        """Makes the source's table ``t``: a column ``c<n>`` a type, NULLs at the end."""
+        columns = [f"c{n} {native} NULL" for n, (native, _) in enumerate(values)]
+        self.source.execute(f"CREATE TABLE t ({', '.join([key, *columns])})")
+        count = max(len(literals) for _, literals in values) + 1
+        for row in range(count):
+            given = [of[row] if row < len(of) else "NULL" for _, of in values]
+            self.lenient(self.source, f"INSERT INTO t VALUES ({', '.join([str(row), *given])})")
+        return count
+
+    def lenient(self, database: Database | MySQLDatabase, *statements: str) -> None:
+        """Runs what a strict MySQL would not take: dates of zeros."""
+        mode = ["SET sql_mode = 'ALLOW_INVALID_DATES'", "SET time_zone = '+00:00'"]
+        database.execute(*(mode if isinstance(database, MySQLDatabase) else []), *statements)
+
+    def moved(self, rows: int, **more: Any) -> JobSummary:
+        """Copied, all of it checked, purged: nothing differs and nothing is kept."""
+        self.write(self.job(check={"percent": 100}, purge="system", batch_size=7, **more))
+        (job,) = self.run().jobs
+        assert (job.rows_different, job.rows_kept) == (0, 0)
+        assert job.rows_purged == job.rows_written == job.rows_checked == rows
+        return job
