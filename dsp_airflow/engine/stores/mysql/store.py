@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -39,6 +39,7 @@ from dsp_airflow.engine.stores.mysql import (
     locks,
     login,
     markers,
+    parts,
     proof,
     purge,
     refusals,
@@ -126,6 +127,32 @@ class MySqlSession:
     def typed(self, shape: Shape, expressions: Sequence[str]) -> list[Column]:
         with self._at(shape.table):
             return catalog.typed(self.connection, shape, expressions)
+
+    def arrow(
+        self,
+        what: Projection,
+        within: KeyRange,
+        forms: Sequence[Any],
+        *,
+        exact: bool,
+        max_row_size: int,
+    ) -> Generator[Any, None, None]:
+        """See ``ports.ReadsArrow``."""
+        from dsp_airflow.engine.stores.mysql import arrow
+
+        rows = f"FROM {what.table} WHERE {proof.condition(what, within)}"
+        with self._at(what.label):
+            yield from arrow.batches(
+                self.connection, rows, what.fields, forms, exact=exact, max_row_size=max_row_size
+            )
+
+    def parts(
+        self, what: Projection, within: KeyRange, expressions: Sequence[str], most: int
+    ) -> list[tuple[tuple[str | None, ...], str]]:
+        """See ``ports.ReadsArrow``."""
+        rows = f"FROM {what.table} WHERE {proof.condition(what, within)}"
+        with self._at(what.label):
+            return parts.parts(self.connection, what.label, rows, expressions, most)
 
     @contextmanager
     def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
