@@ -185,6 +185,8 @@ def fields(
     for entry, column, report in rows:
         wanted = column if source.name == target.name else _said_by(source, column)
         made = source.converted(entry.sql, entry.source, wanted, report.fit, report.on_loss, key)
+        if source.name != target.name:
+            made = source.across(made, column, key)
         loose = not column.deterministic
         kind = column.type
         for dialect in (source, target):

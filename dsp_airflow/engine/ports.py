@@ -503,6 +503,10 @@ class Dialect(Protocol):
         """
         ...
 
+    def across(self, made: Converted, target: Column, key: str) -> Converted:
+        """A value on its way to another system, refused if that would change it silently."""
+        ...
+
     def policy_refusal(self, source: Column, target: Column, on_loss: OnLoss) -> str:
         """Why this policy cannot be kept for this lossy pair; empty when it can."""
         ...

@@ -239,6 +239,10 @@ def _float_to_decimal(_source: LogicalType, target: LogicalType) -> Verdict:
 # Texts.
 
 
+LONGEST_DURATION: Final = 80
+"""Characters that hold every interval's text: years, months, days and the clock."""
+
+
 def _longest_text(kind: LogicalType) -> int | None:
     """Characters of the longest text of a value; ``None`` where there is no bound to rely on."""
     if kind.name in INTEGERS:
@@ -249,7 +253,7 @@ def _longest_text(kind: LogicalType) -> int | None:
         return max(max(kind.precision - min(scale, 0), scale + 1) + 2, len("NaN"))
     if kind.name == "enum":
         return max((len(label) for label in kind.labels), default=0) if kind.labels else None
-    return {"bool": len("false"), "uuid": 36}.get(kind.name)
+    return {"bool": len("false"), "uuid": 36, "duration": LONGEST_DURATION}.get(kind.name)
 
 
 def _too_long(longest: int | None, target: LogicalType, unit: str) -> str:

@@ -85,12 +85,12 @@ CASES = (
     Case(
         "double",
         LogicalType("float64"),
-        tuple(
-            (sql, text)
-            for _, sql, text in _FLOATS
-            if text not in (*ENDLESS, *MIDPOINTS, "-0")
-        )
-        + (
+        (
+            *(
+                (sql, text)
+                for _, sql, text in _FLOATS
+                if text not in (*ENDLESS, *MIDPOINTS, "-0")
+            ),
             *(("0.000012", "1.2e-05"), ("-0.00001", "-1e-05"), ("1e-7", "1e-07")),
             *(("123456789.125", "123456789.125"), ("1e20", "1e+20"), ("1e-100", "1e-100")),
             *(("1234567890123456", "1.234567890123456e+15"), ("'0.1e1'", "1")),
@@ -118,8 +118,10 @@ CASES = (
     Case(
         "longblob",
         LogicalType("bytes"),
-        (("''", ""), ("x'00'", "00"), ("x'0000'", "0000"))
-        + ((f"x'{bytes(range(256)).hex()}'", bytes(range(256)).hex()),),
+        (
+            *(("''", ""), ("x'00'", "00"), ("x'0000'", "0000")),
+            (f"x'{bytes(range(256)).hex()}'", bytes(range(256)).hex()),
+        ),
     ),
     Case("binary(3)", LogicalType("bytes", length=3), (("x'61'", "610000"), ("x'ff00fe'", "ff00fe"))),
     Case(
@@ -172,7 +174,7 @@ CASES = (
     Case("bit(64)", LogicalType("other", identity="bit", length=64),
          (("b'1'", "1".zfill(64)), (f"b'{'1' * 64}'", "1" * 64), (f"b'1{'0' * 63}'", "1" + "0" * 63))),
     Case("point", LogicalType("other", identity="geometry"),
-         (("ST_GeomFromText('POINT(1 2)')", "00000000" "0101000000" "000000000000f03f" "0000000000000040"),)),
+         (("ST_GeomFromText('POINT(1 2)')", "000000000101000000000000000000f03f0000000000000040"),)),
 )  # fmt: skip
 
 JSON = (

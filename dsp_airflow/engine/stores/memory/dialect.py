@@ -117,6 +117,9 @@ class MemoryDialect:
         del source, target
         return True
 
+    def across(self, made: Converted, _target: Column, _key: str) -> Converted:
+        return made
+
     def converted(
         self, expression: str, source: Column, target: Column, fit: Fit, on_loss: OnLoss, key: str
     ) -> Converted:

@@ -144,7 +144,7 @@ def _column(row: tuple[str | None, ...], *, mariadb: bool, json: bool) -> Column
         name=str(name),
         type=kind,
         # What MariaDB makes of JSON; made anew by that name it has its check again.
-        native="json" if json else str(column_type),
+        native="json" if json else kinds.spelled(str(column_type)),
         nullable=nullable == "YES",
         default=_default(str(default), words, mariadb=mariadb) if given else None,
         generated=generated,

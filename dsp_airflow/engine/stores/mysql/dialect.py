@@ -8,7 +8,15 @@ from decimal import Decimal
 
 from dsp_airflow.engine.canon import mysql_key_text
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, KeyColumn, KeyRange, LogicalType, Shape, Window
+from dsp_airflow.engine.model import (
+    Column,
+    Converted,
+    KeyColumn,
+    KeyRange,
+    LogicalType,
+    Shape,
+    Window,
+)
 from dsp_airflow.engine.stores.mysql import casting, kinds, names, texts
 
 name = "mysql"
@@ -70,6 +78,11 @@ def key_column(column: Column) -> KeyColumn:
     if base(column.native) in names.INDEXED:
         return KeyColumn(f"({quote(column.name)} + 0)", "bigint unsigned")
     return KeyColumn(quote(column.name), column.native)
+
+
+def across(made: Converted, _target: Column, _key: str) -> Converted:
+    """See ``ports.Dialect``. PostgreSQL refuses what it cannot hold."""
+    return made
 
 
 def said(column: Column) -> str:

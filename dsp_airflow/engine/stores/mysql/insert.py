@@ -18,13 +18,21 @@ from dsp_airflow.engine.ports import Stream
 from dsp_airflow.engine.stores.mysql import translate
 from dsp_airflow.engine.stores.mysql.names import quote
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one
-from dsp_airflow.engine.stores.mysql.relay import TEXT, is_bits, is_bytes, is_marked
+from dsp_airflow.engine.stores.mysql.relay import (
+    NEGATIVE_ZERO,
+    TEXT,
+    is_bits,
+    is_bytes,
+    is_float,
+    is_marked,
+)
 from dsp_airflow.engine.stores.mysql.warned import DUPLICATE, Duplicate, refuse_warnings
 
 LARGEST: Final = 1 << 20
 """Bytes of wire in one statement, unless a single row is larger."""
 _NULL: Final = b"\\N"
 _PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
+_NEGATIVE_ZERO: Final = re.compile(NEGATIVE_ZERO.encode())
 _ONLY_COPY: Final = {b"\\f": b"\f", b"\\v": b"\v"}
 
 
@@ -35,14 +43,14 @@ def insert(
     stream: Stream,
     wire: str,
     label: str,
-    stamps: frozenset[str] = frozenset(),
+    watched: frozenset[str] = frozenset(),
 ) -> int:
     """See ``load.fill``."""
     columns = ", ".join(quote(field.column) for field in fields)
     head = f"INSERT INTO {table} ({columns}) VALUES ".encode()
     (packet,) = one(connection, "SELECT @@max_allowed_packet")
     room = int(packet or 0)
-    values = _Values(fields, wire, stamps, label)
+    values = _Values(fields, wire, watched, label)
     rows = 0
     for lines in _cut(stream, min(LARGEST, room // 4)):
         statement = head + values.of(lines)
@@ -83,16 +91,20 @@ class _Values:
     """Turns rows of the wire into rows of a VALUES list."""
 
     def __init__(
-        self, fields: Sequence[Field], wire: str, stamps: frozenset[str], label: str
+        self, fields: Sequence[Field], wire: str, watched: frozenset[str], label: str
     ) -> None:
         self._label = label
         numbered = list(enumerate(fields))
         self._hex = [(n, 3 if is_marked(f, wire) else 0) for n, f in numbered if is_bytes(f)]
         self._bits = [n for n, f in numbered if is_bits(f)]
-        self._stamps = [(n, f.column) for n, f in numbered if f.column in stamps]
+        seen = [(n, f) for n, f in numbered if f.column in watched]
+        self._zeros = [(n, f.column) for n, f in seen if is_float(f)]
+        self._stamps = [(n, f.column) for n, f in seen if not is_float(f)]
         # PostgreSQL adds where its session is, which is UTC.
         self._zoned = [n for n, f in numbered if wire == TEXT and f.type.name == "timestamptz"]
-        self._row_by_row = bool(self._hex or self._bits or self._stamps or self._zoned)
+        self._row_by_row = bool(
+            self._hex or self._bits or self._stamps or self._zeros or self._zoned
+        )
 
     def of(self, lines: bytes) -> bytes:
         """``('1','a'),('2',NULL)``."""
@@ -112,6 +124,12 @@ class _Values:
                     f"{self._label}: column {column} does not accept NULL, and a row has none to "
                     "give; map a constant or an expression with coalesce, or allow NULL in the "
                     "target"
+                )
+        for n, column in self._zeros:
+            if _NEGATIVE_ZERO.match(row[n]):
+                raise BadValue(
+                    f"{self._label}: MariaDB keeps no -0 and a row has one in column {column}; map "
+                    "an expression, such as CASE WHEN x = 0 THEN 0 ELSE x END"
                 )
         for n in self._zoned:
             row[n] = row[n].removesuffix(b"+00")

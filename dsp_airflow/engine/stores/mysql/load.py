@@ -22,9 +22,19 @@ from dsp_airflow.engine.errors import Mismatch, Transient
 from dsp_airflow.engine.model import Field
 from dsp_airflow.engine.ports import Stream
 from dsp_airflow.engine.stores.mysql import insert
+from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.names import base, quote, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
-from dsp_airflow.engine.stores.mysql.relay import CSV, OWN, TEXT, is_bits, is_bytes, is_marked
+from dsp_airflow.engine.stores.mysql.relay import (
+    CSV,
+    NEGATIVE_ZERO,
+    OWN,
+    TEXT,
+    is_bits,
+    is_bytes,
+    is_float,
+    is_marked,
+)
 from dsp_airflow.engine.stores.mysql.warned import refuse_warnings
 
 _FORMATS: Final = {
@@ -61,11 +71,11 @@ def fill(
     Raises ``Duplicate``, ``BadValue`` where a value does not fit, ``Mismatch`` where rows are
     missing, and whatever the stream raises: some rows are there then, and must not be committed.
     """
-    stamps = _never_null(connection, table, fields)
+    watched = _never_null(connection, table, fields) | _no_sign(connection, fields)
     if wire == TEXT or (wire == OWN and not can_load(connection)):
-        rows = insert.insert(connection, table, fields, stream, wire, label, stamps)
+        rows = insert.insert(connection, table, fields, stream, wire, label, watched)
     else:
-        rows = load(connection, table, fields, stream, wire, label, stamps)
+        rows = load(connection, table, fields, stream, wire, label, watched)
     if rows != stream.rows:
         raise Mismatch(
             f"{label}: the source sent {stream.rows:,} rows and the target took {rows:,}. Nothing "
@@ -84,6 +94,12 @@ def _never_null(connection: Connection, table: str, fields: Sequence[Field]) -> 
     return frozenset(str(row[0]) for row in found)
 
 
+def _no_sign(connection: Connection, fields: Sequence[Field]) -> frozenset[str]:
+    """Columns in which -0 would become 0, and nobody be told: MariaDB's floats."""
+    floats = frozenset(field.column for field in fields if is_float(field))
+    return floats if floats and is_mariadb(connection) else frozenset()
+
+
 def load(
     connection: Connection,
     table: str,
@@ -91,11 +107,11 @@ def load(
     stream: Stream,
     wire: str,
     label: str,
-    stamps: frozenset[str] = frozenset(),
+    watched: frozenset[str] = frozenset(),
 ) -> int:
-    """See ``fill``; by LOAD DATA LOCAL. ``stamps`` are TIMESTAMP columns that take no NULL."""
+    """See ``fill``; by LOAD DATA LOCAL. ``watched`` columns would change a value silently."""
     with _fifo() as path:
-        loading = _Loading(connection, statement(path, table, fields, wire, stamps))
+        loading = _Loading(connection, statement(path, table, fields, wire, watched))
         loading.feed(path, stream)
     found = _INFO.search(loading.info)
     if found is None:
@@ -107,13 +123,13 @@ def load(
 
 
 def statement(
-    path: str, table: str, fields: Sequence[Field], wire: str, stamps: frozenset[str]
+    path: str, table: str, fields: Sequence[Field], wire: str, watched: frozenset[str]
 ) -> str:
     """The LOAD DATA of these fields, in their order."""
     targets, assignments = [], []
     for n, field in enumerate(fields):
         column, variable = quote(field.column), f"@dsp_{n}"
-        value = _converted(field, variable, wire, stamps)
+        value = _converted(field, variable, wire, watched)
         targets.append(column if value is None else variable)
         if value is not None:
             assignments.append(f"{column} = {value}")
@@ -124,14 +140,18 @@ def statement(
     )
 
 
-def _converted(field: Field, variable: str, wire: str, stamps: frozenset[str]) -> str | None:
+def _converted(field: Field, variable: str, wire: str, watched: frozenset[str]) -> str | None:
     """What a column is set to, where that is not the field as it comes."""
     if is_bytes(field):
         return f"UNHEX(SUBSTR({variable}, 3))" if is_marked(field, wire) else f"UNHEX({variable})"
     if is_bits(field):
         return f"CAST(CONV({variable}, 2, 10) AS UNSIGNED)"
-    # A word that is no timestamp is warned of.
-    return f"IFNULL({variable}, 'NULL')" if field.column in stamps else None
+    if field.column not in watched:
+        return None
+    # A word that is no value of the type is warned of.
+    if is_float(field):
+        return f"IF({variable} REGEXP '{NEGATIVE_ZERO}', 'negative zero', {variable})"
+    return f"IFNULL({variable}, 'NULL')"
 
 
 @contextmanager

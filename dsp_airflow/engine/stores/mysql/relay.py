@@ -68,6 +68,15 @@ def is_bits(field: Field) -> bool:
     return field.type.identity == "bit"
 
 
+NEGATIVE_ZERO: Final = "^-0([.]0*)?$"
+"""Its text, whatever database printed it."""
+
+
+def is_float(field: Field) -> bool:
+    """Whether the field goes into a column that may keep a zero's sign, or not."""
+    return base(field.native) in ("float", "double")
+
+
 def rendered(field: Field, wire: str) -> str:
     """SQL of the field as it is sent. What outgrows ``max_allowed_packet`` makes it NULL."""
     x = f"({field.expression})"

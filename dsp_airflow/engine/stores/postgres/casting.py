@@ -7,6 +7,7 @@ column's policy says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -55,6 +56,28 @@ def converted(
         # Only lists get here: their elements travel as texts.
         return Converted(f"{x}::text[]", "text[]")
     return _guarded(cast(x, source, target), wanted, x, source, target, fit, on_loss, key)
+
+
+def across(made: Converted, target: Column, key: str) -> Converted:
+    """See ``ports.Dialect``. Numbers of JSON are doubles elsewhere, but for integers of 64 bits."""
+    if target.type.name != "json":
+        return made
+    x = f"({made.expression})"
+    number = "(v #>> '{}')::numeric"
+    held = (
+        f"CASE WHEN v::text !~ '[.]' AND {number} BETWEEN {-(2**63)} AND {2**64 - 1} THEN true "
+        f"WHEN {number} = 0 THEN true WHEN abs({number}) BETWEEN {SMALLEST['float64']} "
+        f"AND {LARGEST['float64']} THEN (({number})::float8::text)::numeric = {number} "
+        "ELSE false END"
+    )
+    # Few documents have so many digits in a row, and only those are taken apart.
+    lost = (
+        f"CASE WHEN {x}::text ~ '[0-9][0-9.]{{15}}' THEN EXISTS (SELECT FROM "
+        f"jsonb_path_query({x}::jsonb, 'strict $.**') AS j (v) "
+        f"WHERE CASE WHEN jsonb_typeof(v) = 'number' THEN NOT {held} ELSE false END) END"
+    )
+    failure = _failure(target, key, made.native)
+    return replace(made, expression=f"CASE WHEN {lost} THEN {failure} ELSE {x} END")
 
 
 def _shortened(identity: str) -> bool:

@@ -51,7 +51,7 @@ BUILT_IN = {
 
 base, quote = names.base, names.quote
 text_literal, user_type = names.text_literal, names.user_type
-converted, policy_refusal = casting.converted, casting.policy_refusal
+converted, policy_refusal, across = casting.converted, casting.policy_refusal, casting.across
 
 
 def literal(value: object) -> str:
