@@ -44,6 +44,9 @@ def mysql_key_text(expression: str, native: str) -> str:
     word = native.partition("(")[0].partition(" ")[0]
     if "zerofill" in native:
         return mysql_key_text(f"({expression} * 1)", word)
+    if word == "bit":
+        length = native.partition("(")[2].rstrip(")") or "1"
+        return f"LPAD(BIN({expression} + 0), {length}, '0')"
     if word in _BYTES:
         return f"CONCAT('\\\\x', LOWER(HEX({expression})))"
     if word in ("datetime", "timestamp", "time"):

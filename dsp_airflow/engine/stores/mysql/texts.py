@@ -7,23 +7,15 @@ from typing import Any, Final
 from dsp_airflow.engine.canon import printed
 from dsp_airflow.engine.model import LogicalType
 
-KINDS: Final = printed.KINDS | {"enum", "set", "year", "other"}
+KINDS: Final = printed.KINDS | {"year"}
 
 
 def own_text(text: str, kind: LogicalType) -> str:
-    """See ``ports.Restores``. Keys of what sorts by a number are that number."""
-    labels = kind.labels or ()
-    match kind.name:
-        case "bool":
-            return text
-        case "year":
-            return text.rjust(4, "0")
-        case "enum":
-            return str(labels.index(text) + 1 if text in labels else 0)
-        case "set":
-            return str(sum(1 << labels.index(label) for label in text.split(",") if label))
-        case "other":
-            return str(int(text, 2)) if kind.identity == "bit" else text
+    """See ``ports.Restores``."""
+    if kind.name == "bool":
+        return text
+    if kind.name == "year":
+        return text.rjust(4, "0")
     return printed.printed(text, kind)
 
 
