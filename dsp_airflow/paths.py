@@ -290,11 +290,12 @@ class RestorePath:
     def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:  # noqa: ARG002
         """See ``Path``."""
         from dsp_airflow.engine.archive.reader import ArchivedRun
-        from dsp_airflow.engine.archive.restoring import restored_columns
+        from dsp_airflow.engine.archive.restoring import restored_columns, restored_kinds
 
         manifest = self._manifest()
         columns = restored_columns(manifest, plan.target_shape)
-        return ArchivedRun(self.archive, manifest, self.store, columns), self.store
+        kinds = restored_kinds(manifest, plan.target_shape)
+        return ArchivedRun(self.archive, manifest, self.store, columns, kinds), self.store
 
     def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:  # noqa: ARG002
         """See ``Path``."""

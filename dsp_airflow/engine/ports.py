@@ -516,16 +516,30 @@ class Dialect(Protocol):
 class Restores(Protocol):
     """A dialect in which rows of an archive can be said again."""
 
+    @property
+    def wires(self) -> Sequence[str]:
+        """The wire formats that ``own_cells`` are made for, the best first (``archive.wires``)."""
+        ...
+
+    @property
+    def own_kinds(self) -> Collection[str]:
+        """Names of the types for which ``own_text`` is not the canonical text."""
+        ...
+
+    def filtered(self, column: Column) -> str:
+        """A column among archived rows, as a filter compares it in the table it is to go to."""
+        ...
+
     def ddl(self, shape: Shape) -> tuple[str, ...]:
         """Statements that create this table anywhere, with the types it needs."""
         ...
 
     def own_text(self, text: str, kind: LogicalType) -> str:
-        """What a value's canonical text is in the database's own words."""
+        """What a value's canonical text is in the database's own words, as its keys are told."""
         ...
 
     def own_cells(self, texts: Any, kind: LogicalType) -> Any:
-        """The same for an Arrow column of canonical texts, as the cells of a CSV.
+        """An Arrow column of canonical texts, as the cells of a row that is written.
 
         They are read as the type; what reads as the same value may stand as it is.
         """

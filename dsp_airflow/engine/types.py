@@ -27,6 +27,9 @@ INTEGERS: Final[dict[str, tuple[int, int]]] = {
 }
 """Smallest and largest value."""
 
+CARRIERS: Final = {"int24": "int32", "uint24": "uint32", "year": "int16", "set": "string"}
+"""Types of MySQL that nobody else has, and the nearest one that everybody has."""
+
 FLOATS: Final = {"float32": 24, "float64": 53}
 """Bits of precision: integers up to 2 to this power are exact."""
 

@@ -11,7 +11,6 @@ import pytest
 from tests.contract.places import Leg, MemoryPlace, MySqlPlace, Place, PostgresPlace
 from tests.servers import (
     Database,
-    MySQLDatabase,
     MySQLFamilyServer,
     PostgresServer,
     fresh_database,
@@ -20,7 +19,7 @@ from tests.servers import (
 
 STORES = ("memory", "pg15", "pg18", "mariadb", "mysql")
 
-Pool = dict[str, list[Database | MySQLDatabase]]
+Pool = dict[str, list[Database]]
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +29,7 @@ def pool(pg15: PostgresServer, pg18: PostgresServer) -> Iterator[tuple[Pool, Exi
         yield defaultdict(list), stack
 
 
-def emptied(database: Database | MySQLDatabase) -> Database | MySQLDatabase:
-    if isinstance(database, MySQLDatabase):
-        for (table,) in database.rows("SHOW TABLES"):
-            database.execute(f"DROP TABLE `{table}`")
-        return database
+def emptied(database: Database) -> Database:
     database.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -49,24 +44,24 @@ def new_place(
 ) -> Iterator[Callable[[str], Place]]:
     """Makes an empty place of a kind: as many as the test calls for."""
     free, stack = pool
-    taken: list[tuple[str, Database | MySQLDatabase]] = []
+    taken: list[tuple[str, Database]] = []
 
     def new(kind: str) -> Place:
         if kind == "memory":
             return MemoryPlace()
         server: PostgresServer | MySQLFamilyServer = request.getfixturevalue(kind)
+        if isinstance(server, MySQLFamilyServer):
+            # Creating one costs little here.
+            return MySqlPlace(here.enter_context(fresh_mysql_database(server)))
         if free[kind]:
             database = emptied(free[kind].pop())
-        elif isinstance(server, MySQLFamilyServer):
-            database = stack.enter_context(fresh_mysql_database(server))
         else:
             database = stack.enter_context(fresh_database(server, "contract"))
         taken.append((kind, database))
-        if isinstance(database, MySQLDatabase):
-            return MySqlPlace(database)
         return PostgresPlace(database)
 
-    yield new
+    with ExitStack() as here:
+        yield new
     for kind, database in taken:
         free[kind].append(database)
 

@@ -34,7 +34,7 @@ from dsp_airflow.engine.ports import Session, Store, Stream
 from dsp_airflow.engine.stores.memory import MemoryStore
 from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
-from tests.servers import Database, MySQLDatabase
+from tests.servers import Database, MariaDBServer, MySQLDatabase
 
 Row = tuple[Any, ...]
 ALL = KeyRange()
@@ -75,8 +75,8 @@ class Place(ABC):
     """Whether a row tells if it is older than a mark."""
     tells_outcomes = True
     """Whether it is known later what became of a purge."""
-    tells_spellings = True
-    """Whether it keeps -0 and 0, 1.0 and 1.00 apart."""
+    tells_scales = True
+    """Whether it keeps 1.0 and 1.00 apart."""
 
     @abstractmethod
     def make(self, table: Table, rows: Iterable[Row] = ()) -> None: ...
@@ -261,12 +261,16 @@ class MySqlPlace(Place):
     system = "mysql"
     wires = ("mysql text",)
     methods = ("md5",)
-    dates_rows = tells_outcomes = tells_spellings = False
+    dates_rows = tells_outcomes = tells_scales = False
 
     def __init__(self, database: MySQLDatabase) -> None:
         self.database = database
         self.schema = database.name
         self.store: Store = MySqlStore(database.name, database.arguments)
+        mariadb = isinstance(database.server, MariaDBServer)
+        exact = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
+        # What a key can have of types that know no bounds.
+        self._bounded = {"string": f"varchar(80) COLLATE {exact}", "bytes": "varbinary(80)"}
 
     def project(
         self, table: Table | str, *, where: str | None = None, method: str = "md5"
@@ -285,7 +289,7 @@ class MySqlPlace(Place):
 
     def _native(self, kind: LogicalType) -> str:
         if kind.name == "timestamptz":
-            return f"timestamp({6 if kind.digits is None else kind.digits}) NULL"
+            return f"timestamp({6 if kind.digits is None else kind.digits})"
         return self.store.dialect.native(kind)
 
     def make(self, table: Table, rows: Iterable[Row] = ()) -> None:
@@ -293,8 +297,9 @@ class MySqlPlace(Place):
         lines = []
         for name, kind in table.columns.items():
             bounded = any(name in u for u in (table.key, *table.unique))
-            made = BOUNDED.get(kind.name, "") if bounded and kind.length is None else ""
-            kept = " NOT NULL" if name in (*table.key, *table.required) else ""
+            made = self._bounded.get(kind.name, "") if bounded and kind.length is None else ""
+            # A TIMESTAMP takes no NULL unless it is told to.
+            kept = " NOT NULL" if name in (*table.key, *table.required) else " NULL"
             lines.append(f"{quote(name)} {made or native(kind)}{kept}")
         if table.key:
             lines.append(f"PRIMARY KEY ({', '.join(map(quote, table.key))})")
@@ -354,8 +359,6 @@ class MySqlPlace(Place):
 
 
 LOCK_WAIT = 1205
-BOUNDED = {"string": "varchar(80) COLLATE utf8mb4_bin", "bytes": "varbinary(80)"}
-"""What a key can have of types that know no bounds."""
 
 
 def _adapted(value: Any) -> Any:

@@ -56,6 +56,7 @@ def read(
     return relay.RowsOut(
         connection,
         f"SELECT {relay.rendered_row(what.fields, wire)} FROM {what.table} ORDER BY {order}",
+        wire,
         limit,
     )
 

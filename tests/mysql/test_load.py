@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 import MySQLdb
 import pytest
@@ -307,3 +308,19 @@ def test_statements_of_many_sizes(my_db: MySQLDatabase) -> None:
         assert rows(target, "SELECT LENGTH(text) FROM u ORDER BY id") == [
             (b"%d" % size,) for size in sizes
         ]
+
+
+@pytest.mark.parametrize("wire", [relay.OWN, relay.TEXT])
+def test_a_long_text_of_nothing_but_escapes(my_db: MySQLDatabase, wire: str) -> None:
+    r"""A server would take minutes to escape it; what looks like a long text's mark is none."""
+    text = "\t\\\n" * 100_000 + "\\H00"
+    my_db.execute("CREATE TABLE t (id int PRIMARY KEY, body longtext, more text)")
+    with closing(my_db.connect()) as connection:
+        statement = "INSERT INTO t VALUES (1, %s, %s), (2, %s, %s)"
+        connection.cursor().execute(statement, (text, "\\H41", "\\H41", "x" * 5000))
+    with session(my_db) as connection:
+        what = projected("t", columns_of(id="int", body="longtext", more="text"))
+        (first, second) = b"".join(read(connection, what, wire)).removesuffix(b"\n").split(b"\n")
+    cells = [line.split(b"\t") for line in (first, second)]
+    assert cells[0][1] == b"\\t\\\\\\n" * 100_000 + b"\\\\H00"
+    assert [cells[0][2], cells[1][1], cells[1][2]] == [b"\\\\H41", b"\\\\H41", b"x" * 5000]

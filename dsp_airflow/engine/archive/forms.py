@@ -1,7 +1,7 @@
 """How a logical type is held in an archive file.
 
 Every reader knows the types used here, and every value they hold is one that every reader
-knows: dates and timestamps between the years 1 and 9999, times before 24:00. What lies beyond
+knows: days of the calendar between the years 1 and 9999, times before 24:00. What lies beyond
 is kept as canonical text in the column ``EXACT``: a JSON object of column names and texts.
 """
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from dsp_airflow.engine.errors import Mismatch
 from dsp_airflow.engine.model import LogicalType
+from dsp_airflow.engine.types import CARRIERS
 
 EXACT: Final = "__dsp_exact"
 """Column of the values that their own column cannot hold."""
@@ -25,7 +26,7 @@ FORMAT_VERSION: Final = 1
 WIDEST: Final = 38
 """Digits of a decimal that Arrow, Parquet and DuckDB all hold."""
 
-_SIMPLE: Final[dict[str, Any]] = {
+_SIMPLE: dict[str, Any] = {
     "bool": pa.bool_(),
     **{f"int{bits}": getattr(pa, f"int{bits}")() for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": getattr(pa, f"uint{bits}")() for bits in (8, 16, 32, 64)},
@@ -41,6 +42,7 @@ _SIMPLE: Final[dict[str, Any]] = {
     "json": pa.json_(),
     "enum": pa.string(),
 }
+_SIMPLE |= {name: _SIMPLE[carrier] for name, carrier in CARRIERS.items()}
 _BOUNDED: Final = frozenset({"decimal", "date", "time", "timestamp", "timestamptz", "list"})
 _ELEMENTS: Final = frozenset(_SIMPLE) - {"time"} | {"decimal"}
 _TYPES: Final = TypeAdapter(LogicalType)

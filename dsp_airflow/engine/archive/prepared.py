@@ -7,7 +7,9 @@ a Python value in a function of Arrow's is used: each would import pandas, half 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,9 @@ from dsp_airflow.engine.model import LogicalType
 
 POSITIONAL = {"float32": 1e6, "float64": 1e9}
 """Below these (and from 1e-4 on) Arrow's text of a float is the canonical one."""
+
+_MYSQL = re.compile(r"(?:float|double)(?! precision)")
+"""Its shortest digits may lie midway between two floats, as Python's may: 1e+23."""
 
 
 def texts_of(forms: Sequence[Form]) -> list[str]:
@@ -49,7 +54,7 @@ def prepared(batches: Iterable[Any], forms: Sequence[Form]) -> Iterator[Any]:
     for batch in batches:
         exact = _exact(batch, forms)
         columns = [
-            batch.column(n) if form.text else _prepared(batch.column(n), form.kind)
+            batch.column(n) if form.text else _prepared(batch.column(n), form.kind, form.native)
             for n, form in enumerate(forms)
         ]
         columns += [exact[n] for n, form in enumerate(forms) if form.bounded]
@@ -85,10 +90,10 @@ def _prepared_type(kind: Any) -> Any:
     return kind
 
 
-def _prepared(column: Any, kind: LogicalType) -> Any:
+def _prepared(column: Any, kind: LogicalType, native: str) -> Any:
     arrow = column.type
     if pa.types.is_list(arrow) and kind.element is not None:
-        values = _prepared(column.values, kind.element)
+        values = _prepared(column.values, kind.element, native)
         return pa.ListArray.from_buffers(
             pa.list_(values.type),
             len(column),
@@ -98,7 +103,7 @@ def _prepared(column: Any, kind: LogicalType) -> Any:
             children=[values],
         )
     if pa.types.is_floating(arrow):
-        return float_texts(column, kind)
+        return float_texts(column, kind, native)
     if pa.types.is_time(arrow):
         return column.cast(pa.int64()).cast(pa.timestamp("us"))
     if pa.types.is_timestamp(arrow):
@@ -106,7 +111,7 @@ def _prepared(column: Any, kind: LogicalType) -> Any:
     return column
 
 
-def float_texts(column: Any, kind: LogicalType) -> Any:
+def float_texts(column: Any, kind: LogicalType, native: str = "") -> Any:
     """Canonical texts of a float array. Arrow renders most, Python those of another notation."""
     texts = pc.cast(column, pa.string())
     if not len(column):
@@ -117,7 +122,7 @@ def float_texts(column: Any, kind: LogicalType) -> Any:
         plain |= _flags(column.is_null())
     if bool(plain.all()):
         return texts
-    odd = [_float_text(column[n].as_py(), kind) for n in np.flatnonzero(~plain).tolist()]
+    odd = [_float_text(column[n].as_py(), kind, native) for n in np.flatnonzero(~plain).tolist()]
     return pc.replace_with_mask(texts, pa.array(~plain), pa.array(odd, pa.string()))
 
 
@@ -136,8 +141,10 @@ def _flags(column: Any) -> Any:
     return flags[column.offset :].astype(bool)
 
 
-def _float_text(value: float, kind: LogicalType) -> str | None:
+def _float_text(value: float, kind: LogicalType, native: str) -> str | None:
     size = abs(value)
+    if kind.name == "float64" and 1e15 <= size < math.inf and _MYSQL.match(native):
+        return f"{Decimal(repr(value)).normalize():e}"
     if kind.name == "float32" or not math.isfinite(value) or size >= 1e15:
         return python_text(value, kind)
     # Python's digits are PostgreSQL's where no short decimal lies midway between two floats.

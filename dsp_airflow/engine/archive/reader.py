@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv as pcsv
-
 from dsp_airflow.engine.archive.manifest import ArchivedBatch, Manifest
 from dsp_airflow.engine.archive.rows import Choice, chosen_batches
+from dsp_airflow.engine.archive.wires import WIRES
 from dsp_airflow.engine.archive.witness import METHOD, ArchiveWitness, file_digest
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Mismatch, Refused
@@ -30,11 +27,8 @@ from dsp_airflow.engine.model import (
     RowHash,
     Written,
 )
-from dsp_airflow.engine.ports import Restores, Sifts, Store, Stream
+from dsp_airflow.engine.ports import Restores, Sifts, Store, Stream, Writes
 from dsp_airflow.engine.stores.s3 import S3Store
-
-WIRE = "csv"
-_OPTIONS = pcsv.WriteOptions(include_header=False, quoting_style="all_valid")
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,8 @@ class ArchivedRun:
     """Where the rows go: in its words they are said, and it tells which of them match a filter."""
     columns: tuple[int, ...]
     """Which of the manifest's columns are restored, those of the key first."""
+    kinds: tuple[LogicalType, ...]
+    """As which types; see ``archive.rereading``."""
 
     @property
     def name(self) -> str:
@@ -74,7 +70,7 @@ class ArchiveReader:
 
     run: ArchivedRun
     _stack: ExitStack = field(default_factory=ExitStack)
-    _sifting: Sifts | None = None
+    _sifting: Any = None
     _last: tuple[KeyRange, ArchiveWitness] | None = None
     _proved: int | None = None
     """The batch whose digest was found to be right last: its bytes cannot be others."""
@@ -96,12 +92,10 @@ class ArchiveReader:
         return None
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
-        """The batch's rows as CSV, each value in the target's words."""
-        if wire != WIRE:
-            raise ValueError(f"an archive is read as {WIRE}, not as {wire}")
+        """The batch's rows, each value in the target's words."""
         witness = self._witness(what, within)
         self._prove(what, within, witness)
-        return CsvStream(witness, what, self._dialect, max_row_size)
+        return RowStream(witness, what, self._dialect, wire, max_row_size)
 
     def digest(
         self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
@@ -183,7 +177,9 @@ class ArchiveReader:
         if batch.digest is None or manifest.canon_version != CANON_VERSION:
             # Digests of another version are none of these texts.
             return
-        if witness.keys is None and len(self.run.columns) == len(manifest.columns):
+        mine = tuple(manifest.columns[n].type for n in self.run.columns)
+        whole = len(mine) == len(manifest.columns) and mine == self.run.kinds
+        if witness.keys is None and whole:
             found = witness.digest(what, within)
         else:
             found = Digest(0, 0, METHOD)
@@ -209,6 +205,7 @@ class ArchiveReader:
             dialect=self._dialect,
             copied=Copied(batch.rows, written, 0, 0.0, batch.objects),
             columns=self.run.columns,
+            kinds=self.run.kinds,
             keys=keys,
         )
 
@@ -219,8 +216,10 @@ class ArchiveReader:
             if not isinstance(session, Sifts):
                 raise Refused(f"{self.run.target.system} cannot judge which rows match where")
             self._sifting = session
-        rows = CsvStream(whole, what, self._dialect, None)
-        return self._sifting.matching(what, rows, wire=WIRE)
+        wire = wire_of(self._dialect, self._sifting, self.run.target.system)
+        rows = RowStream(whole, what, self._dialect, wire, None)
+        found: list[Key] = self._sifting.matching(what, rows, wire=wire)
+        return found
 
     def _let_go(self) -> None:
         if self._last is not None:
@@ -228,14 +227,24 @@ class ArchiveReader:
             self._last = None
 
 
-class CsvStream:
-    """A batch's rows as CSV without a header; NULL is an empty cell, an empty text is ``""``."""
+def wire_of(dialect: Restores, session: Writes, system: str) -> str:
+    """The wire format that archived rows are written in there; ``Refused`` without any."""
+    taken = session.loads()
+    found = next((wire for wire in dialect.wires if wire in taken), None)
+    if found is None:
+        raise Refused(f"{system} takes {', '.join(taken)}, none of which is made of archives")
+    return found
+
+
+class RowStream:
+    """A batch's rows in a wire format."""
 
     def __init__(
         self,
         witness: ArchiveWitness,
         what: Projection,
         dialect: Restores,
+        wire: str,
         max_row_size: int | None,
     ) -> None:
         self.rows = -1
@@ -243,23 +252,21 @@ class CsvStream:
         self._witness = witness
         self._what = what
         self._dialect = dialect
+        self._joined = WIRES[wire]
         self._limit = max_row_size
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         rows = 0
         kinds = [f.type for f in self._what.fields]
-        names = [f"c{n}" for n in range(len(kinds))]
-        choice = Choice(self._witness.width, self._witness.columns, self._witness.keys)
+        choice = self._witness.choice
         for file in self._witness.files():
             for batch in chosen_batches(file, choice):
                 cells = self._cells(batch, kinds)
                 self._refuse_large(cells)
-                sink = io.BytesIO()
-                table = pa.RecordBatch.from_arrays(cells, names=names)
-                pcsv.write_csv(table, sink, _OPTIONS)
+                buffer = self._joined(cells)
                 rows += batch.num_rows
-                self.size += sink.tell()
-                yield sink.getbuffer()
+                self.size += len(buffer)
+                yield buffer
         self.rows = rows
 
     def _cells(self, batch: Any, kinds: Sequence[LogicalType]) -> list[Any]:

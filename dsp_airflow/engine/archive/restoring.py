@@ -10,7 +10,8 @@ from dsp_airflow.config.where import parse_where
 from dsp_airflow.engine import fitting, mapping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive.manifest import Manifest
-from dsp_airflow.engine.archive.reader import WIRE, batches_of
+from dsp_airflow.engine.archive.reader import batches_of, wire_of
+from dsp_airflow.engine.archive.rereading import reads_as
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
@@ -28,8 +29,7 @@ from dsp_airflow.engine.model import (
     Projection,
     Shape,
 )
-from dsp_airflow.engine.ports import Dialect, Endpoint, Session, Store
-from dsp_airflow.engine.types import INTEGERS, fit
+from dsp_airflow.engine.ports import Dialect, Endpoint, Restores, Session, Store
 
 METHOD = "md5"
 
@@ -78,6 +78,12 @@ def restored_columns(manifest: Manifest, target: Shape) -> tuple[int, ...]:
     return tuple(n for n, c in enumerate(manifest.columns) if c.name not in generated)
 
 
+def restored_kinds(manifest: Manifest, target: Shape) -> tuple[LogicalType, ...]:
+    """As which types they are written."""
+    names = [manifest.columns[n].name for n in restored_columns(manifest, target)]
+    return tuple(c.type for name in names if (c := target.column(name)) is not None)
+
+
 def _structure(
     job: RestoreJob,
     manifest: Manifest,
@@ -86,7 +92,9 @@ def _structure(
     session: Session,
     definition: str,
 ) -> Plan:
-    dialect = target.dialect
+    dialect = restores = target.dialect
+    if not isinstance(restores, Restores):
+        raise Refused(f"rows of an archive cannot be restored to {target.system}")
     there = session.describe(job.target.table)
     create = there is None
     ddl: tuple[str, ...] = ()
@@ -124,7 +132,7 @@ def _structure(
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
     return Plan(
         job=job.name,
-        source=_source_side(job, fields, names, width, dialect),
+        source=_source_side(job, fields, width, there, restores, dialect.name),
         target=target_side,
         source_shape=manifest.shape,
         target_shape=there,
@@ -133,7 +141,7 @@ def _structure(
         key=manifest.key,
         ordered_alike=manifest.source_system == target.system
         and all(fitting.ordered_alike(mine, c) for mine, c in rows[:width]),
-        wire=WIRE,
+        wire=wire_of(restores, session, target.system),
         pairs=pairs,
         filter=job.where,
         where=job.where,
@@ -151,9 +159,15 @@ def _structure(
 
 
 def _source_side(
-    job: RestoreJob, fields: Sequence[Field], names: Sequence[str], width: int, dialect: Dialect
+    job: RestoreJob,
+    fields: Sequence[Field],
+    width: int,
+    there: Shape,
+    dialect: Restores,
+    words: str,
 ) -> Projection:
     """What of the archive takes part. The filter is the target server's to judge."""
+    names = [field.column for field in fields]
 
     def quoted(name: str) -> str:
         if name not in names:
@@ -161,9 +175,9 @@ def _source_side(
                 f"job {job.name}: where: the archive restores no column {name!r}"
                 f"{mapping.near(name, list(names))}"
             )
-        return dialect.quote(name)
+        return dialect.filtered(mapping.column_of(there, name, f"job {job.name}: where"))
 
-    where = None if job.where is None else parse_where(job.where).render({}, quoted)
+    where = None if job.where is None else parse_where(job.where, words).render({}, quoted)
     return Projection(
         table=job.source.table,
         label=job.source.table,
@@ -220,23 +234,10 @@ def _refuse_types(job: RestoreJob, target: Shape, rows: Sequence[tuple[Column, C
     why = [
         f"{mine.name} was {mine.native} and is {column.native}"
         for mine, column in rows
-        if not _same_texts(mine.type, column.type)
+        if not reads_as(mine.type, column.type)
     ]
     if why:
         raise ConfigError(
             f"job {job.name}: {target.table} does not hold the archived values as they were: "
             f"{'; '.join(why)}. Restore to a new table, and convert there"
         )
-
-
-def _same_texts(archived: LogicalType, kind: LogicalType) -> bool:
-    verdict, _ = fit(archived, kind)
-    if verdict == "exact":
-        return True
-    if verdict != "widening":
-        return False
-    if archived.name in INTEGERS and kind.name in INTEGERS:
-        return True
-    if archived.name == "decimal":
-        return kind.name == "decimal" and (kind.precision is None or kind.scale == archived.scale)
-    return archived.name == kind.name and kind.name not in ("list", "other")

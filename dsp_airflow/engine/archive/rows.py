@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from dsp_airflow.engine.archive import duck
 from dsp_airflow.engine.archive.formats import File, format_of
-from dsp_airflow.engine.model import Key
+from dsp_airflow.engine.archive.rereading import reread
+from dsp_airflow.engine.model import Key, LogicalType
 
 CHOSEN: Final = "dsp_chosen"
 """The rows, which can be read once; their columns are called ``t0``, ``t1`` and so on."""
@@ -24,12 +25,14 @@ class Choice:
 
     ``columns`` are places among the file's own, those of the key first; ``None`` means all, in
     their order. ``keys`` are the canonical texts of the ``width`` key columns of the rows that
-    take part; ``None`` means all rows.
+    take part; ``None`` means all rows. ``kinds`` are the types that the columns' canonical texts
+    are to be of (``archive.rereading``); ``None`` means their own.
     """
 
     width: int
     columns: tuple[int, ...] | None = None
     keys: Sequence[Key] | None = None
+    kinds: Sequence[LogicalType] | None = None
 
 
 @contextmanager
@@ -52,8 +55,13 @@ def chosen_batches(file: File, choice: Choice) -> Iterator[Any]:
 
 def _query(file: File, choice: Choice) -> tuple[list[str], str]:
     texts = format_of(file.format).texts(file.forms)
+    kinds = [form.kind for form in file.forms]
     if choice.columns is not None:
         texts = [texts[n] for n in choice.columns]
+        kinds = [kinds[n] for n in choice.columns]
+    if choice.kinds is not None:
+        each = zip(texts, kinds, choice.kinds, strict=True)
+        texts = [reread(text, mine, other) for text, mine, other in each]
     names = [f"t{n}" for n in range(len(texts))]
     columns = ", ".join(f"{text} AS {name}" for text, name in zip(texts, names, strict=True))
     rows = f"SELECT {columns} FROM {duck.ROWS}"  # noqa: S608

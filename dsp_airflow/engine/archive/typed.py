@@ -16,6 +16,7 @@ from dsp_airflow.engine.archive.formats import File, format_of
 from dsp_airflow.engine.archive.forms import EXACT, Form, schema_of
 from dsp_airflow.engine.canon.python import python_elements
 from dsp_airflow.engine.model import LogicalType
+from dsp_airflow.engine.types import CARRIERS
 
 _INTEGERS: Final = {
     "int8": "TINYINT",
@@ -27,12 +28,13 @@ _INTEGERS: Final = {
     "uint32": "UINTEGER",
     "uint64": "UBIGINT",
 }
-_CASTS: Final = {
+_CASTS = {
     **_INTEGERS,
     "float32": "FLOAT",
     "float64": "DOUBLE",
     "uuid": "UUID",
 }
+_CASTS |= {name: _CASTS[carrier] for name, carrier in CARRIERS.items() if carrier in _CASTS}
 _DATED: Final = {"date": "DATE", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMPTZ"}
 
 
@@ -98,9 +100,9 @@ def value_of(text: str, kind: LogicalType) -> str:
     if kind.name in _CASTS:
         return f"CAST({text} AS {_CASTS[kind.name]})"
     if kind.name in _DATED:
-        # Infinities, and years beyond four digits, which begin with a sign.
+        # Infinities, years beyond four digits, which begin with a sign, and the year 0.
         made = f"TRY_CAST({text} AS {_DATED[kind.name]})"
-        return f"CASE WHEN {text} BETWEEN '0' AND ':' THEN {made} END"
+        return f"CASE WHEN {text} BETWEEN '0001' AND ':' THEN {made} END"
     if kind.name == "time":
         return f"CASE WHEN {text} < '24' THEN TRY_CAST({text} AS TIME) END"
     if kind.name == "decimal":

@@ -28,6 +28,7 @@ from dsp_airflow.engine.model import (
     Digest,
     Key,
     KeyRange,
+    LogicalType,
     LossCount,
     Projection,
     RowHash,
@@ -38,10 +39,6 @@ from dsp_airflow.engine.stores.s3 import Bucket
 METHOD: Final = "md5"
 HASHES: Final = "dsp_hashes"
 WANTED: Final = "dsp_wanted"
-OWN_TEXTS: Final = frozenset(
-    {"bool", "bytes", "date", "time", "timestamp", "timestamptz", "duration", "list"}
-)
-"""Types whose canonical text is not what the source prints."""
 
 
 class Altered(Mismatch):
@@ -98,6 +95,8 @@ class ArchiveWitness:
     copied: Copied
     columns: tuple[int, ...] | None = None
     """Which of the files' columns take part; see ``Choice``."""
+    kinds: tuple[LogicalType, ...] | None = None
+    """As which types they are read; ``None`` means their own."""
     keys: Sequence[Key] | None = None
     """Which rows take part."""
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -145,7 +144,7 @@ class ArchiveWitness:
         if self._digest is None:
             total = Digest(0, 0, METHOD)
             for file in self.files():
-                total += file_digest(file, self._choice)
+                total += file_digest(file, self.choice)
             self._digest = total
         return self._digest
 
@@ -198,7 +197,7 @@ class ArchiveWitness:
         if not wanted:
             return {}
         found: dict[Key, tuple[str | None, ...]] = {}
-        choice = replace(self._choice, keys=list(wanted))
+        choice = replace(self.choice, keys=list(wanted))
         for file in self.files():
             with chosen_rows(file, choice) as (connection, _):
                 for row in connection.execute(f"SELECT * FROM {CHOSEN}").fetchall():  # noqa: S608
@@ -224,8 +223,9 @@ class ArchiveWitness:
     # Helpers
 
     @property
-    def _choice(self) -> Choice:
-        return Choice(self.width, self.columns, self.keys)
+    def choice(self) -> Choice:
+        """What of the files takes part."""
+        return Choice(self.width, self.columns, self.keys, self.kinds)
 
     def _hashed(self) -> Any:
         """A table of every row's key, in both notations, and hash."""
@@ -235,7 +235,7 @@ class ArchiveWitness:
         columns = [f"{c}{n} VARCHAR" for c in "ok" for n in range(self.width)]
         connection.execute(f"CREATE TABLE {HASHES} ({', '.join(columns)}, h VARCHAR)")
         for file in self.files():
-            with chosen_rows(file, self._choice) as (reading, texts):
+            with chosen_rows(file, self.choice) as (reading, texts):
                 select = [*texts[: self.width], duckdb_row_hash_md5(texts)]
                 for batch in duck.selected(reading, select, CHOSEN):
                     own = [self._own(batch.column(n), n) for n in range(self.width)]
@@ -248,10 +248,11 @@ class ArchiveWitness:
 
     def _own(self, column: Any, number: int) -> Any:
         """Key texts as the source prints them."""
-        kind = self.forms[number].kind
-        if kind.name not in OWN_TEXTS:
+        kind = self.forms[number].kind if self.kinds is None else self.kinds[number]
+        if kind.name not in self.dialect.own_kinds:
             return column
-        return pa.array([self.dialect.own_text(t, kind) for t in column.to_pylist()], pa.string())
+        own = self.dialect.own_text
+        return pa.array([own(text, kind) for text in column.to_pylist()], pa.string())
 
     def _want(self, connection: Any, keys: Sequence[Key]) -> None:
         names = [f"o{n}" for n in range(self.width)]

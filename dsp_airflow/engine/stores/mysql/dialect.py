@@ -17,7 +17,7 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
-from dsp_airflow.engine.stores.mysql import casting, kinds, names
+from dsp_airflow.engine.stores.mysql import casting, kinds, names, texts
 
 name = "mysql"
 MARKERS = "dsp_commits"
@@ -26,6 +26,8 @@ base, quote, text_literal = names.base, names.quote, names.text_literal
 native, held, compared = kinds.native, kinds.held, kinds.compared
 converted, policy_refusal = casting.converted, casting.policy_refusal
 key_text = mysql_key_text
+own_text, own_cells, own_kinds = texts.own_text, texts.own_cells, texts.KINDS
+wires = ("mysql text",)
 
 
 def literal(value: object) -> str:
@@ -153,6 +155,21 @@ def in_window(column: Column, window: Window, *, endless: bool) -> str:
 def without_cursor(column: Column) -> str:
     """See ``ports.Dialect``."""
     return f"{quote(column.name)} IS NULL"
+
+
+def filtered(column: Column) -> str:
+    """See ``ports.Restores``. Archived rows are judged in utf8mb4, whatever the table's own."""
+    if column.collation is None:
+        return quote(column.name)
+    charset = column.collation.partition("_")[0]
+    name = quote(column.name)
+    text = name if charset == "utf8mb4" else f"CONVERT({name} USING {charset})"
+    return f"{text} COLLATE {column.collation}"
+
+
+def ddl(shape: Shape) -> tuple[str, ...]:
+    """See ``ports.Restores``."""
+    return (f"CREATE DATABASE IF NOT EXISTS {quote(shape.schema)}", *create_table(shape))
 
 
 def create_table(shape: Shape) -> tuple[str, ...]:

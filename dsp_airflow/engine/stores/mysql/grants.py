@@ -11,7 +11,6 @@ from dsp_airflow.engine.stores.mysql.query import Connection, texts
 
 NEEDED: Final = (
     *("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "CREATE TEMPORARY TABLES"),
-    # A server shows triggers, and keys of other tables that lead to one, only to whoever may.
     *("TRIGGER", "PROCESS"),
 )
 _NAME: Final = r"(`(?:[^`]|``)*`|\*)"

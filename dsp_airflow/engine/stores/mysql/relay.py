@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,19 @@ ROWS_AT_ONCE: Final = 32
 
 _ESCAPED: Final = {TEXT: ("\\\\", "\\t", "\\n", "\\r"), OWN: ("\\\\", "\\t", "\\n")}
 """As they stand in a literal of SQL. COPY takes a carriage return for the end of a line."""
+_BACKSLASH: Final = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"))
+_ESCAPES: Final = {OWN: _BACKSLASH, TEXT: (*_BACKSLASH, (b"\r", b"\\r"))}
+"""The same for bytes; the backslash comes first."""
+
+LONG: Final = 4096
+"""Bytes from which a text is sent as hex and escaped here.
+
+The time that a server takes to escape one grows with the square of it.
+"""
+_HEX: Final = b"\\H"
+"""What such a text begins with. No other text does: each of its backslashes is doubled."""
+_LONG_TEXT: Final = re.compile(rb"(?<![^\t])\\H([0-9A-F]*)")
+
 _PLAIN: Final = frozenset(
     [
         *(*INTEGERS, "bool", "decimal", "float32", "float64", "date", "time", "timestamp"),
@@ -83,17 +97,35 @@ def _value(field: Field, x: str, wire: str) -> str:
         zoned = wire == TEXT and field.type.name == "timestamptz"
         return f"CONCAT({shown}, '+00')" if zoned else shown
     # As bytes: in another collation one letter may pass for another, and takes longer to find.
-    text = f"CAST(CONVERT({x} USING utf8mb4) AS BINARY)"
+    whole = f"CONVERT({x} USING utf8mb4)"
+    text = f"CAST({whole} AS BINARY)"
     for raw in _ESCAPED[wire]:
         escaped = raw.replace("\\", "\\\\")
         text = f"REPLACE({text}, '{raw}', '{escaped}')"
-    return text
+    length = field.type.length
+    if length is not None and length <= LONG:
+        return text
+    return f"IF(LENGTH({whole}) > {LONG}, CONCAT('\\\\H', HEX({whole})), {text})"
 
 
 def rendered_row(fields: Sequence[Field], wire: str) -> str:
     """SQL of a whole row with its newline; NULL when it outgrows ``max_allowed_packet``."""
     inside = ", '\\t', ".join(rendered(field, wire) for field in fields)
     return f"CONCAT({inside}, '\\n')"
+
+
+def _escaped(line: bytes, wire: str) -> bytes:
+    """A row with its long texts as they belong on the wire."""
+    if _HEX not in line:
+        return line
+
+    def text(found: re.Match[bytes]) -> bytes:
+        plain = bytes.fromhex(found[1].decode())
+        for raw, escaped in _ESCAPES[wire]:
+            plain = plain.replace(raw, escaped)
+        return plain
+
+    return _LONG_TEXT.sub(text, line)
 
 
 class RowsOut:
@@ -103,8 +135,9 @@ class RowsOut:
     """
 
     def __init__(
-        self, connection: Connection, statement: str, max_row_size: int | None = None
+        self, connection: Connection, statement: str, wire: str, max_row_size: int | None = None
     ) -> None:
+        self._wire = wire
         self.rows = -1
         self.size = 0
         self._connection = connection
@@ -126,7 +159,7 @@ class RowsOut:
         pieces: list[bytes] = []
         gathered, rows, wanted = 0, 0, 1
         while found := result.fetch_row(wanted):
-            lines = [line for (line,) in found]
+            lines = self._lines(found)
             largest = self._largest(lines)
             wanted = max(1, min(ROWS_AT_ONCE, CHUNK // largest))
             rows += len(lines)
@@ -141,13 +174,19 @@ class RowsOut:
             yield b"".join(pieces)
         self.rows = rows
 
-    def _largest(self, lines: list[Any]) -> int:
-        if None in lines:
-            raise Refused(
-                "a row is larger than the server sends (max_allowed_packet); raise "
-                "max_allowed_packet there, and max_row_size where it is smaller, or leave the "
-                "column out"
-            )
+    def _lines(self, found: Sequence[tuple[bytes | None]]) -> list[bytes]:
+        lines = []
+        for (line,) in found:
+            if line is None:
+                raise Refused(
+                    "a row is larger than the server sends (max_allowed_packet); raise "
+                    "max_allowed_packet there, and max_row_size where it is smaller, or leave the "
+                    "column out"
+                )
+            lines.append(_escaped(line, self._wire) if len(line) > LONG else line)
+        return lines
+
+    def _largest(self, lines: Sequence[bytes]) -> int:
         largest = max(map(len, lines))
         if self._max is not None and largest > self._max:
             raise Refused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -39,21 +39,18 @@ from dsp_airflow.engine.stores.mysql import (
     locks,
     login,
     markers,
+    parts,
     proof,
     purge,
     refusals,
     relay,
+    sequences,
     split,
     tables,
     translate,
     write,
 )
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
-
-RENDERS = (relay.OWN, relay.TEXT)
-LOADS = (relay.OWN, relay.CSV)
-INSERTS = (relay.OWN, relay.TEXT)
-"""Where the server takes no files."""
 
 
 class MySqlStore:
@@ -131,6 +128,32 @@ class MySqlSession:
         with self._at(shape.table):
             return catalog.typed(self.connection, shape, expressions)
 
+    def arrow(
+        self,
+        what: Projection,
+        within: KeyRange,
+        forms: Sequence[Any],
+        *,
+        exact: bool,
+        max_row_size: int,
+    ) -> Generator[Any, None, None]:
+        """See ``ports.ReadsArrow``."""
+        from dsp_airflow.engine.stores.mysql import arrow
+
+        rows = f"FROM {what.table} WHERE {proof.condition(what, within)}"
+        with self._at(what.label):
+            yield from arrow.batches(
+                self.connection, rows, what.fields, forms, exact=exact, max_row_size=max_row_size
+            )
+
+    def parts(
+        self, what: Projection, within: KeyRange, expressions: Sequence[str], most: int
+    ) -> list[tuple[tuple[str | None, ...], str]]:
+        """See ``ports.ReadsArrow``."""
+        rows = f"FROM {what.table} WHERE {proof.condition(what, within)}"
+        with self._at(what.label):
+            return parts.parts(self.connection, what.label, rows, expressions, most)
+
     @contextmanager
     def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
         with self._at("snapshot"):
@@ -150,12 +173,12 @@ class MySqlSession:
         return None
 
     def renders(self) -> Sequence[str]:
-        return RENDERS
+        return relay.RENDERS
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         row = relay.rendered_row(what.fields, wire)
         select = f"SELECT {row} FROM {what.table} WHERE {proof.condition(what, within)}"
-        stream = relay.RowsOut(self.connection, select, max_row_size)
+        stream = relay.RowsOut(self.connection, select, wire, max_row_size)
         return _Translated(stream, lambda: self._at(what.label))
 
     def split(
@@ -243,16 +266,15 @@ class MySqlSession:
 
     def loads(self) -> Sequence[str]:
         with self._at("local_infile"):
-            return LOADS if load.can_load(self.connection) else INSERTS
+            return load.wires(self.connection)
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):
             return markers.prepare(self.connection, what)
 
     def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
-        """None: AUTO_INCREMENT moves past every value that is written."""
-        del what, dry
-        return []
+        with self._at(what.label):
+            return sequences.move(self.connection, what, dry=dry)
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:
         with self._at(what.markers):

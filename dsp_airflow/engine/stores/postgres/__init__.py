@@ -54,7 +54,7 @@ from dsp_airflow.engine.stores.postgres.query import Connection, one
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
 RENDERS = ("binary", "text", relay.CSV)
-LOADS = ("binary", "text")
+LOADS = ("binary", "text", "csv")
 
 
 class PostgresStore:

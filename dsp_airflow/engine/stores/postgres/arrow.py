@@ -17,8 +17,9 @@ from psycopg.conninfo import make_conninfo
 
 from dsp_airflow.engine import canon
 from dsp_airflow.engine.ahead import ahead
+from dsp_airflow.engine.archive.bounds import BOUNDS, outside, too_large
 from dsp_airflow.engine.archive.forms import EXACT, Beyond, Form, schema_of
-from dsp_airflow.engine.errors import BadValue, Refused, Transient
+from dsp_airflow.engine.errors import BadValue, Transient
 from dsp_airflow.engine.model import Field, KeyRange, LogicalType, Projection
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.postgres import dialect, login, proof, translate
@@ -29,14 +30,6 @@ HINT: Final = 4 * 1024 * 1024
 AHEAD: Final = 8 * 1024 * 1024
 """Bytes read while others are encoded."""
 _TEXTS: Final = frozenset({"string", "enum", "json"})
-# What lies outside wraps where ADBC counts from another year, and stays outside.
-_BOUNDS: Final = {
-    "date": (-719_162, 2_932_896),
-    "time": (0, 86_399_999_999),
-    "timestamp": (-62_135_596_800_000_000, 253_402_300_799_999_999),
-    "timestamptz": (-62_135_596_800_000_000, 253_402_300_799_999_999),
-}
-"""First and last value that a column holds, in days or microseconds."""
 _RANGES: Final = {
     "date": ("date", "0001-01-01", "9999-12-31"),
     "timestamp": ("timestamp", "0001-01-01", "9999-12-31 23:59:59.999999"),
@@ -194,7 +187,7 @@ def _columns(fields: Sequence[Field], forms: Sequence[Form], *, exact: bool) -> 
 
 def _told_here(form: Form) -> bool:
     """Whether values that the column cannot hold are told here, which spares the server tests."""
-    return form.kind.name in _BOUNDS or form.kind.name == "decimal"
+    return form.kind.name in BOUNDS or form.kind.name == "decimal"
 
 
 def _column(field: Field, form: Form, *, exact: bool) -> str:
@@ -279,17 +272,9 @@ def _shaped(batch: Any, forms: Sequence[Form], *, exact: bool, max_row_size: int
             if told == "decimal" and pc.any(pc.equal(batch.column(n), "NaN")).as_py():
                 raise Beyond from None
             raise BadValue(f"column {field.name}: {error}") from error
-        if told in _BOUNDS and _outside(columns[n], *_BOUNDS[told]):
+        if told in BOUNDS and outside(columns[n], told):
             raise Beyond
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _outside(column: Any, first: int, last: int) -> bool:
-    """Whether a date or time of the column is."""
-    numbers = column.view(pa.int32() if pa.types.is_date(column.type) else pa.int64())
-    found = pc.min_max(numbers)
-    low, high = found["min"].as_py(), found["max"].as_py()
-    return low is not None and not first <= low <= high <= last
 
 
 def _cast(column: Any, wanted: Any) -> Any:
@@ -316,7 +301,4 @@ def _refuse_large(batch: Any, max_row_size: int) -> None:
     for row in range(batch.num_rows):
         size = batch.slice(row, 1).nbytes
         if size > max_row_size:
-            raise Refused(
-                f"a row of {size:,} bytes is larger than max_row_size ({max_row_size:,}); raise "
-                "max_row_size, or leave the column out"
-            )
+            raise too_large(size, max_row_size)

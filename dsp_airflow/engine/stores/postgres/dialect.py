@@ -9,6 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from dsp_airflow.engine.canon import printed
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import (
     Column,
@@ -269,6 +270,15 @@ def caveat(source: Column, target: Column) -> str:
     if mine != theirs and theirs.startswith("interval ") and not theirs.startswith("interval("):
         return f"what an {theirs} does not keep"
     return ""
+
+
+def filtered(column: Column) -> str:
+    """See ``ports.Restores``."""
+    return quote(column.name)
+
+
+wires = ("csv",)
+own_kinds = printed.KINDS
 
 
 def own_text(text: str, kind: LogicalType) -> str:

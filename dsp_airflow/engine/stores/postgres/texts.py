@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
-from dsp_airflow.engine.canon import python_elements
+from dsp_airflow.engine.canon.printed import printed as own_text
 from dsp_airflow.engine.model import LogicalType
 
-_MOMENT: Final = re.compile(
-    r"(?P<year>[+-]?\d{4,})(?P<day>-\d\d-\d\d)(?:T(?P<clock>[\d:]+)\.(?P<micros>\d{6})(?P<z>Z?))?"
-)
-_LEAST: Final = -(2**63)
-"""Microseconds of an interval that the server prints as a clock, and does not read as one."""
-_SPECIAL: Final = re.compile(r'^$|[{},"\\ \t\n\r\v\f]')
-"""What has to be quoted inside of an array."""
+__all__ = ["own_cells", "own_text"]
 
 _USUAL_YEAR: Final = "^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-"
 """Of moments that ISO 8601 and PostgreSQL spell alike."""
@@ -40,78 +33,3 @@ def own_cells(texts: Any, kind: LogicalType) -> Any:
             pa.string(),
         )
     return texts
-
-
-def own_text(text: str, kind: LogicalType) -> str:
-    """See ``ports.Restores``. What the server prints; as a literal of the type it is the value."""
-    match kind.name:
-        case "bool":
-            return "true" if text == "1" else "false"
-        case "bytes":
-            return "\\x" + text
-        case "date" | "timestamp" | "timestamptz":
-            return _moment(text)
-        case "time":
-            return _trimmed(*text.split("."))
-        case "duration" if "/" in text:
-            return _interval(*map(int, text.split("/")))
-        case "list" if kind.element is not None:
-            return _array(text, kind.element)
-    return text
-
-
-def _moment(text: str) -> str:
-    """Signed astronomical years become years with their era."""
-    found = _MOMENT.fullmatch(text)
-    if found is None:
-        return text
-    year, era = int(found["year"]), ""
-    if year < 1:
-        year, era = 1 - year, " BC"
-    shown = f"{year:04}{found['day']}"
-    if found["clock"]:
-        zone = "+00" if found["z"] else ""
-        shown += f" {_trimmed(found['clock'], found['micros'])}{zone}"
-    return shown + era
-
-
-def _trimmed(clock: str, micros: str = "") -> str:
-    fraction = micros.rstrip("0")
-    return f"{clock}.{fraction}" if fraction else clock
-
-
-def _interval(months: int, days: int, micros: int) -> str:
-    """In IntervalStyle ``postgres``. Behind a negative part, a positive one tells its sign."""
-    if micros == _LEAST:
-        return f"{months} months {days} days {micros} microseconds"
-    years = abs(months) // 12 * (-1 if months < 0 else 1)
-    shown: list[str] = []
-    plus = ""
-    for value, unit in ((years, "year"), (months - years * 12, "mon"), (days, "day")):
-        if value:
-            shown.append(f"{plus if value > 0 else ''}{value} {unit}{'' if value == 1 else 's'}")
-            plus = "+" if value < 0 else ""
-    if micros or not shown:
-        seconds, rest = divmod(abs(micros), 1_000_000)
-        minutes, second = divmod(seconds, 60)
-        clock = f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
-        shown.append(("-" if micros < 0 else plus) + _trimmed(clock, f"{rest:06}"))
-    return " ".join(shown)
-
-
-def _array(text: str, element: LogicalType) -> str:
-    items = python_elements(text)
-    if items is None:
-        return text.removeprefix("A")
-    return "{" + ",".join("NULL" if i is None else _item(i, element) for i in items) + "}"
-
-
-def _item(text: str, element: LogicalType) -> str:
-    if element.name == "bool":
-        return "t" if text == "1" else "f"
-    own = own_text(text, element)
-    return _quoted(own) if own.upper() == "NULL" or _SPECIAL.search(own) else own
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
