@@ -205,7 +205,7 @@ def test_a_planted_difference_of_any_column_is_found(pair: Pair) -> None:
         values = list(from_postgres())
     else:
         values = list(from_mysql(strict=isinstance(pair.target, Database)))
-    full: Values = [(native, [*of[-1:] * (len(values) + 1)]) for native, of in values]
+    full = [(native, [of[-1]] * (len(values) + 1)) for native, of in values]
     pair.fill(full)
     pair.write(pair.job(check={"percent": 100}, purge="manual"))
     run = pair.open()
