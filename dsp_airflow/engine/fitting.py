@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from typing import Final
 
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.restores import RestoreJob
@@ -80,7 +82,7 @@ def refuse_types(job: TableJob, sides: Sides, rows: list[Matched], width: int) -
 def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
     """Why rows cannot be told apart by this pair."""
     why = []
-    if pair.fit == "lossy":
+    if pair.fit == "lossy" and not refused_alone(pair):
         why.append(f"key column {source.name}: {pair.note} would make keys meet")
     why += [
         f"key column {column.name}: the login finds no operator <= of its type {column.native}; "
@@ -100,6 +102,14 @@ def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
             f"(collation {source.collation}), so that two rows could meet in one key"
         )
     return why
+
+
+def refused_alone(pair: ColumnPair) -> bool:
+    """Whether all that is lost are values too long, and each of them is an error of its own."""
+    return pair.on_loss == "error" and _TOO_LONG.fullmatch(pair.note) is not None
+
+
+_TOO_LONG: Final = re.compile(r"longer than \d+ (?:characters|bytes)")
 
 
 def require_target(
@@ -163,6 +173,14 @@ ORDERED = frozenset(
 """Native types that every server sorts alike, whatever its locale."""
 
 
+CODE_POINTS: Final = frozenset(["C", "utf8mb4_0900_bin", "utf8mb4_nopad_bin"])
+"""Collations of all systems that sort by code point and see every blank."""
+
+
+def _padded(column: Column) -> bool:
+    return (column.carrier or column.native).startswith(("character(", "char(", "bpchar"))
+
+
 def _order_class(column: Column) -> str | None:
     name = column.type.name
     if not column.deterministic:
@@ -171,6 +189,8 @@ def _order_class(column: Column) -> str | None:
         return column.type.identity
     if name in INTEGERS or name == "decimal":
         return "number"
+    if name == "string" and column.collation in CODE_POINTS and not _padded(column):
+        return "code points"
     if name == "string":
         native = column.carrier or column.native
         return None if column.collation is None else f"{native[:4]}:{column.collation}"

@@ -290,7 +290,11 @@ def purge_refusals_of(
         why = [keys.unproved(shape, key)]
     if not create:
         why += sides.write.target_refusals(sides.target.dialect.qualified(target))
-    kept = {e.source.name for e, _, p in rows if e.plain and p.fit != "lossy"}
+    kept = {
+        e.source.name
+        for e, _, p in rows
+        if e.plain and (p.fit != "lossy" or fitting.refused_alone(p))
+    }
     lost = [
         c.name
         for c in shape.columns

@@ -86,11 +86,7 @@ CASES = (
         "double",
         LogicalType("float64"),
         (
-            *(
-                (sql, text)
-                for _, sql, text in _FLOATS
-                if text not in (*ENDLESS, *MIDPOINTS, "-0")
-            ),
+            *((sql, text) for _, sql, text in _FLOATS if text not in (*ENDLESS, *MIDPOINTS, "-0")),
             *(("0.000012", "1.2e-05"), ("-0.00001", "-1e-05"), ("1e-7", "1e-07")),
             *(("123456789.125", "123456789.125"), ("1e20", "1e+20"), ("1e-100", "1e-100")),
             *(("1234567890123456", "1.234567890123456e+15"), ("'0.1e1'", "1")),
@@ -123,7 +119,9 @@ CASES = (
             (f"x'{bytes(range(256)).hex()}'", bytes(range(256)).hex()),
         ),
     ),
-    Case("binary(3)", LogicalType("bytes", length=3), (("x'61'", "610000"), ("x'ff00fe'", "ff00fe"))),
+    Case(
+        "binary(3)", LogicalType("bytes", length=3), (("x'61'", "610000"), ("x'ff00fe'", "ff00fe"))
+    ),
     Case(
         "date",
         LogicalType("date"),
@@ -164,18 +162,43 @@ CASES = (
             *(("'838:59:59'", "0/0/3020399000000"), ("'24:00:00'", "0/0/86400000000")),
         ),
     ),
-    Case("char(36)", LogicalType("uuid"), tuple((f"'{u}'", u) for u in (
-        "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"))),
-    Case(f"enum({labelled(ODD_LABELS)})", LogicalType("enum", labels=ODD_LABELS),
-         tuple((quoted(v), v) for v in ODD_LABELS)),
-    Case(f"set({labelled(LABELS)})", LogicalType("set", labels=LABELS),
-         (("''", ""), (quoted("é😀,a"), "a,é😀"), (quoted(",".join(LABELS)), ",".join(LABELS)))),
+    Case(
+        "char(36)",
+        LogicalType("uuid"),
+        tuple(
+            (f"'{u}'", u)
+            for u in (
+                "00000000-0000-0000-0000-000000000000",
+                "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            )
+        ),
+    ),
+    Case(
+        f"enum({labelled(ODD_LABELS)})",
+        LogicalType("enum", labels=ODD_LABELS),
+        tuple((quoted(v), v) for v in ODD_LABELS),
+    ),
+    Case(
+        f"set({labelled(LABELS)})",
+        LogicalType("set", labels=LABELS),
+        (("''", ""), (quoted("é😀,a"), "a,é😀"), (quoted(",".join(LABELS)), ",".join(LABELS))),
+    ),
     Case("bit(1)", LogicalType("other", identity="bit", length=1), (("b'0'", "0"), ("b'1'", "1"))),
-    Case("bit(64)", LogicalType("other", identity="bit", length=64),
-         (("b'1'", "1".zfill(64)), (f"b'{'1' * 64}'", "1" * 64), (f"b'1{'0' * 63}'", "1" + "0" * 63))),
-    Case("point", LogicalType("other", identity="geometry"),
-         (("ST_GeomFromText('POINT(1 2)')", "000000000101000000000000000000f03f0000000000000040"),)),
-)  # fmt: skip
+    Case(
+        "bit(64)",
+        LogicalType("other", identity="bit", length=64),
+        (
+            ("b'1'", "1".zfill(64)),
+            (f"b'{'1' * 64}'", "1" * 64),
+            (f"b'1{'0' * 63}'", "1" + "0" * 63),
+        ),
+    ),
+    Case(
+        "point",
+        LogicalType("other", identity="geometry"),
+        (("ST_GeomFromText('POINT(1 2)')", "000000000101000000000000000000f03f0000000000000040"),),
+    ),
+)
 
 JSON = (
     '{"a": 1, "b": [1, 2.5, null, true], "bb": {"c": "é😀"}}',

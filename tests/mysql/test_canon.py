@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ def floats(count: int) -> list[float]:
     found: list[float] = []
     while len(found) < count:
         (value,) = struct.unpack("<d", chance.randbytes(8))
-        if value == value and abs(value) != float("inf"):
+        if math.isfinite(value):
             found.append(value)
         digits = chance.randrange(10 ** chance.randrange(1, 18))
         found.append(float(f"{digits}e{chance.randrange(-30, 20)}"))
@@ -104,7 +105,7 @@ def floats(count: int) -> list[float]:
 
 def test_doubles_are_spelled_as_postgres_does(session: Connection) -> None:
     """But those whose fewest digits are a midpoint: a comparison by value settles them."""
-    values = [v for v in floats(share(200_000, 4_000)) if v]
+    values = [v for v in floats(share(200_000, 2_000)) if v]
     execute(session, "CREATE TEMPORARY TABLE doubles (n int PRIMARY KEY, v double)")
     for start in range(0, len(values), 2_000):
         listed = (f"({start + n}, {v!r})" for n, v in enumerate(values[start : start + 2_000]))

@@ -42,6 +42,13 @@ def mysql_digest_md5(fields: Sequence[Field]) -> str:
 def mysql_key_text(expression: str, native: str) -> str:
     """SQL that yields a key's text: what PostgreSQL prints of an equal value."""
     word = native.partition("(")[0].partition(" ")[0]
+    if word == "bit":
+        width = native.removeprefix("bit(").removesuffix(")")
+        return f"LPAD(BIN({expression} + 0), {width if width.isdigit() else 1}, '0')"
+    if word in ("enum", "set"):
+        listed = native.partition("(")[2].removesuffix(")").replace("\\", "\\\\")
+        shown = "ELT" if word == "enum" else "MAKE_SET"
+        return f"CONVERT(COALESCE({shown}({expression} + 0, {listed}), '') USING utf8mb4)"
     if "zerofill" in native:
         return mysql_key_text(f"({expression} * 1)", word)
     if word == "bit":

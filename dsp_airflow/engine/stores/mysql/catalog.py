@@ -138,6 +138,8 @@ def _column(row: tuple[str | None, ...], *, mariadb: bool, json: bool) -> Column
     generated = _GENERATED.search(str(extra)) is not None
     given = not generated and default is not None and not (mariadb and default == "NULL")
     words = str(extra).lower()
+    # Bytes and characters of four of them are not told as they are.
+    told = kind.name != "bytes" and "?" not in str(default)
     if collation is not None and kind.name in ("json", "other", "uuid"):
         collation = None
     return Column(
@@ -146,7 +148,7 @@ def _column(row: tuple[str | None, ...], *, mariadb: bool, json: bool) -> Column
         # What MariaDB makes of JSON; made anew by that name it has its check again.
         native="json" if json else kinds.spelled(str(column_type)),
         nullable=nullable == "YES",
-        default=_default(str(default), words, mariadb=mariadb) if given else None,
+        default=_default(str(default), words, mariadb=mariadb) if given and told else None,
         generated=generated,
         collation=collation,
         deterministic=collation is None or exact(collation),
@@ -224,6 +226,7 @@ def design(
     collations = _Collations(connection, str(known[0][0]))
     made = [collations.fitted(c, key=c.name in key) for c in columns]
     made = [_key_sized(c) if c.name in key else c for c in made]
+    made = _row_sized(made, key)
     for each in (name, *(c.name for c in made)):
         if len(each) > names.LONGEST:
             raise ConfigError(
@@ -250,6 +253,38 @@ def _key_sized(column: Column) -> Column:
     else:
         return column
     return replace(column, native=native, type=replace(column.type, length=length), wide=False)
+
+
+ROW_BYTES: Final = 65_000
+"""Of a row's columns together, those kept out of line aside; some are left for small columns."""
+_CHARACTER: Final = {"latin1": 1, "ascii": 1, "utf8mb3": 3, "utf8": 3}
+"""Bytes of one, where they are fewer than four."""
+
+
+def _row_sized(columns: list[Column], key: Sequence[str]) -> list[Column]:
+    """With the longest of the texts and bytes kept out of line, where a row had no room for all."""
+    sizes = [0 if c.name in key else _most(c) for c in columns]
+    total = sum(map(_most, columns))
+    made = list(columns)
+    for n in sorted(range(len(made)), key=lambda n: -sizes[n]):
+        if total <= ROW_BYTES or not sizes[n]:
+            break
+        native = "longtext" if made[n].type.name == "string" else "longblob"
+        kind = replace(made[n].type, length=None)
+        # A long text has no constant for a default.
+        made[n] = replace(made[n], native=native, type=kind, wide=True, default=None)
+        total -= sizes[n]
+    return made
+
+
+def _most(column: Column) -> int:
+    """Bytes that a text or bytes of the row may take."""
+    word, length = names.base(column.native), column.type.length
+    if length is None or word not in ("char", "varchar", "binary", "varbinary"):
+        return 0
+    charset = str(column.collation or "utf8mb4").partition("_")[0]
+    each = 1 if column.type.name == "bytes" else _CHARACTER.get(charset, 4)
+    return length * each + 2
 
 
 class _Collations:

@@ -76,7 +76,7 @@ def markers(shape: Shape) -> str:
 def key_column(column: Column) -> KeyColumn:
     """How a key column is compared. What sorts by a number behind it is compared by that."""
     if base(column.native) in names.INDEXED:
-        return KeyColumn(f"({quote(column.name)} + 0)", "bigint unsigned")
+        return KeyColumn(f"({quote(column.name)} + 0)", column.native)
     return KeyColumn(quote(column.name), column.native)
 
 

@@ -10,6 +10,7 @@ from dsp_airflow.engine.errors import ConfigError
 LONGEST: Final = 64
 """Characters of a name."""
 
+_LABEL: Final = re.compile(r"'((?:[^']|'')*)'")
 _BASE: Final = re.compile(r"[a-z0-9]+(?: precision)?")
 _PART: Final = r"`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\"|[^`\".]+"
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -59,9 +60,34 @@ def split_name(table: str) -> tuple[str | None, str]:
     return (bare(schema) if schema else None), bare(name)
 
 
+def labels(native: str) -> list[str]:
+    """Those of an ``enum('a','b')`` or a set, in order."""
+    return [found[1].replace("''", "'") for found in _LABEL.finditer(native)]
+
+
+def _number(text: str, native: str, kind: str) -> int:
+    """What a value sorts by whose text says something else."""
+    if kind == "bit":
+        if not text or set(text) - {"0", "1"}:
+            raise ConfigError(f"{text!r} is no key of a {native} column: zeros and ones are")
+        return int(text, 2)
+    known = labels(native)
+    if text == "" and text not in known:
+        return 0
+    parts = [text] if kind == "enum" else text.split(",")
+    unknown = [part for part in parts if part not in known]
+    if unknown:
+        raise ConfigError(f"{unknown[0]!r} is no label of a {native} column")
+    if kind == "enum":
+        return known.index(text) + 1
+    return sum(1 << known.index(part) for part in parts)
+
+
 def bound(text: str, native: str) -> str:
     """A key's text (see ``canon.mysql_key_text``) as a constant to compare the column with."""
     kind = base(native)
+    if kind in INDEXED:
+        return str(_number(text, native, kind))
     if kind in NUMBERS:
         if _NUMBER.fullmatch(text) is None:
             raise ConfigError(f"{text!r} is no number, and the key column is {native}")

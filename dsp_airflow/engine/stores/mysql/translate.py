@@ -16,6 +16,7 @@ import MySQLdb
 from dsp_airflow.config.scalars import format_duration
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
 from dsp_airflow.engine.options import SessionOptions
+from dsp_airflow.engine.stores.mysql.casting import LOSS_TAG
 
 DUPLICATES: Final = frozenset({1062, 1169, 1586, 1761, 1762})
 LOCKED: Final = frozenset({1205, 3572})
@@ -37,6 +38,10 @@ _MASKS: Final = (
     # The text of a statement, up to its first literal.
     (re.compile(r"near '([^'\"\n]{0,60})(?s:.*)' at line"), r"near \1 at line"),
 )
+
+
+_LOST: Final = re.compile(rf"{LOSS_TAG}(.*?)',")
+"""What a guarded conversion says of its column."""
 
 
 def number(error: MySQLdb.Error) -> int:
@@ -192,6 +197,11 @@ _UNKNOWN: Final = _saying(Transient)
 
 def translated(error: MySQLdb.Error, where: str, options: SessionOptions | None = None) -> DspError:
     """The engine's error for a driver error. ``where`` names connection and object."""
+    if lost := _LOST.search(str(error.args[-1])):
+        return BadValue(
+            f"{where}: column {lost[1]}: a value does not fit the target type; widen the target "
+            "column, map the column to a type that holds the value, or say on_loss"
+        )
     made = _BY_NUMBER.get(number(error), _UNKNOWN)
     return made(where, message(error), options or SessionOptions())
 
