@@ -36,6 +36,7 @@ from dsp_airflow.engine.stores.mysql.relay import (
     is_marked,
 )
 from dsp_airflow.engine.stores.mysql.warned import refuse_warnings
+from dsp_airflow.engine.types import INTEGERS
 
 _FORMATS: Final = {
     OWN: "FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\'",
@@ -133,6 +134,12 @@ def statement(
         targets.append(column if value is None else variable)
         if value is not None:
             assignments.append(f"{column} = {value}")
+    if assignments:
+        # Beside a SET, MariaDB would fill a 0 of an AUTO_INCREMENT column in.
+        for n, field in enumerate(fields):
+            if field.type.name in INTEGERS and targets[n] == quote(field.column):
+                targets[n] = f"@dsp_{n}"
+                assignments.append(f"{quote(field.column)} = @dsp_{n}")
     ending = f" SET {', '.join(assignments)}" if assignments else ""
     return (
         f"LOAD DATA LOCAL INFILE {text_literal(path)} INTO TABLE {table} CHARACTER SET utf8mb4 "
