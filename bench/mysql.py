@@ -48,7 +48,8 @@ SELECT seq,
     IF((seq + 4) % 10 <> 0, seq * 31.415926 - 1000000, NULL),
     IF((seq + 5) % 10 <> 0, SQRT(seq) / 3, NULL),
     IF((seq + 6) % 10 <> 0, CONCAT('customer ', seq, ' of ', MD5(CONCAT('name', seq))), NULL),
-XX
+    IF((seq + 7) % 10 <> 0,
+        CONCAT('first line\tof row ', seq, '\nsaid "yes" and \'no\', C:\\temp\\',
         seq, ' žluťoučký 漢字 ', REPEAT(MD5(CONCAT('note', seq)), 2)), NULL),
     IF((seq + 8) % 10 <> 0, seq % 3 = 0, NULL),
     IF((seq + 9) % 10 <> 0, DATE'1950-01-01' + INTERVAL seq % 25000 DAY, NULL),
@@ -129,7 +130,7 @@ def _served(stage: Stage) -> Iterator[MyStage]:
             stage.env[f"AIRFLOW_CONN_{name.upper()}"] = server.uri(name)
         place = MyStage(stage, server)
         place.emptied(HERE)
-        server.run(f"INSERT INTO {HERE}.{TABLE} {ROWS} FROM seq_1_to_{stage.rows}")
+        server.run(f"INSERT INTO {HERE}.{TABLE} {ROWS} FROM {HERE}.seq_1_to_{stage.rows}")
         place.require_rows(HERE, stage.rows)
         try:
             yield place
