@@ -324,3 +324,31 @@ def test_a_long_text_of_nothing_but_escapes(my_db: MySQLDatabase, wire: str) -> 
     cells = [line.split(b"\t") for line in (first, second)]
     assert cells[0][1] == b"\\t\\\\\\n" * 100_000 + b"\\\\H00"
     assert [cells[0][2], cells[1][1], cells[1][2]] == [b"\\\\H41", b"\\\\H41", b"x" * 5000]
+
+
+@pytest.mark.parametrize("way", ["load", "insert"])
+def test_a_row_larger_than_the_target_takes_in_a_statement(my_db: MySQLDatabase, way: str) -> None:
+    """It arrives whole or is refused: never as NULL, never cut."""
+    columns = columns_of(id="int", text="longtext", blob="longblob")
+    for table in ("t", "u"):
+        my_db.execute(f"CREATE TABLE {table} (id INT PRIMARY KEY, text LONGTEXT, `blob` LONGBLOB)")
+    what = projected("t", columns)
+    limit = my_db.value("SELECT @@GLOBAL.max_allowed_packet")
+    with session(my_db) as source:
+        execute(source, "INSERT INTO t VALUES (1, REPEAT('x', 3000000), REPEAT('y', 3000000))")
+        my_db.server.run("SET GLOBAL max_allowed_packet = 1048576")
+        try:
+            with session(my_db) as target:
+                stream = read(source, what)
+                if way == "load":
+                    assert load.load(target, "u", what.fields, stream, relay.OWN, "u") == 1
+                else:
+                    with pytest.raises(Refused, match="max_allowed_packet"):
+                        insert.insert(target, "u", what.fields, stream, relay.OWN, "u")
+        finally:
+            my_db.server.run(f"SET GLOBAL max_allowed_packet = {limit}")
+    if way == "load":
+        with session(my_db) as there:
+            assert one(
+                there, "SELECT COUNT(*) FROM t JOIN u ON t.text = u.text AND t.`blob` = u.`blob`"
+            ) == ("1",)
