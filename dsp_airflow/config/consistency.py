@@ -11,13 +11,11 @@ from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import (
     Expression,
+    in_any_dialect,
     missing_variable,
     parse_expression,
     parse_where,
 )
-
-# The dialect of a source is known only with its connection; PostgreSQL is the only one so far.
-DIALECT = "postgres"
 
 
 def job_findings(job: TableJob) -> list[Finding]:
@@ -130,8 +128,10 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     readable = True
     for location, text in texts:
         try:
-            parse = parse_where if location == ("where",) else parse_expression
-            parsed = parse(text, DIALECT)
+            if location == ("where",):
+                parsed: Expression = in_any_dialect(parse_where, text)
+            else:
+                parsed = in_any_dialect(parse_expression, text)
         except SqlError as error:
             readable = False
             yield Finding(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -22,7 +21,7 @@ from dsp_airflow.config.jobs import (
 )
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.timeouts import Timeouts
-from dsp_airflow.config.where import Filter, parse_where
+from dsp_airflow.config.where import in_any_dialect, parse_where
 
 BATCHES = r"\s*(all|[0-9]+(-[0-9]+)?(\s*,\s*[0-9]+(-[0-9]+)?)*)\s*"
 
@@ -143,7 +142,7 @@ class RestoreJob(Model):
         if self.where is None:
             return self
         try:
-            parsed = _parsed(self.where)
+            parsed = in_any_dialect(parse_where, self.where)
         except SqlError as error:
             excerpt = self.where[error.offset :].split("\n", 1)[0].strip()[:40]
             found = Finding(
@@ -155,13 +154,3 @@ class RestoreJob(Model):
             message = f"':{name}' stands for nothing here; a restore has no variables"
             raise invalid_together([Finding(("where",), message, self.where)])
         return self
-
-
-def _parsed(where: str) -> Filter:
-    """As any system reads it: which one the target is, only its connection tells."""
-    try:
-        return parse_where(where)
-    except SqlError:
-        with suppress(SqlError):
-            return parse_where(where, "mysql")
-        raise

@@ -9,7 +9,9 @@ precedence, and sqlglot's rewriting can change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.sqlgrammar import Part, Role, parts
@@ -102,6 +104,24 @@ def parse_expression(text: str, dialect: str = "postgres") -> Expression:
     found = _read(text, dialect, "expression")
     columns, placeholders = _names(found, Role.COLUMN), _names(found, Role.PLACEHOLDER)
     return Expression(text, dialect, columns, placeholders, found)
+
+
+E = TypeVar("E", bound=Expression)
+
+
+def in_any_dialect(parse: Callable[[str, str], E], text: str) -> E:
+    """As any system reads it: which one it is for, only its connection tells.
+
+    Raises the first dialect's ``SqlError`` when none reads it.
+    """
+    first, *others = DIALECTS
+    try:
+        return parse(text, first)
+    except SqlError:
+        for dialect in others:
+            with suppress(SqlError):
+                return parse(text, dialect)
+        raise
 
 
 def missing_variable(name: str, variables: Iterable[str]) -> tuple[str, str | None]:

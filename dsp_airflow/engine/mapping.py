@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from dsp_airflow.config.jobs import TableJob
-from dsp_airflow.config.where import parse_expression, parse_where
+from dsp_airflow.config.sqltokens import SqlError
+from dsp_airflow.config.where import Expression, parse_expression, parse_where
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, ColumnPair, Field, LogicalType, Loss, OnLoss, Shape
 from dsp_airflow.engine.ports import Dialect, Session
 from dsp_airflow.engine.types import fit, narrows, parse_type
+
+E = TypeVar("E", bound=Expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,8 @@ def rendered(
 ) -> str:
     """An expression over the source's columns, with its variables as quoted literals."""
     why = f"job {job.name}: expression {expression!r}"
-    return parse_expression(expression, dialect.name).render(
-        literals, _columns(shape, dialect, why)
-    )
+    parsed = _parsed(parse_expression, expression, dialect, why)
+    return parsed.render(literals, _columns(shape, dialect, why))
 
 
 def rendered_filter(
@@ -103,8 +106,16 @@ def rendered_filter(
     """The job's ``where`` with its variables as quoted literals."""
     if job.where is None:
         return None
-    parsed = parse_where(job.where, dialect.name)
-    return parsed.render(literals, _columns(shape, dialect, f"job {job.name}: where"))
+    why = f"job {job.name}: where"
+    parsed = _parsed(parse_where, job.where, dialect, why)
+    return parsed.render(literals, _columns(shape, dialect, why))
+
+
+def _parsed(parse: Callable[[str, str], E], text: str, dialect: Dialect, why: str) -> E:
+    try:
+        return parse(text, dialect.name)
+    except SqlError as error:
+        raise ConfigError(f"{why}: as SQL of {dialect.name}: {error}") from error
 
 
 def _columns(shape: Shape, dialect: Dialect, why: str) -> Callable[[str], str]:

@@ -109,3 +109,59 @@ def test_an_object_that_was_altered(dsp: Dsp, place: Place) -> None:
     assert done.code == 3
     assert "batch=3.parquet" in done.err
     assert dsp.source.value("SELECT max(id) FROM t") == 40
+
+
+WARM = """
+name: moved
+jobs:
+  - name: moved
+    type: warm
+    source: {connection: source, table: public.t}
+    target: {connection: target, table: public.kept}
+    columns:
+      - {source: id, target: number}
+      - {source: v}
+      - {target: origin, constant: here}
+    accept_loss: []
+    check: {percent: 100}
+    purge: system
+    batch_size: 20
+"""
+
+
+@pytest.fixture
+def moved(dsp: Dsp) -> str:
+    """The run that moved a table of 100 rows to the target."""
+    dsp.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric)",
+        "INSERT INTO t SELECT n, n / 4.0 FROM generate_series(1, 100) n",
+    )
+    (dsp.folder / "moved.yaml").write_text(WARM)
+    ran = dsp("run", "moved.yaml", "--json")
+    assert ran.code == 0, ran.err
+    assert dsp.source.value("SELECT count(*) FROM t") == 0
+    return str(ran.document["run"])
+
+
+def test_from_a_warm_target(dsp: Dsp, moved: str) -> None:
+    """By batches, then all that matches: the columns find their way back."""
+    some = dsp("restore", "moved.yaml", "--run", moved, "--batches", "2,4-5", "--json")
+    assert some.code == 0, some.err
+    assert (some.job["rows_written"], some.job["rows_checked"]) == (60, 60)
+    assert dsp.source.rows("SELECT min(id), max(id), count(*) FROM t") == [(21, 100, 60)]
+    rest = dsp(
+        *("restore", "moved.yaml", "--run", "latest", "--on-conflict", "ignore"),
+        *("--where", "number <= 50 AND origin = 'here'"),
+    )
+    assert rest.code == 0, rest.err
+    assert dsp.source.rows("SELECT count(*), sum(v) FROM t") == [(90, 1123.75)]
+
+
+def test_from_a_warm_target_wrongly(dsp: Dsp, moved: str) -> None:
+    unknown = dsp("restore", "moved.yaml", "--run", "latest", "--batches", "9")
+    assert unknown.code == 4
+    assert "there is no batch 9" in unknown.err
+    dsp.source.execute("INSERT INTO t VALUES (1, 0)")
+    standing = dsp("restore", "moved.yaml", "--run", moved)
+    assert standing.code == 4
+    assert "on_conflict is error" in standing.err

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from dsp_airflow.config.sqltokens import SqlError
-from dsp_airflow.config.where import Filter, parse_expression, parse_where
+from dsp_airflow.config.where import Filter, in_any_dialect, parse_expression, parse_where
 
 ACCEPTED = {
     "time_hour < :cutoff": '("time_hour" < (L))',
@@ -385,3 +385,11 @@ def fold(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Identifier) and not node.quoted:
         return exp.Identifier(this=node.this.lower(), quoted=True)
     return node
+
+
+def test_a_filter_of_any_dialect() -> None:
+    """Which one a source is, only its connection tells."""
+    assert in_any_dialect(parse_where, "`order` > 5 AND name LIKE 'a%'").dialect == "mysql"
+    assert in_any_dialect(parse_where, '"order" > 5').dialect == "postgres"
+    with pytest.raises(SqlError, match="quote"):
+        in_any_dialect(parse_where, '"a" > 5 AND `b` = \'x')

@@ -226,12 +226,12 @@ def _insert(connection: Connection, what: Projection, there: int) -> int:
     """Inserts the staged rows whose key the target does not have."""
     columns = ", ".join(quote(f.column) for f in what.fields)
     staged = ", ".join(f"s.{quote(f.column)}" for f in what.fields)
-    first = quote(proof.key_fields(what)[0].column)
     try:
         return execute(
             connection,
+            # Not by an outer join: IS NULL is true of 0000-00-00 in a date that takes no NULL.
             f"INSERT INTO {what.table} ({columns}) SELECT {staged} FROM {STAGE} AS s "
-            f"LEFT JOIN {what.table} AS t ON {stage.matches(what)} WHERE t.{first} IS NULL",
+            f"WHERE NOT EXISTS (SELECT 1 FROM {what.table} AS t WHERE {stage.matches(what)})",
         )
     except MySQLdb.Error as error:
         if translate.number(error) != DUPLICATE:
