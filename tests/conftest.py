@@ -47,7 +47,7 @@ from tests.servers import (  # noqa: E402
 )
 from tests.servers.mysql import mysql_folder  # noqa: E402
 from tests.servers.s3 import Place, S3Server, fresh_bucket  # noqa: E402
-from tests.share import full  # noqa: E402
+from tests.share import by_turns, full  # noqa: E402
 
 NewDatabase = Callable[[], Database]
 NewMySQLDatabase = Callable[[], MySQLDatabase]
@@ -69,12 +69,17 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is marked `soak` unless it was asked for."""
+    """Deselect what is marked `soak` unless it was asked for, and those whose turn it is not."""
+    if not config.getoption("keyword"):
+        others = by_turns([item.nodeid for item in items])
+        for item in items:
+            if item.nodeid in others:
+                item.add_marker(pytest.mark.soak)
     if full() or "soak" in config.getoption("markexpr"):
         return
     soak = [item for item in items if item.get_closest_marker("soak")]
     if soak:
-        items[:] = [item for item in items if item not in soak]
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=soak)
 
 

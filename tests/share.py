@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import zlib
+from collections.abc import Collection
 
 
 def full() -> bool:
@@ -13,3 +16,27 @@ def full() -> bool:
 def share(full_size: int, small_size: int) -> int:
     """Return `full_size` under DSP_SOAK=full, else `small_size`."""
     return full_size if full() else small_size
+
+
+def by_turns(names: Collection[str]) -> set[str]:
+    """Of tests by their ids, those that leave their turn to the same test on another server.
+
+    Of what is tried on PostgreSQL 15 and 18 alike each test has one of them, and of what is tried
+    on MariaDB every other one has MySQL, too; which, its name decides. A test between two versions
+    has no turns.
+    """
+    known = set(names)
+    left: set[str] = set()
+    for name in known:
+        test, bracket, params = name.partition("[")
+        odd = zlib.crc32(name.encode()) % 2 == 1
+        other = f"{test}{bracket}{params.replace('pg15', 'pg18')}"
+        if "pg15" in params and "pg18" not in params and other in known:
+            left.add(name if odd else other)
+        other = f"{test}{bracket}{_MYSQL.sub('mariadb', params)}"
+        if odd and other != name and other in known:
+            left.add(name)
+    return left
+
+
+_MYSQL = re.compile(r"\bmysql\b(?! text)")
