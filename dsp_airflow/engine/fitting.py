@@ -74,15 +74,15 @@ def refuse_types(job: TableJob, sides: Sides, rows: list[Matched], width: int) -
         ):
             why.append(f"{pair.source} -> {pair.target}: {reason}")
     for entry, column, pair in rows[:width]:
-        why += _no_key(entry.source, column, pair)
+        why += _no_key(sides, entry.source, column, pair)
     if why:
         raise ConfigError(f"job {job.name}: {'; '.join(why)}")
 
 
-def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
+def _no_key(sides: Sides, source: Column, target: Column, pair: ColumnPair) -> list[str]:
     """Why rows cannot be told apart by this pair."""
     why = []
-    if pair.fit == "lossy" and not refused_alone(pair):
+    if pair.fit == "lossy" and not refused_alone(sides, pair):
         why.append(f"key column {source.name}: {pair.note} would make keys meet")
     why += [
         f"key column {column.name}: the login finds no operator <= of its type {column.native}; "
@@ -104,9 +104,16 @@ def _no_key(source: Column, target: Column, pair: ColumnPair) -> list[str]:
     return why
 
 
-def refused_alone(pair: ColumnPair) -> bool:
-    """Whether all that is lost are values too long, and each of them is an error of its own."""
-    return pair.on_loss == "error" and _TOO_LONG.fullmatch(pair.note) is not None
+def refused_alone(sides: Sides, pair: ColumnPair) -> bool:
+    """Whether all that is lost are values too long, and each of them is an error of its own.
+
+    Between two systems only: one of them has no type without a bound that could be a key.
+    """
+    return (
+        sides.source.system != sides.target.system
+        and pair.on_loss == "error"
+        and _TOO_LONG.fullmatch(pair.note) is not None
+    )
 
 
 _TOO_LONG: Final = re.compile(r"longer than \d+ (?:characters|bytes)")

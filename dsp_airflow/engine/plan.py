@@ -293,7 +293,7 @@ def purge_refusals_of(
     kept = {
         e.source.name
         for e, _, p in rows
-        if e.plain and (p.fit != "lossy" or fitting.refused_alone(p))
+        if e.plain and (p.fit != "lossy" or fitting.refused_alone(sides, p))
     }
     lost = [
         c.name
