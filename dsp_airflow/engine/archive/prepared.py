@@ -25,7 +25,7 @@ from dsp_airflow.engine.model import LogicalType
 POSITIONAL = {"float32": 1e6, "float64": 1e9}
 """Below these (and from 1e-4 on) Arrow's text of a float is the canonical one."""
 
-_MYSQL = re.compile(r"(?:float|double)(?! precision)")
+_MYSQL = re.compile(r"(?:float|double)(?:\(\d+(?:,\d+)?\))?(?: unsigned)?(?: zerofill)?")
 """Its shortest digits may lie midway between two floats, as Python's may: 1e+23."""
 
 
@@ -143,7 +143,7 @@ def _flags(column: Any) -> Any:
 
 def _float_text(value: float, kind: LogicalType, native: str) -> str | None:
     size = abs(value)
-    if kind.name == "float64" and 1e15 <= size < math.inf and _MYSQL.match(native):
+    if kind.name == "float64" and 1e15 <= size < math.inf and _MYSQL.fullmatch(native):
         return f"{Decimal(repr(value)).normalize():e}"
     if kind.name == "float32" or not math.isfinite(value) or size >= 1e15:
         return python_text(value, kind)
