@@ -6,7 +6,8 @@ from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.config.where import parse_where
 from dsp_airflow.engine import mapping
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Shape
+from dsp_airflow.engine.model import Projection, Shape
+from dsp_airflow.engine.ports import Dialect
 
 STORED = ("table", "partitioned table")
 """Kinds whose index on the key keeps it unique."""
@@ -55,22 +56,33 @@ def unproved(shape: Shape, key: tuple[str, ...]) -> str:
 
 
 def warnings_of(
-    job: TableJob, shape: Shape, target: Shape, key: tuple[str, ...], dialect: str, *, loose: bool
+    job: TableJob,
+    shape: Shape,
+    target: Shape,
+    key: tuple[str, ...],
+    dialect: Dialect,
+    source: Projection,
 ) -> list[str]:
-    """What costs time, or may not be what was meant."""
+    """What costs time, or may not be what was meant. ``source`` is what is read of ``shape``."""
     found = []
     if not key:
         found.append(
             f"{shape.table} has no key: it is copied in one transaction, into an empty target only"
             + _near(shape)
         )
-    elif loose:
+    elif source.loose:
         found.append(
             f"no index of {shape.table} keeps ({', '.join(key)}) unique: it is proved for every "
             "batch" + _near(shape)
         )
     if shape.kind in (*STORED, "materialised view") and shape.indexed is not None:
-        found += _unindexed(job, shape, key, shape.indexed, dialect)
+        found += _unindexed(job, shape, key, shape.indexed, dialect.name)
+    found += [
+        f"key column {name} is {column.native}, which no index sorts as it is compared: every "
+        f"batch reads all of {shape.table}"
+        for name, column in zip(key, source.key, strict=True)
+        if column.column != dialect.quote(name)
+    ]
     for column in shape.columns:
         there = target.column(column.name)
         if job.columns is None and there is not None and there.generated:

@@ -164,9 +164,7 @@ def _structure(
             source_warnings(sides, source_side)
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
             + ([] if create else sides.write.move_sequences(target_side, dry=True))
-            + keys.warnings_of(
-                job, shape, there, key, sides.source.dialect.name, loose=source_side.loose
-            )
+            + keys.warnings_of(job, shape, there, key, sides.source.dialect, source_side)
         ),
     )
 

@@ -241,6 +241,8 @@ def _float_to_decimal(_source: LogicalType, target: LogicalType) -> Verdict:
 
 LONGEST_DURATION: Final = 80
 """Characters that hold every interval's text: years, months, days and the clock."""
+LONGEST_ADDRESS: Final = {"inet4": 15, "inet6": 45}
+"""Characters of MariaDB's addresses."""
 
 
 def _longest_text(kind: LogicalType) -> int | None:
@@ -253,6 +255,8 @@ def _longest_text(kind: LogicalType) -> int | None:
         return max(max(kind.precision - min(scale, 0), scale + 1) + 2, len("NaN"))
     if kind.name == "enum":
         return max((len(label) for label in kind.labels), default=0) if kind.labels else None
+    if kind.name == "other":
+        return LONGEST_ADDRESS.get(kind.identity or "")
     return {"bool": len("false"), "uuid": 36, "duration": LONGEST_DURATION}.get(kind.name)
 
 

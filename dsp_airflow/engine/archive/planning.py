@@ -140,7 +140,7 @@ def _structure(
         purge_refusals=tuple(refusals),
         warnings=tuple(
             planning.source_warnings(sides, source_side)
-            + keys.warnings_of(job, shape, there, key, dialect.name, loose=source_side.loose)
+            + keys.warnings_of(job, shape, there, key, dialect, source_side)
         ),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
@@ -204,107 +204,6 @@ def _merges(connection: Connection, whole: Found, part: Found) -> bool:
     name = f"{dialect.quote(whole.schema)}.{dialect.quote(whole.name)}"
     statement = str(texts(connection, f"SHOW CREATE TABLE {name}")[0][1])
     return dialect.quote(part.name) in statement.partition("UNION=")[2]
-
-
-def design(
-    connection: Connection, table: str, columns: Sequence[Column], key: Sequence[str]
-) -> tuple[Shape, tuple[str, ...]]:
-    """The shape a created table will have, and the DDL that creates it."""
-    schema, name = names.split_name(table)
-    schema = schema or texts(connection, "SELECT DATABASE()")[0][0]
-    if schema is None:
-        raise ConfigError(f"table {table!r} needs a schema: the connection names none")
-    known = texts(
-        connection,
-        "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
-        f"WHERE SCHEMA_NAME = {names.text_literal(schema)}",
-    )
-    if not known:
-        raise ConfigError(
-            f"schema {schema!r} does not exist; create it, or correct the target table {table!r}"
-        )
-    collations = _Collations(connection, str(known[0][0]))
-    made = [collations.fitted(c, key=c.name in key) for c in columns]
-    made = [_key_sized(c) if c.name in key else c for c in made]
-    made = _row_sized(made, key)
-    for each in (name, *(c.name for c in made)):
-        if len(each) > names.LONGEST:
-            raise ConfigError(
-                f"target {table}: MySQL names have at most {names.LONGEST} characters, {each!r} "
-                f"has {len(each)}; choose a shorter one"
-            )
-    order = tuple(c.name for k in key for c in made if c.name == k)
-    unique = (tuple(key),) if key else ()
-    shape = Shape(schema, name, tuple(made), order, unique, dated="no")
-    return shape, dialect.create_table(shape)
-
-
-KEY_BYTES: Final = 3072
-"""Of an index over all its columns."""
-
-
-def _key_sized(column: Column) -> Column:
-    """A key needs a length, and so much of one as an index takes."""
-    word = names.base(column.native)
-    if word in ("longtext", "text", "mediumtext", "tinytext"):
-        native, length = "varchar(255)", 255
-    elif word in ("longblob", "blob", "mediumblob", "tinyblob"):
-        native, length = "varbinary(1024)", 1024
-    else:
-        return column
-    return replace(column, native=native, type=replace(column.type, length=length), wide=False)
-
-
-ROW_BYTES: Final = 65_000
-"""Of a row's columns together, those kept out of line aside; some are left for small columns."""
-_CHARACTER: Final = {"latin1": 1, "ascii": 1, "utf8mb3": 3, "utf8": 3}
-"""Bytes of one, where they are fewer than four."""
-
-
-def _row_sized(columns: list[Column], key: Sequence[str]) -> list[Column]:
-    """With the longest of the texts and bytes kept out of line, where a row had no room for all."""
-    sizes = [0 if c.name in key else _most(c) for c in columns]
-    total = sum(map(_most, columns))
-    made = list(columns)
-    for n in sorted(range(len(made)), key=lambda n: -sizes[n]):
-        if total <= ROW_BYTES or not sizes[n]:
-            break
-        native = "longtext" if made[n].type.name == "string" else "longblob"
-        kind = replace(made[n].type, length=None)
-        # A long text has no constant for a default.
-        made[n] = replace(made[n], native=native, type=kind, wide=True, default=None)
-        total -= sizes[n]
-    return made
-
-
-def _most(column: Column) -> int:
-    """Bytes that a text or bytes of the row may take."""
-    word, length = names.base(column.native), column.type.length
-    if length is None or word not in ("char", "varchar", "binary", "varbinary"):
-        return 0
-    charset = str(column.collation or "utf8mb4").partition("_")[0]
-    each = 1 if column.type.name == "bytes" else _CHARACTER.get(charset, 4)
-    return length * each + 2
-
-
-class _Collations:
-    """How the texts of a table made here compare."""
-
-    def __init__(self, connection: Connection, usual: str) -> None:
-        rows = texts(connection, "SELECT COLLATION_NAME FROM information_schema.COLLATIONS")
-        self._known = {str(row[0]) for row in rows}
-        self._usual = usual if usual.startswith("utf8mb4") else "utf8mb4_general_ci"
-        choices = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin", "utf8mb4_bin")
-        self._exact = next(name for name in choices if name in self._known)
-
-    def fitted(self, column: Column, *, key: bool) -> Column:
-        """The column with a collation that this server has; keys keep all texts apart."""
-        if column.type.name not in ("string", "enum", "set"):
-            return replace(column, collation=None, deterministic=True)
-        if column.collation not in self._known:
-            wanted = self._exact if key else self._usual
-            column = replace(column, collation=wanted)
-        return replace(column, deterministic=exact(str(column.collation)))
 
 
 def typed(connection: Connection, shape: Shape, expressions: Sequence[str]) -> list[Column]:

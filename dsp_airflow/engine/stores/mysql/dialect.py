@@ -174,14 +174,20 @@ def ddl(shape: Shape) -> tuple[str, ...]:
 
 def create_table(shape: Shape) -> tuple[str, ...]:
     """DDL for a missing target: columns with NOT NULL and defaults, the key."""
+    return (f"CREATE TABLE {qualified(shape)} {_body(shape)}",)
+
+
+def temporary_table(shape: Shape, name: str) -> str:
+    """The same for a table of one session; ``name`` is quoted SQL."""
+    return f"CREATE TEMPORARY TABLE {name} {_body(shape)}"
+
+
+def _body(shape: Shape) -> str:
     lines = [_line(column) for column in shape.columns]
     if shape.key:
         lines.append(f"PRIMARY KEY ({', '.join(quote(c) for c in shape.key)})")
-    return (
-        f"CREATE TABLE {qualified(shape)} (\n  "
-        + ",\n  ".join(lines)
-        + "\n) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4",
-    )
+    listed = ",\n  ".join(lines)
+    return f"(\n  {listed}\n) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4"
 
 
 def _line(column: Column) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import LogicalType
 from dsp_airflow.engine.stores.mysql.names import base
-from dsp_airflow.engine.types import CLOCK
+from dsp_airflow.engine.types import CLOCK, LONGEST_ADDRESS
 
 _INTEGERS: Final = {
     "tinyint": "int8",
@@ -151,6 +151,8 @@ def native(kind: LogicalType) -> str:
         return f"time({6 if kind.digits is None else kind.digits})"
     if kind.identity == "bit" and kind.length is not None and kind.length <= 64:
         return f"bit({kind.length})"
+    if kind.identity in LONGEST_ADDRESS:
+        return f"varchar({LONGEST_ADDRESS[kind.identity]})"
     found = NATIVE.get(kind.name)
     if found is None:
         raise ConfigError(f"MySQL has no type for {kind}")

@@ -140,9 +140,12 @@ def _existing(connection: Connection, what: Projection, on_conflict: str) -> lis
     if found.kind in VIEWS:
         return [f"{what.label} is a view; name the table that it reads"]
     column = quote(what.fields[0].column)
+    # Of a column that is generated nothing may be said.
+    written = ", ".join(quote(field.column) for field in what.fields)
     wanted = {
         "SELECT": _READ,
-        "INSERT": "EXPLAIN INSERT INTO {table} SELECT * FROM {table} WHERE FALSE",
+        "INSERT": f"EXPLAIN INSERT INTO {{table}} ({written}) "
+        f"SELECT {written} FROM {{table}} WHERE FALSE",
     }
     if on_conflict == "update":
         wanted["UPDATE"] = f"EXPLAIN UPDATE {{table}} SET {column} = {column} WHERE FALSE"

@@ -33,6 +33,7 @@ from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
 from dsp_airflow.engine.stores.mysql import (
     catalog,
     cursor,
+    design,
     dialect,
     keys,
     load,
@@ -252,7 +253,7 @@ class MySqlSession:
         self, table: str, columns: Sequence[Column], key: Sequence[str]
     ) -> tuple[Shape, tuple[str, ...]]:
         with self._at(table):
-            return catalog.design(self.connection, table, columns, key)
+            return design.design(self.connection, table, columns, key)
 
     def create(self, table: str, ddl: Sequence[str]) -> None:
         with self._at(table):

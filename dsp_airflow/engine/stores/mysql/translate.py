@@ -20,6 +20,8 @@ from dsp_airflow.engine.stores.mysql.casting import LOSS_TAG
 
 DUPLICATES: Final = frozenset({1062, 1169, 1586, 1761, 1762})
 LOCKED: Final = frozenset({1205, 3572})
+UNPLACED: Final = frozenset({1526, 1748})
+"""No partition takes the row."""
 DROPPED: Final = frozenset({1046, 1049, 1051, 1054, 1091, 1109, 1146, 1176, 1305, 1932})
 GONE: Final = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 2006, 2012, 2013, 2014, 2055})
 """The connection is no longer there, or no longer to be used."""
@@ -139,14 +141,25 @@ _TABLE: Final[tuple[tuple[frozenset[int], _Made], ...]] = (
     ),
     (frozenset({3819, 4025}), _saying(BadValue, "nothing of the batch was written")),
     (
-        frozenset({1526, 1748}),
+        UNPLACED,
         _saying(
             BadValue,
             "create a partition for it, or leave such rows out with where; nothing of the batch "
             "was written",
         ),
     ),
-    (frozenset({1216, 1217, 1451, 1452}), _saying(Refused)),
+    (
+        frozenset({1217, 1451}),
+        _saying(Refused, "purge the rows that refer to these first"),
+    ),
+    (
+        frozenset({1216, 1452}),
+        _saying(Refused, "copy the rows that these refer to first"),
+    ),
+    (
+        frozenset({1644}),
+        _saying(Refused, "a trigger or routine of the server said so; nothing was changed"),
+    ),
     (DROPPED, _saying(ConfigError, "it was dropped or renamed, or never existed")),
     (LOCKED, _locked),
     (frozenset({1213, 1614, 3058}), _saying(Transient, "the server undid the transaction, retry")),
@@ -178,14 +191,22 @@ _TABLE: Final[tuple[tuple[frozenset[int], _Made], ...]] = (
         _saying(Refused, "give the table a primary key, or set sql_require_primary_key = 0"),
     ),
     (
-        frozenset({1031, 1071, 1118, 1178, 1235, 1286, 1289, 1496, 1785, 1787, 3098}),
+        frozenset({1071, 1118}),
+        _saying(
+            Refused,
+            "map columns to shorter types (type: string(100)), or create the table yourself",
+        ),
+    ),
+    (
+        frozenset({1031, 1178, 1235, 1286, 1289, 1496, 1785, 1787, 3098}),
         _saying(Refused, "this server cannot do that"),
     ),
     (
         frozenset(
             {1052, 1055, 1056, 1060, 1064, 1065, 1066, 1068, 1072, 1074, 1101, 1111, 1115, 1149}
         )
-        | {1193, 1222, 1231, 1232, 1238, 1267, 1270, 1271, 1273, 1425, 1426, 1582, 4078, 4079},
+        | {1193, 1222, 1231, 1232, 1238, 1267, 1270, 1271, 1273, 1425, 1426, 1582, 4078, 4079}
+        | {1906, 3105, 4161},
         _saying(ConfigError),
     ),
 )

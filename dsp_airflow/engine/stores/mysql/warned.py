@@ -27,10 +27,11 @@ def refuse_warnings(connection: Connection, label: str) -> None:
     others = [warning for warning in found if translate.number(warning) != DUPLICATE]
     if found and not others:
         raise Duplicate(translate.message(found[0]))
-    told = "; ".join(translate.message(warning) for warning in others[:_SHOWN])
+    told = "; ".join(dict.fromkeys(translate.message(w) for w in others[:_SHOWN]))
     if others:
         known = translate.translated(others[0], label)
-        if isinstance(known, Refused) and not isinstance(known, BadValue):
+        unplaced = translate.number(others[0]) in translate.UNPLACED
+        if unplaced or (isinstance(known, Refused) and not isinstance(known, BadValue)):
             raise known
     raise BadValue(
         f"{label}: {told or 'the server changed or skipped rows'}; nothing of the batch was "
