@@ -1,0 +1,13 @@
+CREATE TABLE logged (id int PRIMARY KEY, v varchar(20));
+CREATE TABLE changed LIKE logged;
+CREATE TABLE stopped LIKE logged;
+CREATE TABLE log (n int AUTO_INCREMENT PRIMARY KEY, what varchar(20));
+CREATE TRIGGER logged_in AFTER INSERT ON logged FOR EACH ROW
+  INSERT INTO log (what) VALUES (CONCAT('in ', NEW.id));
+CREATE TRIGGER logged_up AFTER UPDATE ON logged FOR EACH ROW
+  INSERT INTO log (what) VALUES (CONCAT('up ', NEW.id));
+INSERT INTO logged VALUES (2, 'old'), (3, 'c');
+DELETE FROM log;
+CREATE TRIGGER changed_in BEFORE INSERT ON changed FOR EACH ROW SET NEW.v = UPPER(NEW.v);
+CREATE TRIGGER stopped_in BEFORE INSERT ON stopped FOR EACH ROW
+  IF NEW.id = 2 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'two is not wanted here'; END IF;
