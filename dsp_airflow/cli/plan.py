@@ -173,8 +173,15 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
         ("on conflict", plan.on_conflict),
         ("relayed as", plan.wire),
         ("check", f"{sampled:,} batches ({job.check.percent:g} %)" if job.check else "none"),
-        ("purge", job.purge),
+        ("purge", job.purge + _but(plan)),
     ]
+
+
+def _but(plan: Plan) -> str:
+    """What a purge leaves."""
+    if plan.source.numbered is None:
+        return ""
+    return f", but for the row with the newest {plan.source_shape.numbered}"
 
 
 def _kind(shape: Shape) -> str:

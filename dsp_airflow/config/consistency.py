@@ -52,6 +52,12 @@ def _purge_findings(job: TableJob) -> Iterator[Finding]:
             "none",
             involves=frozenset({"check", "purge"}),
         )
+    if job.keep_last_auto_increment and job.purge == "none":
+        yield Finding(
+            ("keep_last_auto_increment",),
+            "is only used with purge: manual or purge: system; write one, or leave it out",
+            involves=frozenset({"keep_last_auto_increment", "purge"}),
+        )
 
 
 def _cursor_findings(job: WarmJob) -> Iterator[Finding]:

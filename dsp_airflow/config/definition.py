@@ -83,6 +83,8 @@ def job_definition(job: Job) -> dict[str, Any]:
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
         "accept_triggers": sorted(job.accept_triggers),
+        # Left out where it is not so, as it is in the definitions that runs are bound to.
+        **({"keep_last_auto_increment": True} if job.keep_last_auto_increment else {}),
     }
 
 
@@ -136,6 +138,7 @@ def _pace(job: Job) -> dict[str, Any]:
         "workers": job.workers,
         "shards": job.shards,
         **({"isolation": job.isolation} if isinstance(job, WarmJob) else {}),
+        **_kept(job),
         "timeouts": {
             "lock": format_duration(timeouts.lock),
             "statement": None
@@ -145,6 +148,12 @@ def _pace(job: Job) -> dict[str, Any]:
         "max_row_size": job.max_row_size,
         "report_values": job.report_values,
     }
+
+
+def _kept(job: Job) -> dict[str, Any]:
+    if isinstance(job, RestoreJob):
+        return {}
+    return {"keep_last_auto_increment": job.keep_last_auto_increment}
 
 
 def _column(column: ColumnMapping) -> dict[str, Any]:

@@ -372,6 +372,14 @@ class TableJob(Model):
         ),
         examples=[["orders_audit"]],
     )
+    keep_last_auto_increment: bool = Field(
+        default=False,
+        description=(
+            "A purge leaves the row with the newest AUTO_INCREMENT value. MySQL before 8.0 and "
+            "MariaDB before 10.2 look for it when they start, and would give its number to "
+            "another row. MySQL and MariaDB sources only."
+        ),
+    )
     max_row_size: RowSize = Field(
         default=64 * 1024**2,
         description="The largest row that may pass; a larger one is an error. From 1KiB to 1GiB.",

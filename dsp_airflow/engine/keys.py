@@ -40,6 +40,18 @@ def key_of(job: TableJob, shape: Shape, *, shared: bool) -> tuple[str, ...]:
     return ()
 
 
+def numbered_of(job: TableJob, shape: Shape, dialect: Dialect) -> str | None:
+    """The column whose newest value a purge leaves; ``ConfigError`` where there is none."""
+    if not job.keep_last_auto_increment:
+        return None
+    if shape.numbered is None:
+        raise ConfigError(
+            f"job {job.name}: {shape.table} has no AUTO_INCREMENT column, whose newest value "
+            "keep_last_auto_increment could keep; leave it out"
+        )
+    return dialect.quote(shape.numbered)
+
+
 def kept_unique(shape: Shape, key: tuple[str, ...]) -> bool:
     """Whether an index of the source keeps the key unique, and no part of it may be NULL."""
     return bool(key) and any(set(u) == set(key) for u in shape.unique)

@@ -132,6 +132,8 @@ class Shape:
     indexed: tuple[str, ...] | None = None
     """Columns that some index begins with; ``None`` where the store cannot tell."""
     dated: Dated = "rows"
+    numbered: str | None = None
+    """The column that the server numbers by itself, where it looks for the last number in it."""
 
     @property
     def table(self) -> str:
@@ -277,6 +279,8 @@ class Projection:
     dated: Dated = "rows"
     losses: tuple[Loss, ...] = ()
     """What the job's policies change of the values, source side only."""
+    numbered: str | None = None
+    """A column (quoted SQL): a purge leaves the row with the largest value in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,8 +401,8 @@ class Difference:
     """One row that differs or was kept.
 
     ``kind``: ``missing`` (not in the target), ``extra`` (not in the source), ``changed``
-    (columns named); for purge also ``new`` and ``left_filter``. Values are hashed unless
-    the job says ``report_values``.
+    (columns named); for purge also ``new``, ``left_filter`` and ``newest``. Values are hashed
+    unless the job says ``report_values``.
     """
 
     kind: str

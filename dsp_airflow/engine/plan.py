@@ -117,7 +117,10 @@ def _structure(
         moved = sides.source.dialect.in_window(column, window, endless=endless)
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
     method = fitting.method(sides)
-    source_side = source_side_of(sides, shape, entries, key, both, where, method)
+    source_side = replace(
+        source_side_of(sides, shape, entries, key, both, where, method),
+        numbered=keys.numbered_of(job, shape, sides.source.dialect),
+    )
     target_side = Projection(
         table=sides.target.dialect.qualified(there),
         label=there.table,

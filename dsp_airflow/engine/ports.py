@@ -281,6 +281,13 @@ class Purge(Protocol):
         """Takes back what was taken (and its locks); from here on rows are taken by key."""
         ...
 
+    def newest(self, what: Projection) -> Collection[Key]:
+        """Own keys of the rows that ``what.numbered`` has every purge leave; none without it.
+
+        They stand until the transaction ends: without them its number could be given again.
+        """
+        ...
+
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         """Deletes the matching rows of these source keys, tentatively, and hashes exactly those."""
         ...

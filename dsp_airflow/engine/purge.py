@@ -43,6 +43,7 @@ from dsp_airflow.engine.work import Done, Job, run_phase
 RECEIPT_FORMAT = 1
 SETTLE = 60.0
 """Seconds to wait for an earlier transaction that is still ending."""
+NEWEST = "has the newest AUTO_INCREMENT value (keep_last_auto_increment)"
 PURGED = TypeAdapter(Purged)
 CHUNK = 10_000
 """Rows compared at once."""
@@ -289,13 +290,17 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
     plan = work.plan
     count = known = 0
     found: list[Difference] = []
+    newest = work.transaction.newest(plan.source)
     standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
     for chunk in _chunks(standing):
         theirs = compare.by_key(work.target.hashes(plan.target, keys=[r.key for r in chunk]))
         count += len(chunk)
         known += sum(row.key in theirs for row in chunk)
         rows = chunk[: max(0, compare.REPORTED - len(found))]
-        found += _reasons(work, rows, theirs, still=still)
+        spared = [row for row in rows if row.at in newest]
+        found += [Difference("newest", row.key, reason=NEWEST) for row in spared]
+        others = [row for row in rows if row.at not in newest]
+        found += _reasons(work, others, theirs, still=still)
     return count, known, found
 
 

@@ -50,6 +50,7 @@ JOB_FIELDS = (
     "purge",
     "accept_loss",
     "accept_triggers",
+    "keep_last_auto_increment",
     "max_row_size",
     "report_values",
 )
@@ -106,6 +107,7 @@ class TaskOperator(BaseOperator):
     :param purge: ``none`` (default), ``manual`` or ``system``.
     :param accept_loss: source columns whose loss is accepted.
     :param accept_triggers: delete triggers that are known and accepted.
+    :param keep_last_auto_increment: leave the row with the newest AUTO_INCREMENT value.
     :param max_row_size: such as ``64MiB``.
     :param report_values: show values in difference reports.
     """
@@ -150,6 +152,7 @@ class TaskOperator(BaseOperator):
         purge: str | None = None,
         accept_loss: Sequence[str] | None = None,
         accept_triggers: Sequence[str] | None = None,
+        keep_last_auto_increment: bool | None = None,
         max_row_size: str | None = None,
         report_values: bool | None = None,
         **kwargs: Any,
@@ -174,6 +177,7 @@ class TaskOperator(BaseOperator):
         self.purge = purge
         self.accept_loss = accept_loss
         self.accept_triggers = accept_triggers
+        self.keep_last_auto_increment = keep_last_auto_increment
         self.max_row_size = max_row_size
         self.report_values = report_values
         self._pace: BatchEdgePace | None = None

@@ -98,6 +98,7 @@ def test_pace_is_not_data(changes: dict[str, object]) -> None:
         {"purge": "manual"},
         {"accept_loss": ["b"]},
         {"accept_triggers": ["b"]},
+        {"purge": "manual", "keep_last_auto_increment": True},
     ],
 )
 def test_what_the_data_definition_depends_on(changes: dict[str, object]) -> None:

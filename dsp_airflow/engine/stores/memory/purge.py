@@ -45,6 +45,10 @@ class MemoryPurge:
         self._held.clear()
         self._doomed.clear()
 
+    def newest(self, what: Projection) -> Collection[Key]:  # noqa: ARG002
+        """None: nothing is numbered here."""
+        return ()
+
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         """As ``take``, by key."""
         self._connection.passing("take_keys")

@@ -105,6 +105,7 @@ def describe(connection: Connection, table: str) -> Shape | None:
         unusable=tuple(keys.unusable),
         indexed=None if view else tuple(keys.indexed),
         dated="no",
+        numbered=next((str(r[0]) for r in rows if "auto_increment" in str(r[7]).lower()), None),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import MySQLdb
 
@@ -10,7 +10,7 @@ from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Outcome
 from dsp_airflow.engine.stores.mysql import locks, proof, translate
-from dsp_airflow.engine.stores.mysql.query import Connection, execute
+from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, texts
 from dsp_airflow.engine.stores.mysql.tables import LOCKING, facts
 
 DEADLOCK = 1213
@@ -34,10 +34,12 @@ class MySQLPurge:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._token: str | None = None
+        self._newest: str | None = None
         execute(connection, "SET autocommit = 0")
         self._begin()
 
     def _begin(self) -> None:
+        self._newest = None
         execute(self._connection, "ROLLBACK")
         execute(self._connection, ISOLATION)
         execute(self._connection, "START TRANSACTION")
@@ -46,6 +48,8 @@ class MySQLPurge:
         """Locks and digests, then deletes. What is locked can neither change nor go meanwhile."""
         matching = proof.condition(what, within)
         try:
+            if what.numbered is not None and self._stands_in(what, matching):
+                return None
             taken = proof.digest_where(self._connection, what, matching, FOR_UPDATE)
             deleted = self._delete(what, matching)
         except MySQLdb.OperationalError as error:
@@ -60,6 +64,47 @@ class MySQLPurge:
         """Rolls back and begins anew."""
         self._begin()
 
+    def newest(self, what: Projection) -> Collection[Key]:
+        """See ``ports.Purge``."""
+        if what.numbered is None or (newest := self._held_newest(what)) is None:
+            return ()
+        own = ", ".join(proof.own_key(what))
+        found = texts(
+            self._connection, f"SELECT {own} FROM {what.table} WHERE {what.numbered} = {newest}"
+        )
+        return [tuple(map(str, row)) for row in found]
+
+    def _stands_in(self, what: Projection, matching: str) -> bool:
+        newest = self._held_newest(what)
+        if newest is None:
+            return False
+        return (
+            proof.count_where(self._connection, what, f"{matching} AND {what.numbered} = {newest}")
+            > 0
+        )
+
+    def _held_newest(self, what: Projection) -> str | None:
+        """The largest committed value, whose row stays as long as the transaction lasts.
+
+        Rows that others are inserting are not waited for: theirs are larger.
+        """
+        largest = f"SELECT MAX({what.numbered}) FROM {what.table}"
+        for _ in range(ATTEMPTS):
+            if self._newest is not None:
+                return self._newest
+            value = one(self._connection, largest)[0]
+            if value is None:
+                return None
+            row = f"SELECT 1 FROM {what.table} WHERE {what.numbered} = {value} LOCK IN SHARE MODE"
+            if texts(self._connection, row):
+                self._newest = value
+        if self._newest is None:
+            raise Transient(
+                f"{what.label}: the row with the newest {what.numbered} keeps going while it is "
+                "looked for; nothing of this batch was deleted, retry"
+            )
+        return self._newest
+
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         """As ``take``, by the source's own key."""
         taken: list[RowHash] = []
@@ -69,6 +114,8 @@ class MySQLPurge:
 
     def _chunk(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         matching = proof.by_keys(what, keys)
+        if what.numbered is not None and (newest := self._held_newest(what)) is not None:
+            matching = f"({matching}) AND {what.numbered} <> {newest}"
         for _ in range(ATTEMPTS):
             execute(self._connection, "SAVEPOINT dsp_chunk")
             found = proof.hashes_where(self._connection, what, matching, FOR_UPDATE)

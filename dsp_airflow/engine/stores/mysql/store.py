@@ -419,6 +419,10 @@ class _Purge:
         with self._at("purge"):
             self._inner.undo()
 
+    def newest(self, what: Projection) -> Collection[Key]:
+        with self._at(what.label):
+            return self._inner.newest(what)
+
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         with self._at(what.label):
             return self._inner.take_keys(what, keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import psycopg
 
@@ -53,6 +53,10 @@ class PostgresPurge:
         """Rolls back and begins anew."""
         self._connection.execute("ROLLBACK")
         self._connection.execute(BY_KEY)
+
+    def newest(self, what: Projection) -> Collection[Key]:  # noqa: ARG002
+        """None: a sequence remembers by itself."""
+        return ()
 
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         """As ``take``, by the source's own key; needs no other privilege."""
