@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from dsp_airflow.config.jobs import TableJob
@@ -12,6 +12,7 @@ from dsp_airflow.engine import mapping
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import Column, ColumnPair, Shape
+from dsp_airflow.engine.ports import FindsTwins
 from dsp_airflow.engine.sides import Sides
 from dsp_airflow.engine.types import INTEGERS
 
@@ -73,8 +74,11 @@ def refuse_types(job: TableJob, sides: Sides, rows: list[Matched], width: int) -
             reason := sides.source.dialect.policy_refusal(entry.source, column, pair.on_loss)
         ):
             why.append(f"{pair.source} -> {pair.target}: {reason}")
+    key = [entry.source.name for entry, _, _ in rows[:width]]
     for entry, column, pair in rows[:width]:
         why += _no_key(sides, entry.source, column, pair)
+        if not column.deterministic and not _equal_alike(entry.source, column):
+            why.append(_could_meet(job, sides, key, entry.source, column))
     if why:
         raise ConfigError(f"job {job.name}: {'; '.join(why)}")
 
@@ -90,18 +94,32 @@ def _no_key(sides: Sides, source: Column, target: Column, pair: ColumnPair) -> l
         for column in (source, target)
         if not column.comparable
     ]
-    alike = (source.deterministic, source.collation, source.type.identity) == (
+    return why
+
+
+def _equal_alike(source: Column, target: Column) -> bool:
+    """Whether both sides take the same texts for one."""
+    return (source.deterministic, source.collation, source.type.identity) == (
         target.deterministic,
         target.collation,
         target.type.identity,
     )
-    if not target.deterministic and not alike:
-        why.append(
-            f"key column {source.name}: the target column {target.name} {target.native} takes "
-            f"several texts for one (collation {target.collation}), which the source tells apart "
-            f"(collation {source.collation}), so that two rows could meet in one key"
-        )
-    return why
+
+
+def _could_meet(
+    job: TableJob, sides: Sides, key: Sequence[str], source: Column, target: Column
+) -> str:
+    """Refused also where no two rows meet today: the row of tomorrow would stop the job."""
+    found = None
+    if isinstance(sides.read, FindsTwins) and target.collation is not None:
+        found = sides.read.twins(job.source.table, key, source.name, target.collation)
+    met = f", as {found[0]!r} and {found[1]!r} do" if found else ""
+    return (
+        f"key column {source.name}: the target column {target.name} {target.native} takes "
+        f"several texts for one (collation {target.collation}), which the source tells apart "
+        f"(collation {source.collation}), so that two rows could meet in one key{met}; give it a "
+        "collation that tells them apart"
+    )
 
 
 def refused_alone(sides: Sides, pair: ColumnPair) -> bool:

@@ -369,6 +369,21 @@ class ReadsArrow(Protocol):
 
 
 @runtime_checkable
+class FindsTwins(Protocol):
+    """A session that tells which texts another collation would take for one."""
+
+    def twins(
+        self, table: str, key: Sequence[str], column: str, collation: str
+    ) -> tuple[str, str] | None:
+        """Two texts of a key column, of rows that this collation gives one key.
+
+        Of the first rows of a large table only; ``None`` also where the server has no such
+        collation.
+        """
+        ...
+
+
+@runtime_checkable
 class Sifts(Protocol):
     """A session that tells which rows of an archive match a filter."""
 

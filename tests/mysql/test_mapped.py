@@ -51,6 +51,25 @@ def test_keys_that_meet_in_the_target_are_refused(pair: Pair) -> None:
         pair.open().plan("copy")
 
 
+@named([("mysql", "mysql"), ("mariadb", "mariadb")])
+def test_keys_that_meet_are_named_where_there_are_any(pair: Pair) -> None:
+    """Also where there are none yet, the plan refuses: the row of tomorrow would stop the job."""
+    columns = "n int, `dsp text` varchar(9) CHARACTER SET utf8mb4 COLLATE {}"
+    for database, collation in (
+        (pair.source, "utf8mb4_bin"),
+        (pair.target, "utf8mb4_unicode_ci"),
+    ):
+        key = "PRIMARY KEY (n, `dsp text`)"
+        database.execute(f"CREATE TABLE t ({columns.format(collation)}, {key})")
+    pair.source.execute("INSERT INTO t VALUES (1, 'zoë'), (2, 'ZOE'), (3, 'x')")
+    pair.write(pair.job())
+    with pytest.raises(ConfigError, match=r"could meet in one key; give it a collation"):
+        pair.open().plan("copy")
+    pair.source.execute("INSERT INTO t VALUES (2, 'zoë')")
+    with pytest.raises(ConfigError, match=r"meet in one key, as 'ZOE' and 'zoë' do; give it"):
+        pair.open().plan("copy")
+
+
 @named([("pg18", "mysql"), ("pg18", "mariadb")])
 def test_a_row_too_wide_keeps_its_long_texts_elsewhere(pair: Pair) -> None:
     pair.moved(pair.fill([("varchar(4000)", ["'x'"]), ("varchar(9)", ["'y'"])] * 6))

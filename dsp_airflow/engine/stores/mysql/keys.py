@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import MySQLdb
 
 from dsp_airflow.engine.canon import mysql_key_text
 from dsp_airflow.engine.errors import BadValue, ConfigError
 from dsp_airflow.engine.model import Projection
+from dsp_airflow.engine.stores.mysql import translate
 from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.names import base, quote, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
@@ -118,6 +121,33 @@ def refuse_unproved(connection: Connection, what: Projection, condition: str) ->
             f"{what.label}: key ({', '.join(key)}) stands in {int(times):,} rows, so ({names}) "
             "is no key; name other columns under key"
         )
+
+
+LOOKED_AT = 100_000
+"""Rows in which texts are looked for that another collation takes for one."""
+_UNKNOWN_COLLATION = 1273
+
+
+def twins(
+    connection: Connection, table: str, key: Sequence[str], column: str, collation: str
+) -> tuple[str, str] | None:
+    """See ``ports.FindsTwins``. ``table`` is quoted SQL."""
+    name = quote(column)
+    others = "".join(f", {quote(k)}" for k in key if k != column)
+    statement = (
+        "SELECT MIN(`dsp bytes`), MAX(`dsp bytes`) FROM (SELECT "
+        f"CAST(CONVERT({name} USING utf8mb4) AS BINARY) AS `dsp bytes`, "
+        f"CONVERT({name} USING {collation.partition('_')[0]}) COLLATE {collation} AS `dsp text`"
+        f"{others} FROM {table} LIMIT {LOOKED_AT}) AS few "
+        f"GROUP BY `dsp text`{others} HAVING COUNT(*) > 1 LIMIT 1"
+    )
+    try:
+        found = texts(connection, statement)
+    except MySQLdb.Error as error:
+        if translate.number(error) != _UNKNOWN_COLLATION:
+            raise
+        return None
+    return (str(found[0][0]), str(found[0][1])) if found else None
 
 
 def refuse_twins(connection: Connection, what: Projection, stage: str, width: int) -> None:

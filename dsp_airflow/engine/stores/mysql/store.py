@@ -206,6 +206,16 @@ class MySqlSession:
         with self._at(table):
             return catalog.share_rows(self.connection, table, other)
 
+    def twins(
+        self, table: str, key: Sequence[str], column: str, collation: str
+    ) -> tuple[str, str] | None:
+        """See ``ports.FindsTwins``."""
+        with self._at(table):
+            shape = catalog.describe(self.connection, table)
+            if shape is None:
+                return None
+            return keys.twins(self.connection, dialect.qualified(shape), key, column, collation)
+
     def read_warnings(self, table: str) -> list[str]:
         with self._at(table):
             return refusals.read_warnings(self.connection, table)
