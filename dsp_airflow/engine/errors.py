@@ -17,6 +17,10 @@ class Transient(DspError):
     """The world was in the way (network, lock, full disk); the same attempt may succeed later."""
 
 
+class Contended(Transient):
+    """Others held what was needed and the server gave up on it; the batch may be tried at once."""
+
+
 class Collision(Transient):
     """A direct load met rows after all; the batch must go through staging."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from dsp_airflow.engine.errors import DspError, Transient
+from dsp_airflow.engine.errors import Contended, DspError, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.model import Claim, Isolation, Plan
 from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Watch
@@ -21,6 +23,10 @@ S_co = TypeVar("S_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
 POLL = 1.0
 """Seconds between two looks at batches that other workers hold."""
+ATTEMPTS = 3
+"""At a batch that loses a lock to others, of each worker."""
+PAUSE = 0.5
+"""Seconds at most before the next attempt, so that two that met do not meet again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,8 @@ def run_phase(
 ) -> None:
     """Claims and works batches until none waits for the phase.
 
-    A failed batch is given back with its error; the other workers stop at their next batch
-    edge and the first error is raised.
+    A batch that lost a lock to others is tried again a few times. A failed one is given back with
+    its error; the other workers stop at their next batch edge and the first error is raised.
     """
     halt = threading.Event()
     if job.workers == 1:
@@ -70,6 +76,7 @@ def _worker(
     only: Collection[int] | None,
     halt: threading.Event,
 ) -> None:
+    lost = Counter[int]()
     with ExitStack() as stack:
         sessions: tuple[S, T] | None = None
         while not halt.is_set():
@@ -83,6 +90,19 @@ def _worker(
                         stack.enter_context(job.target.session()),
                     )
                 _work(job, phase, step, sessions, claim)
+            except Contended as error:
+                number = claim.batch.number
+                lost[number] += 1
+                if lost[number] >= ATTEMPTS:
+                    halt.set()
+                    _give_back(job, claim, error)
+                    raise Transient(f"batch {number}, tried {ATTEMPTS} times: {error}") from error
+                # A stream that was left in the middle has closed its session.
+                sessions = None
+                stack.close()
+                # Claimed anew, it comes with the intent of a purge that was about to commit.
+                _give_back(job, claim, error)
+                halt.wait(random.uniform(0, PAUSE))  # noqa: S311 - no secret
             except BaseException as error:
                 halt.set()
                 _give_back(job, claim, error)

@@ -11,7 +11,15 @@ from typing import Any
 import MySQLdb
 import pytest
 
-from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.errors import (
+    BadValue,
+    ConfigError,
+    Contended,
+    Denied,
+    DspError,
+    Refused,
+    Transient,
+)
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.mysql import login
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, rows
@@ -105,7 +113,7 @@ def test_a_lock_that_somebody_holds(opened: Open) -> None:
     rows(holder, "SELECT 1 FROM goods WHERE id = 1 FOR UPDATE")
     for statement in ("UPDATE goods SET must = 2 WHERE id = 1", "ALTER TABLE goods ADD x INT"):
         error = failure(other, statement, QUICK)
-        assert type(error) is Transient
+        assert type(error) is Contended
         assert "a lock was not to be had within 1s (timeouts.lock)" in str(error)
 
 
@@ -127,7 +135,7 @@ def test_a_deadlock(opened: Open, my_db: MySQLDatabase) -> None:
 
     with pytest.raises(DspError) as caught:
         wait()
-    assert type(caught.value) is Transient
+    assert type(caught.value) is Contended
     assert "the server undid the transaction, retry" in str(caught.value)
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import psycopg.conninfo
 import yaml
 
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import JobSummary, RunSummary
@@ -26,6 +28,21 @@ class HasUri(Protocol):
 
 
 DB = TypeVar("DB", bound=HasUri)
+
+
+def store_at(conn_id: str, uri: str, **changed: Any) -> Store:
+    """The store of a database's address; ``changed`` is given to the driver."""
+    if not uri.startswith("mysql:"):
+        return PostgresStore(conn_id, {**psycopg.conninfo.conninfo_to_dict(uri), **changed})
+    there = urlsplit(uri)
+    arguments = {
+        "host": there.hostname,
+        "port": there.port,
+        "user": unquote(there.username or ""),
+        "password": unquote(there.password or ""),
+        "database": unquote(there.path[1:]),
+    }
+    return MySqlStore(conn_id, {**arguments, **changed})
 
 
 @dataclass
@@ -46,7 +63,7 @@ class Bench(Generic[DB]):
 
     def store(self, conn_id: str) -> Store:
         database = {"source": self.source, "target": self.target}[conn_id]
-        return PostgresStore(conn_id, psycopg.conninfo.conninfo_to_dict(database.uri))
+        return store_at(conn_id, database.uri)
 
     def write(self, *jobs: Mapping[str, Any], **task: Any) -> Path:
         self.file.write_text(yaml.safe_dump({"name": "task", "jobs": list(jobs), **task}))

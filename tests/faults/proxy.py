@@ -14,11 +14,15 @@ class CuttingProxy:
     """Forwards to ``host:port``; cuts every connection after ``budget`` bytes, both ways summed.
 
     ``budget`` may be set anew at any time and counts for connections made afterwards; ``None``
-    lets everything through.
+    lets everything through. A connection whose client sends a statement that ends in ``word`` is
+    cut as well: right before it, or right after it was ``passed_on``, so that the answer is lost.
+    That happens once.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.budget: int | None = None
+        self.word: bytes | None = None
+        self.passed_on = False
         self.cuts = 0
         self._there = (host, port)
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -74,6 +78,17 @@ class CuttingProxy:
                         if left is not None and (left := left - len(data)) < 0:
                             self.cuts += 1
                             return
-                        key.data.sendall(data)
+                        named = key.fileobj is client and self._named(data)
+                        if not named or self.passed_on:
+                            key.data.sendall(data)
+                        if named:
+                            return
                     except OSError:
                         return
+
+    def _named(self, data: bytes) -> bool:
+        if self.word is None or not data.rstrip(b"\0").endswith(self.word):
+            return False
+        self.word = None
+        self.cuts += 1
+        return True

@@ -1,54 +1,91 @@
-"""Connections that break in the middle of anything, retried until done."""
+"""Connections that break in the middle of anything, and servers that crash, retried until done."""
 
 from __future__ import annotations
 
 import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
-import psycopg.conninfo
 import pytest
 
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.events import BatchStarted, Quiet
 from dsp_airflow.engine.ports import Store
-from dsp_airflow.engine.stores.postgres import PostgresStore
-from dsp_airflow.steps import latest_run
-from tests.engine.harness import Bench
-from tests.engine.test_main_job import fill
+from dsp_airflow.steps import TaskRun, latest_run
+from tests.engine.harness import store_at
 from tests.faults.proxy import CuttingProxy
-from tests.servers import Database
+from tests.faults.tables import fill, rows_of
+from tests.mysql.pairs import Pair
+from tests.mysql.test_values import named, pair
+from tests.servers import (
+    MariaDBServer,
+    MySQLFamilyServer,
+    MySQLServer,
+    fresh_mysql_database,
+)
 from tests.share import share
+
+__all__ = ["pair"]
 
 ROWS = 20_000
 CUTS = share(60, 8)
+STEPS = ("plan", "copy", "check", "purge")
+SAME = [("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")]
+CROSS = {"source": [("mariadb", "pg18"), ("mysql", "pg18")], "target": [("pg18", "mariadb")]}
+sides = pytest.mark.parametrize(
+    ("pair", "side"),
+    [
+        pytest.param(way, side, id=f"{side}-{'-'.join(way)}")
+        for side, ways in CROSS.items()
+        for way in [*SAME, *ways]
+    ],
+    indirect=["pair"],
+)
+
+
+def through(pair: Pair, side: str, proxy: CuttingProxy) -> TaskRun:
+    """A run whose connections to one side lead through the proxy."""
+    plain = pair.store
+
+    def store(conn_id: str) -> Store:
+        if conn_id != side:
+            return plain(conn_id)
+        uri = getattr(pair, side).uri
+        # Encrypted, the proxy would not know from the bytes where it cuts.
+        open_way = {"ssl_mode": "DISABLED"} if uri.startswith("mysql") else {"sslmode": "disable"}
+        cut: Any = store_at(conn_id, uri, port=proxy.port, **open_way)
+        # The same identity: a proxy in between is no other database.
+        cut.identity = plain(conn_id).identity
+        return cut
+
+    run = pair.open()
+    run.open_store = store
+    return run
+
+
+def proxied(pair: Pair, side: str) -> CuttingProxy:
+    server = getattr(pair, side).server
+    return CuttingProxy("127.0.0.1", server.port)
 
 
 @pytest.mark.share
-@pytest.mark.parametrize("side", ["source", "target"])
-def test_cut_connections(bench: Bench[Database], side: str) -> None:
+@sides
+def test_cut_connections(pair: Pair, side: str) -> None:
     chance = random.Random(5)
-    fill(bench, ROWS)
-    before = bench.source.rows("SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM t")
-    bench.write(bench.job(purge="system", batch_size=2000, check={"percent": 50}))
-    plain = bench.store
-    info = psycopg.conninfo.conninfo_to_dict(getattr(bench, side).uri)
-    with CuttingProxy(str(info["host"]), int(str(info["port"]))) as proxy:
-
-        def store(conn_id: str) -> Store:
-            if conn_id != side:
-                return plain(conn_id)
-            # The same identity: a proxy in between is no other database.
-            cut = PostgresStore(conn_id, {**info, "port": proxy.port, "sslmode": "disable"})
-            cut.identity = plain(conn_id).identity
-            return cut
-
-        run = bench.open()
-        run.open_store = store
-        for name in ("plan", "copy", "check", "purge"):
+    fill(pair.source, ROWS)
+    before = rows_of(pair.source)
+    pair.write(pair.job(purge="system", batch_size=2000, check={"percent": 50}))
+    with proxied(pair, side) as proxy:
+        run = through(pair, side, proxy)
+        for n, name in enumerate(STEPS):
             proxy.budget = 0
             for _ in range(200):
                 proxy.budget = (
-                    None
-                    if proxy.cuts >= CUTS * (1 + _order(name)) / 4
-                    else (chance.randint(2_000, 400_000))
+                    None if proxy.cuts >= CUTS * (1 + n) / 4 else chance.randint(2_000, 400_000)
                 )
                 try:
                     getattr(run, name)("copy")
@@ -58,11 +95,104 @@ def test_cut_connections(bench: Bench[Database], side: str) -> None:
             else:
                 pytest.fail(f"{name} never came through")
         assert proxy.cuts > 0
-    found = latest_run(bench.state, run.task, plain).summary().jobs[0]
+    found = latest_run(pair.state, run.task, pair.store).summary().jobs[0]
     assert (found.rows_written, found.rows_purged, found.rows_kept) == (ROWS, ROWS, 0)
-    assert bench.source.value("SELECT count(*) FROM t") == 0
-    assert bench.target.rows("SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM t") == before
+    assert rows_of(pair.source) == []
+    assert rows_of(pair.target) == before
+    assert not loading()
 
 
-def _order(name: str) -> int:
-    return ("plan", "copy", "check", "purge").index(name)
+def loading() -> list[str]:
+    """Threads that still wait for a server to take rows."""
+    return [thread.name for thread in threading.enumerate() if thread.name == "dsp-load"]
+
+
+@named([*SAME[1:], ("pg18", "mysql"), ("mariadb", "pg18")])
+@pytest.mark.parametrize("passed_on", [False, True], ids=["before", "after"])
+def test_cut_at_the_commit(pair: Pair, passed_on: bool) -> None:
+    """Of a copy's batch, then of a purge's: it is counted once, whether or not it came through."""
+    fill(pair.source, 100)
+    fill(pair.target, 0)
+    before = rows_of(pair.source)
+    pair.write(pair.job(purge="system", batch_size=50, check={"percent": 100}))
+    pair.open().plan("copy")
+    cut_at_commit(pair, "target", "copy", passed_on=passed_on)
+    soon(lambda: len(rows_of(pair.target)) == (50 if passed_on else 0))
+    run = pair.open()
+    assert run.copy("copy").rows_written == 100
+    run.check("copy")
+    cut_at_commit(pair, "source", "purge", passed_on=passed_on)
+    soon(lambda: len(rows_of(pair.source)) == (50 if passed_on else 100))
+    found = run.purge("copy")
+    assert (found.rows_purged, found.rows_kept, found.rows_different) == (100, 0, 0)
+    assert rows_of(pair.source) == []
+    assert rows_of(pair.target) == before
+
+
+def cut_at_commit(pair: Pair, side: str, step: str, *, passed_on: bool) -> None:
+    """The first batch of a step loses its connection at the commit."""
+    with proxied(pair, side) as proxy:
+
+        class AtTheBatch:
+            def on(self, event: object) -> None:
+                if isinstance(event, BatchStarted):
+                    proxy.word, proxy.passed_on = b"COMMIT", passed_on
+
+        run = through(pair, side, proxy)
+        run.watch = AtTheBatch()
+        with pytest.raises(Transient):
+            getattr(run, step)("copy")
+        assert proxy.cuts == 1
+
+
+def soon(true: Callable[[], bool]) -> None:
+    """A server may take a moment to do what it was told last."""
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", [MariaDBServer, MySQLServer], ids=["mariadb", "mysql"])
+def test_a_server_that_crashes_and_comes_back(
+    kind: type[MySQLFamilyServer], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """In the middle of every step, source and target at once."""
+    if kind is MySQLServer:
+        request.getfixturevalue("mysql_installed")
+    with ExitStack() as stack:
+        server = stack.enter_context(kind())
+        bases = [stack.enter_context(fresh_mysql_database(server)) for _ in range(2)]
+        pair = Pair(tmp_path, *bases)
+        fill(pair.source, ROWS)
+        before = rows_of(pair.source)
+        pair.write(pair.job(purge="system", batch_size=2000, check={"percent": 100}))
+        run = pair.open()
+        run.plan("copy")
+        for name in STEPS[1:]:
+            crash = Crash(server, after=4)
+            run.watch = crash
+            with pytest.raises(Transient):
+                getattr(run, name)("copy")
+            crash.timer.join()
+            server.restart()
+            run.watch = Quiet()
+            getattr(run, name)("copy")
+        found = run.summary().jobs[0]
+        assert (found.rows_written, found.rows_purged, found.rows_kept) == (ROWS, ROWS, 0)
+        assert rows_of(pair.source) == []
+        assert rows_of(pair.target) == before
+
+
+class Crash:
+    """Kills a server a moment after so many batches have begun."""
+
+    def __init__(self, server: MySQLFamilyServer, after: int) -> None:
+        self.timer = threading.Timer(0.003, server.kill)
+        self._left = after
+
+    def on(self, event: object) -> None:
+        if isinstance(event, BatchStarted):
+            self._left -= 1
+            if self._left == 0:
+                self.timer.start()

@@ -6,11 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg.conninfo
-
-from dsp_airflow.engine.ports import Store
-from dsp_airflow.engine.stores.mysql.store import MySqlStore
-from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.state.records import JobSummary
 from tests.engine.harness import Bench
 from tests.servers import Database, MySQLDatabase
@@ -22,12 +17,6 @@ Values = Sequence[tuple[str, Sequence[str]]]
 @dataclass
 class Pair(Bench[Any]):
     """A source and a target of any kind."""
-
-    def store(self, conn_id: str) -> Store:
-        database = {"source": self.source, "target": self.target}[conn_id]
-        if isinstance(database, MySQLDatabase):
-            return MySqlStore(conn_id, database.arguments)
-        return PostgresStore(conn_id, psycopg.conninfo.conninfo_to_dict(database.uri))
 
     def job(self, name: str = "copy", table: str = "t", **more: Any) -> dict[str, Any]:
         target = {"table": self.named(self.target, table), **more.pop("target", {})}

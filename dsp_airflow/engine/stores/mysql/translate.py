@@ -14,7 +14,15 @@ from typing import Final, TypeAlias
 import MySQLdb
 
 from dsp_airflow.config.scalars import format_duration
-from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.errors import (
+    BadValue,
+    ConfigError,
+    Contended,
+    Denied,
+    DspError,
+    Refused,
+    Transient,
+)
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.mysql.casting import LOSS_TAG
 
@@ -22,6 +30,8 @@ DUPLICATES: Final = frozenset({1062, 1169, 1586, 1761, 1762})
 LOCKED: Final = frozenset({1205, 3572})
 UNPLACED: Final = frozenset({1526, 1748})
 """No partition takes the row."""
+UNDONE: Final = frozenset({1020, 1213, 1614, 3058, 3101})
+"""Deadlocks, and what a cluster or MariaDB's snapshot isolation says of rows others changed."""
 DROPPED: Final = frozenset({1046, 1049, 1051, 1054, 1091, 1109, 1146, 1176, 1305, 1932})
 GONE: Final = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 2006, 2012, 2013, 2014, 2055})
 """The connection is no longer there, or no longer to be used."""
@@ -83,7 +93,7 @@ def _null(where: str, text: str, options: SessionOptions) -> DspError:  # noqa: 
 
 def _locked(where: str, text: str, options: SessionOptions) -> DspError:
     limit = f"a lock was not to be had within {format_duration(options.lock)} (timeouts.lock)"
-    return Transient(
+    return Contended(
         f"{where}: {text}: {limit}. Retry when who holds it is through, or raise timeouts.lock of "
         "the job"
     )
@@ -162,7 +172,7 @@ _TABLE: Final[tuple[tuple[frozenset[int], _Made], ...]] = (
     ),
     (DROPPED, _saying(ConfigError, "it was dropped or renamed, or never existed")),
     (LOCKED, _locked),
-    (frozenset({1213, 1614, 3058}), _saying(Transient, "the server undid the transaction, retry")),
+    (UNDONE, _saying(Contended, "the server undid the transaction, retry")),
     (frozenset({1206, 1637}), _saying(Transient, "make batches smaller (batch_size), or retry")),
     (frozenset({1317, 1969, 3024}), _interrupted),
     (GONE | {2002, 2003, 2005}, _saying(Transient, "the connection was lost, retry")),

@@ -11,7 +11,15 @@ import psycopg
 from psycopg import errors as pg
 
 from dsp_airflow.config.scalars import format_duration
-from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.errors import (
+    BadValue,
+    ConfigError,
+    Contended,
+    Denied,
+    DspError,
+    Refused,
+    Transient,
+)
 from dsp_airflow.engine.options import SessionOptions
 
 DROPPED = (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName, pg.UndefinedObject)
@@ -52,7 +60,7 @@ def _waited(error: psycopg.Error, where: str, options: SessionOptions) -> Transi
     message = error.diag.message_primary or str(error)
     if isinstance(error, pg.LockNotAvailable):
         limit = f"a lock was not to be had within {format_duration(options.lock)} (timeouts.lock)"
-        return Transient(
+        return Contended(
             f"{where}: {message}: {limit}. Retry when who holds it is "
             "through, or raise timeouts.lock of the job"
         )
@@ -124,10 +132,10 @@ def translated(error: psycopg.Error, where: str, options: SessionOptions | None 
         return ConfigError(f"{where}: {message}; correct the schema of the Airflow connection")
     if state.startswith(("22", "23", "21")):
         return _value_error(error, where)
-    if isinstance(error, pg.FeatureNotSupported):
-        return Refused(f"{where}: {message}")
     if state.startswith("42"):
         return ConfigError(f"{where}: {message}")
+    if isinstance(error, (pg.DeadlockDetected, pg.SerializationFailure)):
+        return Contended(f"{where}: {message}; the server undid the transaction, retry")
     return Transient(f"{where}: {message}")
 
 
