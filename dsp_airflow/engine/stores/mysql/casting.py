@@ -57,7 +57,7 @@ def converted(
     made = cast(x, source.type, target.type)
     native = source.native if made == x else target.native
     if fit != "lossy":
-        return Converted(made, native)
+        return Converted(made, native, utf8=made == x and source.collation is not None)
     ok = fits(x, source.type, target.type)
     if ok is None:
         if source.type.name == "string" and target.type.name not in _REFUSED_THERE:
