@@ -115,8 +115,8 @@ def _read(stage: Stage) -> Sample:
 
 
 @contextmanager
-def _bucket(server: S3Server) -> Iterator[str]:
-    """A fresh one, whose objects do not stay."""
+def bucket_of(server: S3Server) -> Iterator[str]:
+    """A fresh bucket, whose objects do not stay."""
     name = fresh_bucket(server).name
     try:
         yield name
@@ -127,12 +127,12 @@ def _bucket(server: S3Server) -> Iterator[str]:
 def _ours(stage: Stage, server: S3Server, *, both: Contest | None = None, **job: Any) -> Sample:
     """The archive step; ``both`` gets it together with the plan."""
     stage.settle()
-    with _bucket(server) as bucket:
+    with bucket_of(server) as bucket:
         task = stage.archive_task(bucket, **job)
         first, _ = task.step("plan", s3=ARCHIVE)
         second, counts = task.step("archive", s3=ARCHIVE)
         _require(counts, "rows_written", stage.rows)
-        _require_files(server.data / bucket, stage.rows)
+        require_files(server.data / bucket, stage.rows)
         if both is not None:
             seconds, cpu = first.seconds + second.seconds, first.cpu + second.cpu
             both.add(Sample(seconds, cpu, server=(first.server or 0) + (second.server or 0)))
@@ -144,7 +144,8 @@ def _require(counts: dict[str, Any], name: str, rows: int) -> None:
         raise FailedError(f"{name} is {counts[name]}, not {rows}")
 
 
-def _require_files(folder: Path, rows: int) -> None:
+def require_files(folder: Path, rows: int) -> None:
+    """``FailedError`` unless the Parquet files there hold so many rows together."""
     found = sum(pq.read_metadata(path).num_rows for path in folder.rglob("*.parquet"))
     if found != rows:
         raise FailedError(f"{found} of {rows} rows stand in the files of {folder}")
@@ -156,11 +157,11 @@ def _local(stage: Stage, server: S3Server) -> Sample:
     folder = stage.folder / "local"
     folder.mkdir()
     try:
-        with _bucket(server) as bucket:
+        with bucket_of(server) as bucket:
             task = stage.archive_task(bucket, check="none")
             task.step("plan", s3=ARCHIVE)
             sample, _ = task.step("archive_locally", s3=ARCHIVE, folder=str(folder))
-            _require_files(folder, stage.rows)
+            require_files(folder, stage.rows)
     finally:
         shutil.rmtree(folder)
     return sample
@@ -172,7 +173,7 @@ def _dlt(stage: Stage, rows: int) -> Sample:
     try:
         sample = peers.dlt_files(stage, tables.FEW, folder)
         try:
-            _require_files(folder / "dlt_data" / tables.FEW, rows)
+            require_files(folder / "dlt_data" / tables.FEW, rows)
         except FailedError as error:
             raise measure.PeerError(str(error)) from error
     finally:
@@ -182,7 +183,7 @@ def _dlt(stage: Stage, rows: int) -> Sample:
 
 def _sql_to_s3(stage: Stage, server: S3Server, rows: int) -> Sample:
     stage.settle()
-    with _bucket(server) as bucket:
+    with bucket_of(server) as bucket:
         arguments = {
             # Of bytes, pandas makes no column that it could write.
             "query": f"SELECT {TEXTUAL} FROM {tables.FEW}",
@@ -193,7 +194,7 @@ def _sql_to_s3(stage: Stage, server: S3Server, rows: int) -> Sample:
             "file_format": "parquet",
         }
         sample, _ = stage.run_step({"step": "sql_to_s3", "arguments": arguments, "s3": ARCHIVE})
-        _require_files(server.data / bucket, rows)
+        require_files(server.data / bucket, rows)
     return sample
 
 
@@ -210,7 +211,7 @@ def _proved(stage: Stage, report: Report, server: S3Server) -> None:
 
     def ours() -> Sample:
         _eaten(stage)
-        with _bucket(server) as bucket:
+        with bucket_of(server) as bucket:
             task = stage.archive_task(bucket, EATEN, check={"percent": 100}, purge="system")
             _, planned = task.step("plan", s3=ARCHIVE)
             size[0] = math.ceil(rows / planned["batches"])
@@ -279,7 +280,7 @@ def _texts(stage: Stage, report: Report, server: S3Server) -> None:
     checks = {kind: Contest(f"check of {kind}", rows) for kind in TEXTS}
 
     def ours(kind: str) -> Sample:
-        with _bucket(server) as bucket:
+        with bucket_of(server) as bucket:
             job: dict[str, Any] = {"where": f"id <= {rows}", "check": {"percent": 100}}
             task = stage.archive_task(bucket, file_format=kind, **job)
             task.step("plan", s3=ARCHIVE)
@@ -303,7 +304,7 @@ def _wide(stage: Stage, report: Report, server: S3Server, rows: int) -> None:
 
     def ours() -> Sample:
         _filled(stage, rows)
-        with _bucket(server) as bucket:
+        with bucket_of(server) as bucket:
             task = stage.archive_task(bucket, LARGE, check={"percent": 100}, purge="system")
             task.step("plan", s3=ARCHIVE)
             found = _steps(stage, task, rows)

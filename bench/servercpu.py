@@ -1,4 +1,4 @@
-"""CPU seconds of a PostgreSQL server: what its processes used, those that have ended included."""
+"""CPU seconds of a server: what its processes used, those that have ended included."""
 
 from __future__ import annotations
 

@@ -45,6 +45,8 @@ class Stage:
     rows: int
     rounds: int
     env: dict[str, str] = field(init=False)
+    beside: list[int] = field(default_factory=list)
+    """Process ids of other servers that take part: their CPU counts as PostgreSQL's does."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -102,17 +104,20 @@ class Stage:
         ]
 
     def run_programs(self, *commands: list[str]) -> Sample:
-        used = servercpu.seconds(self.server.pid)
+        used = self._server_seconds()
         sample = measure.programs(*commands, env=self.env)
-        return replace(sample, server=servercpu.seconds(self.server.pid) - used)
+        return replace(sample, server=self._server_seconds() - used)
+
+    def _server_seconds(self) -> float:
+        return sum(map(servercpu.seconds, (self.server.pid, *self.beside)))
 
     # Steps in processes of their own
 
     def run_step(self, spec: Mapping[str, Any]) -> tuple[Sample, Any]:
         spec = {"connection": SOURCE, "dag": DAG, **spec}
-        used = servercpu.seconds(self.server.pid)
+        used = self._server_seconds()
         sample, returned = measure.step(spec, self.env, self.folder / "steps.log")
-        return replace(sample, server=servercpu.seconds(self.server.pid) - used), returned
+        return replace(sample, server=self._server_seconds() - used), returned
 
     def task(self, table: str = TABLE, target: str | None = None, **job: Any) -> Task:
         """A task file of one job, and a run of it to come."""

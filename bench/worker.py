@@ -93,6 +93,8 @@ def _act(spec: Mapping[str, Any]) -> Callable[[], Any]:
         return _sql_to_s3(spec)
     if step == "archive_locally":
         return lambda: archive_locally(spec)
+    if step == "write_ready":
+        return _write_ready(spec)
     if step == "check_again":
         return lambda: _check_again(spec)
     if step == "airflow":
@@ -136,6 +138,42 @@ def _run(spec: Mapping[str, Any]) -> Iterator[TaskRun]:
         if run is None:
             raise LookupError(spec["run"])
         yield latest_run(database, from_file(spec["file"]), open_store, run_id=run.id)
+
+
+def _write_ready(spec: Mapping[str, Any]) -> Callable[[], Any]:
+    """All that an archive reads, in memory before it is measured; what it takes to encode it."""
+    from dsp_airflow.engine.archive.formats import format_of  # noqa: PLC0415
+    from dsp_airflow.engine.archive.manifest import forms_of  # noqa: PLC0415
+
+    ready = []
+    with _run(spec) as work:
+        ledger = SqlLedger(work.database, work.run.id, spec["job"])
+        plan = ledger.plan()
+        if plan is None or plan.archive is None:
+            raise LookupError(spec["job"])
+        forms, archive = forms_of(plan), plan.archive
+        database, _ = work.path(work.task.jobs[0], "copy").work(plan, ledger)
+        with database.session() as source, source.snapshot():
+            for record in ledger.records():
+                read = source.arrow(
+                    plan.source,
+                    record.batch.within,
+                    forms,
+                    exact=False,
+                    max_row_size=plan.max_row_size,
+                )
+                with closing(read):
+                    ready.append((record.batch.number, list(read)))
+
+    def write() -> dict[str, int]:
+        rows = 0
+        for number, batches in ready:
+            with (Path(spec["folder"]) / f"{number}.{archive.format}").open("wb") as sink:
+                form = format_of(archive.format)
+                rows += form.write(sink, iter(batches), forms, archive.compression)[0]
+        return {"rows_written": rows}
+
+    return write
 
 
 def archive_locally(spec: Mapping[str, Any]) -> dict[str, int]:

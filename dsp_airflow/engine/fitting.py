@@ -165,7 +165,9 @@ def require_target(
 
 
 def method(sides: Sides) -> str:
-    """PostgreSQL's own hashes compare within one of its major versions; md5 always."""
+    """A system's own hashes compare within it, PostgreSQL's of one major version; md5 always."""
+    if sides.source.system == sides.target.system == "mysql":
+        return "sha1"
     if sides.source.system == sides.target.system == "postgres":
         versions = {sides.read.version(), sides.write.version()}
         if len(versions) == 1 and min(versions) >= 14:

@@ -205,8 +205,9 @@ def fields(
         expressions = made.expression, target.plain(column)
         if kind != column.type:
             expressions = source.at(expressions[0], kind), target.at(expressions[1], kind)
-        ours.append(Field(column.name, kind, made.native, expressions[0], loose))
-        theirs.append(Field(column.name, kind, column.native, expressions[1], loose))
+        mine, other = expressions
+        ours.append(Field(column.name, kind, made.native, mine, loose, made.utf8))
+        theirs.append(Field(column.name, kind, column.native, other, loose, target.utf8(column)))
         if made.lost:
             losses.append(Loss(column.name, report.on_loss, made.lost))
     return Fields(tuple(ours), tuple(theirs), tuple(losses))

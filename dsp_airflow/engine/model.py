@@ -210,6 +210,8 @@ class Field:
     expression: str
     loose: bool = False
     """Its equality takes several texts for one, as a collation that ignores case does."""
+    utf8: bool = False
+    """The expression is surely a text in UTF-8, so that nothing has to convert it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,8 @@ class Converted:
     expression: str
     native: str
     lost: str = ""
+    utf8: bool = False
+    """See ``Field``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -512,6 +512,10 @@ class Dialect(Protocol):
         """The column's value for digests: quoted, and at its carrier's type where it has one."""
         ...
 
+    def utf8(self, column: Column) -> bool:
+        """Whether ``plain`` of it is a text in UTF-8, where that spares a conversion."""
+        ...
+
     def binary(self, source: Column, target: Column) -> bool:
         """Whether this pair's values mean the same in both systems' binary form."""
         ...

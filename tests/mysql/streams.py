@@ -32,19 +32,23 @@ def session(database: MySQLDatabase) -> Iterator[Connection]:
 
 
 def columns_of(**natives: str) -> list[Column]:
-    """Columns of these types; texts are utf8mb4."""
+    """Columns of these types; texts are utf8mb4, those of a column ``latin`` latin1."""
     made = []
     for name, native in natives.items():
         digits = int(native[-2]) if "time" in native and native.endswith(")") else 0
         kind = kinds.logical(native, base(native), digits=digits, json=False)
-        texts = "utf8mb4_bin" if kind.name in ("string", "enum", "set") else None
+        charset = "latin1" if name == "latin" else "utf8mb4"
+        texts = f"{charset}_bin" if kind.name in ("string", "enum", "set") else None
         made.append(Column(name, kind, native, collation=texts))
     return made
 
 
 def projected(table: str, columns: Sequence[Column], width: int = 1) -> Projection:
     """All columns of a table; the first ``width`` of them are the key."""
-    fields = tuple(Field(c.name, c.type, c.native, plain(quote(c.name), c)) for c in columns)
+    fields = tuple(
+        Field(c.name, c.type, c.native, plain(quote(c.name), c), utf8=c.collation is not None)
+        for c in columns
+    )
     key = tuple(dialect.key_column(c) for c in columns[:width])
     return Projection(quote(table), table, fields, key, markers="`dsp_commits`")
 

@@ -6,6 +6,7 @@ import math
 import random
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +47,8 @@ def made(session: Connection, case: Case) -> Shape:
 
 def field(shape: Shape, kind: LogicalType) -> Field:
     column = shape.columns[1]
-    return Field("v", kind, column.native, dialect.plain(column))
+    told = column.collation is not None
+    return Field("v", kind, column.native, dialect.plain(column), utf8=told)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -83,6 +85,105 @@ def test_a_row_of_every_type(session: Connection) -> None:
     expected.append([text if n == 3 else None for n, text in enumerate(expected[0])])
     found = texts(session, f"SELECT {canon.mysql_row_hash_md5(fields)} FROM t ORDER BY n")
     assert [text for (text,) in found] == [canon.python_row_hash_md5(row) for row in expected]
+
+
+def table_of_all(session: Connection) -> list[Field]:
+    """A table ``t`` of every case's values, below each other; NULL where there are no more."""
+    execute(session, "DROP TABLE IF EXISTS t")
+    columns = ", ".join(f"c{n} {case.native} NULL" for n, case in enumerate(CASES))
+    execute(session, f"CREATE TABLE t (n int PRIMARY KEY, {columns}) ROW_FORMAT=DYNAMIC")
+    for row in range(max(len(case.values) for case in CASES) + 1):
+        values = [c.values[row][0] if row < len(c.values) else "NULL" for c in CASES]
+        execute(session, f"INSERT INTO t VALUES ({row}, {', '.join(values)})")
+    shape = catalog.describe(session, "t")
+    assert shape is not None
+    return [
+        Field(c.name, case.kind, c.native, dialect.plain(c), utf8=c.collation is not None)
+        for c, case in zip(shape.columns[1:], CASES, strict=True)
+    ]
+
+
+def test_both_servers_have_one_hash_of_their_own(
+    mariadb: MySQLFamilyServer, mysql: MySQLFamilyServer
+) -> None:
+    """It is equal for equal values, and for no others."""
+    found = []
+    for server in (mariadb, mysql):
+        with fresh_mysql_database(server) as database:
+            session = login.connect(database.arguments, SessionOptions(), "test")
+            fields = table_of_all(session)
+            each = ", ".join(canon.mysql_digest_sha1([field]) for field in fields)
+            whole = canon.mysql_digest_sha1(fields)
+            found.append(texts(session, f"SELECT {whole}, {each} FROM t ORDER BY n"))
+            session.close()
+    assert found[0] == found[1]
+    for case, hashes in zip(CASES, list(zip(*found[0], strict=True))[1:], strict=True):
+        told: list[str | None] = [text for _, text in case.values]
+        told += [None] * (len(hashes) - len(told))
+        assert len({*zip(told, hashes, strict=True)}) == len({*told}) == len({*hashes}), case
+
+
+def test_a_wider_type_has_the_same_hash(session: Connection) -> None:
+    """As the source's column and the target's may differ where nothing is lost."""
+    moment = LogicalType("timestamp", digits=6)
+    whole = LogicalType("int64")
+    pairs = [
+        (moment, "datetime(3)", "datetime(6)", "'2024-02-30 01:02:03.450'"),
+        (moment, "datetime", "timestamp(6)", "'2024-02-29 01:02:03'"),
+        (moment, "datetime", "datetime(6)", "'0000-00-00 00:00:00'"),
+        (LogicalType("duration"), "time(2)", "time(6)", "'-838:59:58.25'"),
+        (whole, "int(7) zerofill", "bigint", "42"),
+        (whole, "year", "smallint", "2024"),
+        (
+            LogicalType("decimal", precision=9, scale=2),
+            "decimal(9,2) zerofill",
+            "decimal(9,2)",
+            "3.1",
+        ),
+        (LogicalType("string"), "varchar(9) CHARACTER SET latin1", "text", "'\u00e4,\u00df'"),
+        (LogicalType("bytes"), "varbinary(9)", "blob", "x'00ff2c'"),
+    ]
+    for kind, native, wider, value in pairs:
+        execute(session, "DROP TABLE IF EXISTS t")
+        execute(session, f"CREATE TABLE t (a {native} NULL, b {wider} NULL)")
+        execute(session, f"INSERT INTO t VALUES ({value}, {value}), (NULL, NULL)")
+        shape = catalog.describe(session, "t")
+        assert shape is not None
+        one, other = (
+            canon.mysql_digest_sha1(
+                [Field("v", kind, c.native, dialect.plain(c), utf8=c.collation is not None)]
+            )
+            for c in shape.columns
+        )
+        first, second = texts(session, f"SELECT {one}, {other} FROM t")
+        assert first[0] == first[1]
+        assert second[0] == second[1]
+        assert first[0] != second[0]
+
+
+def test_fields_of_the_own_hash_cannot_run_into_each_other(session: Connection) -> None:
+    """Whatever stands in a text, and whichever field is NULL."""
+    kinds = [typed("string"), typed("int32"), typed("bytes"), typed("string")]
+    rows_ = [
+        ("'a'", "1", "'x'", "'b'"),
+        ("'a,1'", "NULL", "'x'", "'b'"),
+        ("'a'", "NULL", "',1:x'", "'b'"),
+        ("'N'", "1", "NULL", "'N'"),
+        ("NULL", "1", "'N'", "NULL"),
+        ("NULL", "1", "NULL", "'N'"),
+        ("''", "NULL", "''", "''"),
+        ("NULL", "NULL", "NULL", "NULL"),
+    ]
+    hashes = set()
+    for values in rows_:
+        fields = [
+            Field("v", kind, "", f"CAST({v} AS BINARY)" if kind.name == "bytes" else v, utf8=utf8)
+            for (v, kind), utf8 in zip(
+                zip(values, kinds, strict=True), (True, False, False, False), strict=True
+            )
+        ]
+        hashes.add(texts(session, f"SELECT {canon.mysql_digest_sha1(fields)}")[0][0])
+    assert len(hashes) == len(rows_)
 
 
 def test_json_is_what_the_server_prints(session: Connection) -> None:
@@ -182,4 +283,7 @@ def test_a_text_that_outgrows_the_packet_has_no_hash(session: Connection) -> Non
     packet = int(str(texts(session, "SELECT @@max_allowed_packet")[0][0]))
     half: Any = f"REPEAT('x', {packet // 2 + 100})"
     fields = [Field(c, typed("string"), "longtext", half) for c in "ab"]
-    assert rows(session, f"SELECT {canon.mysql_row_hash_md5(fields)}") == [(None,)]
+    for hashed in (canon.mysql_row_hash_md5, canon.mysql_digest_sha1):
+        for utf8 in (False, True):
+            told = [replace(field, utf8=utf8) for field in fields]
+            assert rows(session, f"SELECT {hashed(told)}") == [(None,)]

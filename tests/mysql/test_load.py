@@ -198,6 +198,22 @@ def test_a_bent_value_is_refused(my_db: MySQLDatabase, line: bytes, local: bool)
     assert my_db.value("SELECT COUNT(*) FROM u") == 0
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_no_number_is_made_up(my_db: MySQLDatabase, local: bool) -> None:
+    """A server gives a NULL of an AUTO_INCREMENT column the next number, and does not tell."""
+    my_db.execute("CREATE TABLE u (n INT AUTO_INCREMENT UNIQUE, id INT PRIMARY KEY, `blob` BLOB)")
+    what = projected("u", columns_of(id="int", n="int", blob="blob"))
+    my_db.server.run(f"SET GLOBAL local_infile = {int(local)}")
+    try:
+        with session(my_db) as target:
+            filling(target, what, Given(b"1\t0\t00\n2\t7\t\\N\n"), relay.OWN)
+            with pytest.raises(BadValue, match="n"):
+                filling(target, what, Given(b"3\t8\t00\n4\t\\N\t00\n"), relay.OWN)
+    finally:
+        my_db.server.run("SET GLOBAL local_infile = 1")
+    assert my_db.rows("SELECT id, n FROM u ORDER BY id") == [(1, 0), (2, 7)]
+
+
 @pytest.mark.parametrize("wire", [relay.OWN, relay.TEXT])
 def test_a_key_that_comes_twice(my_db: MySQLDatabase, wire: str) -> None:
     small(my_db)

@@ -116,7 +116,8 @@ def _structure(
     fitting.require_target(job, there, names, manifest.key)
     width = len(manifest.key)
     fields = tuple(
-        Field(c.name, c.type, c.native, dialect.plain(c), not c.deterministic) for _, c in rows
+        Field(c.name, c.type, c.native, dialect.plain(c), not c.deterministic, dialect.utf8(c))
+        for _, c in rows
     )
     target_side = Projection(
         table=dialect.qualified(there),

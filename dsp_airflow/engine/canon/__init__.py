@@ -49,6 +49,7 @@ from typing import Final
 
 from dsp_airflow.engine.canon.mysql import (
     mysql_digest_md5,
+    mysql_digest_sha1,
     mysql_key_text,
     mysql_row_hash_md5,
     mysql_row_text,
@@ -79,6 +80,7 @@ CANON_VERSION: Final = 2
 __all__ = [
     "CANON_VERSION",
     "mysql_digest_md5",
+    "mysql_digest_sha1",
     "mysql_key_text",
     "mysql_row_hash_md5",
     "mysql_row_text",

@@ -1,4 +1,4 @@
-"""The canonical texts as SQL of MySQL and MariaDB, and their md5.
+"""The canonical texts as SQL of MySQL and MariaDB, and their md5; and a cheaper hash of their own.
 
 It relies on a session in UTC that talks utf8mb4, and on a ``sql_mode`` that lets dates stand as
 they are. ``CONCAT`` yields NULL when a text outgrows ``max_allowed_packet``: no NULL here is
@@ -36,7 +36,24 @@ def mysql_row_hash_md5(fields: Sequence[Field]) -> str:
 
 def mysql_digest_md5(fields: Sequence[Field]) -> str:
     """SQL that yields the first 64 bits of the row text's md5, as a signed bigint."""
-    return f"CAST(CONV(LEFT({mysql_row_hash_md5(fields)}, 16), 16, -10) AS SIGNED)"
+    return _leading(mysql_row_hash_md5(fields))
+
+
+def mysql_digest_sha1(fields: Sequence[Field]) -> str:
+    """SQL that yields 64 bits of a hash that MySQL and MariaDB have in common, as a signed bigint.
+
+    Numbers and moments are hashed as these servers print them, each up to a comma, bytes as they
+    are, all else in its canonical text. What is printed how depends on the logical types alone,
+    which both sides share, so that no two rows have one text. MariaDB computes this hash in a
+    third of md5's time.
+    """
+    comma = f", {_octets(',')}, "
+    return _leading(f"SHA1(CONCAT({comma.join(map(_own_field, fields))}))")
+
+
+def _leading(digits: str) -> str:
+    """The first 64 bits of a hash in hex."""
+    return f"CAST(CONV(LEFT({digits}, 16), 16, -10) AS SIGNED)"
 
 
 def mysql_key_text(expression: str, native: str) -> str:
@@ -76,12 +93,62 @@ _CLOCK: Final = "%H:%i:%s.%f"
 
 def _field(field: Field) -> str:
     """One field of a row text."""
+    name, x = field.type.name, f"({field.expression})"
+    if name in _NUMBERS:
+        # Printed by CONCAT itself, and never too long for a packet.
+        number = _digits(x, field.native)
+        return f"IFNULL(CONCAT(LENGTH({number}), ':', {number}), 'N')"
+    if name in _TEXTS and field.utf8:
+        return f"IF({x} IS NULL, 'N', CONCAT(LENGTH({x}), {_octets(':')}, {x}))"
+    if name in _MOMENTS and _whole(field.native):
+        zone = ", 'Z'" if name == "timestamptz" else ""
+        return f"IFNULL(CONCAT('{_FIXED[name]}:', INSERT({x}, 11, 1, 'T'){zone}), 'N')"
     text = mysql_text(field.expression, field.type, field.native)
-    fixed = _FIXED.get(field.type.name)
+    fixed = _FIXED.get(name)
     length = f"'{fixed}:'" if fixed else f"LENGTH({text}), ':'"
-    if field.type.name == "bytes":
-        length = f"LENGTH({field.expression}) * 2, ':'"
-    return f"IF(({field.expression}) IS NULL, 'N', CONCAT({length}, {text}))"
+    if name == "bytes":
+        length = f"LENGTH({x}) * 2, ':'"
+    return f"IF({x} IS NULL, 'N', CONCAT({length}, {text}))"
+
+
+def _own_field(field: Field) -> str:
+    """One field as ``mysql_digest_sha1`` has it: ``N``, or what is printed without a comma."""
+    name, x = field.type.name, f"({field.expression})"
+    if name in _NUMBERS or name in _FLOATS:
+        return f"IFNULL({_digits(x, field.native)}, 'N')"
+    if name == "date":
+        return f"IFNULL({x}, 'N')"
+    if name in _MOMENTS or name in _CLOCKS:
+        if _whole(field.native):
+            return f"IFNULL({x}, 'N')"
+        native = "DATETIME" if name in _MOMENTS else "TIME"
+        return f"IF({x} IS NULL, 'N', CAST({x} AS {native}(6)))"
+    if name == "bytes":
+        return f"IF({x} IS NULL, 'N', CONCAT(LENGTH({x}), {_octets(':')}, {x}))"
+    return _field(field)
+
+
+_NUMBERS: Final = frozenset({*INTEGERS, "bool", "decimal"})
+_FLOATS: Final = frozenset({"float32", "float64"})
+_TEXTS: Final = frozenset({"string", "enum", "set"})
+_MOMENTS: Final = frozenset({"timestamp", "timestamptz"})
+_CLOCKS: Final = frozenset({"time", "duration"})
+
+
+def _octets(text: str) -> str:
+    """A literal beside which texts are taken as the octets that they are: none is converted."""
+    return f"_binary'{text}' COLLATE `binary`"
+
+
+def _digits(x: str, native: str) -> str:
+    """A number that is printed as it ought to be."""
+    # A year prints four digits, even of zero.
+    return f"({x} + 0)" if native.startswith("year") else _unpadded(x, native)
+
+
+def _whole(native: str) -> bool:
+    """Whether a moment is printed with all six digits of its fraction."""
+    return native in ("datetime(6)", "timestamp(6)", "time(6)")
 
 
 _FIXED: Final = {"date": 10, "time": 15, "timestamp": 26, "timestamptz": 27, "uuid": 36}
@@ -101,9 +168,8 @@ def _string(expression: str, _kind: LogicalType, _native: str) -> str:
     return f"CONVERT({expression} USING utf8mb4)"
 
 
-def _number(expression: str, kind: LogicalType, native: str) -> str:
-    # A year prints four digits, even of zero.
-    return _plain(f"({expression} + 0)" if native.startswith("year") else expression, kind, native)
+def _number(expression: str, _kind: LogicalType, native: str) -> str:
+    return f"CAST({_digits(expression, native)} AS CHAR)"
 
 
 def _float(expression: str, _kind: LogicalType, native: str) -> str:
@@ -177,10 +243,10 @@ def _other(expression: str, kind: LogicalType, native: str) -> str:
 
 
 _RENDERS: Final[dict[str, _Render]] = {
-    **dict.fromkeys(INTEGERS, _number),
-    **dict.fromkeys(("bool", "decimal", "json"), _plain),
-    **dict.fromkeys(("string", "enum", "set"), _string),
-    **dict.fromkeys(("float32", "float64"), _float),
+    **dict.fromkeys(_NUMBERS, _number),
+    "json": _plain,
+    **dict.fromkeys(_TEXTS, _string),
+    **dict.fromkeys(_FLOATS, _float),
     "bytes": _bytes,
     "date": _plain,
     "time": _time,

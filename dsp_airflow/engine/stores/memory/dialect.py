@@ -113,6 +113,10 @@ class MemoryDialect:
     def plain(self, column: Column) -> str:
         return quote(column.name)
 
+    def utf8(self, column: Column) -> bool:
+        del column
+        return False
+
     def binary(self, source: Column, target: Column) -> bool:
         del source, target
         return True

@@ -35,6 +35,11 @@ def plain(expression: str, column: Column) -> str:
     return expression
 
 
+def utf8(column: Column) -> bool:
+    """Whether ``plain`` of the column is a text in utf8mb4. An expression tells no collation."""
+    return column.collation is not None
+
+
 def caveat(source: Column, target: Column) -> str:
     """What the native types lose beyond what the logical ones do."""
     limit = _BYTE_BOUND.get(base(target.native))
@@ -57,7 +62,7 @@ def converted(
     made = cast(x, source.type, target.type)
     native = source.native if made == x else target.native
     if fit != "lossy":
-        return Converted(made, native)
+        return Converted(made, native, utf8=made == x and utf8(source))
     ok = fits(x, source.type, target.type)
     if ok is None:
         if source.type.name == "string" and target.type.name not in _REFUSED_THERE:

@@ -103,6 +103,11 @@ def plain(column: Column) -> str:
     return casting.plain(quote(column.name), column)
 
 
+def utf8(column: Column) -> bool:
+    """See ``ports.Dialect``."""
+    return casting.utf8(column)
+
+
 def caveat(source: Column, target: Column) -> str:
     """What the native types lose beyond what the logical ones do."""
     return casting.caveat(source, target)

@@ -19,7 +19,6 @@ from dsp_airflow.engine.stores.mysql import translate
 from dsp_airflow.engine.stores.mysql.names import quote
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one
 from dsp_airflow.engine.stores.mysql.relay import (
-    NEGATIVE_ZERO,
     TEXT,
     is_bits,
     is_bytes,
@@ -32,7 +31,7 @@ LARGEST: Final = 1 << 20
 """Bytes of wire in one statement, unless a single row is larger."""
 _NULL: Final = b"\\N"
 _PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
-_NEGATIVE_ZERO: Final = re.compile(NEGATIVE_ZERO.encode())
+_NEGATIVE_ZERO: Final = re.compile(rb"-0(?:[.]0*)?$")
 _ONLY_COPY: Final = {b"\\f": b"\f", b"\\v": b"\v"}
 
 
@@ -99,26 +98,24 @@ class _Values:
         self._bits = [n for n, f in numbered if is_bits(f)]
         seen = [(n, f) for n, f in numbered if f.column in watched]
         self._zeros = [(n, f.column) for n, f in seen if is_float(f)]
-        self._stamps = [(n, f.column) for n, f in seen if not is_float(f)]
+        self._never_null = [(n, f.column) for n, f in seen if not is_float(f)]
         # PostgreSQL adds where its session is, which is UTC.
         self._zoned = [n for n, f in numbered if wire == TEXT and f.type.name == "timestamptz"]
-        self._row_by_row = bool(
-            self._hex or self._bits or self._stamps or self._zeros or self._zoned
-        )
+        self._row_by_row = bool(self._hex or self._bits or self._zeros or self._zoned)
 
     def of(self, lines: bytes) -> bytes:
         """``('1','a'),('2',NULL)``."""
         text = lines.replace(b"'", b"\\'")
         if b"\\f" in text or b"\\v" in text:
             text = _PAIR.sub(lambda pair: _ONLY_COPY.get(pair[0], pair[0]), text)
-        if self._row_by_row:
+        if self._row_by_row or (self._never_null and _NULL in text):
             return b",".join(self._row(line.split(b"\t")) for line in text[:-1].split(b"\n"))
         text = text[:-1].replace(b"\t", b"','").replace(b"\n", b"'),('")
         # A backslash right after a quote begins an escape, and \N is none of a text.
         return (b"('" + text + b"')").replace(b"'\\N'", b"NULL")
 
     def _row(self, row: list[bytes]) -> bytes:
-        for n, column in self._stamps:
+        for n, column in self._never_null:
             if row[n] == _NULL:
                 raise BadValue(
                     f"{self._label}: column {column} does not accept NULL, and a row has none to "

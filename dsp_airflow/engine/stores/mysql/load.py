@@ -23,11 +23,10 @@ from dsp_airflow.engine.model import Field
 from dsp_airflow.engine.ports import Stream
 from dsp_airflow.engine.stores.mysql import insert
 from dsp_airflow.engine.stores.mysql.login import is_mariadb
-from dsp_airflow.engine.stores.mysql.names import base, quote, text_literal
+from dsp_airflow.engine.stores.mysql.names import NUMBERS, base, quote, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
 from dsp_airflow.engine.stores.mysql.relay import (
     CSV,
-    NEGATIVE_ZERO,
     OWN,
     TEXT,
     is_bits,
@@ -36,7 +35,6 @@ from dsp_airflow.engine.stores.mysql.relay import (
     is_marked,
 )
 from dsp_airflow.engine.stores.mysql.warned import refuse_warnings
-from dsp_airflow.engine.types import INTEGERS
 
 _FORMATS: Final = {
     OWN: "FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\'",
@@ -86,11 +84,17 @@ def fill(
 
 
 def _never_null(connection: Connection, table: str, fields: Sequence[Field]) -> frozenset[str]:
-    """Columns in which some servers would keep the present moment for a NULL, and tell nobody."""
-    if all(base(field.native) != "timestamp" for field in fields):
+    """Columns in which a server would keep something else for a NULL, and tell nobody.
+
+    The present moment in a TIMESTAMP, the next number in an AUTO_INCREMENT; beside other
+    conversions MariaDB takes 0 for a NULL there.
+    """
+    if all(base(field.native) not in NUMBERS | {"timestamp"} for field in fields):
         return frozenset()
     found = texts(
-        connection, f"SHOW COLUMNS FROM {table} WHERE `Null` = 'NO' AND `Type` LIKE 'timestamp%'"
+        connection,
+        f"SHOW COLUMNS FROM {table} WHERE `Extra` LIKE '%auto_increment%' "
+        "OR `Null` = 'NO' AND `Type` LIKE 'timestamp%'",
     )
     return frozenset(str(row[0]) for row in found)
 
@@ -134,12 +138,6 @@ def statement(
         targets.append(column if value is None else variable)
         if value is not None:
             assignments.append(f"{column} = {value}")
-    if assignments:
-        # Beside a SET, MariaDB would fill a 0 of an AUTO_INCREMENT column in.
-        for n, field in enumerate(fields):
-            if field.type.name in INTEGERS and targets[n] == quote(field.column):
-                targets[n] = f"@dsp_{n}"
-                assignments.append(f"{quote(field.column)} = @dsp_{n}")
     ending = f" SET {', '.join(assignments)}" if assignments else ""
     return (
         f"LOAD DATA LOCAL INFILE {text_literal(path)} INTO TABLE {table} CHARACTER SET utf8mb4 "
@@ -157,7 +155,7 @@ def _converted(field: Field, variable: str, wire: str, watched: frozenset[str]) 
         return None
     # A word that is no value of the type is warned of.
     if is_float(field):
-        return f"IF({variable} REGEXP '{NEGATIVE_ZERO}', 'negative zero', {variable})"
+        return f"IF(LEFT({variable}, 2) = '-0' AND {variable} = 0, 'negative zero', {variable})"
     return f"IFNULL({variable}, 'NULL')"
 
 

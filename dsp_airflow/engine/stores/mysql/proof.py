@@ -18,7 +18,6 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.stores.mysql import dialect, names
 from dsp_airflow.engine.stores.mysql.query import Connection, TextRow, one, rows, texts
 
-METHOD = "md5"
 KEYS_AT_ONCE = 500
 """Below the number at which MariaDB makes a join of a list, and reads the whole table for it."""
 PAGE = 10_000
@@ -55,7 +54,7 @@ def digest(
     """See ``ports.Digests``."""
     if keys is None:
         return digest_where(connection, what, condition(what, within))
-    total = Digest(0, 0, METHOD)
+    total = Digest(0, 0, what.method)
     for chunk in key_chunks(keys):
         total += digest_where(connection, what, by_keys(what, chunk, within))
     return total
@@ -63,15 +62,17 @@ def digest(
 
 def digest_where(connection: Connection, what: Projection, matching: str, lock: str = "") -> Digest:
     """The digest of the rows of a condition; ``lock`` is what the statement ends with."""
+    own = what.method == "sha1"
+    row = canon.mysql_digest_sha1(what.fields) if own else canon.mysql_digest_md5(what.fields)
     # A row's hash appears once, so that it is computed once.
     count, total = one(
         connection,
-        f"SELECT COUNT(*), COALESCE(SUM(COALESCE({canon.mysql_digest_md5(what.fields)}, "
-        f"{NO_HASH})), 0) FROM {what.table} WHERE {matching}{lock}",
+        f"SELECT COUNT(*), COALESCE(SUM(COALESCE({row}, {NO_HASH})), 0) "
+        f"FROM {what.table} WHERE {matching}{lock}",
     )
     if abs(int(str(total))) >= NO_HASH // 2:
         raise too_large(what)
-    return Digest(int(str(count)), int(str(total)), METHOD)
+    return Digest(int(str(count)), int(str(total)), what.method)
 
 
 def count(connection: Connection, what: Projection, within: KeyRange) -> int:

@@ -1,8 +1,7 @@
-"""Rows out of MySQL: the server renders each row as one text, Python joins them to buffers."""
+"""Rows out of MySQL: the server renders each as one text, Python joins and escapes buffers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -25,28 +24,28 @@ CHUNK: Final = 64 * 1024
 ROWS_AT_ONCE: Final = 32
 """Rows asked of the driver: small, for a large one may follow small ones at any time."""
 
-_ESCAPED: Final = {TEXT: ("\\\\", "\\t", "\\n", "\\r"), OWN: ("\\\\", "\\t", "\\n")}
-"""As they stand in a literal of SQL. COPY takes a carriage return for the end of a line."""
+_FIELD, _ROW, _NULL = b"\xff", b"\xfe", b"\xfd\xfc"
+"""Between fields, after rows, in place of a value: bytes that no text in UTF-8 has."""
 _BACKSLASH: Final = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"))
-_ESCAPES: Final = {OWN: _BACKSLASH, TEXT: (*_BACKSLASH, (b"\r", b"\\r"))}
-"""The same for bytes; the backslash comes first."""
+_ENDS: Final = ((_FIELD, b"\t"), (_ROW, b"\n"), (_NULL, b"\\N"))
+_WIRES: Final = {
+    OWN: (*_BACKSLASH, *_ENDS),
+    # COPY takes a carriage return for the end of a line.
+    TEXT: (*_BACKSLASH, (b"\r", b"\\r"), *_ENDS),
+}
+"""What becomes of which bytes, in this order: the backslash first.
 
-LONG: Final = 4096
-"""Bytes from which a text is sent as hex and escaped here.
-
-The time that a server takes to escape one grows with the square of it.
+The server does not escape. It takes several times as long for it, and for a long text the square
+of its length.
 """
-_HEX: Final = b"\\H"
-"""What such a text begins with. No other text does: each of its backslashes is doubled."""
-_LONG_TEXT: Final = re.compile(rb"(?<![^\t])\\H([0-9A-F]*)")
 
 _PLAIN: Final = frozenset(
     [
         *(*INTEGERS, "bool", "decimal", "float32", "float64", "date", "time", "timestamp"),
-        *("timestamptz", "duration", "year", "uuid"),
+        *("timestamptz", "duration", "year"),
     ]
 )
-_PLAIN_NATIVE: Final = NUMBERS | {"date", "time", "datetime", "timestamp", "uuid"}
+_PLAIN_NATIVE: Final = NUMBERS | {"date", "time", "datetime", "timestamp"}
 """A type of both kinds prints nothing that would have to be escaped."""
 
 
@@ -68,64 +67,48 @@ def is_bits(field: Field) -> bool:
     return field.type.identity == "bit"
 
 
-NEGATIVE_ZERO: Final = "^-0([.]0*)?$"
-"""Its text, whatever database printed it."""
-
-
 def is_float(field: Field) -> bool:
     """Whether the field goes into a column that may keep a zero's sign, or not."""
     return base(field.native) in ("float", "double")
 
 
+def _octets(text: bytes) -> str:
+    """A literal beside which texts are taken as the octets that they are: none is converted."""
+    return f"X'{text.hex()}' COLLATE `binary`"
+
+
 def rendered(field: Field, wire: str) -> str:
     """SQL of the field as it is sent. What outgrows ``max_allowed_packet`` makes it NULL."""
     x = f"({field.expression})"
-    return f"IF({x} IS NULL, '\\\\N', {_value(field, x, wire)})"
+    return f"IF({x} IS NULL, {_octets(_NULL)}, {_value(field, x, wire)})"
 
 
 def _value(field: Field, x: str, wire: str) -> str:
     if is_bytes(field):
         # The backslash of \x is doubled on the wire.
-        return f"CONCAT('\\\\\\\\x', HEX({x}))" if is_marked(field, wire) else f"HEX({x})"
+        return f"CONCAT('\\\\x', HEX({x}))" if is_marked(field, wire) else f"HEX({x})"
     if is_bits(field):
         return f"LPAD(BIN({x} + 0), {field.type.length or 1}, '0')"
     if base(field.native) == "year":
         # Of the text 0 a YEAR would make 2000.
         return f"LPAD({x} + 0, 4, '0')"
     if field.type.name in _PLAIN and base(field.native) in _PLAIN_NATIVE:
-        shown = f"CAST({x} AS CHAR)"
         zoned = wire == TEXT and field.type.name == "timestamptz"
-        return f"CONCAT({shown}, '+00')" if zoned else shown
-    # As bytes: in another collation one letter may pass for another, and takes longer to find.
-    whole = f"CONVERT({x} USING utf8mb4)"
-    text = f"CAST({whole} AS BINARY)"
-    for raw in _ESCAPED[wire]:
-        escaped = raw.replace("\\", "\\\\")
-        text = f"REPLACE({text}, '{raw}', '{escaped}')"
-    length = field.type.length
-    if length is not None and length <= LONG:
-        return text
-    return f"IF(LENGTH({whole}) > {LONG}, CONCAT('\\\\H', HEX({whole})), {text})"
+        return f"CONCAT({x}, '+00')" if zoned else x
+    return x if field.utf8 else f"CONVERT({x} USING utf8mb4)"
 
 
 def rendered_row(fields: Sequence[Field], wire: str) -> str:
-    """SQL of a whole row with its newline; NULL when it outgrows ``max_allowed_packet``."""
-    inside = ", '\\t', ".join(rendered(field, wire) for field in fields)
-    return f"CONCAT({inside}, '\\n')"
+    """SQL of a whole row; NULL when it outgrows ``max_allowed_packet``."""
+    between = f", {_octets(_FIELD)}, "
+    return f"CONCAT({between.join(rendered(field, wire) for field in fields)}, {_octets(_ROW)})"
 
 
-def _escaped(line: bytes, wire: str) -> bytes:
-    """A row with its long texts as they belong on the wire."""
-    if _HEX not in line:
-        return line
-
-    def text(found: re.Match[bytes]) -> bytes:
-        plain = bytes.fromhex(found[1].decode())
-        for raw, escaped in _ESCAPES[wire]:
-            plain = plain.replace(raw, escaped)
-        return plain
-
-    return _LONG_TEXT.sub(text, line)
+def _escaped(rows: bytes, wire: str) -> bytes:
+    """Whole rows as they belong on the wire."""
+    for raw, escaped in _WIRES[wire]:
+        rows = rows.replace(raw, escaped)
+    return rows
 
 
 class RowsOut:
@@ -159,32 +142,23 @@ class RowsOut:
         pieces: list[bytes] = []
         gathered, rows, wanted = 0, 0, 1
         while found := result.fetch_row(wanted):
-            lines = self._lines(found)
+            lines = [_rendered(line) for (line,) in found]
             largest = self._largest(lines)
             wanted = max(1, min(ROWS_AT_ONCE, CHUNK // largest))
             rows += len(lines)
             pieces += lines
             gathered += sum(map(len, lines))
             if gathered >= CHUNK:
-                self.size += gathered
-                yield b"".join(pieces)
+                yield self._buffer(pieces)
                 pieces, gathered = [], 0
         if pieces:
-            self.size += gathered
-            yield b"".join(pieces)
+            yield self._buffer(pieces)
         self.rows = rows
 
-    def _lines(self, found: Sequence[tuple[bytes | None]]) -> list[bytes]:
-        lines = []
-        for (line,) in found:
-            if line is None:
-                raise Refused(
-                    "a row is larger than the server sends (max_allowed_packet); raise "
-                    "max_allowed_packet there, and max_row_size where it is smaller, or leave the "
-                    "column out"
-                )
-            lines.append(_escaped(line, self._wire) if len(line) > LONG else line)
-        return lines
+    def _buffer(self, pieces: list[bytes]) -> bytes:
+        buffer = _escaped(b"".join(pieces), self._wire)
+        self.size += len(buffer)
+        return buffer
 
     def _largest(self, lines: Sequence[bytes]) -> int:
         largest = max(map(len, lines))
@@ -194,3 +168,13 @@ class RowsOut:
                 "max_row_size, or leave the column out"
             )
         return largest
+
+
+def _rendered(line: bytes | None) -> bytes:
+    if line is None:
+        raise Refused(
+            "a row is larger than the server sends (max_allowed_packet); raise "
+            "max_allowed_packet there, and max_row_size where it is smaller, or leave the "
+            "column out"
+        )
+    return line

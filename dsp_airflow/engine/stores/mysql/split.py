@@ -15,7 +15,6 @@ from dsp_airflow.engine.stores.mysql import proof
 from dsp_airflow.engine.stores.mysql.keys import refuse_unproved
 from dsp_airflow.engine.stores.mysql.names import BYTES, quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, texts
-from dsp_airflow.engine.stores.mysql.relay import LONG
 
 SAMPLED = 200
 """Rows that are weighed where no catalog tells their size."""
@@ -201,8 +200,8 @@ def _weights(connection: Connection, what: Projection) -> _Weights | None:
             continue
         stored.append(f"COALESCE(LENGTH({column}), 0)")
         least = f"CHAR_LENGTH({column})" if charset in WIDE_CHARACTERS else f"LENGTH({column})"
-        # What is sent as hex has two digits for each byte.
-        twice = "2" if kind in BYTES else f"IF(LENGTH({column}) > {LONG}, 2, 1)"
+        # Bytes are sent as hex, two digits each.
+        twice = "2" if kind in BYTES else "1"
         rendered.append(f"COALESCE({least} * {twice}, 0)")
     if not stored:
         return None

@@ -119,6 +119,11 @@ def plain(column: Column) -> str:
     return quote(column.name) + (f"::{column.carrier}" if column.carrier else "")
 
 
+def utf8(_column: Column) -> bool:
+    """See ``ports.Dialect``. All texts are, and nothing is converted."""
+    return False
+
+
 BINARY = frozenset(
     [
         *("bit", "varbit", "timetz", "money", "inet", "cidr", "macaddr", "macaddr8", "tid"),
