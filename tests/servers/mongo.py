@@ -50,7 +50,7 @@ class MongoServer:
     """A server whose `root` logs in with `password` and may do everything.
 
     `replica_set=False` is a standalone, which has no transactions. `parameters` are the server's
-    (`--setParameter`), `options` its other options. `zone` of time is the machine's.
+    (`--setParameter`), `options` its other options.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class MongoServer:
             return str(client.server_info()["version"])
 
     def start(self) -> None:
-        """Create the data directory, return once it takes writes; raise ServerError with its log."""
+        """Create the data directory, return once it can be written to; raise ServerError."""
         if self._process is not None:
             raise ServerError("the MongoDB server is already started")
         self._folder = Path(tempfile.mkdtemp(prefix="dsp-mongo-"))
@@ -149,17 +149,18 @@ class MongoServer:
         """Return an Airflow connection; `extra` are options of the driver."""
         given = {"authSource": "admin", "directConnection": "true", **extra}
         options = "&".join(f"{name}={quote(value, safe='')}" for name, value in given.items())
-        return self.uri(database, user=user, password=password).replace(
-            "mongodb://", "mongo://", 1
-        ).partition("?")[0] + f"?{options}"
+        return (
+            self.uri(database, user=user, password=password)
+            .replace("mongodb://", "mongo://", 1)
+            .partition("?")[0]
+            + f"?{options}"
+        )
 
     def connect(self, **changed: Any) -> pymongo.MongoClient[dict[str, Any]]:
         """Return a client of root; `changed` goes to MongoClient. The caller closes it."""
         return pymongo.MongoClient(self.uri(), **{"serverSelectionTimeoutMS": 10_000, **changed})
 
-    def create_user(
-        self, name: str, database: str, privileges: Sequence[tuple[str, str, list[str]]]
-    ) -> str:
+    def create_user(self, name: str, privileges: Sequence[tuple[str, str, list[str]]]) -> str:
         """Create a user of admin, or create it anew, and return its password.
 
         Privileges are (database, collection, actions); "" means any.

@@ -41,7 +41,7 @@ class MongoDatabase:
 
     def raw(self, collection: str) -> list[bytes]:
         """The documents as they are stored, in the order of their ids."""
-        found = self[collection].find_raw_batches({}, hint={"_id": 1}, sort={"_id": 1})
+        found: Any = self[collection].find_raw_batches({}, hint={"_id": 1}, sort={"_id": 1})
         return [document for batch in found for document in documents(batch)]
 
     def insert_raw(self, collection: str, given: list[bytes]) -> None:

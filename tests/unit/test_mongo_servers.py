@@ -14,7 +14,7 @@ def test_replica_set_has_transactions_and_logins(mongo_db: MongoDatabase) -> Non
     with mongo_db.client.start_session() as session, session.start_transaction():
         mongo_db["things"].insert_one({"_id": 1}, session=session)
     assert mongo_db["things"].count_documents({}) == 1
-    password = mongo_db.server.create_user("reader", "", [(mongo_db.name, "things", ["find"])])
+    password = mongo_db.server.create_user("reader", [(mongo_db.name, "things", ["find"])])
     with mongo_db.server.connect(username="reader", password=password) as reader:
         assert reader[mongo_db.name]["things"].find_one() == {"_id": 1}
         with pytest.raises(OperationFailure, match="not authorized"):
