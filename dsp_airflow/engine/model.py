@@ -26,6 +26,8 @@ Kind: TypeAlias = Literal[
     "materialised view",
     "foreign table",
 ]
+Absent: TypeAlias = Literal["null", "error", "missing"]
+"""Of a field of a document: what one is read as that is not there, or what NULL is written as."""
 Dated: TypeAlias = Literal["rows", "parts", "no"]
 """Whether a row tells how old it is: by itself, together with the part it stands in, or not."""
 
@@ -111,6 +113,8 @@ class Column:
     """The types it is made of that a database may lack, in the order to create them."""
     comparable: bool = True
     """The type's operators are found in this session, so that a key may have it."""
+    absent: Absent | None = None
+    """Of a field of documents. Its type is what the job says; values of others may stand there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ class Shape:
     indexed: tuple[str, ...] | None = None
     """Columns that some index begins with; ``None`` where the store cannot tell."""
     dated: Dated = "rows"
+    open: bool = False
+    """A collection: its columns are what a job makes of its documents, and say nothing of it."""
 
     @property
     def table(self) -> str:
@@ -277,6 +283,8 @@ class Projection:
     dated: Dated = "rows"
     losses: tuple[Loss, ...] = ()
     """What the job's policies change of the values, source side only."""
+    accepted: tuple[str, ...] = ()
+    """Of documents: fields whose loss is accepted, or ``*``, though no column holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +301,8 @@ class RowHash:
     settled: bool | None = None
     at: Key = ()
     """The row's own key on the side that was read; what it is locked and deleted by."""
+    kept: str = ""
+    """Why the row may not be deleted, whatever the target holds; empty when it may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -425,6 +425,8 @@ class Dialect(Protocol):
 
     name: str
     """The SQL dialect that filters and expressions are written in."""
+    documents: bool
+    """Whether tables hold documents: columns are paths into them, and a job names their types."""
 
     def quote(self, identifier: str) -> str:
         """A quoted identifier, whatever it holds."""
@@ -593,6 +595,15 @@ class Store(Protocol):
 
     def session(self) -> AbstractContextManager[Session]:
         """Opens one connection."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A store whose rows can be said in the words of any system that takes rows of archives."""
+
+    def telling(self, words: Restores) -> Store:
+        """The same endpoint, whose sessions read in wire formats of ``words``."""
         ...
 
 

@@ -20,6 +20,7 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.stores.mysql import casting, kinds, names, texts
 
 name = "mysql"
+documents = False
 MARKERS = "dsp_commits"
 
 base, quote, text_literal = names.base, names.quote, names.text_literal

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from dsp_airflow.engine.canon import lines, mysql_row_text
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Field
 from dsp_airflow.engine.stores.mysql.names import BYTES, NUMBERS, base
@@ -18,7 +19,7 @@ OWN: Final = "mysql text"
 """The same towards MySQL: bytes are plain hex."""
 CSV: Final = "mysql csv"
 """What PostgreSQL sends: the text format of its COPY has escapes that LOAD DATA does not know."""
-RENDERS: Final = (OWN, TEXT)
+RENDERS: Final = (OWN, TEXT, lines.WIRE)
 
 CHUNK: Final = 64 * 1024
 """Bytes gathered before they are handed on; a single larger row is handed on alone."""
@@ -110,6 +111,8 @@ def _value(field: Field, x: str, wire: str) -> str:
 
 def rendered_row(fields: Sequence[Field], wire: str) -> str:
     """SQL of a whole row with its newline; NULL when it outgrows ``max_allowed_packet``."""
+    if wire == lines.WIRE:
+        return mysql_row_text(fields)
     inside = ", '\\t', ".join(rendered(field, wire) for field in fields)
     return f"CONCAT({inside}, '\\n')"
 
@@ -159,12 +162,12 @@ class RowsOut:
         pieces: list[bytes] = []
         gathered, rows, wanted = 0, 0, 1
         while found := result.fetch_row(wanted):
-            lines = self._lines(found)
-            largest = self._largest(lines)
+            told = self._lines(found)
+            largest = self._largest(told)
             wanted = max(1, min(ROWS_AT_ONCE, CHUNK // largest))
-            rows += len(lines)
-            pieces += lines
-            gathered += sum(map(len, lines))
+            rows += len(told)
+            pieces += told
+            gathered += sum(map(len, told))
             if gathered >= CHUNK:
                 self.size += gathered
                 yield b"".join(pieces)
@@ -175,7 +178,7 @@ class RowsOut:
         self.rows = rows
 
     def _lines(self, found: Sequence[tuple[bytes | None]]) -> list[bytes]:
-        lines = []
+        told = []
         for (line,) in found:
             if line is None:
                 raise Refused(
@@ -183,11 +186,14 @@ class RowsOut:
                     "max_allowed_packet there, and max_row_size where it is smaller, or leave the "
                     "column out"
                 )
-            lines.append(_escaped(line, self._wire) if len(line) > LONG else line)
-        return lines
+            if self._wire == lines.WIRE:
+                told.append(lines.line_of(line))
+            else:
+                told.append(_escaped(line, self._wire) if len(line) > LONG else line)
+        return told
 
-    def _largest(self, lines: Sequence[bytes]) -> int:
-        largest = max(map(len, lines))
+    def _largest(self, told: Sequence[bytes]) -> int:
+        largest = max(map(len, told))
         if self._max is not None and largest > self._max:
             raise Refused(
                 f"a row of {largest:,} bytes is larger than max_row_size ({self._max:,}); raise "
