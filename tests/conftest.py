@@ -34,6 +34,8 @@ from tests.servers import (  # noqa: E402
     REPORT,
     Database,
     MariaDBServer,
+    MongoDatabase,
+    MongoServer,
     MySQLDatabase,
     MySQLFamilyServer,
     MySQLMissingError,
@@ -42,6 +44,7 @@ from tests.servers import (  # noqa: E402
     ServerReport,
     SmtpSink,
     fresh_database,
+    fresh_mongo_database,
     fresh_mysql_database,
     postgres,
 )
@@ -51,6 +54,7 @@ from tests.share import by_turns, full  # noqa: E402
 
 NewDatabase = Callable[[], Database]
 NewMySQLDatabase = Callable[[], MySQLDatabase]
+NewMongoDatabase = Callable[[], MongoDatabase]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -212,6 +216,35 @@ def new_my_db(my: MySQLFamilyServer) -> Iterator[NewMySQLDatabase]:
     """Makes as many fresh databases as the test calls for, on MariaDB and MySQL in turn."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(fresh_mysql_database(my))
+
+
+@pytest.fixture(scope="session")
+def mongo(pytestconfig: pytest.Config) -> Iterator[MongoServer]:
+    """MongoDB, a replica set of one."""
+    with MongoServer() as server:
+        pytestconfig.stash[REPORT].used.add(f"MongoDB {server.version}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo_alone() -> Iterator[MongoServer]:
+    """MongoDB, standalone: without transactions."""
+    with MongoServer(replica_set=False) as server:
+        yield server
+
+
+@pytest.fixture
+def mongo_db(mongo: MongoServer) -> Iterator[MongoDatabase]:
+    """A fresh database on the replica set."""
+    with mongo.connect() as client, fresh_mongo_database(mongo, client) as database:
+        yield database
+
+
+@pytest.fixture
+def new_mongo_db(mongo: MongoServer) -> Iterator[NewMongoDatabase]:
+    """Makes as many fresh databases on the replica set as the test calls for."""
+    with mongo.connect() as client, ExitStack() as stack:
+        yield lambda: stack.enter_context(fresh_mongo_database(mongo, client))
 
 
 @pytest.fixture(scope="session")

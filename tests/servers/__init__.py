@@ -2,6 +2,8 @@
 
 from dsp_airflow.demo.servers import PostgresServer, ServerError, SmtpSink, free_port
 from tests.servers.databases import Database, fresh_database, postgres
+from tests.servers.mongo import MongoServer
+from tests.servers.mongo_databases import MongoDatabase, fresh_mongo_database
 from tests.servers.mysql import (
     MariaDBServer,
     MySQLFamilyServer,
@@ -16,6 +18,8 @@ __all__ = [
     "REPORT",
     "Database",
     "MariaDBServer",
+    "MongoDatabase",
+    "MongoServer",
     "MySQLDatabase",
     "MySQLFamilyServer",
     "MySQLMissingError",
@@ -27,6 +31,7 @@ __all__ = [
     "StatsdListener",
     "free_port",
     "fresh_database",
+    "fresh_mongo_database",
     "fresh_mysql_database",
     "postgres",
 ]

@@ -1,0 +1,1 @@
+"""MongoDB: collections whose rows are whole documents, moved as the bytes that they are."""

@@ -1,0 +1,124 @@
+"""One login, and what its server can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeAlias
+
+import pymongo
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from dsp_airflow.engine.options import SessionOptions
+from dsp_airflow.engine.stores.mongodb import names
+from dsp_airflow.engine.stores.mongodb.raw import Query
+
+Kind: TypeAlias = Literal["replica set", "sharded cluster", "standalone"]
+Client: TypeAlias = "pymongo.MongoClient[dict[str, Any]]"
+MAJORITY: Final = WriteConcern(w="majority")
+SNAPSHOT: Final = ReadConcern("snapshot")
+BATCH: Final = 100_000
+"""Documents asked for at once; the server sends at most 16 MiB of them."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """A client that one thread works with.
+
+    ``view`` is the snapshot that reads happen in, while one is open.
+    """
+
+    client: Client
+    database: str
+    kind: Kind
+    options: SessionOptions
+    name: str
+    view: ClientSession | None = None
+
+    @property
+    def transactions(self) -> bool:
+        """Whether several documents can be written at once or not at all."""
+        return self.kind != "standalone"
+
+    def split(self, table: str) -> tuple[str, str]:
+        """Database and collection of a name."""
+        return names.split(table, self.database)
+
+    def base(self, schema: str) -> Database[dict[str, Any]]:
+        """A database as it is written to, and read by whoever decides: at the primary."""
+        return self.client.get_database(
+            schema,
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority") if self.transactions else ReadConcern(),
+            write_concern=MAJORITY if self.transactions else WriteConcern(w=1, j=True),
+        )
+
+    def collection(self, table: str) -> Collection[dict[str, Any]]:
+        """See ``base``."""
+        schema, name = self.split(table)
+        return self.base(schema)[name]
+
+    def _read(self, table: str, session: ClientSession | None) -> Collection[dict[str, Any]]:
+        if session is None or session is not self.view:
+            return self.collection(table)
+        # A copy may read from a secondary, if the connection says so.
+        schema, name = self.split(table)
+        return self.client.get_database(schema, read_concern=ReadConcern())[name]
+
+    @property
+    def limit(self) -> int | None:
+        """Milliseconds that one read may take."""
+        statement = self.options.statement
+        return None if statement is None else max(1, statement // timedelta(milliseconds=1))
+
+    def find(
+        self,
+        table: str,
+        query: Query,
+        *,
+        session: ClientSession | None = None,
+        projection: Query | None = None,
+        ordered: bool = True,
+        skip: int = 0,
+        limit: int = 0,
+        descending: bool = False,
+    ) -> Iterator[bytes]:
+        """Buffers of matching documents, as bytes, in the order of their ids if ``ordered``."""
+        session = session or self.view
+        cursor: Any = self._read(table, session).find_raw_batches(
+            query,
+            projection,
+            session=session,
+            sort=[("_id", -1 if descending else 1)] if ordered else None,
+            skip=skip,
+            limit=limit,
+            batch_size=0 if limit else BATCH,
+            max_time_ms=self.limit,
+            allow_disk_use=True if ordered else None,
+        )
+        with cursor:
+            for batch in cursor:
+                if batch:
+                    yield bytes(batch)
+
+    def aggregate(
+        self, table: str, pipeline: list[Query], *, session: ClientSession | None = None
+    ) -> list[dict[str, Any]]:
+        """The few documents that a pipeline makes."""
+        session = session or self.view
+        more: dict[str, Any] = {} if self.limit is None else {"maxTimeMS": self.limit}
+        with self._read(table, session).aggregate(
+            pipeline, session=session, allowDiskUse=True, **more
+        ) as cursor:
+            return list(cursor)
+
+    def count(self, table: str, query: Query, *, session: ClientSession | None = None) -> int:
+        """How many documents match."""
+        found = self.aggregate(table, [{"$match": query}, {"$count": "n"}], session=session)
+        return int(found[0]["n"]) if found else 0

@@ -1,0 +1,69 @@
+"""Ids as texts, exactly: canonical extended JSON, and the bytes where that would lose something."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import bson
+from bson import json_util
+from bson.json_util import JSONMode, JSONOptions
+
+from dsp_airflow.engine.model import Key
+from dsp_airflow.engine.stores.mongodb import raw
+from dsp_airflow.engine.stores.mongodb.raw import Value
+
+CANONICAL: Final = JSONOptions(
+    json_mode=JSONMode.CANONICAL,
+    datetime_conversion=raw.OPTIONS.datetime_conversion,
+    document_class=dict,
+    tz_aware=True,
+)
+_EXACT: Final = "$dsp_bson"
+"""Names the type and the bytes, both in hex, of what extended JSON has no words for."""
+_STRING, _OBJECT_ID, _INT32, _INT64 = 0x02, 0x07, 0x10, 0x12
+
+
+def text(value: Value) -> str:
+    """The value as text; ``value`` gives the very same bytes back."""
+    if value.kind == _OBJECT_ID:
+        return f'{{"$oid": "{value.data.hex()}"}}'
+    if value.kind in {_INT32, _INT64}:
+        name = "$numberInt" if value.kind == _INT32 else "$numberLong"
+        return f'{{"{name}": "{int.from_bytes(value.data, "little", signed=True)}"}}'
+    try:
+        if value.kind == _STRING:
+            return json.dumps(value.data[4:-1].decode())
+        found = json_util.dumps(raw.decoded(value), json_options=CANONICAL)
+        if _parsed(found) == value:
+            return found
+    except (ValueError, TypeError, RecursionError, bson.errors.BSONError):
+        pass
+    return json.dumps({_EXACT: f"{value.kind:02x}:{value.data.hex()}"})
+
+
+def value(text: str) -> Value:
+    """The value of a text that ``text`` made."""
+    if text.startswith(f'{{"{_EXACT}"'):
+        kind, _, data = json.loads(text)[_EXACT].partition(":")
+        return Value(int(kind, 16), bytes.fromhex(data))
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Value:
+    return raw.encoded(parse(text))
+
+
+def parse(text: str) -> Any:
+    """What extended JSON says, as the driver has it."""
+    return json_util.loads(text, json_options=CANONICAL)
+
+
+def dump(value: Any) -> str:
+    """Canonical extended JSON of what the driver has."""
+    return json_util.dumps(value, json_options=CANONICAL)
+
+
+def of(document: bytes) -> Key:
+    """The key of a document."""
+    return (text(raw.id_of(document)),)

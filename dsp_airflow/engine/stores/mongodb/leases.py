@@ -1,0 +1,178 @@
+"""Who writes into a collection and who proves by it: never both at once.
+
+The server has no locks that one could ask for. So each leaves a document beside the collection
+that says until when it is there, by the server's own clock. Whoever comes leaves his own first and
+then looks for the other kind, in a read that sees everything written before that: of two who come
+together one sees the other.
+
+A lease may run out while its holder stalls. Whoever proves then removes it, and the holder's
+transaction, which writes to its own lease last of all, cannot commit any more. A lease of who
+proves may run out without harm: who begins to write after that reads the source after the rows
+were locked there, and so reads what was proved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.model import Projection
+from dsp_airflow.engine.stores.mongodb import names
+from dsp_airflow.engine.stores.mongodb.connection import Connection
+
+TERM: Final = timedelta(minutes=2)
+"""How long a lease lasts: longer than a transaction may, so that none runs out in one."""
+PATIENCE: Final = 300.0
+"""Seconds to wait for batches and proofs of others on the same collection."""
+TURN: Final = 0.2
+"""Seconds between two looks."""
+ACTIONS: Final = ("find", "insert", "update", "remove")
+_LIVE: Final = {"$expr": {"$gte": ["$until", "$$NOW"]}}
+_OVER: Final = {"$expr": {"$lt": ["$until", "$$NOW"]}}
+Kind = Literal["writing", "proving"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A place among those who write into a collection, or the place of who proves by it."""
+
+    connection: Connection
+    table: str
+    kind: Kind
+    holder: str
+
+    @property
+    def _locks(self) -> Collection[dict[str, Any]]:
+        return locks(self.connection, self.table)
+
+    @property
+    def _name(self) -> str:
+        return self.connection.split(self.table)[1]
+
+    @property
+    def id(self) -> dict[str, str]:
+        """Of one collection many may write, and one prove."""
+        own = {"holder": self.holder} if self.kind == "writing" else {}
+        return {"table": self._name, "kind": self.kind, **own}
+
+    def take(self) -> bool:
+        """Leaves the document; False when another holder's stands there."""
+        until = {"$add": ["$$NOW", TERM // timedelta(milliseconds=1)]}
+        try:
+            self._locks.update_one(
+                {"_id": self.id, "holder": self.holder},
+                [{"$set": {"until": until, "by": self.connection.options.name}}],
+                upsert=True,
+            )
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def renew(self, label: str) -> None:
+        """As long again; ``Transient`` when it has run out and was removed."""
+        until = {"$add": ["$$NOW", TERM // timedelta(milliseconds=1)]}
+        kept = self._locks.update_one(
+            {"_id": self.id, "holder": self.holder}, [{"$set": {"until": until}}]
+        )
+        if kept.matched_count != 1:
+            raise lost(label)
+
+    def fence(self, session: ClientSession, label: str) -> None:
+        """Binds a transaction to the lease: they cannot be removed and committed both."""
+        kept = self._locks.update_one(
+            {"_id": self.id, "holder": self.holder},
+            {"$set": {"committing": True}},
+            session=session,
+        )
+        if kept.matched_count != 1:
+            raise lost(label)
+
+    def give_back(self) -> None:
+        """Removes the document. Where that cannot be told to the server, it runs out."""
+        with contextlib.suppress(PyMongoError):
+            self._locks.delete_one({"_id": self.id, "holder": self.holder})
+
+
+def lost(label: str) -> Transient:
+    """The error of who was away for too long."""
+    return Transient(
+        f"{label}: the batch took longer than {TERM} without a sign, and somebody else was let "
+        "in; nothing of it was written, retry"
+    )
+
+
+def locks(connection: Connection, table: str) -> Collection[dict[str, Any]]:
+    """Where the leases on a collection stand: beside it."""
+    schema, _ = connection.split(table)
+    return connection.base(schema)[names.LOCKS]
+
+
+@contextmanager
+def writing(connection: Connection, what: Projection, where: str) -> Iterator[Lease]:
+    """See ``ports.Writes``. ``where`` names the connection in errors."""
+    lease = Lease(connection, what.table, "writing", uuid4().hex)
+    other = Lease(connection, what.table, "proving", "")
+    give_up = time.monotonic() + PATIENCE
+    try:
+        while True:
+            lease.take()
+            if not _any(lease, {"_id": other.id}):
+                break
+            lease.give_back()
+            _wait(give_up, what, where)
+        yield lease
+    finally:
+        lease.give_back()
+
+
+@contextmanager
+def proving(connection: Connection, what: Projection, where: str) -> Iterator[None]:
+    """See ``ports.Writes``."""
+    lease = Lease(connection, what.table, "proving", uuid4().hex)
+    _, name = connection.split(what.table)
+    writers = {"_id.table": name, "_id.kind": "writing"}
+    give_up = time.monotonic() + PATIENCE
+    try:
+        while not lease.take():
+            lease._locks.delete_many({"_id": lease.id, **_OVER})
+            _wait(give_up, what, where)
+        while True:
+            # Waits where such a holder is committing at this moment.
+            lease._locks.delete_many({**writers, **_OVER})
+            if not _any(lease, writers):
+                break
+            _wait(give_up, what, where)
+            lease.renew(what.label)
+        yield
+    finally:
+        lease.give_back()
+
+
+def _any(lease: Lease, query: dict[str, Any]) -> bool:
+    """Whether such leases stand; those that were left before ours are surely seen."""
+    with lease.connection.client.start_session(causal_consistency=True) as session:
+        # The session's first operation is a write of ours, so that its reads come after it.
+        lease._locks.update_one(
+            {"_id": lease.id, "holder": lease.holder}, {"$set": {"looked": True}}, session=session
+        )
+        return lease._locks.find_one({**query, **_LIVE}, session=session) is not None
+
+
+def _wait(give_up: float, what: Projection, where: str) -> None:
+    if time.monotonic() > give_up:
+        raise Transient(
+            f"{where}: other runs have been copying into {what.label}, or purging by it, for "
+            f"{PATIENCE:.0f} seconds; retry when they are through"
+        )
+    time.sleep(TURN)

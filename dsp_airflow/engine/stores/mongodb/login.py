@@ -1,0 +1,59 @@
+"""Opening a connection to MongoDB, with what every session of ours needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.options import SessionOptions
+from dsp_airflow.engine.stores.mongodb import translate
+from dsp_airflow.engine.stores.mongodb.connection import Client, Connection, Kind
+
+CONNECT: Final[Mapping[str, Any]] = {
+    "connectTimeoutMS": 10_000,
+    "serverSelectionTimeoutMS": 15_000,
+}
+"""May be given otherwise by the Airflow connection."""
+
+
+def connect(
+    arguments: Mapping[str, Any], database: str, name: str, options: SessionOptions
+) -> Connection:
+    """A connection of ours. ``arguments`` are MongoClient's, ``name`` the Airflow connection.
+
+    Raises ``Denied``, ``ConfigError`` or ``Transient``.
+    """
+    where = f"connection {name}"
+    client = opened(arguments, options, where)
+    try:
+        with translate.translating(where, options):
+            hello = client.admin.command("hello")
+            # Greeting needs no login; this does.
+            client.admin.command("connectionStatus")
+            return Connection(client, database, kind(hello), options, name)
+    except BaseException:
+        client.close()
+        raise
+
+
+def opened(arguments: Mapping[str, Any], options: SessionOptions, where: str) -> Client:
+    """A client; nothing is connected yet."""
+    try:
+        return pymongo.MongoClient(**{**CONNECT, **arguments, "appname": options.name})
+    except (PyMongoError, TypeError, ValueError) as error:
+        # Not chained and not quoted: the address, with the password, may be quoted in it.
+        raise ConfigError(
+            f"{where}: the driver does not take it ({type(error).__name__}); check host, port, "
+            "schema and the extra field of the Airflow connection"
+        ) from None
+
+
+def kind(hello: Mapping[str, Any]) -> Kind:
+    """What answers so."""
+    if hello.get("msg") == "isdbgrid":
+        return "sharded cluster"
+    return "replica set" if "setName" in hello else "standalone"

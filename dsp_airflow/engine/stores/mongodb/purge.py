@@ -1,0 +1,197 @@
+"""The open purge transaction on a MongoDB source.
+
+A transaction reads one snapshot, and a document that has changed since cannot be deleted in it:
+the server ends the transaction instead. So what was deleted is exactly what was read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import pymongo
+from pymongo.client_session import ClientSession
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_preferences import ReadPreference
+
+from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.ports import Outcome
+from dsp_airflow.engine.stores.mongodb import names, proof, query, translate
+from dsp_airflow.engine.stores.mongodb.connection import MAJORITY, SNAPSHOT, Connection
+from dsp_airflow.engine.stores.mongodb.leases import Lease
+
+ATTEMPTS: Final = 5
+"""At documents that change while they are taken."""
+KEPT: Final = timedelta(days=30)
+"""How long it is known what became of a purge."""
+PATIENCE: Final = 2.0
+"""Seconds to wait for a transaction that may be about to commit."""
+_COMMITTED: Final = "committed"
+
+
+class MongoPurge:
+    """See ``ports.Purge``. ``close`` must follow, whatever happened."""
+
+    def __init__(self, connection: Connection, lease: Lease | None) -> None:
+        self._connection = connection
+        self._lease = lease
+        self._session: ClientSession = connection.client.start_session()
+        self._table: str | None = None
+        self._token: str | None = None
+        self._taken: dict[Key, str] = {}
+        if lease is not None:
+            lease.renew(lease.table)
+        self._begin()
+
+    def _begin(self) -> None:
+        with contextlib.suppress(PyMongoError):
+            # A transaction that the server has ended needs no abort.
+            if self._session.in_transaction:
+                self._session.abort_transaction()
+        self._session.start_transaction(
+            read_concern=SNAPSHOT,
+            write_concern=MAJORITY,
+            read_preference=ReadPreference.PRIMARY,
+        )
+
+    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+        """Digests, then deletes the same snapshot."""
+        self._table = what.table
+        try:
+            taken = proof.digest(self._connection, what, within, None, self._session)
+            deleted = self._delete(what, query.matching(what, within))
+        except OperationFailure as error:
+            if not translate.conflicting(error):
+                raise
+            return None
+        return taken if deleted == taken.rows else None
+
+    def undo(self) -> None:
+        """Rolls back and begins anew."""
+        self._taken = {}
+        self._begin()
+
+    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        """As ``take``, by ids. Documents that change meanwhile are left out.
+
+        A conflict takes back everything: what was taken before is taken again, and must be what it
+        was.
+        """
+        self._table = what.table
+        wanted, seen = list(keys), dict[Key, str]()
+        for _ in range(ATTEMPTS):
+            try:
+                found = list(proof.hashes(self._connection, what, None, wanted, self._session))
+                deleted = 0
+                for chunk in query.chunks([row.key for row in found]):
+                    deleted += self._delete(what, query.matching(what, None, chunk))
+            except OperationFailure as error:
+                if not translate.conflicting(error):
+                    raise
+                self._begin()
+                self._again(what)
+                now = proof.hashes(self._connection, what, None, wanted, self._session)
+                fresh = {row.key: row.hash for row in now}
+                # Who has changed since the last look will do so again.
+                wanted = [key for key in fresh if seen.get(key, fresh[key]) == fresh[key]]
+                seen = fresh
+                continue
+            if deleted != len(found):
+                raise _changing(what)
+            self._taken |= {row.key: row.hash for row in found}
+            return found
+        raise _changing(what)
+
+    def _again(self, what: Projection) -> None:
+        """Takes what was taken before; ``Transient`` when it is no longer what it was."""
+        before = list(self._taken)
+        if not before:
+            return
+        try:
+            found = proof.hashes(self._connection, what, None, before, self._session)
+            if {row.key: row.hash for row in found} != self._taken:
+                raise _changing(what)
+            for chunk in query.chunks(before):
+                self._delete(what, query.matching(what, None, chunk))
+        except OperationFailure as error:
+            if not translate.conflicting(error):
+                raise
+            raise _changing(what) from error
+
+    def _delete(self, what: Projection, matching: dict[str, Any]) -> int:
+        collection = self._connection.collection(what.table)
+        return int(collection.delete_many(matching, session=self._session).deleted_count)
+
+    def settle(self) -> None:
+        """Nothing is put off here."""
+
+    def token(self) -> str:
+        """The id of a document that commits with the deletions."""
+        if self._token is None:
+            self._token = f"{datetime.now(UTC).isoformat()} {uuid4().hex} {self._table}"
+            marks = self._marks(self._token)
+            # Acknowledged by a majority, and so is then every state that was read before: who
+            # reads what a majority has seen will never again see an older document than those
+            # that were proved.
+            marks.update_one({"_id": "purges"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True)
+            before = datetime.now(UTC) - KEPT
+            marks.delete_many({"purge": {"$exists": True}, "at": {"$lt": before}})
+            marks.insert_one(_mark(self._token, _COMMITTED), session=self._session)
+        return self._token
+
+    def _marks(self, token: str) -> pymongo.collection.Collection[dict[str, Any]]:
+        return marks_of(self._connection, token)
+
+    def commit(self) -> None:
+        """Makes the deletions final, on a majority of the servers."""
+        self.token()
+        if self._lease is not None:
+            self._lease.fence(self._session, self._lease.table)
+        self._session.commit_transaction()
+
+    def close(self) -> None:
+        """Rolls back what was not committed."""
+        self._session.end_session()
+
+
+def marks_of(connection: Connection, token: str) -> pymongo.collection.Collection[dict[str, Any]]:
+    """Where the purge of this token leaves its mark: beside the source."""
+    schema, _ = connection.split(token.split(" ", 2)[2])
+    return connection.base(schema)[names.MARKERS]
+
+
+def _mark(token: str, became: str) -> dict[str, Any]:
+    return {"_id": token, "purge": became, "at": datetime.now(UTC)}
+
+
+def _changing(what: Projection) -> Transient:
+    return Transient(
+        f"{what.label}: documents that are being purged keep changing; nothing of this batch was "
+        "deleted, retry"
+    )
+
+
+def outcome(connection: Connection, token: str) -> Outcome:
+    """Leaves the mark itself: where that succeeds, the transaction can commit no more."""
+    begun = datetime.fromisoformat(token.split(" ", 1)[0])
+    if datetime.now(UTC) - begun > KEPT / 2:
+        return "unknown"
+    marks = marks_of(connection, token)
+    try:
+        with pymongo.timeout(PATIENCE):
+            marks.insert_one(_mark(token, "aborted"))
+    except DuplicateKeyError:
+        left = marks.find_one({"_id": token})
+        if left is None:
+            return "unknown"
+        return "committed" if left["purge"] == _COMMITTED else "aborted"
+    except PyMongoError as error:
+        # The transaction holds the document: it is open, or ends at this moment.
+        if error.timeout or translate.conflicting(error):
+            return "running"
+        raise
+    return "aborted"

@@ -1,0 +1,77 @@
+"""Which documents: ranges and lists of ids, and the job's own filter.
+
+Comparisons in a query stay within the class of one type, so that a range of them would skip every
+id of another. Those of an expression follow the order in which an index sorts all types, and are
+served by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from bson.errors import BSONError
+
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.model import Key, KeyRange, Projection
+from dsp_airflow.engine.stores.mongodb import keys, raw
+from dsp_airflow.engine.stores.mongodb.raw import Query
+
+LISTED: Final = 10_000
+"""Ids in one query,"""
+LISTED_BYTES: Final = 4 * 1024 * 1024
+"""and their bytes: a query is a document, of 16 MiB at most."""
+
+
+def matching(
+    what: Projection, within: KeyRange | None = None, listed: Sequence[Key] | None = None
+) -> Query:
+    """Documents of the filter that are in the range, have one of the ids, or both."""
+    parts: list[Any] = []
+    if listed is not None:
+        parts.append(by_ids([keys.value(key[0]) for key in listed]))
+    if within is not None:
+        parts += [
+            {"$expr": {sign: ["$_id", raw.document([("$literal", keys.value(key[0]))])]}}
+            for sign, key in (("$gt", within.after), ("$lte", within.upto))
+            if key is not None
+        ]
+    if what.where is not None:
+        parts.append(parsed(what.where))
+    if len(parts) > 1:
+        return {"$and": parts}
+    return parts[0] if parts else {}
+
+
+def by_ids(values: Sequence[raw.Value]) -> Query:
+    """Documents of these ids."""
+    return {"_id": raw.document([("$in", raw.array(values))])}
+
+
+def by_id(value: raw.Value) -> Query:
+    """The document of this id."""
+    return {"_id": raw.document([("$eq", value)])}
+
+
+def parsed(where: str) -> Query:
+    """A filter's document."""
+    try:
+        found = keys.parse(where)
+        raw.encoded(found)
+    except (ValueError, TypeError, BSONError) as error:
+        raise ConfigError(f"where: not extended JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError("where: must be a query document, such as {status: done}")
+    return found
+
+
+def chunks(listed: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """As many keys as one query takes."""
+    first = size = 0
+    for n, key in enumerate(listed):
+        size += len(key[0])
+        if n > first and (n - first >= LISTED or size > LISTED_BYTES):
+            yield listed[first:n]
+            first, size = n, len(key[0])
+    if first < len(listed):
+        yield listed[first:]

@@ -1,0 +1,305 @@
+"""One batch into a collection, with a commit marker.
+
+Documents go in as they came. A document that stands there with other bytes is replaced in a
+pipeline, by a literal: unlike a plain replacement, that takes every name and every value. It is
+also how a timestamp of zero comes in, which a server sets to its own time when it is inserted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReplaceOne, UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.errors import BulkWriteError
+from pymongo.read_preferences import ReadPreference
+
+from dsp_airflow.engine.errors import BadValue, Collision, DspError, Mismatch, Transient
+from dsp_airflow.engine.model import Digest, KeyRange, OnConflict, Origin, Projection, Written
+from dsp_airflow.engine.ports import Stream
+from dsp_airflow.engine.stores.mongodb import keys, markers, proof, query, raw, translate
+from dsp_airflow.engine.stores.mongodb.connection import MAJORITY, SNAPSHOT, Connection
+from dsp_airflow.engine.stores.mongodb.leases import Lease
+from dsp_airflow.engine.stores.mongodb.proof import METHOD
+from dsp_airflow.engine.stores.mongodb.raw import Value
+
+_ZERO: Final = b"\0" * 8
+_MAYBE_ZERO_TIMESTAMP: Final = re.compile(rb"\x11[^\0]*\0{9}")
+LOOKED_UP: Final = 10_000
+"""Documents compared at once with what stands there."""
+
+
+def write(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange,
+    stream: Stream,
+    *,
+    on_conflict: OnConflict,
+    ordered_alike: bool,
+    origin: Origin,
+    marker: markers.Marker | None,
+    fence: Callable[[], None],
+    lease: Lease | None,
+    direct: bool = True,
+) -> Written:
+    """See ``ports.Writes``. The caller has translated nothing yet."""
+    with ExitStack() as stack:
+        session: ClientSession | None = None
+        if connection.transactions:
+            if lease is not None:
+                lease.renew(what.label)
+            session = stack.enter_context(connection.client.start_session())
+            session.start_transaction(
+                read_concern=SNAPSHOT,
+                write_concern=MAJORITY,
+                read_preference=ReadPreference.PRIMARY,
+            )
+            # Left without a commit, the session takes everything back.
+            if marker is not None:
+                recovered = markers.found(connection, what, marker, session)
+                if recovered is not None:
+                    return recovered
+        batch = _Batch(connection, what, session, on_conflict, origin.digest is not None)
+        batch.look(within, alone=direct and ordered_alike, ordered_alike=ordered_alike)
+        for buffer in stream:
+            batch.take(bytes(buffer))
+        done = replace(batch.done(), origin=origin, bytes=stream.size)
+        if done.rows != stream.rows:
+            raise Mismatch(
+                f"{what.label}: the source sent {stream.rows:,} documents and the target took "
+                f"{done.rows:,}. Nothing was written"
+            )
+        if session is None:
+            fence()
+            return done
+        if marker is not None:
+            markers.leave(connection, what, marker, done, session)
+        if lease is not None:
+            lease.fence(session, what.label)
+        fence()
+        session.commit_transaction()
+    return done
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What has become of a batch's documents so far."""
+
+    connection: Connection
+    what: Projection
+    session: ClientSession | None
+    on_conflict: OnConflict
+    digest: bool
+    _alone: bool = False
+    _counted: bool = False
+    _others: Digest = field(default_factory=lambda: Digest(0, 0, METHOD))
+    _instead: Digest = field(default_factory=lambda: Digest(0, 0, METHOD))
+    _ids: set[Value] = field(default_factory=set)
+    _inserted: int = 0
+    _updated: int = 0
+    _unchanged: int = 0
+    _ignored: int = 0
+    _unlike: int = 0
+
+    def look(self, within: KeyRange, *, alone: bool, ordered_alike: bool) -> None:
+        """What stands in the range before anything is written."""
+        matching = query.matching(self.what, within)
+        table, session = self.what.table, self.session
+        first = self.connection.find(
+            table, matching, session=session, projection={"_id": 1}, limit=1
+        )
+        if next(iter(first), None) is None:
+            self._alone = alone
+        elif not ordered_alike:
+            return
+        elif self.digest:
+            self._others = proof.digest(self.connection, self.what, within, None, session)
+        else:
+            count = self.connection.count(table, matching, session=session)
+            self._others = Digest(count, 0, METHOD)
+        self._counted = ordered_alike
+
+    def take(self, buffer: bytes) -> None:
+        """Writes the documents of a buffer."""
+        documents = list(raw.documents(buffer))
+        if self.what.loose:
+            self._refuse_twins(documents)
+        if self._alone:
+            self._insert(documents)
+            return
+        for first in range(0, len(documents), LOOKED_UP):
+            self._merge(documents[first : first + LOOKED_UP])
+
+    def done(self) -> Written:
+        """The sums."""
+        rows = self._inserted + self._updated + self._unchanged + self._ignored
+        instead = self._instead if self.on_conflict == "ignore" and self.digest else None
+        return Written(
+            rows,
+            self._inserted,
+            self._updated,
+            self._unchanged,
+            self._ignored,
+            unlike=self._unlike,
+            others=self._others if self.digest else replace(self._others, sum=0),
+            instead=instead,
+        )
+
+    def _refuse_twins(self, documents: list[bytes]) -> None:
+        for document in documents:
+            own = raw.id_of(document)
+            if own in self._ids:
+                raise BadValue(
+                    f"{self.what.label}: the source shows _id {keys.text(own)} in two documents; "
+                    "nothing of the batch was written"
+                )
+            self._ids.add(own)
+
+    def _merge(self, documents: list[bytes]) -> None:
+        sent = {raw.id_of(document): document for document in documents}
+        there = self._there(sent)
+        if there and self.on_conflict == "error":
+            raise BadValue(
+                f"{self.what.label}: the target holds _id {keys.text(next(iter(there)))} already "
+                "and on_conflict is error; nothing of the batch was written"
+            )
+        if self._counted:
+            self._others -= proof.digest_of(there.values())
+        unlike = {own: old for own, old in there.items() if old != sent[own]}
+        if self.on_conflict == "update":
+            self._unchanged += len(there) - len(unlike)
+            self._update([(old, sent[own]) for own, old in unlike.items()])
+        else:
+            self._ignored += len(there)
+            self._unlike += len(unlike)
+            self._instead += proof.digest_of(there.values())
+            self._instead -= proof.digest_of(sent[own] for own in there)
+        self._insert([document for own, document in sent.items() if own not in there])
+
+    def _there(self, sent: dict[Value, bytes]) -> dict[Value, bytes]:
+        """What stands there under the ids that were sent."""
+        found: dict[Value, bytes] = {}
+        strange = 0
+        for chunk in _chunks(list(sent)):
+            matching = query.by_ids(chunk)
+            for buffer in self.connection.find(
+                self.what.table, matching, session=self.session, ordered=False
+            ):
+                for document in raw.documents(buffer):
+                    own = raw.id_of(document)
+                    strange += own not in sent
+                    found[own] = document
+        if not strange:
+            return found
+        # One number of two types: to the server they are one id.
+        there = {own: document for own, document in found.items() if own in sent}
+        for own in sent.keys() - there.keys():
+            for buffer in self.connection.find(
+                self.what.table, query.by_id(own), session=self.session, ordered=False
+            ):
+                there[own] = next(raw.documents(buffer))
+        return there
+
+    def _insert(self, documents: Sequence[bytes]) -> None:
+        if not documents:
+            return
+        try:
+            self._collection.insert_many(
+                [RawBSONDocument(document) for document in documents],
+                ordered=True,
+                session=self.session,
+            )
+        except BulkWriteError as error:
+            raise self._refused(error, documents) from error
+        self._inserted += len(documents)
+        self._pipe([(document, document) for document in documents if _changed_by_insert(document)])
+
+    def _update(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Old and new document, of one id as the server compares them."""
+        alike = [pair for pair in pairs if raw.id_of(pair[0]) == raw.id_of(pair[1])]
+        other = [pair for pair in pairs if raw.id_of(pair[0]) != raw.id_of(pair[1])]
+        self._pipe(alike)
+        # The id takes another type, which only a plain replacement can do.
+        self._bulk(
+            [ReplaceOne(query.by_id(raw.id_of(old)), RawBSONDocument(new)) for old, new in other],
+            other,
+        )
+        self._pipe([(new, new) for _, new in other if _changed_by_insert(new)])
+        self._updated += len(pairs)
+
+    def _pipe(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        self._bulk(
+            [
+                UpdateOne(
+                    query.by_id(raw.id_of(old)),
+                    [{"$replaceWith": {"$literal": RawBSONDocument(new)}}],
+                )
+                for old, new in pairs
+            ],
+            pairs,
+        )
+
+    def _bulk(
+        self,
+        requests: Sequence[UpdateOne | ReplaceOne[Any]],
+        pairs: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        if not requests:
+            return
+        try:
+            done = self._collection.bulk_write(requests, ordered=True, session=self.session)
+        except BulkWriteError as error:
+            raise self._refused(error, [new for _, new in pairs]) from error
+        if done.matched_count != len(requests):
+            raise Transient(
+                f"{self.what.label}: somebody deleted documents of the batch's ids meanwhile; "
+                "nothing of the batch was written, retry"
+            )
+
+    @property
+    def _collection(self) -> Any:
+        return self.connection.collection(self.what.table)
+
+    def _refused(self, error: BulkWriteError, documents: Sequence[bytes]) -> DspError:
+        """What a server has against one document, by its id."""
+        first = ((error.details or {}).get("writeErrors") or [{}])[0]
+        number, at = translate.code(error), int(first.get("index", 0))
+        where = f"{self.what.label}: _id {keys.text(raw.id_of(documents[at]))}"
+        if number not in translate.DUPLICATES:
+            return translate.translated(error, where)
+        if list(first.get("keyPattern", {})) != ["_id"]:
+            return BadValue(
+                f"{where}: {translate.message(error)}. Another document there, which is not of "
+                "the batch, holds this value; nothing of the batch was written"
+            )
+        if self._alone:
+            return Collision(f"{self.what.label}: documents appeared in the range")
+        return Transient(
+            f"{self.what.label}: somebody inserted documents of the batch's ids meanwhile; "
+            "nothing of the batch was written, retry"
+        )
+
+
+def _chunks(ids: list[Value]) -> Iterable[list[Value]]:
+    first = size = 0
+    for n, own in enumerate(ids):
+        size += len(own.data)
+        if size > query.LISTED_BYTES and n > first:
+            yield ids[first:n]
+            first, size = n, len(own.data)
+    yield ids[first:]
+
+
+def _changed_by_insert(document: bytes) -> bool:
+    """Whether a field at the top is a timestamp of zero, which means "now" to a server."""
+    if _MAYBE_ZERO_TIMESTAMP.search(document) is None:
+        return False
+    return any(
+        value.kind == raw.TIMESTAMP and value.data == _ZERO for _, value in raw.elements(document)
+    )
