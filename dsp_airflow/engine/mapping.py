@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
 from dsp_airflow.config.jobs import ColumnMapping, TableJob
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import Expression, parse_expression, parse_where
+from dsp_airflow.engine.canon.printed import UNPRINTED
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import (
     Absent,
@@ -41,7 +43,7 @@ class Entry:
     plain: bool
     wanted: LogicalType | None
     on_loss: OnLoss = "error"
-    null_as: Absent = "null"
+    null_as: Literal["null", "missing"] = "null"
     """How NULL is written, where the target holds documents."""
 
 
@@ -120,13 +122,15 @@ def _field(job: TableJob, item: ColumnMapping, wanted: LogicalType | None) -> Co
     return Column(item.source or "", wanted, str(wanted), absent=item.missing)
 
 
-def into_documents(job: TableJob, entries: Sequence[Entry], width: int) -> list[Entry]:
+def into_documents(
+    job: TableJob | RestoreJob, entries: Sequence[Entry], width: int, *, named: bool
+) -> list[Entry]:
     """The mapping as fields of documents; the first ``width`` are the key's.
 
-    Without ``columns`` the key becomes ``_id``: its one column, or a document of its columns.
+    Unless they are ``named``, the key becomes ``_id``: its one column, or a document of them.
     """
     found = list(entries)
-    if job.columns is None:
+    if not named:
         for n, entry in enumerate(found):
             name = entry.target
             if not name or "." in name or name.startswith("$"):
@@ -154,6 +158,11 @@ def into_documents(job: TableJob, entries: Sequence[Entry], width: int) -> list[
                 f"the key, and the key is {ID}: map its one column to {ID}, or each of several "
                 f"to a field of it, such as {ID}.{entry.source.name}"
             )
+        if n < width and entry.source.type.name not in UNPRINTED:
+            raise ConfigError(
+                f"job {job.name}: key column {entry.source.name} {entry.source.native}: documents "
+                "are not found by a key of this type; map it as a text, or name another key"
+            )
         _refuse_crossed(job, entry.target, [e.target for e in found[:n]])
     return found
 
@@ -162,7 +171,7 @@ ID = "_id"
 """The field of a document that tells it from all others."""
 
 
-def _refuse_crossed(job: TableJob, path: str, others: Sequence[str]) -> None:
+def _refuse_crossed(job: TableJob | RestoreJob, path: str, others: Sequence[str]) -> None:
     for other in others:
         shorter, longer = sorted((path, other), key=len)
         if longer == shorter or longer.startswith(f"{shorter}."):
@@ -210,15 +219,18 @@ def _columns(shape: Shape, dialect: Dialect, why: str) -> Callable[[str], str]:
     return quoted
 
 
+_WRITTEN: Final[Mapping[str, Absent]] = {"null": "written", "missing": "missing"}
+
+
 def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Column:
     """The column of a created target. ``alike``: both sides are the same system."""
     source = entry.source
+    whole = source.absent is None
     as_text = LogicalType("string")
     kind, native = source.type, source.native
     if entry.wanted is not None:
         kind = entry.wanted
-        declared = source.absent is not None
-        if entry.on_loss == "text" and (declared or narrows(source.type, entry.wanted)):
+        if entry.on_loss == "text" and (not whole or narrows(source.type, entry.wanted)):
             kind = as_text
     if entry.wanted is not None or not alike:
         native, kind = dialect.native(kind), dialect.held(kind)
@@ -237,7 +249,8 @@ def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Colum
         carrier=source.carrier if same else None,
         needs=source.needs if same else (),
         comparable=source.comparable,
-        absent=entry.null_as if dialect.documents else None,
+        # What documents are kept as whole has no fields.
+        absent=_WRITTEN[entry.null_as] if dialect.documents and not (alike and whole) else None,
     )
 
 

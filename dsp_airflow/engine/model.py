@@ -26,8 +26,9 @@ Kind: TypeAlias = Literal[
     "materialised view",
     "foreign table",
 ]
-Absent: TypeAlias = Literal["null", "error", "missing"]
-"""Of a field of a document: what one is read as that is not there, or what NULL is written as."""
+Absent: TypeAlias = Literal["null", "error", "written", "missing"]
+"""Of a field that is read: whether one that is not there is NULL or an error. Of a field that is
+written: whether NULL is, or makes it missing."""
 Dated: TypeAlias = Literal["rows", "parts", "no"]
 """Whether a row tells how old it is: by itself, together with the part it stands in, or not."""
 

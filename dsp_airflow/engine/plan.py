@@ -102,7 +102,7 @@ def _structure(
     entries = key_first(job, entries, key, there)
     mapped = _require_mapping(job, sides)
     if mapped and sides.target.dialect.documents:
-        entries = mapping.into_documents(job, entries, len(key))
+        entries = mapping.into_documents(job, entries, len(key), named=job.columns is not None)
     target_key = tuple(e.target for e in entries[: len(key)])
     create = there is None
     ddl: tuple[str, ...] = ()

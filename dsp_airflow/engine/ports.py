@@ -528,6 +528,10 @@ class Restores(Protocol):
         """Names of the types for which ``own_text`` is not the canonical text."""
         ...
 
+    def archived(self, shape: Shape) -> Shape:
+        """The table as files hold its rows: itself, where its columns are columns of files."""
+        ...
+
     def filtered(self, column: Column) -> str:
         """A column among archived rows, as a filter compares it in the table it is to go to."""
         ...

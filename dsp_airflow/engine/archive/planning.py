@@ -84,6 +84,8 @@ def _structure(
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
+    if job.columns is None and isinstance(dialect, Restores):
+        shape = dialect.archived(shape)
     key = keys.key_of(job, shape, shared=False)
     if not key:
         raise ConfigError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 import pymongo
@@ -31,6 +31,7 @@ KEPT: Final = timedelta(days=30)
 PATIENCE: Final = 2.0
 """Seconds to wait for a transaction that may be about to commit."""
 _COMMITTED: Final = "committed"
+Marks: TypeAlias = "pymongo.collection.Collection[dict[str, Any]]"
 
 
 class MongoPurge:
@@ -60,15 +61,24 @@ class MongoPurge:
 
     def take(self, what: Projection, within: KeyRange) -> Digest | None:
         """Digests, then deletes the same snapshot."""
-        self._table = what.table
+        self._first(what)
         try:
-            taken = proof.digest(self._connection, what, within, None, self._session)
+            taken = proof.taken(self._connection, what, within, self._session)
+            if taken is None:
+                return None
             deleted = self._delete(what, query.matching(what, within))
         except OperationFailure as error:
             if not translate.conflicting(error):
                 raise
             return None
         return taken if deleted == taken.rows else None
+
+    def _first(self, what: Projection) -> None:
+        """Before the snapshot is taken: a collection that is younger than it takes no mark."""
+        if self._table is None:
+            schema, _ = self._connection.split(what.table)
+            _touch(self._connection.base(schema)[names.MARKERS])
+        self._table = what.table
 
     def undo(self) -> None:
         """Rolls back and begins anew."""
@@ -81,13 +91,14 @@ class MongoPurge:
         A conflict takes back everything: what was taken before is taken again, and must be what it
         was.
         """
-        self._table = what.table
+        self._first(what)
         wanted, seen = list(keys), dict[Key, str]()
         for _ in range(ATTEMPTS):
             try:
                 found = list(proof.hashes(self._connection, what, None, wanted, self._session))
                 deleted = 0
-                for chunk in query.chunks([row.key for row in found]):
+                free = [row.at for row in found if not row.kept]
+                for chunk in query.chunks(free):
                     deleted += self._delete(what, query.matching(what, None, chunk))
             except OperationFailure as error:
                 if not translate.conflicting(error):
@@ -95,14 +106,14 @@ class MongoPurge:
                 self._begin()
                 self._again(what)
                 now = proof.hashes(self._connection, what, None, wanted, self._session)
-                fresh = {row.key: row.hash for row in now}
+                fresh = {row.at: row.hash for row in now}
                 # Who has changed since the last look will do so again.
                 wanted = [key for key in fresh if seen.get(key, fresh[key]) == fresh[key]]
                 seen = fresh
                 continue
-            if deleted != len(found):
+            if deleted != len(free):
                 raise _changing(what)
-            self._taken |= {row.key: row.hash for row in found}
+            self._taken |= {row.at: row.hash for row in found if not row.kept}
             return found
         raise _changing(what)
 
@@ -113,7 +124,7 @@ class MongoPurge:
             return
         try:
             found = proof.hashes(self._connection, what, None, before, self._session)
-            if {row.key: row.hash for row in found} != self._taken:
+            if {row.at: row.hash for row in found if not row.kept} != self._taken:
                 raise _changing(what)
             for chunk in query.chunks(before):
                 self._delete(what, query.matching(what, None, chunk))
@@ -137,13 +148,13 @@ class MongoPurge:
             # Acknowledged by a majority, and so is then every state that was read before: who
             # reads what a majority has seen will never again see an older document than those
             # that were proved.
-            marks.update_one({"_id": "purges"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True)
+            _touch(marks)
             before = datetime.now(UTC) - KEPT
             marks.delete_many({"purge": {"$exists": True}, "at": {"$lt": before}})
             marks.insert_one(_mark(self._token, _COMMITTED), session=self._session)
         return self._token
 
-    def _marks(self, token: str) -> pymongo.collection.Collection[dict[str, Any]]:
+    def _marks(self, token: str) -> Marks:
         return marks_of(self._connection, token)
 
     def commit(self) -> None:
@@ -158,7 +169,11 @@ class MongoPurge:
         self._session.end_session()
 
 
-def marks_of(connection: Connection, token: str) -> pymongo.collection.Collection[dict[str, Any]]:
+def _touch(marks: Marks) -> None:
+    marks.update_one({"_id": "purges"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True)
+
+
+def marks_of(connection: Connection, token: str) -> Marks:
     """Where the purge of this token leaves its mark: beside the source."""
     schema, _ = connection.split(token.split(" ", 2)[2])
     return connection.base(schema)[names.MARKERS]

@@ -13,7 +13,7 @@ from typing import Any, Final
 import bson
 from bson.errors import BSONError, InvalidBSON
 
-from dsp_airflow.engine.canon import python_digest_md5, python_row_hash_md5
+from dsp_airflow.engine.canon import lines, python_digest_md5, python_row_hash_md5
 from dsp_airflow.engine.canon.mongodb import OPTIONS, Misfit, mongodb_value
 from dsp_airflow.engine.canon.printed import printed, unprinted
 from dsp_airflow.engine.errors import BadValue
@@ -26,18 +26,23 @@ from dsp_airflow.engine.model import (
     Projection,
     RowHash,
 )
+from dsp_airflow.engine.stores.mongodb import keys, raw
+from dsp_airflow.engine.stores.mongodb.raw import Value
 from dsp_airflow.engine.stores.mongodb.reading import (
     KEY,
+    MISSING,
     Reading,
+    found_at,
     is_accepted,
     read,
     reading_of,
     tree_of,
     unmapped,
 )
-from dsp_airflow.engine.stores.mongodb.text import key_text, key_value
 
 METHOD: Final = "md5"
+BUFFER: Final = 4 * 1024 * 1024
+"""Bytes of documents that are made at once; a larger one comes alone."""
 NAMED: Final = 5
 """Fields that a reason names."""
 
@@ -45,6 +50,11 @@ NAMED: Final = 5
 def is_reading(column: KeyColumn) -> bool:
     """Whether a key is told by a field's own text, and not as extended JSON."""
     return column.column.startswith("{")
+
+
+def is_whole(what: Projection) -> bool:
+    """Whether rows are whole documents: an id, and the bytes."""
+    return any(reading_of(field.expression).whole for field in what.fields)
 
 
 class Rows:
@@ -55,21 +65,25 @@ class Rows:
         self.losses: Counter[tuple[str, str]] = Counter()
         self._fields = [(f, reading_of(f.expression)) for f in what.fields]
         self._width = len(what.key)
-        self._whole = any(reading.whole for _, reading in self._fields)
+        self.whole = is_whole(what)
         self._tree = tree_of([reading.parts for _, reading in self._fields])
 
-    def texts(self, raw: bytes) -> list[str | None]:
+    def texts(self, document: bytes) -> list[str | None]:
         """The row's canonical texts. ``BadValue`` names the document, never a value."""
-        return self._texts(decoded(raw), raw)
+        if self.whole:
+            texts = {"string": self.id_text(document), "bytes": document.hex()}
+            return [texts[field.type.name] for field, _ in self._fields]
+        return self._texts(decoded(document), document)
 
-    def _texts(self, document: Mapping[str, Any], raw: bytes) -> list[str | None]:
+    def id_text(self, document: bytes) -> str:
+        """The id as extended JSON."""
+        return keys.of(document)[0]
+
+    def _texts(self, values: Mapping[str, Any], document: bytes) -> list[str | None]:
         found: list[str | None] = []
         for field, reading in self._fields:
-            if reading.whole:
-                found.append(raw.hex() if field.type.name == "bytes" else key_text(document["_id"]))
-                continue
             try:
-                made = read(document, reading, field.type)
+                made = read(values, reading, field.type)
             except Misfit as error:
                 raise BadValue(self._refusal(document, field, reading, error)) from error
             if made.rule:
@@ -77,28 +91,44 @@ class Rows:
             found.append(made.text)
         return found
 
-    def kept(self, raw: bytes) -> str:
+    def kept(self, document: bytes) -> str:
         """Why the document may not be deleted: fields that no column holds; empty when it may."""
-        return self._kept(decoded(raw))
+        return "" if self.whole else self._kept(decoded(document))
 
-    def _kept(self, document: Mapping[str, Any]) -> str:
-        if self._whole:
-            return ""
-        lost = unmapped(document, self._tree)
+    def _kept(self, values: Mapping[str, Any]) -> str:
+        lost = unmapped(values, self._tree)
         names = [path for path in lost if not is_accepted(path, self.what.accepted)]
         if not names:
             return ""
         shown = ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
         return f"no column holds its {shown}; map it, or list it under accept_loss"
 
-    def hash(self, raw: bytes, *, kept: bool) -> RowHash:
-        """``kept``: with the reason why it may not be deleted."""
-        document = decoded(raw)
-        texts = self._texts(document, raw)
-        key = self.key(texts)
-        at = (key_text(document["_id"]),) if self._own_key else key
-        reason = self._kept(document) if kept else ""
-        return RowHash(key, python_row_hash_md5(texts), None, at, reason)
+    def hash(self, document: bytes) -> RowHash:
+        """With the reason why the document may not be deleted."""
+        if self.whole:
+            texts, reason = self.texts(document), ""
+        else:
+            try:
+                values = decoded(document)
+                texts, reason = self._texts(values, document), self._kept(values)
+            except BadValue as error:
+                # Such a document was never copied as it is now, and no row equals it.
+                return RowHash(self._key_alone(document), "", None, keys.of(document), str(error))
+        at = self.at(document, texts)
+        return RowHash(self.key(texts), python_row_hash_md5(texts), None, at, reason)
+
+    def _key_alone(self, document: bytes) -> Key:
+        """The mapped key of a document that is no row otherwise; as it is, where it has none."""
+        own = bson.decode(raw.document([(KEY, raw.id_of(document))]).raw, OPTIONS)
+        try:
+            fields = self._fields[: self._width]
+            return self.key([read(own, reading, field.type).text for field, reading in fields])
+        except Misfit:
+            return keys.of(document)
+
+    def at(self, document: bytes, texts: Sequence[str | None]) -> Key:
+        """The key that the row is found by here, as ``what.key`` has it."""
+        return keys.of(document) if self._own_key else self.key(texts)
 
     def key(self, texts: Sequence[str | None]) -> Key:
         """The mapped key, as the other side prints it."""
@@ -108,9 +138,9 @@ class Rows:
     def digest(self, documents: Iterable[bytes]) -> Digest:
         """Of all of them."""
         rows = total = 0
-        for raw in documents:
+        for document in documents:
             rows += 1
-            total += python_digest_md5(self.texts(raw))
+            total += python_digest_md5(self.texts(document))
         return Digest(rows, total, METHOD)
 
     def counted(self) -> tuple[LossCount, ...]:
@@ -124,60 +154,61 @@ class Rows:
     def _own_key(self) -> bool:
         return not any(map(is_reading, self.what.key))
 
-    def _refusal(
-        self, document: Mapping[str, Any], field: Field, reading: Reading, error: Misfit
-    ) -> str:
+    def _refusal(self, document: bytes, field: Field, reading: Reading, error: Misfit) -> str:
         return (
-            f"{self.what.label}: document {key_text(document['_id'])}: field {reading.path} -> "
+            f"{self.what.label}: document {self.id_text(document)}: field {reading.path} -> "
             f"{field.column}: {error}; correct it, name another type, or say with on_loss what "
             "becomes of it"
         )
 
 
-def decoded(raw: bytes) -> dict[str, Any]:
-    """The document. ``BadValue`` for one whose values do not tell all that its bytes do."""
+def decoded(document: bytes) -> dict[str, Any]:
+    """Its values. ``BadValue`` where they do not tell all that the bytes do."""
     try:
-        document = bson.decode(raw, OPTIONS)
-        same = bson.encode(document, codec_options=OPTIONS) == raw
+        values = bson.decode(document, OPTIONS)
+        same = bson.encode(values, codec_options=OPTIONS) == document
     except (BSONError, InvalidBSON, UnicodeError, OverflowError) as error:
-        raise BadValue(f"a document cannot be read: {type(error).__name__}") from error
+        raise BadValue(
+            f"document {keys.of(document)[0]} cannot be read: {type(error).__name__}; copy such "
+            "documents whole, without columns"
+        ) from error
     if not same:
         raise BadValue(
-            f"document {key_text(document.get('_id'))} has a field twice, or a value of a type "
-            "that is no longer in use (undefined, symbol, DBPointer), which columns do not tell; "
-            "copy such documents whole, without columns"
+            f"document {keys.of(document)[0]} has a field twice, or a value of a type that is no "
+            "longer in use (undefined, symbol, DBPointer), which columns do not tell; copy such "
+            "documents whole, without columns"
         )
-    return document
+    return values
 
 
-def wanted(what: Projection, keys: Sequence[Key]) -> list[Any]:
-    """The values of ``_id`` that keys name, as ``what.key`` has them."""
+def ids_of(what: Projection, listed: Sequence[Key]) -> list[Value]:
+    """The ids that keys name, as ``what.key`` has them."""
     if not any(map(is_reading, what.key)):
-        return [key_value(key[0]) for key in keys]
+        return [keys.value(key[0]) for key in listed]
     fields = [(f, reading_of(k.column)) for f, k in zip(what.fields, what.key, strict=False)]
-    found: list[Any] = []
-    for key in keys:
+    found: list[Value] = []
+    for key in listed:
         try:
-            values = {
+            parts = {
                 reading.path: _value(text, field, reading)
                 for text, (field, reading) in zip(key, fields, strict=True)
             }
-        except (Misfit, ValueError):
+            if set(parts) == {KEY}:
+                found.append(parts[KEY])
+            else:
+                inner = [(path.partition(".")[2], part) for path, part in parts.items()]
+                found.append(Value(0x03, bytes(raw.document(inner).raw)))
+        except ValueError:
             # No document has it.
             continue
-        if len(values) == 1 and "_id" in values:
-            found.append(values["_id"])
-        else:
-            found.append({path.partition(".")[2]: value for path, value in values.items()})
     return found
 
 
-def _value(text: str, field: Field, reading: Reading) -> Any:
-    canonical = unprinted(text, field.type)
-    kind = reading.declared or field.type
+def _value(text: str, field: Field, reading: Reading) -> Value:
     if reading.whole:
-        return key_value(canonical)
-    return mongodb_value(canonical, kind)
+        return keys.value(text)
+    kind = reading.declared or field.type
+    return raw.encoded(mongodb_value(unprinted(text, field.type), kind))
 
 
 class Maker:
@@ -225,7 +256,46 @@ def _is_document(reading: Reading) -> bool:
     return reading.whole and reading.path != KEY
 
 
-def hashed(rows: Rows, documents: Iterable[bytes], *, kept: bool) -> Iterator[RowHash]:
-    """Row by row."""
-    for raw in documents:
-        yield rows.hash(raw, kept=kept)
+def merged(old: bytes, new: bytes, what: Projection) -> bytes:
+    """A document that stands there, with the fields of a row in place of its own.
+
+    Its id stays as it is: both are one to the server.
+    """
+    if is_whole(what):
+        return new
+    there, values = decoded(old), bson.decode(new, OPTIONS)
+    for field in what.fields[len(what.key) :]:
+        parts = reading_of(field.expression).parts
+        value = found_at(values, parts)
+        _put(there, parts, value)
+    return bson.encode(there, codec_options=OPTIONS)
+
+
+def _put(at: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    *before, last = parts
+    for name in before:
+        if not isinstance(at.get(name), dict):
+            if value is MISSING:
+                return
+            at[name] = {}
+        at = at[name]
+    if value is MISSING:
+        at.pop(last, None)
+    else:
+        at[last] = value
+
+
+def buffers(stream: Iterable[bytes | memoryview], what: Projection) -> Iterator[bytes]:
+    """Lines of canonical texts (``canon.lines``) as buffers of documents."""
+    make = Maker(what)
+    gathered: list[bytes] = []
+    size = 0
+    for texts in lines.rows_of(stream, len(what.fields)):
+        document = make(texts)
+        if gathered and size + len(document) > BUFFER:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        gathered.append(document)
+        size += len(document)
+    if gathered:
+        yield b"".join(gathered)

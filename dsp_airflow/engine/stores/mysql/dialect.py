@@ -158,6 +158,11 @@ def without_cursor(column: Column) -> str:
     return f"{quote(column.name)} IS NULL"
 
 
+def archived(shape: Shape) -> Shape:
+    """See ``ports.Restores``."""
+    return shape
+
+
 def filtered(column: Column) -> str:
     """See ``ports.Restores``. Archived rows are judged in utf8mb4, whatever the table's own."""
     if column.collation is None:

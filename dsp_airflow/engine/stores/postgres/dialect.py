@@ -275,6 +275,11 @@ def caveat(source: Column, target: Column) -> str:
     return ""
 
 
+def archived(shape: Shape) -> Shape:
+    """See ``ports.Restores``."""
+    return shape
+
+
 def filtered(column: Column) -> str:
     """See ``ports.Restores``."""
     return quote(column.name)
