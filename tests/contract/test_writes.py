@@ -378,7 +378,7 @@ def test_create_by_several_workers_at_once(place: Place) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(f.result() for f in [pool.submit(create) for _ in range(8)])
-    assert place.shape("made").key == ITEMS.key
+    assert place.shape("made").key == shape.key
 
 
 def test_create_leaves_an_existing_table_alone(place: Place) -> None:

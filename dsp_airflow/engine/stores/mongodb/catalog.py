@@ -10,7 +10,7 @@ from pymongo.errors import OperationFailure
 
 from dsp_airflow.engine.model import Column, LogicalType, NativeType, Shape
 from dsp_airflow.engine.stores.mongodb import commands, keys, names, translate
-from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.connection import EXISTS, Connection
 from dsp_airflow.engine.stores.mongodb.facts import EXPIRES, Facts, facts
 
 ID: Final = "_id"
@@ -125,7 +125,7 @@ def create(connection: Connection, table: str, statements: Sequence[str]) -> Non
         try:
             base.command(command, write_concern=base.write_concern)
         except OperationFailure as error:
-            if translate.code(error) != translate.EXISTS:
+            if translate.code(error) != EXISTS:
                 raise
 
 

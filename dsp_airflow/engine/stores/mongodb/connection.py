@@ -11,10 +11,12 @@ import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.mongodb import names
 from dsp_airflow.engine.stores.mongodb.raw import Query
@@ -23,6 +25,7 @@ Kind: TypeAlias = Literal["replica set", "sharded cluster", "standalone"]
 Client: TypeAlias = "pymongo.MongoClient[dict[str, Any]]"
 MAJORITY: Final = WriteConcern(w="majority")
 SNAPSHOT: Final = ReadConcern("snapshot")
+EXISTS: Final = 48
 BATCH: Final = 100_000
 """Documents asked for at once; the server sends at most 16 MiB of them."""
 
@@ -31,7 +34,7 @@ BATCH: Final = 100_000
 class Connection:
     """A client that one thread works with.
 
-    ``view`` is the snapshot that reads happen in, while one is open.
+    ``view`` is the snapshot, or the transaction, that reads happen in while one is open.
     """
 
     client: Client
@@ -65,11 +68,28 @@ class Connection:
         return self.base(schema)[name]
 
     def _read(self, table: str, session: ClientSession | None) -> Collection[dict[str, Any]]:
-        if session is None or session is not self.view:
+        if session is None or session.in_transaction:
             return self.collection(table)
         # A copy may read from a secondary, if the connection says so.
         schema, name = self.split(table)
         return self.client.get_database(schema, read_concern=ReadConcern())[name]
+
+    def begin(self, session: ClientSession) -> None:
+        """Opens a transaction: one snapshot, and a commit that a majority has acknowledged."""
+        session.start_transaction(
+            read_concern=SNAPSHOT,
+            write_concern=MAJORITY,
+            read_preference=ReadPreference.PRIMARY,
+        )
+
+    def make(self, table: str) -> None:
+        """Makes a collection of ours unless it is there."""
+        schema, name = self.split(table)
+        try:
+            self.base(schema).command("create", name)
+        except OperationFailure as error:
+            if error.code != EXISTS:
+                raise
 
     @property
     def limit(self) -> int | None:
@@ -102,10 +122,23 @@ class Connection:
             max_time_ms=self.limit,
             allow_disk_use=True if ordered else None,
         )
+        nothing = True
         with cursor:
             for batch in cursor:
                 if batch:
+                    nothing = False
                     yield bytes(batch)
+        if nothing and not limit:
+            self._require(table)
+
+    def _require(self, table: str) -> None:
+        """To a server a collection that is not there is an empty one."""
+        schema, name = self.split(table)
+        named = self.base(schema).list_collection_names(
+            filter={"name": name}, authorizedCollections=True
+        )
+        if not named:
+            raise ConfigError(f"{schema}.{name} is gone")
 
     def aggregate(
         self, table: str, pipeline: list[Query], *, session: ClientSession | None = None

@@ -9,19 +9,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import uuid4
 
 import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
-from pymongo.read_preferences import ReadPreference
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Outcome
 from dsp_airflow.engine.stores.mongodb import names, proof, query, translate
-from dsp_airflow.engine.stores.mongodb.connection import MAJORITY, SNAPSHOT, Connection
+from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 
 ATTEMPTS: Final = 5
@@ -31,7 +30,6 @@ KEPT: Final = timedelta(days=30)
 PATIENCE: Final = 2.0
 """Seconds to wait for a transaction that may be about to commit."""
 _COMMITTED: Final = "committed"
-Marks: TypeAlias = "pymongo.collection.Collection[dict[str, Any]]"
 
 
 class MongoPurge:
@@ -48,20 +46,30 @@ class MongoPurge:
             lease.renew(lease.table)
         self._begin()
 
+    def _on(self, what: Projection) -> None:
+        """Before the transaction's first statement: it cannot use a collection made after that."""
+        if self._table is None:
+            self._table = what.table
+            self._seen_by_majority()
+
+    def _seen_by_majority(self) -> None:
+        """Whatever was read so far is what a majority of the servers has, or this raises."""
+        schema, _ = self._connection.split(self._table or "")
+        self._connection.base(schema)[names.MARKERS].update_one(
+            {"_id": "purges"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True
+        )
+
     def _begin(self) -> None:
+        self._connection.view = None
         with contextlib.suppress(PyMongoError):
             # A transaction that the server has ended needs no abort.
             if self._session.in_transaction:
                 self._session.abort_transaction()
-        self._session.start_transaction(
-            read_concern=SNAPSHOT,
-            write_concern=MAJORITY,
-            read_preference=ReadPreference.PRIMARY,
-        )
+        self._connection.begin(self._session)
 
     def take(self, what: Projection, within: KeyRange) -> Digest | None:
         """Digests, then deletes the same snapshot."""
-        self._first(what)
+        self._on(what)
         try:
             taken = proof.taken(self._connection, what, within, self._session)
             if taken is None:
@@ -71,14 +79,8 @@ class MongoPurge:
             if not translate.conflicting(error):
                 raise
             return None
+        self._connection.view = self._session
         return taken if deleted == taken.rows else None
-
-    def _first(self, what: Projection) -> None:
-        """Before the snapshot is taken: a collection that is younger than it takes no mark."""
-        if self._table is None:
-            schema, _ = self._connection.split(what.table)
-            _touch(self._connection.base(schema)[names.MARKERS])
-        self._table = what.table
 
     def undo(self) -> None:
         """Rolls back and begins anew."""
@@ -91,7 +93,7 @@ class MongoPurge:
         A conflict takes back everything: what was taken before is taken again, and must be what it
         was.
         """
-        self._first(what)
+        self._on(what)
         wanted, seen = list(keys), dict[Key, str]()
         for _ in range(ATTEMPTS):
             try:
@@ -114,6 +116,7 @@ class MongoPurge:
             if deleted != len(free):
                 raise _changing(what)
             self._taken |= {row.at: row.hash for row in found if not row.kept}
+            self._connection.view = self._session
             return found
         raise _changing(what)
 
@@ -144,18 +147,14 @@ class MongoPurge:
         """The id of a document that commits with the deletions."""
         if self._token is None:
             self._token = f"{datetime.now(UTC).isoformat()} {uuid4().hex} {self._table}"
-            marks = self._marks(self._token)
-            # Acknowledged by a majority, and so is then every state that was read before: who
-            # reads what a majority has seen will never again see an older document than those
+            marks = marks_of(self._connection, self._token)
+            # Who reads what a majority has will never again see an older document than those
             # that were proved.
-            _touch(marks)
+            self._seen_by_majority()
             before = datetime.now(UTC) - KEPT
             marks.delete_many({"purge": {"$exists": True}, "at": {"$lt": before}})
             marks.insert_one(_mark(self._token, _COMMITTED), session=self._session)
         return self._token
-
-    def _marks(self, token: str) -> Marks:
-        return marks_of(self._connection, token)
 
     def commit(self) -> None:
         """Makes the deletions final, on a majority of the servers."""
@@ -166,14 +165,11 @@ class MongoPurge:
 
     def close(self) -> None:
         """Rolls back what was not committed."""
+        self._connection.view = None
         self._session.end_session()
 
 
-def _touch(marks: Marks) -> None:
-    marks.update_one({"_id": "purges"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True)
-
-
-def marks_of(connection: Connection, token: str) -> Marks:
+def marks_of(connection: Connection, token: str) -> pymongo.collection.Collection[dict[str, Any]]:
     """Where the purge of this token leaves its mark: beside the source."""
     schema, _ = connection.split(token.split(" ", 2)[2])
     return connection.base(schema)[names.MARKERS]
@@ -190,10 +186,18 @@ def _changing(what: Projection) -> Transient:
     )
 
 
+def _known(token: str) -> bool:
+    """Whether it is a token of ours whose mark is still kept."""
+    try:
+        begun = datetime.fromisoformat(token.split(" ", 1)[0])
+        return datetime.now(UTC) - begun < KEPT / 2
+    except (ValueError, TypeError):
+        return False
+
+
 def outcome(connection: Connection, token: str) -> Outcome:
     """Leaves the mark itself: where that succeeds, the transaction can commit no more."""
-    begun = datetime.fromisoformat(token.split(" ", 1)[0])
-    if datetime.now(UTC) - begun > KEPT / 2:
+    if not _known(token):
         return "unknown"
     marks = marks_of(connection, token)
     try:

@@ -34,7 +34,6 @@ from dsp_airflow.engine.options import SessionOptions
 
 UNAUTHORIZED: Final = 13
 AUTHENTICATION: Final = 18
-EXISTS: Final = 48
 MISSING: Final = 26
 INVALID: Final = 121
 CONFLICT: Final = 112

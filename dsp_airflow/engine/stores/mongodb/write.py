@@ -16,14 +16,13 @@ from typing import Any, Final
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
-from pymongo.errors import BulkWriteError
-from pymongo.read_preferences import ReadPreference
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from dsp_airflow.engine.errors import BadValue, Collision, DspError, Mismatch, Transient
 from dsp_airflow.engine.model import Digest, KeyRange, OnConflict, Origin, Projection, Written
 from dsp_airflow.engine.ports import Stream
 from dsp_airflow.engine.stores.mongodb import keys, markers, proof, query, raw, rows, translate
-from dsp_airflow.engine.stores.mongodb.connection import MAJORITY, SNAPSHOT, Connection
+from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.raw import Value
 from dsp_airflow.engine.stores.mongodb.relay import WIRE
@@ -56,16 +55,11 @@ def write(
             if lease is not None:
                 lease.renew(what.label)
             session = stack.enter_context(connection.client.start_session())
-            session.start_transaction(
-                read_concern=SNAPSHOT,
-                write_concern=MAJORITY,
-                read_preference=ReadPreference.PRIMARY,
-            )
             # Left without a commit, the session takes everything back.
-            if marker is not None:
-                recovered = markers.found(connection, what, marker, session)
-                if recovered is not None:
-                    return recovered
+            if marker is None:
+                connection.begin(session)
+            elif (recovered := markers.claim(connection, what, marker, session)) is not None:
+                return recovered
         batch = _Batch(connection, what, session, on_conflict, origin.digest is not None)
         batch.look(within, alone=direct and ordered_alike, ordered_alike=ordered_alike)
         for buffer in stream if wire == WIRE else rows.buffers(stream, what):
@@ -231,6 +225,10 @@ class _Batch:
             )
         except BulkWriteError as error:
             raise self._refused(error, documents) from error
+        except OperationFailure as error:
+            if self._alone and translate.conflicting(error):
+                raise self._collision() from error
+            raise
         self._inserted += len(documents)
         self._pipe([(document, document) for document in documents if _changed_by_insert(document)])
 
@@ -276,6 +274,9 @@ class _Batch:
                 "nothing of the batch was written, retry"
             )
 
+    def _collision(self) -> Collision:
+        return Collision(f"{self.what.label}: documents appeared in the range")
+
     @property
     def _collection(self) -> Any:
         return self.connection.collection(self.what.table)
@@ -285,6 +286,8 @@ class _Batch:
         first = ((error.details or {}).get("writeErrors") or [{}])[0]
         number, at = translate.code(error), int(first.get("index", 0))
         where = f"{self.what.label}: _id {keys.text(raw.id_of(documents[at]))}"
+        if self._alone and number == translate.CONFLICT:
+            return self._collision()
         if number not in translate.DUPLICATES:
             return translate.translated(error, where)
         if list(first.get("keyPattern", {})) != ["_id"]:
@@ -293,7 +296,7 @@ class _Batch:
                 "the batch, holds this value; nothing of the batch was written"
             )
         if self._alone:
-            return Collision(f"{self.what.label}: documents appeared in the range")
+            return self._collision()
         return Transient(
             f"{self.what.label}: somebody inserted documents of the batch's ids meanwhile; "
             "nothing of the batch was written, retry"
