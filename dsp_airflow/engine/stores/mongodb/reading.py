@@ -129,6 +129,8 @@ def reads(declared: LogicalType, kind: LogicalType) -> bool:
         return True
     if declared.name == "objectid":
         return kind.name == "bytes"
+    if declared.name == "bool":
+        return kind.name in INTEGERS
     numbers = (*INTEGERS, *FLOATS, "decimal")
     moments = ("date", "timestamp", "timestamptz")
     groups = (numbers, moments, ("enum", "set", "string"))
@@ -141,9 +143,12 @@ def _text(value: Any, declared: LogicalType, kind: LogicalType) -> str | None:
     if kind.name == "string":
         text = mongodb_text(value, declared)
         return text if text is None else mongodb_text(text, kind)
-    if declared.name == "objectid":
+    if declared.name in ("objectid", "bool"):
         text = mongodb_text(value, declared)
-        return text if text is None else mongodb_text(bytes.fromhex(text), kind)
+        if text is None or declared.name == "bool":
+            # A truth value is told as the number that it is elsewhere.
+            return text
+        return mongodb_text(bytes.fromhex(text), kind)
     return mongodb_text(value, kind)
 
 
