@@ -85,7 +85,7 @@ def entries(
         wanted = parse_type(str(item.type)) if item.type is not None else None
         if item.source is not None:
             column = (
-                _field(job, item, wanted)
+                _field(job, item, wanted, dialect)
                 if dialect.documents
                 else column_of(shape, item.source, f"job {job.name}")
             )
@@ -112,14 +112,16 @@ def entries(
     return found
 
 
-def _field(job: TableJob, item: ColumnMapping, wanted: LogicalType | None) -> Column:
+def _field(
+    job: TableJob, item: ColumnMapping, wanted: LogicalType | None, dialect: Dialect
+) -> Column:
     """A field of documents, as the job says what it is."""
     if wanted is None:
         raise ConfigError(
             f"job {job.name}: field {item.source} needs type: in a collection every document may "
             "have another; dsp plan --infer FILE proposes one of what it finds"
         )
-    return Column(item.source or "", wanted, str(wanted), absent=item.missing)
+    return Column(item.source or "", dialect.held(wanted), str(wanted), absent=item.missing)
 
 
 def into_documents(

@@ -150,6 +150,11 @@ def _structure(
 
 def _partitions(job: S3Job, sides: Sides, variables: Mapping[str, Any]) -> tuple[Partition, ...]:
     dialect = sides.source.dialect
+    if dialect.documents and job.target.partitions:
+        raise ConfigError(
+            f"job {job.name}: partitions are SQL expressions, and {sides.source.system} has none; "
+            "leave them out, or give each part a job with a where and a prefix of its own"
+        )
     literals = {name: dialect.literal(v) for name, v in variables.items()}
     shape = described(job, sides)
     found = tuple(
