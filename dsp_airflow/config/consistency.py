@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from dsp_airflow.config import documents
 from dsp_airflow.config.archives import Partitioning, S3Job
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
@@ -117,7 +118,7 @@ def _partition_findings(job: TableJob) -> Iterator[Finding]:
 
 def _sql_findings(job: TableJob) -> Iterator[Finding]:
     texts: list[tuple[Location, str]] = []
-    if job.where is not None:
+    if isinstance(job.where, str):
         texts.append((("where",), job.where))
     for index, column in enumerate(job.columns or ()):
         if column.expression is not None:
@@ -125,6 +126,9 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     for index, partition in enumerate(_partitions(job)):
         texts.append((("target", "partitions", index, "expression"), partition.expression))
     used: set[str] = set()
+    if isinstance(job.where, Mapping):
+        used |= documents.placeholders(job.where)
+        yield from _undefined(job, used)
     readable = True
     for location, text in texts:
         try:
@@ -148,6 +152,13 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     # Where a text cannot be read, which variables it uses is not known.
     if readable:
         yield from _unused(job, used)
+
+
+def _undefined(job: TableJob, used: set[str]) -> Iterator[Finding]:
+    for name in sorted(used - set(job.variables)):
+        message, near = missing_variable(name, job.variables)
+        message += "; a text that begins with a colon and is none is written with two"
+        yield Finding(("where",), message, None, near, involves=frozenset({"where", "variables"}))
 
 
 def _dangling(job: TableJob, location: Location, parsed: Expression) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine import fitting, keys, mapping
+from dsp_airflow.engine import documents, fitting, keys, mapping
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
@@ -47,6 +47,7 @@ def plan_job(
     """
     with source.session() as read, target.session() as write:
         sides = Sides(source, target, read, write)
+        documents.refuse_unfit(job, source)
         if job.cursor is not None and window is None:
             window = window_of(job, sides, since)
         plan = _structure(job, sides, variables, definition, window, shared=shared)
@@ -122,7 +123,8 @@ def _structure(
         endless = job.cursor.null_cursor == "include"
         moved = sides.source.dialect.in_window(column, window, endless=endless)
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
-    method = fitting.method(sides)
+    # Of rows made of documents, or documents of rows, texts are all that both sides have.
+    method = "md5" if mapped else fitting.method(sides)
     accepted = tuple(sorted(job.accept_loss)) if mapped and shape.open else ()
     source_side = source_side_of(sides, shape, entries, key, both, where, method, accepted)
     target_side = Projection(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import fitting, keys, mapping
+from dsp_airflow.engine import documents, fitting, keys, mapping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -48,6 +48,7 @@ def plan_archive(
     Raises ``ConfigError`` too when the bucket is not there or the prefix is another job's.
     """
     archive = Archive(job.target.bucket, prefix, job.target.format, job.target.compression)
+    documents.refuse_unfit(job, source)
     with source.session() as read:
         # What is archived is designed as if it were to stand in the source's own system again.
         sides = Sides(source, source, read, read)

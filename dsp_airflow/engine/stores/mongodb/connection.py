@@ -82,6 +82,12 @@ class Connection:
             read_preference=ReadPreference.PRIMARY,
         )
 
+    def end_view(self) -> None:
+        """Ends the snapshot or the transaction that reads happen in."""
+        view, self.view = self.view, None
+        if view is not None:
+            view.end_session()
+
     def make(self, table: str) -> None:
         """Makes a collection of ours unless it is there."""
         schema, name = self.split(table)

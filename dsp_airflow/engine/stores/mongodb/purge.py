@@ -27,7 +27,7 @@ ATTEMPTS: Final = 5
 """At documents that change while they are taken."""
 KEPT: Final = timedelta(days=30)
 """How long it is known what became of a purge."""
-PATIENCE: Final = 2.0
+PATIENCE: Final = 0.3
 """Seconds to wait for a transaction that may be about to commit."""
 _COMMITTED: Final = "committed"
 

@@ -107,6 +107,9 @@ class MongoSession:
         return translate.translating(f"{self.connection.name}: {label}", self.connection.options)
 
     def close(self) -> None:
+        with contextlib.suppress(PyMongoError):
+            # The server would keep an open transaction, and what it holds, for a minute.
+            self.connection.end_view()
         self.connection.client.close()
 
     # Reads

@@ -1,0 +1,66 @@
+"""Documents: what jobs that read them may say, and how two whole ones differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from dsp_airflow.config.jobs import TableJob, WarmJob
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.ports import Endpoint
+
+SYSTEM: Final = "mongodb"
+DOCUMENT: Final = "bson document"
+"""Identity of the type whose values are documents."""
+KEY: Final = "_id"
+
+
+def refuse_unfit(job: TableJob, source: Endpoint) -> None:
+    """``ConfigError`` for what has no meaning for the system that is read."""
+    why = ""
+    if source.system == SYSTEM:
+        why = _no_documents(job)
+    elif isinstance(job.where, Mapping):
+        why = f"where is a query document, and {source.system} takes a condition of SQL"
+    if why:
+        raise ConfigError(f"job {job.name}: {why}")
+
+
+def _no_documents(job: TableJob) -> str:
+    """Why a job cannot read documents so."""
+    if isinstance(job.where, str):
+        return "where is a condition of SQL; MongoDB takes a query document: {status: done}"
+    if job.key not in {(), (KEY,)}:
+        return f"key: documents are told apart by {KEY}, not by {', '.join(job.key)}; remove it"
+    if isinstance(job, WarmJob) and job.mode == "incremental":
+        return (
+            "mode: incremental is not for documents of MongoDB; use mode: full, with a where on "
+            "the field that tells what is new"
+        )
+    return ""
+
+
+def differing(mine: str, other: str) -> list[tuple[str, str | None, str | None]]:
+    """Names of the fields at the top that differ, with the texts of their values on both sides.
+
+    A document's text is the list of its fields, each a name and the text of its value.
+    """
+    ours, theirs = _by_name(mine), _by_name(other)
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    found: list[tuple[str, str | None, str | None]] = [
+        (name, ours.get(name), theirs.get(name))
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]
+    return found or [("the order of fields", " ".join(ours), " ".join(theirs))]
+
+
+def _by_name(document: str) -> dict[str, str]:
+    """The texts of a field's values; a name may stand there several times."""
+    found: dict[str, str] = {}
+    for name, text in json.loads(document):
+        # A name that is no UTF-8 is told by its bytes.
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        found[shown] = f"{found[shown]}, {text}" if shown in found else text
+    return found
