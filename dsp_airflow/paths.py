@@ -18,7 +18,7 @@ from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
-from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store
+from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store, Tells
 from dsp_airflow.engine.work import Job
 
 if TYPE_CHECKING:
@@ -151,6 +151,9 @@ class WarmPath:
 
     def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:  # noqa: ARG002
         """Both databases."""
+        words = self.store.dialect
+        if isinstance(self.source, Tells) and isinstance(words, Restores):
+            return self.source.telling(words), self.store
         return self.source, self.store
 
     def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:  # noqa: ARG002

@@ -175,6 +175,10 @@ def _column(column: ColumnMapping) -> dict[str, Any]:
     shown["type"] = None if column.type is None else str(column.type)
     if column.on_loss != "error":
         shown["on_loss"] = column.on_loss
+    if column.missing != "null":
+        shown["missing"] = column.missing
+    if column.null_as != "null":
+        shown["null_as"] = column.null_as
     return shown
 
 

@@ -143,7 +143,12 @@ class ColumnMapping(Model):
     """One column of the target: from a source column, a constant or an expression."""
 
     source: Text | None = Field(
-        default=None, description="Name of the source column.", examples=["id"]
+        default=None,
+        description=(
+            "Name of the source column; of a field in MongoDB's documents its path, such as "
+            "address.city or tags.0."
+        ),
+        examples=["id"],
     )
     target: Text | None = Field(
         default=None,
@@ -181,7 +186,8 @@ class ColumnMapping(Model):
         description=(
             "Logical type in the target: bool, int8, int16, int32, int64 (or integer), uint64, "
             "decimal(precision,scale), float32, float64 (or number), string (or text), bytes, "
-            "date, time, timestamp, timestamptz, uuid or json. Default: the source column's type."
+            "date, time, timestamp, timestamptz, uuid, objectid or json. Default: the source "
+            "column's type; a field of MongoDB's documents needs one."
         ),
         examples=["decimal(6,1)"],
     )
@@ -197,6 +203,29 @@ class ColumnMapping(Model):
             "What becomes of a value that the target's type does not hold. error: the batch stops "
             "and names the row. null: NULL. clamp: the nearest value the type has. text: the "
             "target column is text and keeps every value as its text. Each use is counted."
+        ),
+    )
+
+    missing: Annotated[
+        Literal["null", "error"],
+        BeforeValidator(lambda value: "null" if value is None else value),
+        WithJsonSchema({"enum": ["error", None, "null"]}),
+    ] = Field(
+        default="null",
+        description=(
+            "What a document of MongoDB without this field has. null: NULL, and it is counted. "
+            "error: the batch stops and names the document."
+        ),
+    )
+    null_as: Annotated[
+        Literal["null", "missing"],
+        BeforeValidator(lambda value: "null" if value is None else value),
+        WithJsonSchema({"enum": ["missing", None, "null"]}),
+    ] = Field(
+        default="null",
+        description=(
+            "How NULL is written to a document of MongoDB. null: as null. missing: the field is "
+            "left out."
         ),
     )
 
@@ -378,7 +407,8 @@ class TableJob(Model):
         default=(),
         description=(
             "Source columns that the target does not hold, or holds with fewer values, and whose "
-            "loss is accepted. Without them such a job may not purge."
+            "loss is accepted. Without them such a job may not purge. Of MongoDB's documents: "
+            "fields that no column holds, or * for all of them; documents with others are kept."
         ),
         examples=[["internal_note"]],
     )

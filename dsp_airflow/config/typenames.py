@@ -24,6 +24,7 @@ PLAIN_TYPES = (
     "timestamp",
     "timestamptz",
     "uuid",
+    "objectid",
     "json",
 )
 ALIASES = {"integer": "int64", "number": "float64", "text": "string"}

@@ -155,6 +155,9 @@ def _order_of(shape: Shape, plan: Plan) -> list[tuple[str | None, tuple[str, ...
 def _structure_of(shape: Shape) -> dict[str, Any]:
     """What of a shape is structure: a new index, partition or default elsewhere is no drift."""
     kind = {} if shape.kind == "table" else {"kind": shape.kind}
+    if shape.open:
+        # What its columns are is the job's own saying, which the definition has.
+        return {**kind, "collection": [shape.schema, shape.name]}
     return {
         **kind,
         "table": [shape.schema, shape.name],

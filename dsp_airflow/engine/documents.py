@@ -1,4 +1,4 @@
-"""Whole documents: what jobs between two MongoDB may say, and how two documents differ."""
+"""Documents: what jobs that read them may say, and how two whole ones differ."""
 
 from __future__ import annotations
 
@@ -16,25 +16,21 @@ DOCUMENT: Final = "bson document"
 KEY: Final = "_id"
 
 
-def refuse_unfit(job: TableJob, source: Endpoint, target: Endpoint) -> None:
-    """``ConfigError`` for what has no meaning for the systems at both ends."""
+def refuse_unfit(job: TableJob, source: Endpoint) -> None:
+    """``ConfigError`` for what has no meaning for the system that is read."""
     why = ""
-    if (source.system == SYSTEM) != (target.system == SYSTEM):
-        why = f"from {source.system} to {target.system}: documents go to MongoDB only"
-    elif source.system != SYSTEM and isinstance(job.where, Mapping):
+    if source.system == SYSTEM:
+        why = _no_documents(job)
+    elif isinstance(job.where, Mapping):
         why = f"where is a query document, and {source.system} takes a condition of SQL"
-    elif source.system == SYSTEM:
-        why = _not_whole(job)
     if why:
         raise ConfigError(f"job {job.name}: {why}")
 
 
-def _not_whole(job: TableJob) -> str:
-    """Why a job does not move whole documents as they are."""
+def _no_documents(job: TableJob) -> str:
+    """Why a job cannot read documents so."""
     if isinstance(job.where, str):
         return "where is a condition of SQL; MongoDB takes a query document: {status: done}"
-    if job.columns is not None:
-        return "columns: between two MongoDB whole documents are copied, as they are; remove it"
     if job.key not in {(), (KEY,)}:
         return f"key: documents are told apart by {KEY}, not by {', '.join(job.key)}; remove it"
     if isinstance(job, WarmJob) and job.mode == "incremental":

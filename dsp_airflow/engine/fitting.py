@@ -11,7 +11,7 @@ from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.engine import documents, mapping
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.mapping import Entry
-from dsp_airflow.engine.model import Column, ColumnPair, Shape
+from dsp_airflow.engine.model import Column, ColumnPair, LogicalType, Shape
 from dsp_airflow.engine.ports import FindsTwins
 from dsp_airflow.engine.sides import Sides
 from dsp_airflow.engine.types import INTEGERS
@@ -65,7 +65,7 @@ def refuse_types(job: TableJob, sides: Sides, rows: list[Matched], width: int) -
             why.append(
                 f"{pair.source} {pair.source_type} -> {pair.target} {pair.target_type}: {pair.note}"
             )
-        elif pair.on_loss == "text":
+        elif pair.on_loss == "text" and not _takes_all(entry.source, column):
             why.append(
                 f"{pair.source} -> {pair.target}: on_loss: text keeps every value as its text; "
                 f"make the target column {column.name} text, it is {column.native}"
@@ -81,6 +81,11 @@ def refuse_types(job: TableJob, sides: Sides, rows: list[Matched], width: int) -
             why.append(_could_meet(job, sides, key, entry.source, column))
     if why:
         raise ConfigError(f"job {job.name}: {'; '.join(why)}")
+
+
+def _takes_all(source: Column, target: Column) -> bool:
+    """Whether a field of documents may have values of any type, for all of them are texts here."""
+    return source.absent is not None and target.type == LogicalType("string")
 
 
 def _no_key(sides: Sides, source: Column, target: Column, pair: ColumnPair) -> list[str]:
@@ -123,7 +128,7 @@ def _could_meet(
 
 
 def refused_alone(sides: Sides, pair: ColumnPair) -> bool:
-    """Whether all that is lost are values too long, and each of them is an error of its own.
+    """Whether all that is lost are values too long, or no ObjectIds: each an error of its own.
 
     Between two systems only: one of them has no type without a bound that could be a key.
     """
@@ -134,7 +139,9 @@ def refused_alone(sides: Sides, pair: ColumnPair) -> bool:
     )
 
 
-_TOO_LONG: Final = re.compile(r"longer than \d+ (?:characters|bytes)")
+_TOO_LONG: Final = re.compile(
+    r"longer than \d+ (?:characters|bytes)|texts that are no ObjectId|values of other than 12 bytes"
+)
 
 
 def require_target(
@@ -188,12 +195,16 @@ def wire(sides: Sides, rows: list[Matched]) -> str:
     alike = all(sides.source.dialect.binary(entry.source, column) for entry, column, _ in rows)
     sent = sides.read.renders()
     for form in sides.write.loads():
-        if form in sent and (alike or form != "binary"):
+        if form in sent and (alike or form not in _RAW):
             return form
     raise Refused(
         f"{sides.source.system} sends {', '.join(sent)} and {sides.target.system} takes "
         f"{', '.join(sides.write.loads())}: there is no way from the one to the other"
     )
+
+
+_RAW: Final = ("binary", "bson")
+"""Formats that nothing is said anew in: what a system has in its files, or nearly so."""
 
 
 ORDERED = frozenset(
@@ -225,7 +236,7 @@ def _padded(column: Column) -> bool:
 
 def _order_class(column: Column) -> str | None:
     name = column.type.name
-    if not column.deterministic:
+    if not column.deterministic or column.absent is not None:
         return None
     if name == "other" and column.type.identity in ORDERED:
         return f"{column.type.identity}:{column.collation or ''}"

@@ -5,14 +5,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
 from dsp_airflow.config import documents
-from dsp_airflow.config.jobs import TableJob
+from dsp_airflow.config.jobs import ColumnMapping, TableJob
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import Expression, parse_expression, parse_where
+from dsp_airflow.engine.canon.printed import UNPRINTED
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, ColumnPair, Field, LogicalType, Loss, OnLoss, Shape
+from dsp_airflow.engine.model import (
+    Absent,
+    Column,
+    ColumnPair,
+    Field,
+    LogicalType,
+    Loss,
+    OnLoss,
+    Shape,
+)
 from dsp_airflow.engine.ports import Dialect, Session
 from dsp_airflow.engine.types import fit, narrows, parse_type
 
@@ -33,6 +44,8 @@ class Entry:
     plain: bool
     wanted: LogicalType | None
     on_loss: OnLoss = "error"
+    null_as: Literal["null", "missing"] = "null"
+    """How NULL is written, where the target holds documents."""
 
 
 def near(name: str, names: Sequence[str]) -> str:
@@ -72,10 +85,21 @@ def entries(
     for item in job.columns:
         wanted = parse_type(str(item.type)) if item.type is not None else None
         if item.source is not None:
-            column = column_of(shape, item.source, f"job {job.name}")
+            column = (
+                _field(job, item, wanted, dialect)
+                if dialect.documents
+                else column_of(shape, item.source, f"job {job.name}")
+            )
             sql = dialect.quote(column.name)
-            found.append(Entry(item.target_name, column, sql, True, wanted, item.on_loss))
+            entry = Entry(item.target_name, column, sql, True, wanted, item.on_loss, item.null_as)
+            found.append(entry)
             continue
+        if dialect.documents:
+            raise ConfigError(
+                f"job {job.name}: column {item.target_name}: documents have fields alone; name one "
+                "under source, and leave constants and expressions to a default or a view of the "
+                "target"
+            )
         if item.expression is not None:
             sql = rendered(job, item.expression, shape, dialect, literals)
         else:
@@ -84,8 +108,80 @@ def entries(
         name = item.target_name
         # An untyped constant gets its type here: every expression that travels has one.
         sql = dialect.typed(sql, typed.native)
-        found.append(Entry(name, replace(typed, name=name), sql, False, wanted, item.on_loss))
+        made = replace(typed, name=name)
+        found.append(Entry(name, made, sql, False, wanted, item.on_loss, item.null_as))
     return found
+
+
+def _field(
+    job: TableJob, item: ColumnMapping, wanted: LogicalType | None, dialect: Dialect
+) -> Column:
+    """A field of documents, as the job says what it is."""
+    if wanted is None:
+        raise ConfigError(
+            f"job {job.name}: field {item.source} needs type: in a collection every document may "
+            "have another; dsp plan --infer FILE proposes one of what it finds"
+        )
+    return Column(item.source or "", dialect.held(wanted), str(wanted), absent=item.missing)
+
+
+def into_documents(
+    job: TableJob | RestoreJob, entries: Sequence[Entry], width: int, *, named: bool
+) -> list[Entry]:
+    """The mapping as fields of documents; the first ``width`` are the key's.
+
+    Unless they are ``named``, the key becomes ``_id``: its one column, or a document of them.
+    """
+    found = list(entries)
+    if not named:
+        for n, entry in enumerate(found):
+            name = entry.target
+            if not name or "." in name or name.startswith("$"):
+                raise ConfigError(
+                    f"job {job.name}: column {name!r} is no name of a field; map it to another one"
+                )
+            if n < width:
+                name = ID if width == 1 else f"{ID}.{name}"
+            elif name == ID:
+                raise ConfigError(
+                    f"job {job.name}: column {ID} is not the key, which {ID} of a document is; map "
+                    "it to another name"
+                )
+            found[n] = replace(entry, target=name)
+    for n, entry in enumerate(found):
+        parts = entry.target.split(".")
+        if not all(parts) or any(part.startswith("$") or "\0" in part for part in parts):
+            raise ConfigError(
+                f"job {job.name}: target {entry.target!r} is no path of fields; names between the "
+                "dots are not empty and begin with no $"
+            )
+        if (parts[0] == ID) != (n < width):
+            raise ConfigError(
+                f"job {job.name}: {entry.source.name} -> {entry.target}: {ID} of a document is "
+                f"the key, and the key is {ID}: map its one column to {ID}, or each of several "
+                f"to a field of it, such as {ID}.{entry.source.name}"
+            )
+        if n < width and entry.source.type.name not in UNPRINTED:
+            raise ConfigError(
+                f"job {job.name}: key column {entry.source.name} {entry.source.native}: documents "
+                "are not found by a key of this type; map it as a text, or name another key"
+            )
+        _refuse_crossed(job, entry.target, [e.target for e in found[:n]])
+    return found
+
+
+ID = "_id"
+"""The field of a document that tells it from all others."""
+
+
+def _refuse_crossed(job: TableJob | RestoreJob, path: str, others: Sequence[str]) -> None:
+    for other in others:
+        shorter, longer = sorted((path, other), key=len)
+        if longer == shorter or longer.startswith(f"{shorter}."):
+            raise ConfigError(
+                f"job {job.name}: {shorter} and {longer} cannot both be written: the one is inside "
+                "of the other"
+            )
 
 
 def rendered(
@@ -128,14 +224,18 @@ def _columns(shape: Shape, dialect: Dialect, why: str) -> Callable[[str], str]:
     return quoted
 
 
+_WRITTEN: Final[Mapping[str, Absent]] = {"null": "written", "missing": "missing"}
+
+
 def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Column:
     """The column of a created target. ``alike``: both sides are the same system."""
     source = entry.source
+    whole = source.absent is None
     as_text = LogicalType("string")
     kind, native = source.type, source.native
     if entry.wanted is not None:
         kind = entry.wanted
-        if entry.on_loss == "text" and narrows(source.type, entry.wanted):
+        if entry.on_loss == "text" and (not whole or narrows(source.type, entry.wanted)):
             kind = as_text
     if entry.wanted is not None or not alike:
         native, kind = dialect.native(kind), dialect.held(kind)
@@ -154,6 +254,8 @@ def designed(entry: Entry, dialect: Dialect, *, alike: bool, key: bool) -> Colum
         carrier=source.carrier if same else None,
         needs=source.needs if same else (),
         comparable=source.comparable,
+        # What documents are kept as whole has no fields.
+        absent=_WRITTEN[entry.null_as] if dialect.documents and not (alike and whole) else None,
     )
 
 
@@ -161,9 +263,12 @@ def pair(entry: Entry, target: Column, dialect: Dialect) -> ColumnPair:
     """One line of the type report."""
     source = entry.source
     verdict, note = fit(source.type, target.type)
-    caveat = dialect.caveat(source, target)
-    if caveat and verdict != "refused":
-        verdict, note = "lossy", "; ".join(filter(None, [note, caveat]))
+    caveats = [dialect.caveat(source, target)]
+    if source.absent is not None and entry.on_loss != "error":
+        # Under error no value of another type ever arrives.
+        caveats.append(f"values of other types than {source.type}")
+    if any(caveats) and verdict != "refused":
+        verdict, note = "lossy", "; ".join(filter(None, [note, *caveats]))
     return ColumnPair(
         source=source.name if entry.plain else entry.sql,
         target=target.name,

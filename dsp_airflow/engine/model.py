@@ -26,6 +26,9 @@ Kind: TypeAlias = Literal[
     "materialised view",
     "foreign table",
 ]
+Absent: TypeAlias = Literal["null", "error", "written", "missing"]
+"""Of a field that is read: whether one that is not there is NULL or an error. Of a field that is
+written: whether NULL is, or makes it missing."""
 Dated: TypeAlias = Literal["rows", "parts", "no"]
 """Whether a row tells how old it is: by itself, together with the part it stands in, or not."""
 
@@ -111,6 +114,8 @@ class Column:
     """The types it is made of that a database may lack, in the order to create them."""
     comparable: bool = True
     """The type's operators are found in this session, so that a key may have it."""
+    absent: Absent | None = None
+    """Of a field of documents. Its type is what the job says; values of others may stand there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,8 @@ class Shape:
     dated: Dated = "rows"
     numbered: str | None = None
     """The column that the server numbers by itself, where it looks for the last number in it."""
+    open: bool = False
+    """A collection: its columns are what a job makes of its documents, and say nothing of it."""
 
     @property
     def table(self) -> str:
@@ -285,6 +292,8 @@ class Projection:
     """What the job's policies change of the values, source side only."""
     numbered: str | None = None
     """A column (quoted SQL): a purge leaves the row with the largest value in it."""
+    accepted: tuple[str, ...] = ()
+    """Of documents: fields whose loss is accepted, or ``*``, though no column holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +310,8 @@ class RowHash:
     settled: bool | None = None
     at: Key = ()
     """The row's own key on the side that was read; what it is locked and deleted by."""
+    kept: str = ""
+    """Why the row may not be deleted, whatever the target holds; empty when it may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def plan_job(
     """
     with source.session() as read, target.session() as write:
         sides = Sides(source, target, read, write)
-        documents.refuse_unfit(job, source, target)
+        documents.refuse_unfit(job, source)
         if job.cursor is not None and window is None:
             window = window_of(job, sides, since)
         plan = _structure(job, sides, variables, definition, window, shared=shared)
@@ -101,11 +101,17 @@ def _structure(
     literals = {name: sides.source.dialect.literal(v) for name, v in variables.items()}
     entries = mapping.entries(job, shape, there, sides.read, sides.source.dialect, literals)
     entries = key_first(job, entries, key, there)
+    mapped = _require_mapping(job, sides)
+    if mapped and sides.target.dialect.documents:
+        entries = mapping.into_documents(job, entries, len(key), named=job.columns is not None)
     target_key = tuple(e.target for e in entries[: len(key)])
     create = there is None
     ddl: tuple[str, ...] = ()
     if there is None:
         there, ddl = _designed(job, sides, shape, entries, target_table, target_key)
+    elif mapped and sides.target.dialect.documents:
+        made, _ = _designed(job, sides, shape, entries, target_table, target_key)
+        there = replace(there, columns=made.columns, key=made.key, unique=made.unique)
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
     fitting.refuse_types(job, sides, rows, len(key))
@@ -117,9 +123,11 @@ def _structure(
         endless = job.cursor.null_cursor == "include"
         moved = sides.source.dialect.in_window(column, window, endless=endless)
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
-    method = fitting.method(sides)
+    # Of rows made of documents, or documents of rows, texts are all that both sides have.
+    method = "md5" if mapped else fitting.method(sides)
+    accepted = tuple(sorted(job.accept_loss)) if mapped and shape.open else ()
     source_side = replace(
-        source_side_of(sides, shape, entries, key, both, where, method),
+        source_side_of(sides, shape, entries, key, both, where, method, accepted),
         numbered=keys.numbered_of(job, shape, sides.source.dialect),
     )
     target_side = Projection(
@@ -173,6 +181,18 @@ def _structure(
     )
 
 
+def _require_mapping(job: WarmJob, sides: Sides) -> bool:
+    """Whether rows are made of documents, or documents of rows; ``ConfigError`` without columns."""
+    source, target = sides.source.dialect.documents, sides.target.dialect.documents
+    if source and not target and job.columns is None:
+        raise ConfigError(
+            f"job {job.name}: {job.source.table} holds documents, and {sides.target.system} takes "
+            "rows: name the fields under columns, each with its type; dsp plan --infer FILE "
+            "proposes them"
+        )
+    return source != target or (source and job.columns is not None)
+
+
 def source_side_of(
     sides: Sides,
     shape: Shape,
@@ -181,6 +201,7 @@ def source_side_of(
     both: mapping.Fields,
     where: str | None,
     method: str,
+    accepted: tuple[str, ...] = (),
 ) -> Projection:
     """What of the source takes part; ``entries`` have the key's columns first."""
     dialect = sides.source.dialect
@@ -194,6 +215,7 @@ def source_side_of(
         loose=bool(key) and not keys.kept_unique(shape, key),
         dated=shape.dated,
         losses=both.losses,
+        accepted=accepted,
     )
 
 
@@ -251,7 +273,7 @@ def _designed(
     columns = [
         mapping.designed(e, sides.target.dialect, alike=alike, key=e.target in key) for e in entries
     ]
-    if job.columns is None:
+    if job.columns is None and not sides.target.dialect.documents:
         # The source's own order reads better than the key's columns first.
         order = [c.name for c in shape.columns]
         columns.sort(key=lambda c: order.index(c.name))
@@ -292,6 +314,12 @@ def purge_refusals_of(
         why = [keys.unproved(shape, key)]
     if not create:
         why += sides.write.target_refusals(sides.target.dialect.qualified(target))
+    if shape.open and any(e.source.absent is not None for e, _, _ in rows):
+        lost = [
+            p.source for _, _, p in rows if p.fit == "lossy" and not fitting.refused_alone(sides, p)
+        ]
+        lost = [] if "*" in job.accept_loss else [n for n in lost if n not in job.accept_loss]
+        return why + ([_not_held(lost)] if lost else [])
     kept = {
         e.source.name
         for e, _, p in rows
@@ -303,11 +331,15 @@ def purge_refusals_of(
         if c.name not in kept and not c.generated and c.name not in job.accept_loss
     ]
     if lost:
-        why.append(
-            f"the target does not hold all of {', '.join(lost)}; map them as they are, or list "
-            "them under accept_loss"
-        )
+        why.append(_not_held(lost))
     return why
+
+
+def _not_held(names: Sequence[str]) -> str:
+    return (
+        f"the target does not hold all of {', '.join(names)}; map them as they are, or list them "
+        "under accept_loss"
+    )
 
 
 def _size_warnings(job: WarmJob, rows: int, plan: Plan, sides: Sides) -> list[str]:

@@ -447,6 +447,8 @@ class Dialect(Protocol):
 
     name: str
     """The SQL dialect that filters and expressions are written in."""
+    documents: bool
+    """Whether tables hold documents: columns are paths into them, and a job names their types."""
 
     def quote(self, identifier: str) -> str:
         """A quoted identifier, whatever it holds."""
@@ -552,6 +554,10 @@ class Restores(Protocol):
         """Names of the types for which ``own_text`` is not the canonical text."""
         ...
 
+    def archived(self, shape: Shape) -> Shape:
+        """The table as files hold its rows: itself, where its columns are columns of files."""
+        ...
+
     def filtered(self, column: Column) -> str:
         """A column among archived rows, as a filter compares it in the table it is to go to."""
         ...
@@ -619,6 +625,15 @@ class Store(Protocol):
 
     def session(self) -> AbstractContextManager[Session]:
         """Opens one connection."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A store whose rows can be said in the words of any system that takes rows of archives."""
+
+    def telling(self, words: Restores) -> Store:
+        """The same endpoint, whose sessions read in wire formats of ``words``."""
         ...
 
 

@@ -260,7 +260,7 @@ def _equal(work: _Batch) -> list[Key]:
     found: list[Key] = []
     for chunk in _chunks(work.source.hashes(plan.source, work.claim.batch.within)):
         theirs = compare.by_key(work.target.hashes(plan.target, keys=[r.key for r in chunk]))
-        found += [row.at for row in chunk if _same(row, theirs.get(row.key))]
+        found += [row.at for row in chunk if not row.kept and _same(row, theirs.get(row.key))]
     return found
 
 
@@ -270,6 +270,7 @@ def _taken(work: _Batch, keys: list[Key]) -> tuple[Digest, Digest, set[Key]]:
     wrong: set[Key] = set()
     for chunk in _chunks(keys):
         rows = work.transaction.take_keys(work.plan.source, chunk)
+        wrong |= {row.at for row in rows if row.kept}
         # One row of the target stands for one of the source.
         wrong |= {at for at, times in Counter(row.at for row in rows).items() if times > 1}
         there: dict[Key, RowHash] = {}
@@ -312,7 +313,9 @@ def _reasons(
     changed: dict[str, list[RowHash]] = {}
     for row in rows:
         other = theirs.get(row.key)
-        if _same(row, other):
+        if row.kept:
+            found.append(Difference("changed", row.key, reason=row.kept))
+        elif _same(row, other):
             reason = "a trigger keeps it, it stands there twice, or it changed during the purge"
             found.append(Difference("changed", row.key, reason=reason))
         elif other is not None:

@@ -46,6 +46,7 @@ NAMES: Final = (
     "timestamptz",
     "duration",
     "uuid",
+    "objectid",
     "json",
     "enum",
     "set",
@@ -257,7 +258,8 @@ def _longest_text(kind: LogicalType) -> int | None:
         return max((len(label) for label in kind.labels), default=0) if kind.labels else None
     if kind.name == "other":
         return LONGEST_ADDRESS.get(kind.identity or "")
-    return {"bool": len("false"), "uuid": 36, "duration": LONGEST_DURATION}.get(kind.name)
+    fixed = {"bool": len("false"), "uuid": 36, "objectid": 24, "duration": LONGEST_DURATION}
+    return fixed.get(kind.name)
 
 
 def _too_long(longest: int | None, target: LogicalType, unit: str) -> str:
@@ -284,6 +286,18 @@ def _string_to(described: str) -> Callable[[LogicalType, LogicalType], Verdict]:
 
 def _bytes_to_bytes(source: LogicalType, target: LogicalType) -> Verdict:
     return _verdict(source.length == target.length, _too_long(source.length, target, "bytes"))
+
+
+OBJECTID: Final = 12
+"""Bytes of an ObjectId."""
+
+
+def _objectid_to_bytes(_source: LogicalType, target: LogicalType) -> Verdict:
+    return _verdict(False, _too_long(OBJECTID, target, "bytes"))
+
+
+def _bytes_to_objectid(_source: LogicalType, _target: LogicalType) -> Verdict:
+    return "lossy", f"values of other than {OBJECTID} bytes"
 
 
 # Times.
@@ -428,7 +442,7 @@ def _rules() -> dict[tuple[str, str], _Rule]:
     add(("string",), tuple(INTEGERS), _string_to("whole number in range"))
     add(("string",), ("decimal", *FLOATS), _string_to("number that fits"))
     described = {"bool": "truth value", "uuid": "UUID", "json": "JSON", "enum": "label"}
-    described |= {"set": "set of labels"}
+    described |= {"set": "set of labels", "objectid": "ObjectId"}
     described |= {name: name for name in ("date", "time", *moments, "duration")}
     for name, what in described.items():
         add(("string",), (name,), _string_to(what))
@@ -441,8 +455,10 @@ def _rules() -> dict[tuple[str, str], _Rule]:
     add(("timestamptz",), ("timestamp",), _timestamp_across_zone)
     add(moments, ("date",), _timestamp_to_date)
     add(("date",), moments, _date_to_timestamp)
-    for name in ("bool", "date", "uuid", "json"):
+    for name in ("bool", "date", "uuid", "objectid", "json"):
         add((name,), (name,), _same)
+    add(("objectid",), ("bytes",), _objectid_to_bytes)
+    add(("bytes",), ("objectid",), _bytes_to_objectid)
     add(("duration",), ("duration",), _duration_to_duration)
     add(("other",), ("other",), _other_to_other)
     add(("string",), ("other",), _string_to("text of that type"))

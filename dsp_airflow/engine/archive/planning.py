@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import fitting, keys, mapping
+from dsp_airflow.engine import documents, fitting, keys, mapping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -48,6 +48,7 @@ def plan_archive(
     Raises ``ConfigError`` too when the bucket is not there or the prefix is another job's.
     """
     archive = Archive(job.target.bucket, prefix, job.target.format, job.target.compression)
+    documents.refuse_unfit(job, source)
     with source.session() as read:
         # What is archived is designed as if it were to stand in the source's own system again.
         sides = Sides(source, source, read, read)
@@ -84,6 +85,8 @@ def _structure(
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
+    if job.columns is None and isinstance(dialect, Restores):
+        shape = dialect.archived(shape)
     key = keys.key_of(job, shape, shared=False)
     if not key:
         raise ConfigError(
@@ -107,8 +110,9 @@ def _structure(
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
     where = mapping.rendered_filter(job, shape, dialect, literals)
+    accepted = tuple(sorted(job.accept_loss)) if shape.open and job.columns is not None else ()
     source_side = replace(
-        planning.source_side_of(sides, shape, entries, key, both, where, METHOD),
+        planning.source_side_of(sides, shape, entries, key, both, where, METHOD, accepted),
         numbered=keys.numbered_of(job, shape, dialect),
     )
     _refuse_keys(job, source_side.key, forms)
@@ -150,6 +154,11 @@ def _structure(
 
 def _partitions(job: S3Job, sides: Sides, variables: Mapping[str, Any]) -> tuple[Partition, ...]:
     dialect = sides.source.dialect
+    if dialect.documents and job.target.partitions:
+        raise ConfigError(
+            f"job {job.name}: partitions are SQL expressions, and {sides.source.system} has none; "
+            "leave them out, or give each part a job with a where and a prefix of its own"
+        )
     literals = {name: dialect.literal(v) for name, v in variables.items()}
     shape = described(job, sides)
     found = tuple(

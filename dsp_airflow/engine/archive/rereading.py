@@ -7,7 +7,7 @@ from typing import Final
 from dsp_airflow.engine.model import LogicalType
 from dsp_airflow.engine.types import CLOCK, INTEGERS, fit
 
-_TEXTS: Final = frozenset({"enum", "set", "uuid"})
+_TEXTS: Final = frozenset({"enum", "set", "uuid", "objectid"})
 """Types whose canonical text, as a text, is the value."""
 _MOMENTS: Final = ("timestamp", "timestamptz")
 
@@ -31,7 +31,7 @@ def reads_as(archived: LogicalType, kind: LogicalType) -> bool:
         return mine in INTEGERS and not kind.scale
     if other == "string":
         return mine == "string" or mine in _TEXTS
-    if (mine, other) == ("time", "duration"):
+    if (mine, other) in (("time", "duration"), ("objectid", "bytes")):
         return True
     return mine == other and mine not in ("list", "other")
 

@@ -80,8 +80,15 @@ def restored_columns(manifest: Manifest, target: Shape) -> tuple[int, ...]:
 
 def restored_kinds(manifest: Manifest, target: Shape) -> tuple[LogicalType, ...]:
     """As which types they are written."""
-    names = [manifest.columns[n].name for n in restored_columns(manifest, target)]
-    return tuple(c.type for name in names if (c := target.column(name)) is not None)
+    columns = (_counterpart(manifest, target, n) for n in restored_columns(manifest, target))
+    return tuple(column.type for column in columns if column is not None)
+
+
+def _counterpart(manifest: Manifest, target: Shape, number: int) -> Column | None:
+    """Where an archived column goes: by its name, or, in documents made of rows, by its place."""
+    if target.open:
+        return target.columns[number]
+    return target.column(manifest.columns[number].name)
 
 
 def _structure(
@@ -102,19 +109,29 @@ def _structure(
         there, ddl = _designed(job, manifest, target, session)
     else:
         fitting.refuse_kind(job, there)
-    names = [manifest.columns[n].name for n in restored_columns(manifest, there)]
+        if there.open:
+            made, _ = _made(job, manifest, target, session)
+            there = replace(there, columns=made.columns, key=made.key, unique=made.unique)
+    numbers = restored_columns(manifest, there)
+    names = [manifest.columns[n].name for n in numbers]
     lost = [name for name in manifest.key if name not in names]
     if lost:
         raise ConfigError(
             f"job {job.name}: key column {lost[0]} is generated in {there.table} and cannot be "
             "written there; restore to another table"
         )
-    archived = [_archived(manifest, name) for name in names]
-    rows = [(column, _column(job, there, column)) for column in archived]
+    rows = [
+        (
+            (archived := _archived(manifest, manifest.columns[n].name)),
+            _counterpart(manifest, there, n) or _column(job, there, archived),
+        )
+        for n in numbers
+    ]
     pairs = tuple(_pair(column, other, dialect) for column, other in rows)
     _refuse_types(job, there, rows)
-    fitting.require_target(job, there, names, manifest.key)
     width = len(manifest.key)
+    key = tuple(column.name for _, column in rows[:width])
+    fitting.require_target(job, there, [column.name for _, column in rows], key)
     fields = tuple(
         Field(c.name, c.type, c.native, dialect.plain(c), not c.deterministic, dialect.utf8(c))
         for _, c in rows
@@ -139,7 +156,7 @@ def _structure(
         target_shape=there,
         create=create,
         ddl=ddl,
-        key=manifest.key,
+        key=key,
         ordered_alike=manifest.source_system == target.system
         and all(fitting.ordered_alike(mine, c) for mine, c in rows[:width]),
         wire=wire_of(restores, session, target.system),
@@ -212,17 +229,25 @@ def _designed(
             f"job {job.name}: connection {target.name} ({target.identity}) has no table "
             f"{job.target.table} and create is never{hint}"
         )
+    return _made(job, manifest, target, session)
+
+
+def _made(
+    job: RestoreJob, manifest: Manifest, target: Store, session: Session
+) -> tuple[Shape, tuple[str, ...]]:
+    """The table that the archived columns make in this system."""
+    dialect = target.dialect
     alike = manifest.source_system == target.system
-    columns = [
-        mapping.designed(
-            Entry(c.name, c, target.dialect.quote(c.name), True, None),
-            target.dialect,
-            alike=alike,
-            key=c.name in manifest.key,
-        )
-        for c in manifest.shape.columns
-    ]
-    return session.design(job.target.table, columns, manifest.key)
+    archived = manifest.shape.columns
+    if dialect.documents:
+        archived = tuple(_archived(manifest, c.name) for c in manifest.columns)
+    entries = [Entry(c.name, c, dialect.quote(c.name), True, None) for c in archived]
+    key = manifest.key
+    if dialect.documents and not alike:
+        entries = mapping.into_documents(job, entries, len(key), named=False)
+        key = tuple(entry.target for entry in entries[: len(key)])
+    columns = [mapping.designed(e, dialect, alike=alike, key=e.target in key) for e in entries]
+    return session.design(job.target.table, columns, key)
 
 
 def _pair(archived: Column, column: Column, dialect: Dialect) -> ColumnPair:

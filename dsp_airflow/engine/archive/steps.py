@@ -71,7 +71,7 @@ def _finish(job: Job[Session, RunFolder], facts: Facts) -> None:
 def _require_types(job: Job[Session, RunFolder]) -> None:
     """``Refused`` when types are made of something else than the manifest is going to say."""
     planned = {column.name: column.needs for column in job.plan.source_shape.columns}
-    if not any(planned.values()):
+    if job.plan.source_shape.open or not any(planned.values()):
         return
     with job.source.session() as session:
         shape = session.describe(job.plan.source.table)

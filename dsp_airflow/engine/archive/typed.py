@@ -6,14 +6,14 @@ hold is NULL and stands in ``EXACT``, just as in a Parquet file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
 from dsp_airflow.engine.archive import duck
 from dsp_airflow.engine.archive.formats import File, format_of
-from dsp_airflow.engine.archive.forms import EXACT, Form, schema_of
+from dsp_airflow.engine.archive.forms import EXACT, Beyond, Form, schema_of
 from dsp_airflow.engine.canon.python import python_elements
 from dsp_airflow.engine.model import LogicalType
 from dsp_airflow.engine.types import CARRIERS
@@ -58,14 +58,20 @@ def rows(file: File) -> Iterator[Any]:
             yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
         return
     for batch in file.held():
-        lists = [
-            pa.array(
-                [None if text is None else python_elements(text) for text in column.to_pylist()],
-                pa.list_(pa.string()),
-            )
-            for column in (batch.column(n) for n in _lists(file.forms))
-        ]
-        yield pa.RecordBatch.from_arrays([*batch.columns, *lists], schema=wanted)
+        yield _with_lists(batch, file.forms)
+
+
+def _with_lists(batch: Any, forms: Sequence[Form]) -> Any:
+    """Columns of canonical texts, and those of lists taken apart."""
+    names = [f"c{n}" for n in range(len(forms))] + [f"l{n}" for n in _lists(forms)]
+    lists = [
+        pa.array(
+            [None if text is None else python_elements(text) for text in column.to_pylist()],
+            pa.list_(pa.string()),
+        )
+        for column in (batch.column(n) for n in _lists(forms))
+    ]
+    return pa.RecordBatch.from_arrays([*batch.columns, *lists], names=names)
 
 
 def _lists(forms: Sequence[Form]) -> list[int]:
@@ -134,3 +140,36 @@ def _exact(values: Sequence[str], forms: Sequence[Form]) -> str:
     ]
     made = f"'{{' || concat_ws(', ', {', '.join(pairs)}) || '}}'"
     return f"CASE WHEN {' OR '.join(f'({test})' for test in beyond.values())} THEN {made} END"
+
+
+def valued(texts: Iterable[Any], forms: Sequence[Form], *, exact: bool) -> Iterator[Any]:
+    """Record batches of ``schema_of(forms, exact=exact)``, of batches of ``textual.rows_schema``.
+
+    Raises ``Beyond`` when a value needs the column ``EXACT`` and ``exact`` is false.
+    """
+    wanted = schema_of(forms, exact=exact)
+    values = [_stored(n, form) for n, form in enumerate(forms)]
+    told = [*values, _exact(values, forms)]
+    query = f"SELECT {', '.join(told)} FROM {duck.ROWS}"  # noqa: S608
+    batches = (_with_lists(batch, forms) for batch in texts)
+    for batch in duck.each(batches, query, "documents"):
+        beyond = batch.column(len(forms))
+        if not exact and beyond.null_count < len(beyond):
+            raise Beyond
+        columns = [_held(batch.column(n), field.type) for n, field in enumerate(wanted)]
+        yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+
+
+def _stored(number: int, form: Form) -> str:
+    """SQL of a value as Arrow stores it."""
+    if not form.text and form.kind.name == "json":
+        return f"c{number}"
+    if not form.text and form.kind.name == "uuid":
+        return f"unhex(replace(c{number}, '-', ''))"
+    return _value(number, form)
+
+
+def _held(column: Any, wanted: Any) -> Any:
+    if isinstance(wanted, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(wanted, _held(column, wanted.storage_type))
+    return column if column.type == wanted else column.cast(wanted)

@@ -1,4 +1,4 @@
-"""Canonical texts as PostgreSQL prints the values: the words in which every system tells keys."""
+"""Canonical texts as PostgreSQL prints the values, and back: so every system tells keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from dsp_airflow.engine.canon.python import python_elements
 from dsp_airflow.engine.model import LogicalType
+from dsp_airflow.engine.types import FLOATS, INTEGERS
 
 _MOMENT: Final = re.compile(
     r"(?P<year>[+-]?\d{4,})(?P<day>-\d\d-\d\d)(?:T(?P<clock>[\d:]+)\.(?P<micros>\d{6})(?P<z>Z?))?"
@@ -97,3 +98,42 @@ def _item(text: str, element: LogicalType) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_PRINTED: Final = re.compile(
+    r"(?P<year>\d{4,})(?P<day>-\d\d-\d\d)(?: (?P<clock>[\d:]+)(?:\.(?P<fraction>\d+))?"
+    r"(?P<z>\+00)?)?(?P<era> BC)?"
+)
+
+
+def unprinted(text: str, kind: LogicalType) -> str:
+    """The inverse of ``printed``, of types that keys of documents may have (``UNPRINTED``)."""
+    match kind.name:
+        case "bool":
+            return "1" if text in ("true", "1") else "0"
+        case "bytes":
+            return text.removeprefix("\\x")
+        case "time":
+            clock, _, fraction = text.partition(".")
+            return f"{clock}.{fraction:0<6}"
+        case "date" | "timestamp" | "timestamptz":
+            return _unprinted_moment(text)
+    return text
+
+
+UNPRINTED: Final = frozenset(
+    {*INTEGERS, *FLOATS, "bool", "bytes", "date", "time", "timestamp", "timestamptz", "decimal"}
+    | {"string", "uuid", "objectid", "enum", "set"}
+)
+
+
+def _unprinted_moment(text: str) -> str:
+    found = _PRINTED.fullmatch(text)
+    if found is None:
+        return text
+    year = 1 - int(found["year"]) if found["era"] else int(found["year"])
+    shown = f"{year:+05}" if not 1 <= year <= 9999 else f"{year:04}"
+    if found["clock"]:
+        shown += f"{found['day']}T{found['clock']}.{found['fraction'] or '':0<6}"
+        return shown + ("Z" if found["z"] else "")
+    return shown + found["day"]

@@ -50,6 +50,7 @@ class MemoryDialect:
     """See ``ports.Dialect``."""
 
     name = "postgres"
+    documents = False
 
     def quote(self, identifier: str) -> str:
         return quote(identifier)

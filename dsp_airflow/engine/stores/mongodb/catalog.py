@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from pymongo.errors import OperationFailure
 
 from dsp_airflow.engine.model import Column, LogicalType, NativeType, Shape
-from dsp_airflow.engine.stores.mongodb import keys, names, translate
+from dsp_airflow.engine.stores.mongodb import commands, keys, names, translate
 from dsp_airflow.engine.stores.mongodb.connection import EXISTS, Connection
 from dsp_airflow.engine.stores.mongodb.facts import EXPIRES, Facts, facts
 
 ID: Final = "_id"
 DOCUMENT: Final = "document"
 """The column that is the whole document, its id among the rest."""
+WHOLE: Final = ("bson", "bson document")
+"""What ids and documents are made of."""
 KEPT: Final = ("collation", "validator", "validationLevel", "validationAction")
 """Options that a collection made here has from the one it is a copy of."""
 _NEVER: Final = frozenset({"v", "ns", "unique", "prepareUnique", "background", EXPIRES})
@@ -42,6 +44,7 @@ def shape_of(found: Facts) -> Shape:
         kind="table" if stored else "view",
         indexed=_indexed(found) if stored else None,
         dated="no",
+        open=True,
     )
 
 
@@ -49,7 +52,7 @@ def columns(collation: str | None, needs: tuple[NativeType, ...]) -> tuple[Colum
     """The id, and the document. ``needs`` are the statements that make a collection like it."""
     key = Column(
         ID,
-        LogicalType("other", identity="bson"),
+        LogicalType("other", identity=WHOLE[0]),
         "bson",
         nullable=False,
         collation=collation,
@@ -58,7 +61,7 @@ def columns(collation: str | None, needs: tuple[NativeType, ...]) -> tuple[Colum
     )
     document = Column(
         DOCUMENT,
-        LogicalType("other", identity="bson document"),
+        LogicalType("other", identity=WHOLE[1]),
         "document",
         nullable=False,
         wide=True,
@@ -82,46 +85,42 @@ def _made_with(found: Facts) -> tuple[NativeType, ...]:
         for index in found.indexes
         if index.get("name") != "_id_"
     ]
-    made = [_need("options", {"create": "", **options})]
+    made = [commands.need("options", {"create": "", **options})]
     made += [
-        _need(str(index["name"]), {"createIndexes": "", "indexes": [index]}) for index in indexes
+        commands.need(str(index["name"]), {"createIndexes": "", "indexes": [index]})
+        for index in indexes
     ]
     return tuple(made)
 
 
-def _need(name: str, command: Mapping[str, Any]) -> NativeType:
-    text = keys.dump(command)
-    return NativeType(name, text, text)
-
-
 def design(
-    connection: Connection, table: str, planned: Sequence[Column]
+    connection: Connection, table: str, planned: Sequence[Column], key: Sequence[str]
 ) -> tuple[Shape, tuple[str, ...]]:
-    """See ``ports.Writes``. The statements are commands, in extended JSON."""
+    """See ``ports.Writes``. The statements are commands, in extended JSON.
+
+    Of rows it is a collection like any other, in which the columns are fields.
+    """
     schema, name = connection.split(table)
     needs = [need for column in planned for need in column.needs]
     collation = next((c.collation for c in planned if c.name == ID), None)
-    commands = []
-    for need in needs or [_need("options", {"create": ""})]:
-        command = keys.parse(need.statement)
-        first = next(iter(command))
-        commands.append(keys.dump({**command, first: name}))
+    mapped = any(column.type.identity not in WHOLE for column in planned)
     shape = Shape(
         schema=schema,
         name=name,
-        columns=columns(collation, tuple(needs)),
-        key=(ID,),
-        unique=((ID,),),
+        columns=tuple(planned) if mapped else columns(collation, tuple(needs)),
+        key=tuple(key) if mapped else (ID,),
+        unique=(tuple(key) if mapped else (ID,),),
         dated="no",
+        open=True,
     )
-    return shape, tuple(commands)
+    return shape, commands.named(needs, name)
 
 
-def create(connection: Connection, table: str, commands: Sequence[str]) -> None:
+def create(connection: Connection, table: str, statements: Sequence[str]) -> None:
     """Runs the commands; a collection that came to be meanwhile is left as it is."""
     schema, _ = connection.split(table)
     base = connection.base(schema)
-    for text in commands:
+    for text in statements:
         command = keys.parse(text)
         try:
             base.command(command, write_concern=base.write_concern)

@@ -1,7 +1,8 @@
-"""What documents are there: counts, digests and hashes of their bytes.
+"""What documents are there: counts, digests and hashes of their bytes, or of rows made of them.
 
 The server has no hash of a document as it is stored, so they come here. The hash is md5 over the
-bytes: 1 and 1.0, 0 and -0.0, and fields in another order are different.
+bytes: 1 and 1.0, 0 and -0.0, and fields in another order are different. Where a job maps fields to
+columns it is that of the row's canonical texts, as everywhere.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from typing import Final
 
 from pymongo.client_session import ClientSession
 
+from dsp_airflow.engine import compare
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.stores.mongodb import keys, query, raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.query import is_mapped
+from dsp_airflow.engine.stores.mongodb.rows import Rows
 
-METHOD: Final = "bson"
 _LENGTH: Final = struct.Struct("<i").unpack_from
 _SUM: Final = struct.Struct(">q").unpack_from
 
 
 def digest_of(buffers: Iterable[bytes]) -> Digest:
-    """The digest of the documents in these buffers."""
+    """The digest of the documents in these buffers, by their bytes."""
     count = total = 0
     md5 = hashlib.md5
     for buffer in buffers:
@@ -34,7 +37,18 @@ def digest_of(buffers: Iterable[bytes]) -> Digest:
             total += _SUM(md5(view[at:stop], usedforsecurity=False).digest())[0]
             count += 1
             at = stop
-    return Digest(count, total, METHOD)
+    return Digest(count, total, raw.METHOD)
+
+
+def digest_as(what: Projection, buffers: Iterable[bytes]) -> Digest:
+    """The digest of documents as this projection has them: their bytes, or its fields."""
+    return Rows(what).digest(every(buffers)) if is_mapped(what) else digest_of(buffers)
+
+
+def every(buffers: Iterable[bytes]) -> Iterator[bytes]:
+    """The documents in these buffers."""
+    for buffer in buffers:
+        yield from raw.documents(buffer)
 
 
 def hashed(document: bytes) -> str:
@@ -67,7 +81,24 @@ def digest(
     session: ClientSession | None = None,
 ) -> Digest:
     """See ``ports.Digests``."""
-    return digest_of(found(connection, what, within, listed, session))
+    return digest_as(what, found(connection, what, within, listed, session))
+
+
+def taken(
+    connection: Connection, what: Projection, within: KeyRange, session: ClientSession
+) -> Digest | None:
+    """The digest of a range that is to be deleted; ``None`` where some of it may not be."""
+    buffers = found(connection, what, within, None, session)
+    if not is_mapped(what):
+        return digest_of(buffers)
+    rows = Rows(what)
+    free = []
+    for document in every(buffers):
+        row = rows.hash(document)
+        if row.kept:
+            return None
+        free.append(row)
+    return compare.digest_of(free)
 
 
 def hashes(
@@ -78,23 +109,33 @@ def hashes(
     session: ClientSession | None = None,
 ) -> Iterator[RowHash]:
     """See ``ports.Digests``."""
-    for buffer in found(connection, what, within, listed, session):
-        for document in raw.documents(buffer):
-            key = keys.of(document)
-            yield RowHash(key, hashed(document), None, key)
+    rows = Rows(what) if is_mapped(what) else None
+    for document in every(found(connection, what, within, listed, session)):
+        if rows is not None:
+            yield rows.hash(document)
+            continue
+        key = keys.of(document)
+        yield RowHash(key, hashed(document), None, key)
 
 
 def texts(
     connection: Connection, what: Projection, listed: Sequence[Key]
 ) -> dict[Key, tuple[str | None, ...]]:
-    """The id, and the document as a list of its fields' names and values: JSON, and exact."""
+    """The fields; of a whole document the id, and a list of its names and values.
+
+    That is JSON, and exact.
+    """
     given: dict[Key, tuple[str | None, ...]] = {}
-    for buffer in found(connection, what, None, listed):
-        for document in raw.documents(buffer):
-            key = keys.of(document)
-            fields = [
-                [name.decode(errors="surrogateescape"), keys.text(value)]
-                for name, value in raw.elements(document)
-            ]
-            given[key] = (key[0], json.dumps(fields))
+    rows = Rows(what) if is_mapped(what) else None
+    for document in every(found(connection, what, None, listed)):
+        if rows is not None:
+            told = rows.texts(document)
+            given[rows.at(document, told)] = tuple(told)
+            continue
+        key = keys.of(document)
+        fields = [
+            [name.decode(errors="backslashreplace"), keys.text(value)]
+            for name, value in raw.elements(document)
+        ]
+        given[key] = (key[0], json.dumps(fields, ensure_ascii=False))
     return given

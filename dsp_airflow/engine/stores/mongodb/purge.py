@@ -71,7 +71,9 @@ class MongoPurge:
         """Digests, then deletes the same snapshot."""
         self._on(what)
         try:
-            taken = proof.digest(self._connection, what, within, None, self._session)
+            taken = proof.taken(self._connection, what, within, self._session)
+            if taken is None:
+                return None
             deleted = self._delete(what, query.matching(what, within))
         except OperationFailure as error:
             if not translate.conflicting(error):
@@ -97,7 +99,8 @@ class MongoPurge:
             try:
                 found = list(proof.hashes(self._connection, what, None, wanted, self._session))
                 deleted = 0
-                for chunk in query.chunks([row.key for row in found]):
+                free = [row.at for row in found if not row.kept]
+                for chunk in query.chunks(free):
                     deleted += self._delete(what, query.matching(what, None, chunk))
             except OperationFailure as error:
                 if not translate.conflicting(error):
@@ -105,14 +108,14 @@ class MongoPurge:
                 self._begin()
                 self._again(what)
                 now = proof.hashes(self._connection, what, None, wanted, self._session)
-                fresh = {row.key: row.hash for row in now}
+                fresh = {row.at: row.hash for row in now}
                 # Who has changed since the last look will do so again.
                 wanted = [key for key in fresh if seen.get(key, fresh[key]) == fresh[key]]
                 seen = fresh
                 continue
-            if deleted != len(found):
+            if deleted != len(free):
                 raise _changing(what)
-            self._taken |= {row.key: row.hash for row in found}
+            self._taken |= {row.at: row.hash for row in found if not row.kept}
             self._connection.view = self._session
             return found
         raise _changing(what)
@@ -124,7 +127,7 @@ class MongoPurge:
             return
         try:
             found = proof.hashes(self._connection, what, None, before, self._session)
-            if {row.key: row.hash for row in found} != self._taken:
+            if {row.at: row.hash for row in found if not row.kept} != self._taken:
                 raise _changing(what)
             for chunk in query.chunks(before):
                 self._delete(what, query.matching(what, None, chunk))

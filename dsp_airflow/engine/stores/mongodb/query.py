@@ -14,7 +14,7 @@ from bson.errors import BSONError
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Key, KeyRange, Projection
-from dsp_airflow.engine.stores.mongodb import keys, raw
+from dsp_airflow.engine.stores.mongodb import keys, raw, rows
 from dsp_airflow.engine.stores.mongodb.raw import Query
 
 LISTED: Final = 10_000
@@ -29,7 +29,7 @@ def matching(
     """Documents of the filter that are in the range, have one of the ids, or both."""
     parts: list[Any] = []
     if listed is not None:
-        parts.append(by_ids([keys.value(key[0]) for key in listed]))
+        parts.append(by_ids(rows.ids_of(what, listed) if is_mapped(what) else ids(listed)))
     if within is not None:
         parts += [
             {"$expr": {sign: ["$_id", raw.document([("$literal", keys.value(key[0]))])]}}
@@ -41,6 +41,16 @@ def matching(
     if len(parts) > 1:
         return {"$and": parts}
     return parts[0] if parts else {}
+
+
+def is_mapped(what: Projection) -> bool:
+    """Whether its fields are readings, of documents as rows."""
+    return any(field.expression.startswith("{") for field in what.fields)
+
+
+def ids(listed: Sequence[Key]) -> list[raw.Value]:
+    """The ids of keys that are extended JSON."""
+    return [keys.value(key[0]) for key in listed]
 
 
 def by_ids(values: Sequence[raw.Value]) -> Query:
@@ -69,9 +79,9 @@ def chunks(listed: Sequence[Key]) -> Iterator[Sequence[Key]]:
     """As many keys as one query takes."""
     first = size = 0
     for n, key in enumerate(listed):
-        size += len(key[0])
+        size += sum(map(len, key))
         if n > first and (n - first >= LISTED or size > LISTED_BYTES):
             yield listed[first:n]
-            first, size = n, len(key[0])
+            first, size = n, sum(map(len, key))
     if first < len(listed):
         yield listed[first:]

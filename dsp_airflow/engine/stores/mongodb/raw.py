@@ -16,6 +16,8 @@ from bson.raw_bson import RawBSONDocument
 
 Query: TypeAlias = dict[str, Any]
 
+METHOD: Final = "bson"
+"""Of digests of the bytes themselves."""
 TIMESTAMP: Final = 0x11
 OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     # Dates beyond the year 9999 are numbers.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from dsp_airflow.engine.canon import lines
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import (
     Batch,
@@ -30,7 +31,7 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.options import SessionOptions
-from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
+from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Restores, Session, Stream
 from dsp_airflow.engine.stores.mongodb import (
     catalog,
     dialect,
@@ -49,6 +50,7 @@ from dsp_airflow.engine.stores.mongodb import (
 )
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
+from dsp_airflow.engine.stores.mongodb.rows import Rows
 
 
 class MongoStore:
@@ -65,6 +67,7 @@ class MongoStore:
         self.options = SessionOptions()
         self._arguments = arguments
         self._database = database
+        self._words: Restores | None = None
         self.identity = identity.of(arguments, database)
 
     def __repr__(self) -> str:
@@ -75,11 +78,17 @@ class MongoStore:
         other.options = options
         return other
 
+    def telling(self, words: Restores) -> MongoStore:
+        """See ``ports.Tells``."""
+        other = copy.copy(self)
+        other._words = words
+        return other
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Opens one client; closing it rolls back what is open."""
         connection = login.connect(self._arguments, self._database, self.name, self.options)
-        session = MongoSession(connection)
+        session = MongoSession(connection, self._words)
         try:
             yield session
         finally:
@@ -89,8 +98,9 @@ class MongoStore:
 class MongoSession:
     """One client. Every driver error leaves it translated, naming connection and object."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, words: Restores | None = None) -> None:
         self.connection = connection
+        self._words = words
         self._leases: dict[str, Lease] = {}
 
     def _at(self, label: str) -> AbstractContextManager[None]:
@@ -152,12 +162,55 @@ class MongoSession:
         return None
 
     def renders(self) -> Sequence[str]:
-        return (relay.WIRE,)
+        """Documents as they are; as rows, in whatever words their target has."""
+        from dsp_airflow.engine.archive.wires import WIRES
+
+        return (relay.WIRE, *WIRES)
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
-        del wire  # There is one.
-        stream = relay.DocumentsOut(self.connection, what, within, max_row_size)
+        if not query.is_mapped(what):
+            stream: Stream = relay.DocumentsOut(self.connection, what, within, max_row_size)
+        else:
+            from dsp_airflow.engine.stores.mongodb.told import RowsOut
+
+            words = self._words
+            if words is None:
+                raise ConfigError(f"{what.label}: no system takes its documents as {wire}")
+            stream = RowsOut(self._buffers(what, within), what, words, wire, max_row_size)
         return _Translated(stream, lambda: self._at(what.label))
+
+    def _buffers(
+        self, what: Projection, within: KeyRange
+    ) -> Callable[[], Generator[bytes, None, None]]:
+        def found() -> Generator[bytes, None, None]:
+            yield from proof.found(self.connection, what, within, None)
+
+        return found
+
+    def arrow(
+        self,
+        what: Projection,
+        within: KeyRange,
+        forms: Sequence[Any],
+        *,
+        exact: bool,
+        max_row_size: int,
+    ) -> Generator[Any, None, None]:
+        """See ``ports.ReadsArrow``."""
+        from dsp_airflow.engine.stores.mongodb.told import record_batches
+
+        with self._at(what.label):
+            yield from record_batches(
+                self._buffers(what, within), what, forms, exact=exact, max_row_size=max_row_size
+            )
+
+    def parts(
+        self, what: Projection, within: KeyRange, expressions: Sequence[str], most: int
+    ) -> list[tuple[tuple[str | None, ...], str]]:
+        """See ``ports.ReadsArrow``."""
+        raise ConfigError(
+            f"{what.label}: partitions are SQL expressions, and MongoDB has none; leave them out"
+        )
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
@@ -188,7 +241,13 @@ class MongoSession:
 
     def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
         """Whole documents lose nothing."""
-        return ()
+        if not what.losses:
+            return ()
+        rows = Rows(what)
+        with self._at(what.label):
+            for document in proof.every(proof.found(self.connection, what, within, None)):
+                rows.texts(document)
+        return rows.counted()
 
     def count(self, what: Projection, within: KeyRange) -> int:
         with self._at(what.label):
@@ -222,7 +281,7 @@ class MongoSession:
         self, table: str, columns: Sequence[Column], key: Sequence[str]
     ) -> tuple[Shape, tuple[str, ...]]:
         with self._at(table):
-            return catalog.design(self.connection, table, columns)
+            return catalog.design(self.connection, table, columns, key)
 
     def create(self, table: str, ddl: Sequence[str]) -> None:
         with self._at(table):
@@ -235,7 +294,7 @@ class MongoSession:
             return refusals.write_refusals(self.connection, what, on_conflict, create=create)
 
     def loads(self) -> Sequence[str]:
-        return (relay.WIRE,)
+        return (relay.WIRE, lines.WIRE)
 
     def prepare_markers(self, what: Projection) -> bool:
         with self._at(what.markers):
@@ -263,13 +322,13 @@ class MongoSession:
         fence: Callable[[], None],
         direct: bool = True,
     ) -> Written:
-        del wire  # There is one.
         with self._at(what.label):
             return write.write(
                 self.connection,
                 what,
                 within,
                 stream,
+                wire=wire,
                 on_conflict=on_conflict,
                 ordered_alike=ordered_alike,
                 origin=origin,
@@ -380,6 +439,9 @@ class _Purge:
     def undo(self) -> None:
         with self._at("purge"):
             self._inner.undo()
+
+    def newest(self, what: Projection) -> Collection[Key]:
+        return ()  # Nothing is numbered here.
 
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         with self._at(what.label):

@@ -21,11 +21,11 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from dsp_airflow.engine.errors import BadValue, Collision, DspError, Mismatch, Transient
 from dsp_airflow.engine.model import Digest, KeyRange, OnConflict, Origin, Projection, Written
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.mongodb import keys, markers, proof, query, raw, translate
+from dsp_airflow.engine.stores.mongodb import keys, markers, proof, query, raw, rows, translate
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
-from dsp_airflow.engine.stores.mongodb.proof import METHOD
 from dsp_airflow.engine.stores.mongodb.raw import Value
+from dsp_airflow.engine.stores.mongodb.relay import WIRE
 
 _ZERO: Final = b"\0" * 8
 _MAYBE_ZERO_TIMESTAMP: Final = re.compile(rb"\x11[^\0]*\0{9}")
@@ -39,6 +39,7 @@ def write(
     within: KeyRange,
     stream: Stream,
     *,
+    wire: str,
     on_conflict: OnConflict,
     ordered_alike: bool,
     origin: Origin,
@@ -61,7 +62,7 @@ def write(
                 return recovered
         batch = _Batch(connection, what, session, on_conflict, origin.digest is not None)
         batch.look(within, alone=direct and ordered_alike, ordered_alike=ordered_alike)
-        for buffer in stream:
+        for buffer in stream if wire == WIRE else rows.buffers(stream, what):
             batch.take(bytes(buffer))
         done = replace(batch.done(), origin=origin, bytes=stream.size)
         if done.rows != stream.rows:
@@ -92,14 +93,17 @@ class _Batch:
     digest: bool
     _alone: bool = False
     _counted: bool = False
-    _others: Digest = field(default_factory=lambda: Digest(0, 0, METHOD))
-    _instead: Digest = field(default_factory=lambda: Digest(0, 0, METHOD))
+    _others: Digest = field(init=False)
+    _instead: Digest = field(init=False)
     _ids: set[Value] = field(default_factory=set)
     _inserted: int = 0
     _updated: int = 0
     _unchanged: int = 0
     _ignored: int = 0
     _unlike: int = 0
+
+    def __post_init__(self) -> None:
+        self._others = self._instead = proof.digest_as(self.what, ())
 
     def look(self, within: KeyRange, *, alone: bool, ordered_alike: bool) -> None:
         """What stands in the range before anything is written."""
@@ -116,7 +120,7 @@ class _Batch:
             self._others = proof.digest(self.connection, self.what, within, None, session)
         else:
             count = self.connection.count(table, matching, session=session)
-            self._others = Digest(count, 0, METHOD)
+            self._others = replace(self._others, rows=count)
         self._counted = ordered_alike
 
     def take(self, buffer: bytes) -> None:
@@ -164,17 +168,27 @@ class _Batch:
                 "and on_conflict is error; nothing of the batch was written"
             )
         if self._counted:
-            self._others -= proof.digest_of(there.values())
-        unlike = {own: old for own, old in there.items() if old != sent[own]}
+            self._others -= proof.digest_as(self.what, there.values())
+        if query.is_mapped(self.what) and self.on_conflict == "update":
+            # Fields that no column is written to stay as they are.
+            for own, old in there.items():
+                sent[own] = rows.merged(old, sent[own], self.what)
+        unlike = {own: old for own, old in there.items() if self._differ(old, sent[own])}
         if self.on_conflict == "update":
             self._unchanged += len(there) - len(unlike)
             self._update([(old, sent[own]) for own, old in unlike.items()])
         else:
             self._ignored += len(there)
             self._unlike += len(unlike)
-            self._instead += proof.digest_of(there.values())
-            self._instead -= proof.digest_of(sent[own] for own in there)
+            self._instead += proof.digest_as(self.what, there.values())
+            self._instead -= proof.digest_as(self.what, (sent[own] for own in there))
         self._insert([document for own, document in sent.items() if own not in there])
+
+    def _differ(self, old: bytes, new: bytes) -> bool:
+        if old == new or self.on_conflict == "update" or not query.is_mapped(self.what):
+            return old != new
+        reading = rows.Rows(self.what)
+        return reading.texts(old) != reading.texts(new)
 
     def _there(self, sent: dict[Value, bytes]) -> dict[Value, bytes]:
         """What stands there under the ids that were sent."""

@@ -20,7 +20,7 @@ from dsp_airflow.engine.types import INTEGERS
 LOSS_TAG: Final = "dsp_loss:"
 """Marks a value that a guarded conversion refused; see ``translate``."""
 _BYTE_BOUND: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
-_REFUSED_THERE: Final = ("string", "uuid", "json", "enum", "set", "other")
+_REFUSED_THERE: Final = ("string", "uuid", "objectid", "json", "enum", "set", "other")
 """The target itself refuses a text that is none of these types, and prints the others alike."""
 FLOATS: Final = ("float32", "float64")
 LARGEST_FLOAT: Final = "3.4028234663852886e38"

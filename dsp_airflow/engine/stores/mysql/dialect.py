@@ -20,6 +20,7 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.stores.mysql import casting, kinds, names, texts
 
 name = "mysql"
+documents = False
 MARKERS = "dsp_commits"
 
 base, quote, text_literal = names.base, names.quote, names.text_literal
@@ -160,6 +161,11 @@ def in_window(column: Column, window: Window, *, endless: bool) -> str:
 def without_cursor(column: Column) -> str:
     """See ``ports.Dialect``."""
     return f"{quote(column.name)} IS NULL"
+
+
+def archived(shape: Shape) -> Shape:
+    """See ``ports.Restores``."""
+    return shape
 
 
 def filtered(column: Column) -> str:

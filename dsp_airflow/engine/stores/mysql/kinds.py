@@ -41,6 +41,7 @@ NATIVE: Final = {
     "date": "date",
     "year": "year",
     "uuid": "char(36)",
+    "objectid": "varchar(24)",
     "json": "json",
     "list": "json",
     "duration": "varchar(80)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from dsp_airflow.engine.canon import lines, mysql_row_text
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Field
 from dsp_airflow.engine.stores.mysql.names import BYTES, NUMBERS, base
@@ -17,7 +18,7 @@ OWN: Final = "mysql text"
 """The same towards MySQL: bytes are plain hex."""
 CSV: Final = "mysql csv"
 """What PostgreSQL sends: the text format of its COPY has escapes that LOAD DATA does not know."""
-RENDERS: Final = (OWN, TEXT)
+RENDERS: Final = (OWN, TEXT, lines.WIRE)
 
 CHUNK: Final = 64 * 1024
 """Bytes gathered before they are handed on; a single larger row is handed on alone."""
@@ -100,6 +101,8 @@ def _value(field: Field, x: str, wire: str) -> str:
 
 def rendered_row(fields: Sequence[Field], wire: str) -> str:
     """SQL of a whole row; NULL when it outgrows ``max_allowed_packet``."""
+    if wire == lines.WIRE:
+        return mysql_row_text(fields)
     between = f", {_octets(_FIELD)}, "
     return f"CONCAT({between.join(rendered(field, wire) for field in fields)}, {_octets(_ROW)})"
 
@@ -142,12 +145,12 @@ class RowsOut:
         pieces: list[bytes] = []
         gathered, rows, wanted = 0, 0, 1
         while found := result.fetch_row(wanted):
-            lines = [_rendered(line) for (line,) in found]
-            largest = self._largest(lines)
+            told = [self._told(line) for (line,) in found]
+            largest = self._largest(told)
             wanted = max(1, min(ROWS_AT_ONCE, CHUNK // largest))
-            rows += len(lines)
-            pieces += lines
-            gathered += sum(map(len, lines))
+            rows += len(told)
+            pieces += told
+            gathered += sum(map(len, told))
             if gathered >= CHUNK:
                 yield self._buffer(pieces)
                 pieces, gathered = [], 0
@@ -155,13 +158,20 @@ class RowsOut:
             yield self._buffer(pieces)
         self.rows = rows
 
+    def _told(self, line: bytes | None) -> bytes:
+        """A row as the server says it; a row text says itself how long its fields are."""
+        row = _rendered(line)
+        return lines.line_of(row) if self._wire == lines.WIRE else row
+
     def _buffer(self, pieces: list[bytes]) -> bytes:
-        buffer = _escaped(b"".join(pieces), self._wire)
+        buffer = b"".join(pieces)
+        if self._wire != lines.WIRE:
+            buffer = _escaped(buffer, self._wire)
         self.size += len(buffer)
         return buffer
 
-    def _largest(self, lines: Sequence[bytes]) -> int:
-        largest = max(map(len, lines))
+    def _largest(self, told: Sequence[bytes]) -> int:
+        largest = max(map(len, told))
         if self._max is not None and largest > self._max:
             raise Refused(
                 f"a row of {largest:,} bytes is larger than max_row_size ({self._max:,}); raise "

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from dsp_airflow.engine.canon import lines
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import (
     Batch,
@@ -53,7 +54,7 @@ from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
-RENDERS = ("binary", "text", relay.CSV)
+RENDERS = ("binary", "text", relay.CSV, lines.WIRE)
 LOADS = ("binary", "text", "csv")
 
 
@@ -170,7 +171,7 @@ class PostgresSession:
         return str(row[0])
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
-        columns = ", ".join(relay.rendered(f, wire) for f in what.fields)
+        columns = relay.rendered_row(what.fields, wire)
         select = f"SELECT {columns} FROM {what.table} WHERE {proof.condition(what, within)}"
         statement = f"COPY ({select}) TO STDOUT ({relay.options(wire)})"
         return _Translated(

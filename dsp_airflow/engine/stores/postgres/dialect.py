@@ -25,6 +25,7 @@ from dsp_airflow.engine.stores.postgres import texts as own_texts
 from dsp_airflow.engine.types import INTEGERS
 
 name = "postgres"
+documents = False
 MARKERS = "dsp_commits"
 BUILT_IN = {
     "bool": "boolean",
@@ -41,6 +42,7 @@ BUILT_IN = {
     "bytes": "bytea",
     "date": "date",
     "uuid": "uuid",
+    "objectid": "character varying(24)",
     "json": "jsonb",
     "year": "smallint",
     "int24": "integer",
@@ -183,6 +185,7 @@ HELD = {
     "uint24": LogicalType("int32"),
     "uint32": LogicalType("int64"),
     "uint64": LogicalType("decimal", precision=20, scale=0),
+    "objectid": LogicalType("string", length=24),
 }
 
 
@@ -275,6 +278,11 @@ def caveat(source: Column, target: Column) -> str:
     if mine != theirs and theirs.startswith("interval ") and not theirs.startswith("interval("):
         return f"what an {theirs} does not keep"
     return ""
+
+
+def archived(shape: Shape) -> Shape:
+    """See ``ports.Restores``."""
+    return shape
 
 
 def filtered(column: Column) -> str:

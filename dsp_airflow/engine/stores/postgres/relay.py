@@ -9,12 +9,13 @@ was measured to be slower, for the two wait for the interpreter.
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
+from dsp_airflow.engine.canon import lines, postgres_row_text
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Field
 
@@ -27,8 +28,17 @@ CSV = "mysql csv"
 """What LOAD DATA reads as it was meant: the text format has escapes that it does not know."""
 
 
+def rendered_row(fields: Sequence[Field], wire: str) -> str:
+    """SQL of the columns of a row as they are sent."""
+    if wire == lines.WIRE:
+        return postgres_row_text(fields)
+    return ", ".join(rendered(field, wire) for field in fields)
+
+
 def options(wire: str) -> str:
     """Of a COPY in this wire format."""
+    if wire == lines.WIRE:
+        return "FORMAT text"
     if wire == CSV:
         return "FORMAT csv, NULL '\\N', ESCAPE '\\', FORCE_QUOTE *"
     return f"FORMAT {wire}"

@@ -1,0 +1,408 @@
+"""Documents as rows of a table: what is missing, of another type, left out, changed; and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson import Int64
+from bson.datetime_ms import DatetimeMS
+
+from dsp_airflow.engine.canon.mongodb import OPTIONS
+from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch, Refused
+from tests.mongo import odd
+from tests.mongo.cross import Cross, field
+from tests.servers import Database, MongoDatabase
+from tests.unit.engine import nasty
+
+ID = field("_id", "int32", "id")
+
+
+@pytest.fixture
+def out(tmp_path: Path, mongo_db: MongoDatabase, pg18_db: Database) -> Cross:
+    """From MongoDB to PostgreSQL."""
+    return Cross(tmp_path, mongo_db, pg18_db)
+
+
+@pytest.fixture
+def back(tmp_path: Path, pg18_db: Database, mongo_db: MongoDatabase) -> Cross:
+    """From PostgreSQL to MongoDB."""
+    return Cross(tmp_path, pg18_db, mongo_db)
+
+
+def fill(database: MongoDatabase, *documents: dict[str, Any]) -> None:
+    database.insert_raw("t", [odd.document(d.pop("_id"), **d) for d in documents])
+
+
+def rules(found: Any) -> dict[tuple[str, str], int]:
+    return {(c.column, c.rule): c.values for c in found.losses}
+
+
+def reasons(jobs: Cross) -> dict[str, str]:
+    """Why rows were kept, by their keys."""
+    latest = jobs.latest()
+    told = latest.runs.differences(latest.run.id, "copy")
+    return {", ".join(d.difference.key): d.difference.reason for d in told}
+
+
+def test_missing_and_null_are_told_apart_by_policy(out: Cross, mongo_db: MongoDatabase) -> None:
+    fill(mongo_db, {"_id": 1, "a": None}, {"_id": 2}, {"_id": 3, "a": 5})
+    out.write(out.warm([ID, field("a", "int32")]))
+    (found,) = out.run().jobs
+    assert rules(found) == {("a", "missing"): 1}
+    assert out.target.rows("SELECT id, a FROM t ORDER BY id") == [(1, None), (2, None), (3, 5)]
+    out.target.execute("DROP TABLE t")
+    out.write(out.warm([ID, field("a", "int32", missing="error")]))
+    with pytest.raises(BadValue, match=r'document \{"\$numberInt": "2"\}: field a -> a.*no such'):
+        out.run(new=True)
+
+
+def test_values_of_other_types_are_errors_or_as_the_policy_says(
+    out: Cross, mongo_db: MongoDatabase
+) -> None:
+    odd_ones = ["x", 2.5, {"a": 1}, [1], Int64(2**40), odd.OID, True, 7.0]
+    fill(mongo_db, *({"_id": n, "v": v} for n, v in enumerate(odd_ones)))
+    out.write(out.warm([ID, field("v", "int32")]))
+    with pytest.raises(BadValue, match="field v") as error:
+        out.run()
+    assert "'x'" not in str(error.value)
+    assert out.target.rows("SELECT count(*) FROM t") == [(0,)]
+    expected = {
+        "null": [None] * 7 + [7],
+        "text": ["x", "2.5", '{"a": 1}', "[1]", str(2**40), str(odd.OID), "true", "7"],
+    }
+    for policy, values in expected.items():
+        out.target.execute("DROP TABLE t")
+        out.write(out.warm([ID, field("v", "int32", on_loss=policy)]))
+        (found,) = out.run(new=True).jobs
+        assert (rules(found), found.rows_different) == ({("v", policy): 7}, 0)
+        assert [v for (v,) in out.target.rows("SELECT v FROM t ORDER BY id")] == values
+    out.write(out.warm([ID, field("v", "int32", on_loss="null")], purge="manual"))
+    with pytest.raises(Refused, match="does not hold all of v"):
+        out.run(new=True)
+
+
+def test_a_purge_keeps_documents_that_have_more_than_the_columns(
+    out: Cross, mongo_db: MongoDatabase
+) -> None:
+    """Each with its reason; what was changed, or came, since the copy stays as well."""
+    fill(
+        mongo_db,
+        *({"_id": n, "a": n, "in": {"b": 1}} for n in range(6)),
+        {"_id": 6, "a": 6, "in": {"b": 1, "c": 2}},
+        {"_id": 7, "a": 7, "extra": 1},
+        {"_id": 8, "a": 8, "known": 1},
+    )
+    columns = [ID, field("a", "int32"), field("in.b", "int32", "b")]
+    out.write(out.warm(columns, purge="manual", batch_size=4, accept_loss=["known"]))
+    out.run()
+    mongo_db["t"].update_one({"_id": 0}, {"$set": {"a": 100}})
+    mongo_db["t"].update_one({"_id": 1}, {"$set": {"later": 1}})
+    mongo_db["t"].update_one({"_id": 2}, {"$set": {"a": "text"}})
+    mongo_db["t"].insert_one({"_id": 3.5, "a": 1})
+    done = out.latest().purge("copy")
+    assert (done.rows_purged, done.rows_kept) == (4, 6)
+    assert [d["_id"] for d in mongo_db["t"].find().sort("_id")] == [0, 1, 2, 3.5, 6, 7]
+    why = reasons(out)
+    assert "no column holds its in.c" in why["6"]
+    assert "no column holds its extra" in why["7"]
+    assert "no column holds its later" in why["1"]
+    assert "field a" in why["2"]
+    assert "changed in the source" in why["0"]
+
+
+def test_a_star_accepts_the_loss_of_all_other_fields(out: Cross, mongo_db: MongoDatabase) -> None:
+    fill(mongo_db, {"_id": 1, "a": 1, "b": {"c": 2}}, {"_id": 2, "x": 1})
+    out.moved(out.warm([ID, field("a", "int32")], accept_loss=["*"]), 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE t SET a = 1 WHERE id = 3",
+        "UPDATE t SET s = s || ' ' WHERE id = 3",
+        "UPDATE t SET s = NULL WHERE id = 3",
+        "UPDATE t SET j = '{\"x\": 1.5}' WHERE id = 3",
+        "UPDATE t SET at = at + interval '1 ms' WHERE id = 3",
+        "DELETE FROM t WHERE id = 3",
+    ],
+)
+def test_every_planted_difference_is_found(
+    out: Cross, mongo_db: MongoDatabase, change: str
+) -> None:
+    fill(
+        mongo_db,
+        *({"_id": n, "a": n, "s": "text", "j": {"x": 1}, "at": DatetimeMS(n)} for n in range(20)),
+    )
+    kinds = {"a": "int32", "s": "string", "j": "json", "at": "timestamptz"}
+    columns = [ID, *(field(name, kind) for name, kind in kinds.items())]
+    out.write(out.warm(columns, batch_size=7))
+    run = out.open()
+    run.plan("copy")
+    run.copy("copy")
+    out.target.execute(change)
+    with pytest.raises(Mismatch):
+        run.check("copy")
+    assert list(reasons(out)) == ["3"]
+
+
+def test_ids_of_another_type_than_the_key_are_refused_and_never_meet(
+    out: Cross, mongo_db: MongoDatabase
+) -> None:
+    fill(mongo_db, {"_id": odd.OID, "a": 1}, {"_id": str(odd.OID), "a": 2})
+    out.write(out.warm([field("_id", "objectid", "id"), field("a", "int32")]))
+    with pytest.raises(BadValue, match="field _id"):
+        out.run()
+    assert out.target.rows("SELECT count(*) FROM t") == [(0,)]
+    for policy in ("null", "text", "clamp"):
+        entry = field("_id", "string", "id", on_loss=policy)
+        out.write(out.warm([entry, field("a", "int32")]))
+        with pytest.raises(ConfigError, match=r"key column _id|NULL|no nearest"):
+            out.run(new=True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "more", "told"),
+    [
+        (None, {}, "dsp plan --infer"),
+        ([ID, {"source": "a"}], {}, "field a needs type"),
+        ([field("a", "int32")], {}, "key column _id is not mapped"),
+        ([ID, {"target": "x", "constant": 1}], {}, "documents have fields alone"),
+        (
+            [ID, field("a", "string", "n")],
+            {"there": "id int PRIMARY KEY, n int"},
+            "write type: int32",
+        ),
+        ([ID, field("a", "string", on_loss="clamp")], {"key": ["a"]}, "has no column"),
+    ],
+)
+def test_jobs_that_say_too_little(
+    out: Cross, mongo_db: MongoDatabase, columns: Any, more: dict[str, Any], told: str
+) -> None:
+    fill(mongo_db, {"_id": 1, "a": "x"})
+    if there := more.pop("there", None):
+        out.target.execute(f"CREATE TABLE t ({there})")
+    out.write(out.warm(columns, **more))
+    with pytest.raises(ConfigError, match=told):
+        out.run()
+
+
+# Rows as documents
+
+
+def test_every_type_of_postgresql_becomes_a_field(back: Cross, mongo_db: MongoDatabase) -> None:
+    """Under its own name, without columns: what BSON has no type for is a text."""
+    cases = [c for c in nasty.CASES if c.native not in ("numeric",)]
+    values = [
+        (
+            case.native,
+            [
+                sql
+                for _, sql, text in case.values
+                if not (case.kind.name == "list" and text.startswith("A"))
+                and "infinity" not in text
+                and not (
+                    case.kind.name in MOMENTS
+                    and not text.rstrip("Z").endswith(("000", "-01", "-15", "-29", "-31"))
+                )
+                and not (
+                    case.kind.name == "decimal"
+                    and len(text.lstrip("-").replace(".", "").lstrip("0")) > 34
+                )
+                and text != "null"
+            ],
+        )
+        for case in cases
+    ]
+    columns = ", ".join(f"c{n} {native}" for n, (native, _) in enumerate(values))
+    back.source.execute(f"CREATE TABLE t (id int PRIMARY KEY, {columns})")
+    count = max(len(of) for _, of in values) + 1
+    for row in range(count):
+        given = [of[row] if row < len(of) else "NULL" for _, of in values]
+        back.source.execute(f"INSERT INTO t VALUES ({', '.join([str(row), *given])})")
+    lossy = [f"c{n}" for n, case in enumerate(cases) if case.kind.name in (*MOMENTS, "decimal")]
+    back.moved(back.warm(accept_loss=lossy), count)
+    assert len(mongo_db.raw("t")) == count
+
+
+MOMENTS = ("date", "timestamp", "timestamptz")
+
+
+def test_fields_that_no_column_is_written_to_stay(back: Cross, mongo_db: MongoDatabase) -> None:
+    """Of documents that stand there already; null or missing as the column says."""
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, city text, zip text, n int)",
+        "INSERT INTO t VALUES (1, 'x', NULL, 5), (2, 'y', '7', NULL), (3, NULL, NULL, 1)",
+    )
+    fill(mongo_db, {"_id": 1, "own": [1], "address": {"city": "old", "zip": "1", "more": 2}})
+    columns = [
+        {"source": "id", "target": "_id"},
+        {"source": "city", "target": "address.city"},
+        {"source": "zip", "target": "address.zip", "null_as": "missing"},
+        {"source": "n"},
+    ]
+    back.moved(back.warm(columns), 3)
+    assert list(mongo_db["t"].find().sort("_id")) == [
+        {"_id": 1, "own": [1], "address": {"city": "x", "more": 2}, "n": 5},
+        {"_id": 2, "address": {"city": "y", "zip": "7"}, "n": None},
+        {"_id": 3, "address": {"city": None}, "n": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "n", "told"), [("ignore", 9, ""), ("update", 1, ""), ("error", 9, "already")]
+)
+def test_conflicts(back: Cross, mongo_db: MongoDatabase, rule: str, n: int, told: str) -> None:
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, n int)", "INSERT INTO t VALUES (1, 1), (2, 2)"
+    )
+    fill(mongo_db, {"_id": Int64(1), "n": 9, "own": 1}, {"_id": 7, "n": 7})
+    back.write(back.warm(on_conflict=rule))
+    if told:
+        with pytest.raises(BadValue, match=told):
+            back.run()
+    else:
+        assert back.run().jobs[0].rows_different == 0
+    found = {d["_id"]: d for d in mongo_db["t"].find()}
+    assert found[1] == {"_id": 1, "n": n, "own": 1}
+    assert sorted(found) == ([1, 7] if told else [1, 2, 7])
+
+
+def test_keys_of_several_columns_are_a_document(back: Cross, mongo_db: MongoDatabase) -> None:
+    back.source.execute(
+        "CREATE TABLE t (a text, b timestamptz(3), v int, PRIMARY KEY (a, b))",
+        "INSERT INTO t SELECT x, y, 1 FROM unnest('{k,\"a b\"}'::text[]) x, "
+        "unnest('{2024-02-29 01:02:03.5+00,0044-03-15 BC}'::timestamptz[]) y",
+    )
+    back.moved(back.warm(), 4)
+    one = {"_id": {"a": "k", "b": DatetimeMS(1_709_168_523_500)}, "v": 1}
+    assert one in [bson.decode(d, OPTIONS) for d in mongo_db.raw("t")]
+
+
+KEYS = {
+    "bigint": "7",
+    'text COLLATE "C"': "'é '",
+    "uuid": "'0b0e1d6c-3f1d-4c1f-9d3c-0a1b2c3d4e5f'",
+    "bytea": "'\\x00ff'",
+    "bool": "true",
+    "numeric(8,2)": "1.5",
+    "date": "'2024-02-29'",
+    "timestamp(3)": "'2024-02-29 01:02:03.25'",
+    "time": "'01:02:03.5'",
+}
+
+
+def test_keys_of_every_type(back: Cross, mongo_db: MongoDatabase) -> None:
+    """Found again in a purge that goes row by row, for one of two was changed there."""
+    jobs = []
+    for n, (kind, value) in enumerate(KEYS.items()):
+        back.source.execute(f"CREATE TABLE t{n} (k {kind} PRIMARY KEY, v int)")
+        back.source.execute(f"INSERT INTO t{n} VALUES ({value}, 1)")
+        job = back.warm(purge="system", name=f"j{n}")
+        jobs.append(
+            {
+                **job,
+                "source": {"connection": "source", "table": f"public.t{n}"},
+                "target": {"connection": "target", "table": f"t{n}"},
+                "accept_loss": ["k"] if kind == "date" else [],
+            }
+        )
+    back.write(*jobs)
+    for found in back.run().jobs:
+        assert (found.rows_purged, found.rows_kept) == (1, 0), found.name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$set": {"n": 7}},
+        {"$set": {"s": "Text"}},
+        {"$set": {"s": None}},
+        {"$unset": {"s": 1}},
+        {"$set": {"n": "3"}},
+        None,
+    ],
+    ids=str,
+)
+def test_planted_differences_among_documents(
+    back: Cross, mongo_db: MongoDatabase, change: dict[str, Any] | None
+) -> None:
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, s text)",
+        "INSERT INTO t SELECT n, n, 'text' FROM generate_series(1, 20) n",
+    )
+    back.write(back.warm(batch_size=7, purge="manual"))
+    run = back.open()
+    run.plan("copy")
+    run.copy("copy")
+    if change is None:
+        mongo_db["t"].delete_one({"_id": 3})
+    else:
+        mongo_db["t"].update_one({"_id": 3}, change)
+    with pytest.raises((Mismatch, BadValue)):
+        run.check("copy")
+
+
+def test_a_purge_by_documents_keeps_what_was_changed_there(
+    back: Cross, mongo_db: MongoDatabase
+) -> None:
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, n int)",
+        "INSERT INTO t SELECT n, n FROM generate_series(1, 20) n",
+    )
+    back.write(back.warm(batch_size=7, purge="manual"))
+    back.run()
+    mongo_db["t"].update_one({"_id": 3}, {"$set": {"n": 30}})
+    mongo_db["t"].update_one({"_id": 4}, {"$set": {"n": "text"}})
+    mongo_db["t"].delete_one({"_id": 5})
+    mongo_db["t"].update_one({"_id": 6}, {"$set": {"own": 1}})
+    back.source.execute("UPDATE t SET n = 0 WHERE id = 9")
+    done = back.latest().purge("copy")
+    assert (done.rows_purged, done.rows_kept) == (16, 4)
+    assert [i for (i,) in back.source.rows("SELECT id FROM t ORDER BY 1")] == [3, 4, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("ddl", "columns", "told"),
+    [
+        ('id int PRIMARY KEY, "a.b" int', None, "no name of a field"),
+        ('id int PRIMARY KEY, "_id" int', None, "column _id is not the key"),
+        ("id int PRIMARY KEY, a int", [{"source": "id"}, {"source": "a"}], "the key is _id"),
+        ("id interval PRIMARY KEY", None, "documents are not found by a key of this type"),
+        (
+            "id int PRIMARY KEY, a int, b int",
+            [
+                {"source": "id", "target": "_id"},
+                {"source": "a", "target": "x"},
+                {"source": "b", "target": "x.y"},
+            ],
+            "cannot both be written",
+        ),
+    ],
+)
+def test_columns_that_make_no_documents(back: Cross, ddl: str, columns: Any, told: str) -> None:
+    back.source.execute(f"CREATE TABLE t ({ddl})")
+    back.write(back.warm(columns))
+    with pytest.raises(ConfigError, match=told):
+        back.run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        ("timestamptz", "'2024-01-01 00:00:00.000001+00'", "microseconds"),
+        ("timestamptz", "'infinity'", "infinity"),
+        ("numeric", "1" * 35, "34 digits"),
+        ("jsonb", "'null'", "JSON null"),
+        ("int[]", "'{{1,2}}'", "several dimensions"),
+    ],
+)
+def test_values_that_documents_have_not(back: Cross, kind: str, value: str, told: str) -> None:
+    back.source.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {kind})", f"INSERT INTO t VALUES (1, {value})"
+    )
+    back.write(back.warm())
+    with pytest.raises(BadValue, match=told):
+        back.run()
