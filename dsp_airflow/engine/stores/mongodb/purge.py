@@ -71,13 +71,17 @@ class MongoPurge:
         """Digests, then deletes the same snapshot."""
         self._on(what)
         try:
-            taken = proof.digest(self._connection, what, within, None, self._session)
-            deleted = self._delete(what, query.matching(what, within))
+            taken = self._take(what, within)
         except OperationFailure as error:
             if not translate.conflicting(error):
                 raise
             return None
         self._connection.view = self._session
+        return taken
+
+    def _take(self, what: Projection, within: KeyRange) -> Digest | None:
+        taken = proof.digest(self._connection, what, within, None, self._session)
+        deleted = self._delete(what, query.matching(what, within))
         return taken if deleted == taken.rows else None
 
     def undo(self) -> None:
@@ -95,17 +99,14 @@ class MongoPurge:
         wanted, seen = list(keys), dict[Key, str]()
         for _ in range(ATTEMPTS):
             try:
-                found = list(proof.hashes(self._connection, what, None, wanted, self._session))
-                deleted = 0
-                for chunk in query.chunks([row.key for row in found]):
-                    deleted += self._delete(what, query.matching(what, None, chunk))
+                found = self._found(what, wanted)
+                deleted = self._delete_keys(what, [row.key for row in found])
             except OperationFailure as error:
                 if not translate.conflicting(error):
                     raise
                 self._begin()
                 self._again(what)
-                now = proof.hashes(self._connection, what, None, wanted, self._session)
-                fresh = {row.key: row.hash for row in now}
+                fresh = {row.key: row.hash for row in self._found(what, wanted)}
                 # Who has changed since the last look will do so again.
                 wanted = [key for key in fresh if seen.get(key, fresh[key]) == fresh[key]]
                 seen = fresh
@@ -123,15 +124,22 @@ class MongoPurge:
         if not before:
             return
         try:
-            found = proof.hashes(self._connection, what, None, before, self._session)
-            if {row.key: row.hash for row in found} != self._taken:
+            if {row.key: row.hash for row in self._found(what, before)} != self._taken:
                 raise _changing(what)
-            for chunk in query.chunks(before):
-                self._delete(what, query.matching(what, None, chunk))
+            self._delete_keys(what, before)
         except OperationFailure as error:
             if not translate.conflicting(error):
                 raise
             raise _changing(what) from error
+
+    def _found(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        return list(proof.hashes(self._connection, what, None, keys, self._session))
+
+    def _delete_keys(self, what: Projection, keys: Sequence[Key]) -> int:
+        """Deletes what these ids stand for; how many there were."""
+        return sum(
+            self._delete(what, query.matching(what, None, chunk)) for chunk in query.chunks(keys)
+        )
 
     def _delete(self, what: Projection, matching: dict[str, Any]) -> int:
         collection = self._connection.collection(what.table)

@@ -79,11 +79,18 @@ class MongoStore:
     def session(self) -> Iterator[Session]:
         """Opens one client; closing it rolls back what is open."""
         connection = login.connect(self._arguments, self._database, self.name, self.options)
-        session = MongoSession(connection)
+        session = self._of(connection)
         try:
             yield session
         finally:
             session.close()
+
+    def _of(self, connection: Connection) -> MongoSession:
+        if not self.options.files:
+            return MongoSession(connection)
+        from dsp_airflow.engine.stores.mongodb.gridfs.session import FilesSession
+
+        return FilesSession(connection)
 
 
 class MongoSession:
@@ -157,7 +164,7 @@ class MongoSession:
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         del wire  # There is one.
         stream = relay.DocumentsOut(self.connection, what, within, max_row_size)
-        return _Translated(stream, lambda: self._at(what.label))
+        return Translated(stream, lambda: self._at(what.label))
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
@@ -305,7 +312,7 @@ class MongoSession:
             lease = next(iter(self._leases.values()), None)
             work = purge.MongoPurge(self.connection, lease)
         try:
-            yield _Purge(work, self._at)
+            yield TranslatedPurge(work, self._at)
         finally:
             with contextlib.suppress(PyMongoError):
                 # A transaction that cannot be told ends by itself.
@@ -344,7 +351,7 @@ class MongoSession:
             return int(self.connection.client.server_info()["versionArray"][0])
 
 
-class _Translated:
+class Translated:
     """A stream whose driver errors are the engine's."""
 
     def __init__(self, inner: Stream, at: Callable[[], AbstractContextManager[None]]) -> None:
@@ -364,7 +371,7 @@ class _Translated:
             yield from self._inner
 
 
-class _Purge:
+class TranslatedPurge:
     """A purge transaction whose driver errors are the engine's."""
 
     def __init__(
