@@ -1,4 +1,5 @@
-"""Airflow Connections to stores: the only reader of secrets, with ``postgres``, ``mysql``, ``aws``.
+"""Airflow Connections to stores: the only reader of secrets, with ``postgres``, ``mysql``,
+``mongo`` and ``aws``.
 
 The providers' hooks build the driver's arguments, so whatever they understand (TLS, IAM,
 service files, session options) works here as it does in any other operator. Airflow and the
@@ -94,6 +95,18 @@ def _check_mysql(conn_id: str) -> list[Finding]:
     return check_mysql(conn_id)
 
 
+def _open_mongo(conn_id: str) -> Store:
+    from dsp_airflow.mongo import open_mongo
+
+    return open_mongo(conn_id)
+
+
+def _check_mongo(conn_id: str) -> list[Finding]:
+    from dsp_airflow.mongo_checks import check_mongo
+
+    return check_mongo(conn_id)
+
+
 def _open_s3(conn_id: str) -> Store:
     from dsp_airflow.aws import open_s3
 
@@ -110,6 +123,7 @@ def _check_s3(conn_id: str) -> list[Finding]:
 _SYSTEMS: Mapping[str, tuple[Callable[[str], Store], Callable[[str], list[Finding]]]] = {
     "postgres": (_open_postgres, _check_postgres),
     "mysql": (_open_mysql, _check_mysql),
+    "mongo": (_open_mongo, _check_mongo),
     "aws": (_open_s3, _check_s3),
 }
 """How to open, and how to check, by Airflow's connection type."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from dsp_airflow.config import documents
 from dsp_airflow.config.archives import Partitioning, S3Job
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
@@ -24,6 +25,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
+        *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -72,6 +74,25 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
         )
 
 
+def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
+    for name in ("columns", "key", "cursor", "accept_loss", "max_row_size"):
+        if name in job.model_fields_set and getattr(job, name):
+            why = "files pass in chunks" if name == "max_row_size" else "files are copied whole"
+            yield Finding(
+                (name,),
+                f"must not be given with gridfs: true, as {why}; leave it out",
+                involves=frozenset({name, "gridfs"}),
+            )
+    if job.mode == "incremental":
+        yield Finding(
+            ("mode",),
+            "must be full with gridfs: true; a where on uploadDate tells what is new",
+            job.mode,
+            "full",
+            involves=frozenset({"mode", "gridfs"}),
+        )
+
+
 def _column_findings(job: TableJob) -> Iterator[Finding]:
     if job.columns is None:
         return
@@ -117,7 +138,7 @@ def _partition_findings(job: TableJob) -> Iterator[Finding]:
 
 def _sql_findings(job: TableJob) -> Iterator[Finding]:
     texts: list[tuple[Location, str]] = []
-    if job.where is not None:
+    if isinstance(job.where, str):
         texts.append((("where",), job.where))
     for index, column in enumerate(job.columns or ()):
         if column.expression is not None:
@@ -125,6 +146,9 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     for index, partition in enumerate(_partitions(job)):
         texts.append((("target", "partitions", index, "expression"), partition.expression))
     used: set[str] = set()
+    if isinstance(job.where, Mapping):
+        used |= documents.placeholders(job.where)
+        yield from _undefined(job, used)
     readable = True
     for location, text in texts:
         try:
@@ -148,6 +172,13 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     # Where a text cannot be read, which variables it uses is not known.
     if readable:
         yield from _unused(job, used)
+
+
+def _undefined(job: TableJob, used: set[str]) -> Iterator[Finding]:
+    for name in sorted(used - set(job.variables)):
+        message, near = missing_variable(name, job.variables)
+        message += "; a text that begins with a colon and is none is written with two"
+        yield Finding(("where",), message, None, near, involves=frozenset({"where", "variables"}))
 
 
 def _dangling(job: TableJob, location: Location, parsed: Expression) -> Iterator[Finding]:

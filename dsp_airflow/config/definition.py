@@ -7,6 +7,7 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
+from dsp_airflow.config import documents
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
 from dsp_airflow.config.names import split_table
@@ -76,7 +77,7 @@ def job_definition(job: Job) -> dict[str, Any]:
         "target": _target(job),
         "key": list(job.key),
         "columns": None if columns is None else [_column(column) for column in columns],
-        "where": None if job.where is None else job.where.strip(),
+        "where": _where(job.where),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
         **(_writing(job) if isinstance(job, WarmJob) else {}),
         "check": _check(job.check),
@@ -84,6 +85,13 @@ def job_definition(job: Job) -> dict[str, Any]:
         "accept_loss": sorted(job.accept_loss),
         "accept_triggers": sorted(job.accept_triggers),
     }
+
+
+def _where(where: str | documents.Query | None) -> str | None:
+    if where is None or isinstance(where, str):
+        return where and where.strip()
+    # The order of fields may matter in a document that is compared as a whole.
+    return documents.text(where)
 
 
 def _restore(job: RestoreJob) -> dict[str, Any]:
@@ -117,6 +125,8 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         "mode": job.mode,
         "cursor": None if job.cursor is None else _cursor(job.cursor),
         "on_conflict": job.on_conflict,
+        # Left out where it is false, as of every job that was digested before there was it.
+        **({"gridfs": True} if job.gridfs else {}),
     }
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from dsp_airflow.config.base import Model
+from dsp_airflow.config.documents import Query, check_query
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.scalars import parse_duration, parse_size
@@ -49,6 +50,14 @@ def _constant(value: object) -> Constant | None:
     if value is None or isinstance(value, str | int | float | bool | date | datetime):
         return value
     raise invalid("must be text, a number, true, false, a date or null")
+
+
+def _where(value: object) -> str | Query:
+    if isinstance(value, Mapping):
+        return check_query(value)
+    if isinstance(value, str) and value:
+        return value
+    raise invalid("must be a condition of SQL, or a query document of MongoDB")
 
 
 def _batch_size(value: object) -> int | Literal["auto"]:
@@ -299,13 +308,21 @@ class TableJob(Model):
             "Default: all columns under their own names."
         ),
     )
-    where: Text | None = Field(
+    where: (
+        Annotated[
+            str | Query,
+            PlainValidator(_where),
+            WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]}),
+        ]
+        | None
+    ) = Field(
         default=None,
         description=(
             "Which rows belong to the job: one SQL condition of the source's dialect over its "
-            "columns, with :name variables. Default: all rows."
+            "columns, with :name variables. Of MongoDB: a query document, in which a text that is "
+            ":name as a whole is a variable. Default: all rows."
         ),
-        examples=["time_hour < :cutoff"],
+        examples=["time_hour < :cutoff", {"status": "done", "at": {"$lt": ":cutoff"}}],
     )
     variables: Mapping[
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
@@ -412,6 +429,13 @@ class WarmJob(TableJob):
     )
     cursor: Cursor | None = Field(
         default=None, description="For mode: incremental, and only there."
+    )
+    gridfs: bool = Field(
+        default=False,
+        description=(
+            "MongoDB to MongoDB: the tables are buckets of GridFS, and a row is a file with all "
+            "its chunks. where is a query document over the bucket's files."
+        ),
     )
     on_conflict: Literal["update", "ignore", "error"] = Field(
         default="update",

@@ -93,7 +93,7 @@ def load_tasks(
 
 
 def _empty_values(node: Node, path: str) -> Iterator[Problem]:
-    """A key without a value is a slip, except where it stands for NULL."""
+    """A key without a value is a slip, except where it stands for NULL, as in query documents."""
     children: Iterator[tuple[str | int, Node]] = iter(())
     if isinstance(node.value, dict):
         children = iter(node.value.items())
@@ -104,7 +104,8 @@ def _empty_values(node: Node, path: str) -> Iterator[Problem]:
         if child.value is None and step != "constant":
             message = "has no value; write one, or remove it"
             yield Problem(child.file, child.line, child.column, inner, message)
-        yield from _empty_values(child, inner)
+        if step != "where":
+            yield from _empty_values(child, inner)
 
 
 def _validated(root: Node, problems: list[Problem]) -> Task | None:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dsp_airflow.engine import canon
+from dsp_airflow.engine import canon, documents
 from dsp_airflow.engine.model import (
     Batch,
     Copied,
     Difference,
     Digest,
+    Field,
     Key,
     LogicalType,
     Plan,
@@ -112,17 +113,29 @@ def _named(
             if not _agree(field.type, mine[n], other[n])
         ]
         if columns:
+            told = [
+                part for n in columns for part in _parts(plan.target.fields[n], mine[n], other[n])
+            ]
             found.append(
                 Difference(
                     kind="changed",
                     key=key,
-                    columns=tuple(plan.target.fields[n].column for n in columns),
-                    source=tuple(_shown(mine[n], plan.report_values) for n in columns),
-                    target=tuple(_shown(other[n], plan.report_values) for n in columns),
+                    columns=tuple(name for name, _, _ in told),
+                    source=tuple(_shown(text, plan.report_values) for _, text, _ in told),
+                    target=tuple(_shown(text, plan.report_values) for _, _, text in told),
                     reason=reason,
                 )
             )
     return found
+
+
+def _parts(
+    field: Field, mine: str | None, other: str | None
+) -> list[tuple[str, str | None, str | None]]:
+    """What to name of a column that differs: itself, or fields of the document that it is."""
+    if field.type.identity in documents.PARTED and mine is not None and other is not None:
+        return documents.differing(mine, other)
+    return [(field.column, mine, other)]
 
 
 def spelled(kind: LogicalType) -> bool:

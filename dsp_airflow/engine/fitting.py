@@ -8,7 +8,7 @@ from typing import Final
 
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.restores import RestoreJob
-from dsp_airflow.engine import mapping
+from dsp_airflow.engine import documents, mapping
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import Column, ColumnPair, Shape
@@ -147,11 +147,16 @@ def require_target(
 
 
 def method(sides: Sides) -> str:
-    """PostgreSQL's own hashes compare within one of its major versions; md5 always."""
+    """PostgreSQL's own hashes compare within one of its major versions; md5 always.
+
+    Documents are compared as bytes.
+    """
     if sides.source.system == sides.target.system == "postgres":
         versions = {sides.read.version(), sides.write.version()}
         if len(versions) == 1 and min(versions) >= 14:
             return "fields" if min(versions) >= 18 else "record"
+    if sides.source.system == sides.target.system == documents.SYSTEM:
+        return "bson"
     return "md5"
 
 
@@ -174,10 +179,20 @@ def wire(sides: Sides, rows: list[Matched]) -> str:
 ORDERED = frozenset(
     [
         *("bit", "varbit", "timetz", "money", "inet", "cidr", "macaddr", "macaddr8", "pg_lsn"),
-        *("xid8", "oid", "int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange"),
+        *(
+            "bson",
+            "xid8",
+            "oid",
+            "int4range",
+            "int8range",
+            "numrange",
+            "daterange",
+            "tsrange",
+            "tstzrange",
+        ),
     ]
 )
-"""Native types that every server sorts alike, whatever its locale."""
+"""Native types that every server sorts alike, whatever its locale; ids by their collation."""
 
 
 CODE_POINTS: Final = frozenset(["C", "utf8mb4_0900_bin", "utf8mb4_nopad_bin"])
@@ -193,7 +208,7 @@ def _order_class(column: Column) -> str | None:
     if not column.deterministic:
         return None
     if name == "other" and column.type.identity in ORDERED:
-        return column.type.identity
+        return f"{column.type.identity}:{column.collation or ''}"
     if name in INTEGERS or name == "decimal":
         return "number"
     if name == "string" and column.collation in CODE_POINTS and not _padded(column):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dsp_airflow.config import documents
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.config.where import parse_where
 from dsp_airflow.engine import mapping
@@ -97,7 +100,10 @@ def _unindexed(
             f"no index on cursor column {job.cursor.column}: every run reads all of {shape.table}"
         )
     if job.where is not None:
-        columns = sorted(parse_where(job.where, dialect).columns)
+        if isinstance(job.where, Mapping):
+            columns = sorted(set(documents.fields(job.where)))
+        else:
+            columns = sorted(parse_where(job.where, dialect).columns)
         if columns and not set(columns) & {*indexed, *key[:1]}:
             found.append(
                 f"no index on filter column {' or '.join(columns)}: every run reads all of "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from dsp_airflow.config import documents
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import Expression, parse_expression, parse_where
@@ -106,6 +107,8 @@ def rendered_filter(
     """The job's ``where`` with its variables as quoted literals."""
     if job.where is None:
         return None
+    if isinstance(job.where, Mapping):
+        return documents.render(job.where, literals)
     why = f"job {job.name}: where"
     parsed = _parsed(parse_where, job.where, dialect, why)
     return parsed.render(literals, _columns(shape, dialect, why))

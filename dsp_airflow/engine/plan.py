@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine import fitting, keys, mapping, quarantine
+from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
@@ -47,6 +47,7 @@ def plan_job(
     """
     with source.session() as read, target.session() as write:
         sides = Sides(source, target, read, write)
+        documents.refuse_unfit(job, source, target)
         if job.cursor is not None and window is None:
             window = window_of(job, sides, since)
         plan = _structure(job, sides, variables, definition, window, shared=shared)

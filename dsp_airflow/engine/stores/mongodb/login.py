@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -43,7 +44,15 @@ def connect(
 def opened(arguments: Mapping[str, Any], options: SessionOptions, where: str) -> Client:
     """A client; nothing is connected yet."""
     try:
-        return pymongo.MongoClient(**{**CONNECT, **arguments, "appname": options.name})
+        with warnings.catch_warnings():
+            # An option that it does not know is a slip.
+            warnings.simplefilter("error", UserWarning)
+            return pymongo.MongoClient(**{**CONNECT, **arguments, "appname": options.name})
+    except UserWarning as warning:
+        raise ConfigError(
+            f"{where}: {warning}; remove it from the extra field of the Airflow connection, or "
+            "correct its name"
+        ) from None
     except (PyMongoError, TypeError, ValueError) as error:
         # Not chained and not quoted: the address, with the password, may be quoted in it.
         raise ConfigError(

@@ -117,7 +117,8 @@ class MongoSession:
 
     def read_refusals(self, table: str) -> list[str]:
         with self._at(table):
-            return refusals.read_refusals(self.connection, table)
+            half = refusals.half_of_a_bucket(self.connection, table)
+            return refusals.read_refusals(self.connection, table) + half
 
     def read_warnings(self, table: str) -> list[str]:
         with self._at(table):
@@ -239,7 +240,9 @@ class MongoSession:
         self, what: Projection, on_conflict: OnConflict, *, create: bool
     ) -> list[str]:
         with self._at(what.label):
-            return refusals.write_refusals(self.connection, what, on_conflict, create=create)
+            half = refusals.half_of_a_bucket(self.connection, what.table)
+            why = refusals.write_refusals(self.connection, what, on_conflict, create=create)
+            return why + half
 
     def loads(self) -> Sequence[str]:
         return (relay.WIRE,)

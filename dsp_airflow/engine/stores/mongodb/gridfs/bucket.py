@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from dsp_airflow.engine import documents as identities
 from dsp_airflow.engine.model import Column, LogicalType, NativeType, Projection, Shape
 from dsp_airflow.engine.stores.mongodb import catalog, keys, names
 from dsp_airflow.engine.stores.mongodb.connection import Connection
@@ -15,9 +16,8 @@ from dsp_airflow.engine.stores.mongodb.facts import Facts, facts
 FILES: Final = ".files"
 CHUNKS: Final = ".chunks"
 FILE: Final = "file"
-"""The column that is a file's document,"""
 CONTENT: Final = "content"
-"""and the one that is its chunks."""
+"""The columns that are a file's document, and its chunks."""
 BY_NAME: Final = {"name": "filename_1_uploadDate_1", "key": {"filename": 1, "uploadDate": 1}}
 BY_NUMBER: Final = {"name": "files_id_1_n_1", "key": {"files_id": 1, "n": 1}, "unique": True}
 """The indexes that every driver gives a bucket."""
@@ -81,8 +81,8 @@ def _shape(bucket: Bucket, files: tuple[NativeType, ...], chunks: tuple[NativeTy
         name=bucket.name,
         columns=(
             catalog.id_column(None),
-            _column(FILE, files),
-            _column(CONTENT, chunks),
+            _column(FILE, identities.FILE, files),
+            _column(CONTENT, identities.CONTENT, chunks),
         ),
         key=(catalog.ID,),
         unique=((catalog.ID,),),
@@ -90,10 +90,10 @@ def _shape(bucket: Bucket, files: tuple[NativeType, ...], chunks: tuple[NativeTy
     )
 
 
-def _column(name: str, needs: tuple[NativeType, ...]) -> Column:
+def _column(name: str, identity: str, needs: tuple[NativeType, ...]) -> Column:
     return Column(
         name,
-        LogicalType("other", identity=f"gridfs {name}"),
+        LogicalType("other", identity=identity),
         name,
         nullable=False,
         wide=True,

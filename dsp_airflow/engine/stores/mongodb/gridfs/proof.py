@@ -110,11 +110,13 @@ def texts(
                 [name.decode(errors="surrogateescape"), keys.text(value)]
                 for name, value in raw.elements(file.document)
             ]
-            numbered = [
-                [whole_number(dict(raw.elements(chunk)).get(b"n")), _md5(chunk)] for chunk in chunks
-            ]
+            numbered = [[f"chunk {_number(chunk)}", _md5(chunk)] for chunk in chunks]
             given[file.key] = (file.key[0], json.dumps(fields), json.dumps(numbered))
     return given
+
+
+def _number(chunk: bytes) -> int:
+    return whole_number(dict(raw.elements(chunk)).get(b"n"))
 
 
 def _md5(chunk: bytes) -> str:

@@ -1,0 +1,78 @@
+"""Whole documents: what jobs between two MongoDB may say, and how two documents differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from dsp_airflow.config.jobs import TableJob, WarmJob
+from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.ports import Endpoint
+
+SYSTEM: Final = "mongodb"
+DOCUMENT: Final = "bson document"
+"""Identity of the type whose values are documents."""
+FILE: Final = "gridfs file"
+CONTENT: Final = "gridfs content"
+"""And of the two that make a file of a bucket: its document, and its chunks."""
+PARTED: Final = frozenset({DOCUMENT, FILE, CONTENT})
+"""Identities of types whose texts are lists of parts, each a name and a text."""
+KEY: Final = "_id"
+
+
+def refuse_unfit(job: TableJob, source: Endpoint, target: Endpoint) -> None:
+    """``ConfigError`` for what has no meaning for the systems at both ends."""
+    why = ""
+    if isinstance(job, WarmJob) and job.gridfs and {source.system, target.system} != {SYSTEM}:
+        why = f"from {source.system} to {target.system}: gridfs is for MongoDB at both ends"
+    elif (source.system == SYSTEM) != (target.system == SYSTEM):
+        why = f"from {source.system} to {target.system}: documents go to MongoDB only"
+    elif source.system != SYSTEM and isinstance(job.where, Mapping):
+        why = f"where is a query document, and {source.system} takes a condition of SQL"
+    elif source.system == SYSTEM:
+        why = _not_whole(job)
+    if why:
+        raise ConfigError(f"job {job.name}: {why}")
+
+
+def _not_whole(job: TableJob) -> str:
+    """Why a job does not move whole documents as they are."""
+    if isinstance(job.where, str):
+        return "where is a condition of SQL; MongoDB takes a query document: {status: done}"
+    if job.columns is not None:
+        return "columns: between two MongoDB whole documents are copied, as they are; remove it"
+    if job.key not in {(), (KEY,)}:
+        return f"key: documents are told apart by {KEY}, not by {', '.join(job.key)}; remove it"
+    if isinstance(job, WarmJob) and job.mode == "incremental":
+        return (
+            "mode: incremental is not for documents of MongoDB; use mode: full, with a where on "
+            "the field that tells what is new"
+        )
+    return ""
+
+
+def differing(mine: str, other: str) -> list[tuple[str, str | None, str | None]]:
+    """Names of the fields at the top that differ, with the texts of their values on both sides.
+
+    A document's text is the list of its fields, each a name and the text of its value; the text
+    of a file's content that of its chunks.
+    """
+    ours, theirs = _by_name(mine), _by_name(other)
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    found: list[tuple[str, str | None, str | None]] = [
+        (name, ours.get(name), theirs.get(name))
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]
+    return found or [("the order of fields", " ".join(ours), " ".join(theirs))]
+
+
+def _by_name(document: str) -> dict[str, str]:
+    """The texts of a field's values; a name may stand there several times."""
+    found: dict[str, str] = {}
+    for name, text in json.loads(document):
+        # A name that is no UTF-8 is told by its bytes.
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        found[shown] = f"{found[shown]}, {text}" if shown in found else text
+    return found
