@@ -25,6 +25,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
+        *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -76,6 +77,25 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
             job.on_conflict,
             "update",
             involves=frozenset({"mode", "on_conflict"}),
+        )
+
+
+def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
+    for name in ("columns", "key", "cursor", "accept_loss", "max_row_size"):
+        if name in job.model_fields_set and getattr(job, name):
+            why = "files pass in chunks" if name == "max_row_size" else "files are copied whole"
+            yield Finding(
+                (name,),
+                f"must not be given with gridfs: true, as {why}; leave it out",
+                involves=frozenset({name, "gridfs"}),
+            )
+    if job.mode == "incremental":
+        yield Finding(
+            ("mode",),
+            "must be full with gridfs: true; a where on uploadDate tells what is new",
+            job.mode,
+            "full",
+            involves=frozenset({"mode", "gridfs"}),
         )
 
 

@@ -127,6 +127,8 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         "mode": job.mode,
         "cursor": None if job.cursor is None else _cursor(job.cursor),
         "on_conflict": job.on_conflict,
+        # Left out where it is false, as of every job that was digested before there was it.
+        **({"gridfs": True} if job.gridfs else {}),
     }
 
 

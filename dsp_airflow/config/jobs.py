@@ -468,6 +468,13 @@ class WarmJob(TableJob):
     cursor: Cursor | None = Field(
         default=None, description="For mode: incremental, and only there."
     )
+    gridfs: bool = Field(
+        default=False,
+        description=(
+            "MongoDB to MongoDB: the tables are buckets of GridFS, and a row is a file with all "
+            "its chunks. where is a query document over the bucket's files."
+        ),
+    )
     on_conflict: Literal["update", "ignore", "error"] = Field(
         default="update",
         description=(

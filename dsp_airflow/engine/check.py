@@ -10,7 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from dsp_airflow.engine import compare, multisets
+from dsp_airflow.engine import compare, multisets, quarantine
 from dsp_airflow.engine.compare import Compared, stands_still
 from dsp_airflow.engine.events import JobStarted, tell
 from dsp_airflow.engine.model import (
@@ -53,7 +53,13 @@ def check_batch(plan: Plan, source: CopySource, target: Digests, claim: Claim) -
         f"{loss.values:,} values of {loss.column} are expected as on_loss: {loss.rule} made them"
         for loss in claim.copied.losses
     )
-    return replace(found, note="; ".join(filter(None, [found.note, expected])))
+    count, damaged = quarantine.found(source, plan.source, claim.batch.within)
+    told = quarantine.note(damaged, count)
+    return replace(
+        found,
+        differences=(*found.differences, *damaged)[: compare.REPORTED],
+        note="; ".join(filter(None, [found.note, expected, told])),
+    )
 
 
 def _by_range(work: Compared) -> Checked | None:

@@ -133,7 +133,7 @@ def _parts(
     field: Field, mine: str | None, other: str | None
 ) -> list[tuple[str, str | None, str | None]]:
     """What to name of a column that differs: itself, or fields of the document that it is."""
-    if field.type.identity == documents.DOCUMENT and mine is not None and other is not None:
+    if field.type.identity in documents.PARTED and mine is not None and other is not None:
         return documents.differing(mine, other)
     return [(field.column, mine, other)]
 

@@ -13,13 +13,20 @@ from dsp_airflow.engine.ports import Endpoint
 SYSTEM: Final = "mongodb"
 DOCUMENT: Final = "bson document"
 """Identity of the type whose values are documents."""
+FILE: Final = "gridfs file"
+CONTENT: Final = "gridfs content"
+"""And of the two that make a file of a bucket: its document, and its chunks."""
+PARTED: Final = frozenset({DOCUMENT, FILE, CONTENT})
+"""Identities of types whose texts are lists of parts, each a name and a text."""
 KEY: Final = "_id"
 
 
-def refuse_unfit(job: TableJob, source: Endpoint) -> None:
-    """``ConfigError`` for what has no meaning for the system that is read."""
+def refuse_unfit(job: TableJob, source: Endpoint, target: str) -> None:
+    """``ConfigError`` for what has no meaning between the two; ``target`` is a system."""
     why = ""
-    if source.system == SYSTEM:
+    if isinstance(job, WarmJob) and job.gridfs and {source.system, target} != {SYSTEM}:
+        why = f"from {source.system} to {target}: gridfs is for MongoDB at both ends"
+    elif source.system == SYSTEM:
         why = _no_documents(job)
     elif isinstance(job.where, Mapping):
         why = f"where is a query document, and {source.system} takes a condition of SQL"
@@ -44,7 +51,8 @@ def _no_documents(job: TableJob) -> str:
 def differing(mine: str, other: str) -> list[tuple[str, str | None, str | None]]:
     """Names of the fields at the top that differ, with the texts of their values on both sides.
 
-    A document's text is the list of its fields, each a name and the text of its value.
+    A document's text is the list of its fields, each a name and the text of its value; the text
+    of a file's content that of its chunks.
     """
     ours, theirs = _by_name(mine), _by_name(other)
     names = [*ours, *(name for name in theirs if name not in ours)]

@@ -416,8 +416,9 @@ class Difference:
     """One row that differs or was kept.
 
     ``kind``: ``missing`` (not in the target), ``extra`` (not in the source), ``changed``
-    (columns named); for purge also ``new``, ``left_filter`` and ``newest``. Values are hashed
-    unless the job says ``report_values``.
+    (columns named); for purge also ``new``, ``left_filter`` and ``newest``; ``damaged`` (not
+    whole in the source, so neither copied nor purged). Values are hashed unless the job says
+    ``report_values``.
     """
 
     kind: str

@@ -15,12 +15,13 @@ class SessionOptions:
     """``name`` is what the server's list of sessions shows.
 
     ``lock`` and ``statement`` end a wait for a lock, and a statement, that takes longer;
-    ``None`` lets it take as long as it does.
+    ``None`` lets it take as long as it does. ``files``: tables are buckets of files (GridFS).
     """
 
     name: str = "dsp"
     lock: timedelta = LOCK_TIMEOUT
     statement: timedelta | None = None
+    files: bool = False
 
 
 def session_name(task: str, job: str, step: str) -> str:

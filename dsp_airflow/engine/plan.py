@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine import documents, fitting, keys, mapping
+from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
@@ -47,7 +47,7 @@ def plan_job(
     """
     with source.session() as read, target.session() as write:
         sides = Sides(source, target, read, write)
-        documents.refuse_unfit(job, source)
+        documents.refuse_unfit(job, source, target.system)
         if job.cursor is not None and window is None:
             window = window_of(job, sides, since)
         plan = _structure(job, sides, variables, definition, window, shared=shared)
@@ -68,7 +68,11 @@ def plan_job(
         sampled = sample(len(batches), job.check.percent, job.check.seed) if job.check else set()
         batches = [replace(b, sampled=b.number in sampled) for b in batches]
         rows = sum(b.rows for b in batches)
-        warnings = (*plan.warnings, *_size_warnings(job, rows, plan, sides))
+        warnings = (
+            *plan.warnings,
+            *quarantine.warnings(read, plan.source),
+            *_size_warnings(job, rows, plan, sides),
+        )
     return replace(plan, rows=rows, bytes=size, batches=len(batches), warnings=warnings), batches
 
 

@@ -21,6 +21,7 @@ from dsp_airflow.engine.model import (
     Column,
     Converted,
     Copied,
+    Difference,
     Digest,
     Fit,
     Isolation,
@@ -365,6 +366,15 @@ class ReadsArrow(Protocol):
 
         Each comes with the condition of its rows. ``Refused`` when there are more than ``most``.
         """
+        ...
+
+
+@runtime_checkable
+class Quarantines(Protocol):
+    """A session whose rows may be damaged: such are not read, digested, counted or purged."""
+
+    def quarantined(self, what: Projection, within: KeyRange) -> Iterator[Difference]:
+        """The damaged ones among the matching rows of the range, each with the reason."""
         ...
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from dsp_airflow.engine import compare, definition
+from dsp_airflow.engine import compare, definition, quarantine
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import JobStarted, tell
@@ -62,6 +62,13 @@ class _Proof:
     strayed: int
     """Rows that match the filter no longer."""
     differences: tuple[Difference, ...]
+    damaged: int = 0
+    """Rows that match the filter and are not whole: nothing is compared with them."""
+
+    @property
+    def kept(self) -> int:
+        """Rows that a purge should have deleted."""
+        return self.left + self.strayed + self.damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +147,10 @@ def purge_batch(
             transaction.undo()
             proof = _row_by_row(work)
             _refuse_altered(source, target, plan, seen)
+        proof = _with_damaged(work, proof)
         done = Purged(
             deleted=proof.deleted,
-            kept=proof.left + proof.strayed,
+            kept=proof.kept,
             differences=proof.differences[: compare.REPORTED],
             receipt=_receipt(job, task, claim, proof),
         )
@@ -164,6 +172,11 @@ def kept(job: Job[Any, Any], task: str, source: Session, claim: Claim, reason: s
     why = (Difference("missing", (), reason=reason),) if rows else ()
     proof = _Proof(0, nothing, nothing, rows, 0, why)
     return Purged(0, rows, why, _receipt(job, task, claim, proof))
+
+
+def _with_damaged(work: _Batch, proof: _Proof) -> _Proof:
+    count, damaged = quarantine.found(work.source, work.plan.source, work.claim.batch.within)
+    return replace(proof, damaged=count, differences=(*proof.differences, *damaged))
 
 
 def _refuse_altered(source: Session, target: Witness, plan: Plan, seen: tuple[str, str]) -> None:
@@ -393,7 +406,7 @@ def _receipt(job: Job[Any, Any], task: str, claim: Claim, proof: _Proof) -> Rece
         upto=within.upto,
         filter=plan.filter,
         rows=proof.deleted,
-        kept=proof.left + proof.strayed,
+        kept=proof.kept,
         source_digest=_text(proof.source),
         target_digest=_text(proof.target),
         definition=plan.definition,

@@ -60,7 +60,8 @@ def through(pair: Pair, side: str, proxy: CuttingProxy) -> TaskRun:
         cut: Any = store_at(conn_id, uri, port=proxy.port, **open_way)
         # The same identity: a proxy in between is no other database.
         cut.identity = plain(conn_id).identity
-        return cut
+        there: Store = cut
+        return there
 
     run = pair.open()
     run.open_store = store

@@ -48,7 +48,7 @@ def plan_archive(
     Raises ``ConfigError`` too when the bucket is not there or the prefix is another job's.
     """
     archive = Archive(job.target.bucket, prefix, job.target.format, job.target.compression)
-    documents.refuse_unfit(job, source)
+    documents.refuse_unfit(job, source, "s3")
     with source.session() as read:
         # What is archived is designed as if it were to stand in the source's own system again.
         sides = Sides(source, source, read, read)

@@ -37,7 +37,7 @@ def shape_of(found: Facts) -> Shape:
     return Shape(
         schema=found.schema,
         name=found.name,
-        columns=columns(found.collation, _made_with(found)),
+        columns=columns(found.collation, made_with(found)),
         key=(ID,),
         # Of what a view shows nothing keeps the ids apart.
         unique=((ID,),) if stored else (),
@@ -50,15 +50,6 @@ def shape_of(found: Facts) -> Shape:
 
 def columns(collation: str | None, needs: tuple[NativeType, ...]) -> tuple[Column, Column]:
     """The id, and the document. ``needs`` are the statements that make a collection like it."""
-    key = Column(
-        ID,
-        LogicalType("other", identity=WHOLE[0]),
-        "bson",
-        nullable=False,
-        collation=collation,
-        deterministic=collation is None,
-        required=True,
-    )
     document = Column(
         DOCUMENT,
         LogicalType("other", identity=WHOLE[1]),
@@ -68,14 +59,27 @@ def columns(collation: str | None, needs: tuple[NativeType, ...]) -> tuple[Colum
         required=True,
         needs=needs,
     )
-    return key, document
+    return id_column(collation), document
+
+
+def id_column(collation: str | None) -> Column:
+    """What every document has, of any type."""
+    return Column(
+        ID,
+        LogicalType("other", identity=WHOLE[0]),
+        "bson",
+        nullable=False,
+        collation=collation,
+        deterministic=collation is None,
+        required=True,
+    )
 
 
 def _indexed(found: Facts) -> tuple[str, ...]:
     return tuple(str(next(iter(index["key"]))) for index in found.indexes if index.get("key"))
 
 
-def _made_with(found: Facts) -> tuple[NativeType, ...]:
+def made_with(found: Facts) -> tuple[NativeType, ...]:
     """What is to be said to make a collection of its options and indexes, without its name."""
     if found.kind != "collection":
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -111,22 +111,30 @@ class Connection:
         session: ClientSession | None = None,
         projection: Query | None = None,
         ordered: bool = True,
+        order: Mapping[str, int] | None = None,
         skip: int = 0,
         limit: int = 0,
         descending: bool = False,
+        required: bool = True,
     ) -> Iterator[bytes]:
-        """Buffers of matching documents, as bytes, in the order of their ids if ``ordered``."""
+        """Buffers of matching documents, as bytes, in the order of their ids if ``ordered``.
+
+        ``order`` names other fields to sort by. Of a collection that is not ``required`` nothing
+        is read where it is missing.
+        """
         session = session or self.view
+        if ordered and order is None:
+            order = {"_id": -1 if descending else 1}
         cursor: Any = self._read(table, session).find_raw_batches(
             query,
             projection,
             session=session,
-            sort=[("_id", -1 if descending else 1)] if ordered else None,
+            sort=None if order is None else list(order.items()),
             skip=skip,
             limit=limit,
             batch_size=0 if limit else BATCH,
             max_time_ms=self.limit,
-            allow_disk_use=True if ordered else None,
+            allow_disk_use=None if order is None else True,
         )
         nothing = True
         with cursor:
@@ -134,7 +142,7 @@ class Connection:
                 if batch:
                     nothing = False
                     yield bytes(batch)
-        if nothing and not limit:
+        if nothing and required and not limit:
             self._require(table)
 
     def _require(self, table: str) -> None:

@@ -89,10 +89,13 @@ class Lease:
             raise lost(label)
 
     def fence(self, session: ClientSession, label: str) -> None:
-        """Binds a transaction to the lease: they cannot be removed and committed both."""
+        """Binds a transaction to the lease: they cannot be removed and committed both.
+
+        What is written differs every time, as a server takes no note of a write without effect.
+        """
         kept = self._locks.update_one(
             {"_id": self.id, "holder": self.holder},
-            {"$set": {"committing": True}},
+            {"$inc": {"commits": 1}},
             session=session,
         )
         if kept.matched_count != 1:

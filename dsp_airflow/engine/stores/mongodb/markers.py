@@ -38,6 +38,14 @@ def forget(connection: Connection, what: Projection, run: str, job: str) -> None
     connection.collection(what.markers).delete_many({"_id.run": run, "_id.job": job})
 
 
+def found(connection: Connection, what: Projection, marker: Marker) -> Written | None:
+    """What a transaction did with the batch, if one has committed."""
+    left = connection.collection(what.markers).find_one({"_id": _id(marker)})
+    if left is None:
+        return None
+    return replace(WRITTEN.validate_json(left["outcome"]), recovered=True)
+
+
 def claim(
     connection: Connection, what: Projection, marker: Marker, session: ClientSession
 ) -> Written | None:
@@ -48,9 +56,9 @@ def claim(
     markers = connection.collection(what.markers)
     give_up = time.monotonic() + PATIENCE
     while True:
-        left = markers.find_one({"_id": _id(marker)})
-        if left is not None:
-            return replace(WRITTEN.validate_json(left["outcome"]), recovered=True)
+        done = found(connection, what, marker)
+        if done is not None:
+            return done
         connection.begin(session)
         try:
             markers.insert_one({"_id": _id(marker), "outcome": ""}, session=session)

@@ -71,15 +71,19 @@ class MongoPurge:
         """Digests, then deletes the same snapshot."""
         self._on(what)
         try:
-            taken = proof.taken(self._connection, what, within, self._session)
-            if taken is None:
-                return None
-            deleted = self._delete(what, query.matching(what, within))
+            taken = self._take(what, within)
         except OperationFailure as error:
             if not translate.conflicting(error):
                 raise
             return None
         self._connection.view = self._session
+        return taken
+
+    def _take(self, what: Projection, within: KeyRange) -> Digest | None:
+        taken = proof.taken(self._connection, what, within, self._session)
+        if taken is None:
+            return None
+        deleted = self._delete(what, query.matching(what, within))
         return taken if deleted == taken.rows else None
 
     def undo(self) -> None:
@@ -97,18 +101,15 @@ class MongoPurge:
         wanted, seen = list(keys), dict[Key, str]()
         for _ in range(ATTEMPTS):
             try:
-                found = list(proof.hashes(self._connection, what, None, wanted, self._session))
-                deleted = 0
+                found = self._found(what, wanted)
                 free = [row.at for row in found if not row.kept]
-                for chunk in query.chunks(free):
-                    deleted += self._delete(what, query.matching(what, None, chunk))
+                deleted = self._delete_keys(what, free)
             except OperationFailure as error:
                 if not translate.conflicting(error):
                     raise
                 self._begin()
                 self._again(what)
-                now = proof.hashes(self._connection, what, None, wanted, self._session)
-                fresh = {row.at: row.hash for row in now}
+                fresh = {row.at: row.hash for row in self._found(what, wanted)}
                 # Who has changed since the last look will do so again.
                 wanted = [key for key in fresh if seen.get(key, fresh[key]) == fresh[key]]
                 seen = fresh
@@ -126,15 +127,23 @@ class MongoPurge:
         if not before:
             return
         try:
-            found = proof.hashes(self._connection, what, None, before, self._session)
+            found = self._found(what, before)
             if {row.at: row.hash for row in found if not row.kept} != self._taken:
                 raise _changing(what)
-            for chunk in query.chunks(before):
-                self._delete(what, query.matching(what, None, chunk))
+            self._delete_keys(what, before)
         except OperationFailure as error:
             if not translate.conflicting(error):
                 raise
             raise _changing(what) from error
+
+    def _found(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
+        return list(proof.hashes(self._connection, what, None, keys, self._session))
+
+    def _delete_keys(self, what: Projection, keys: Sequence[Key]) -> int:
+        """Deletes what these ids stand for; how many there were."""
+        return sum(
+            self._delete(what, query.matching(what, None, chunk)) for chunk in query.chunks(keys)
+        )
 
     def _delete(self, what: Projection, matching: dict[str, Any]) -> int:
         collection = self._connection.collection(what.table)

@@ -31,6 +31,19 @@ def read_refusals(connection: Connection, table: str) -> list[str]:
     return _lacking(connection, table, ["find"])
 
 
+def half_of_a_bucket(connection: Connection, table: str) -> list[str]:
+    """A collection of GridFS is no table by itself: its documents mean something in pairs."""
+    schema, name = connection.split(table)
+    for own, other in ((".files", ".chunks"), (".chunks", ".files")):
+        bucket = name.removesuffix(own)
+        if bucket and bucket != name:
+            if facts(connection, names.qualified(schema, bucket + other)) is None:
+                return []
+            why = f"{schema}.{name} is one half of the GridFS bucket {bucket}; write gridfs: true"
+            return [f"{why} and the bucket as the table, so that files and chunks stay together"]
+    return []
+
+
 def _lacking(connection: Connection, table: str, actions: Sequence[str]) -> list[str]:
     lacking = privileges.missing(connection, table, actions)
     if not lacking:

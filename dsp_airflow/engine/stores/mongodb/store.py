@@ -88,11 +88,18 @@ class MongoStore:
     def session(self) -> Iterator[Session]:
         """Opens one client; closing it rolls back what is open."""
         connection = login.connect(self._arguments, self._database, self.name, self.options)
-        session = MongoSession(connection, self._words)
+        session = self._of(connection)
         try:
             yield session
         finally:
             session.close()
+
+    def _of(self, connection: Connection) -> MongoSession:
+        if not self.options.files:
+            return MongoSession(connection, self._words)
+        from dsp_airflow.engine.stores.mongodb.gridfs.session import FilesSession
+
+        return FilesSession(connection)
 
 
 class MongoSession:
@@ -120,7 +127,8 @@ class MongoSession:
 
     def read_refusals(self, table: str) -> list[str]:
         with self._at(table):
-            return refusals.read_refusals(self.connection, table)
+            half = refusals.half_of_a_bucket(self.connection, table)
+            return refusals.read_refusals(self.connection, table) + half
 
     def read_warnings(self, table: str) -> list[str]:
         with self._at(table):
@@ -177,7 +185,7 @@ class MongoSession:
             if words is None:
                 raise ConfigError(f"{what.label}: no system takes its documents as {wire}")
             stream = RowsOut(self._buffers(what, within), what, words, wire, max_row_size)
-        return _Translated(stream, lambda: self._at(what.label))
+        return Translated(stream, lambda: self._at(what.label))
 
     def _buffers(
         self, what: Projection, within: KeyRange
@@ -291,7 +299,9 @@ class MongoSession:
         self, what: Projection, on_conflict: OnConflict, *, create: bool
     ) -> list[str]:
         with self._at(what.label):
-            return refusals.write_refusals(self.connection, what, on_conflict, create=create)
+            half = refusals.half_of_a_bucket(self.connection, what.table)
+            why = refusals.write_refusals(self.connection, what, on_conflict, create=create)
+            return why + half
 
     def loads(self) -> Sequence[str]:
         return (relay.WIRE, lines.WIRE)
@@ -364,7 +374,7 @@ class MongoSession:
             lease = next(iter(self._leases.values()), None)
             work = purge.MongoPurge(self.connection, lease)
         try:
-            yield _Purge(work, self._at)
+            yield TranslatedPurge(work, self._at)
         finally:
             with contextlib.suppress(PyMongoError):
                 # A transaction that cannot be told ends by itself.
@@ -403,7 +413,7 @@ class MongoSession:
             return int(self.connection.client.server_info()["versionArray"][0])
 
 
-class _Translated:
+class Translated:
     """A stream whose driver errors are the engine's."""
 
     def __init__(self, inner: Stream, at: Callable[[], AbstractContextManager[None]]) -> None:
@@ -423,7 +433,7 @@ class _Translated:
             yield from self._inner
 
 
-class _Purge:
+class TranslatedPurge:
     """A purge transaction whose driver errors are the engine's."""
 
     def __init__(

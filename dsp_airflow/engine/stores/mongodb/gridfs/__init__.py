@@ -1,0 +1,1 @@
+"""GridFS: buckets as tables, whose rows are files."""

@@ -1,0 +1,123 @@
+"""What files are there: counts, digests and hashes of the bytes of their documents and chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from pymongo.client_session import ClientSession
+
+from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
+from dsp_airflow.engine.stores.mongodb import keys, query, raw
+from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of
+from dsp_airflow.engine.stores.mongodb.gridfs.contents import (
+    Damaged,
+    contents,
+    documents,
+    sorted_out,
+)
+from dsp_airflow.engine.stores.mongodb.gridfs.files import File, whole_number
+
+METHOD: Final = "gridfs"
+
+
+def rows(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange | None,
+    listed: Sequence[Key] | None = None,
+    session: ClientSession | None = None,
+) -> Iterator[list[File]]:
+    """Groups of the files that take part: of a source those that are whole, of a target all.
+
+    What a target holds is told as it is, so that damage there is a difference like any other.
+    """
+    if what.markers:
+        yield from documents(connection, what, within, listed, session)
+        return
+    for whole, _ in sorted_out(connection, what, within, listed, session):
+        yield whole
+
+
+def hashed(document: bytes, chunks: Iterable[bytes]) -> str:
+    """The hash of one file: md5 over the bytes of its document and of its chunks, in hex."""
+    md5 = hashlib.md5(document, usedforsecurity=False)
+    for chunk in chunks:
+        md5.update(chunk)
+    return md5.hexdigest()
+
+
+def digest_of(hashes: Iterable[str]) -> Digest:
+    """The digest of files of these hashes."""
+    count = total = 0
+    for found in hashes:
+        count += 1
+        total += int.from_bytes(bytes.fromhex(found[:16]), "big", signed=True)
+    return Digest(count, total, METHOD)
+
+
+def hashes(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange | None,
+    listed: Sequence[Key] | None = None,
+    session: ClientSession | None = None,
+) -> Iterator[RowHash]:
+    """See ``ports.Digests``."""
+    bucket = bucket_of(connection, what.table)
+    for group in rows(connection, what, within, listed, session):
+        for file, chunks in contents(connection, bucket, group, session):
+            yield RowHash(file.key, hashed(file.document, chunks), None, file.key)
+
+
+def digest(
+    connection: Connection,
+    what: Projection,
+    within: KeyRange | None,
+    listed: Sequence[Key] | None = None,
+    session: ClientSession | None = None,
+) -> Digest:
+    """See ``ports.Digests``."""
+    return digest_of(row.hash for row in hashes(connection, what, within, listed, session))
+
+
+def count(connection: Connection, what: Projection, within: KeyRange) -> int:
+    """See ``ports.Digests``."""
+    if what.markers:
+        files = bucket_of(connection, what.table).files
+        return connection.count(files, query.matching(what, within))
+    return sum(len(group) for group in rows(connection, what, within))
+
+
+def damaged(connection: Connection, what: Projection, within: KeyRange) -> Iterator[Damaged]:
+    """Matching files that are not whole."""
+    for _, found in sorted_out(connection, what, within):
+        yield from found
+
+
+def texts(
+    connection: Connection, what: Projection, listed: Sequence[Key]
+) -> dict[Key, tuple[str | None, ...]]:
+    """The id, the document's fields, and its chunks by number: JSON, and exact."""
+    bucket = bucket_of(connection, what.table)
+    given: dict[Key, tuple[str | None, ...]] = {}
+    for group in documents(connection, what, None, listed):
+        for file, chunks in contents(connection, bucket, group):
+            fields = [
+                [name.decode(errors="surrogateescape"), keys.text(value)]
+                for name, value in raw.elements(file.document)
+            ]
+            numbered = [[f"chunk {_number(chunk)}", _md5(chunk)] for chunk in chunks]
+            given[file.key] = (file.key[0], json.dumps(fields), json.dumps(numbered))
+    return given
+
+
+def _number(chunk: bytes) -> int:
+    return whole_number(dict(raw.elements(chunk)).get(b"n"))
+
+
+def _md5(chunk: bytes) -> str:
+    return hashlib.md5(chunk, usedforsecurity=False).hexdigest()

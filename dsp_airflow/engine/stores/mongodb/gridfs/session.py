@@ -1,0 +1,211 @@
+"""A session whose tables are buckets of GridFS: one row is a file, with all its chunks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+from pymongo.errors import PyMongoError
+
+from dsp_airflow.engine.model import (
+    Batch,
+    BatchSize,
+    Column,
+    Difference,
+    Digest,
+    Key,
+    KeyRange,
+    OnConflict,
+    Origin,
+    Projection,
+    RowHash,
+    Shape,
+    Written,
+)
+from dsp_airflow.engine.ports import Purge, Stream
+from dsp_airflow.engine.stores.mongodb import catalog
+from dsp_airflow.engine.stores.mongodb.gridfs import (
+    bucket,
+    proof,
+    purge,
+    refusals,
+    relay,
+    split,
+    staged,
+    uploads,
+    write,
+)
+from dsp_airflow.engine.stores.mongodb.store import MongoSession, Translated, TranslatedPurge
+
+
+class FilesSession(MongoSession):
+    """See ``ports.Session``; what is not here is as with any collection."""
+
+    def describe(self, table: str) -> Shape | None:
+        with self._at(table):
+            return bucket.describe(self.connection, table)
+
+    def read_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_refusals(self.connection, table)
+
+    def read_warnings(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.read_warnings(self.connection, table)
+
+    def nearest(self, table: str) -> list[str]:
+        with self._at(table):
+            return bucket.nearest(self.connection, table)
+
+    def renders(self) -> Sequence[str]:
+        return (relay.WIRE,)
+
+    def loads(self) -> Sequence[str]:
+        return (relay.WIRE,)
+
+    def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
+        """Files pass in chunks, so that ``max_row_size`` bounds nothing here."""
+        del wire, max_row_size
+        stream = relay.FilesOut(self.connection, what, within)
+        return Translated(stream, lambda: self._at(what.label))
+
+    def split(
+        self, what: Projection, size: BatchSize, max_row_size: int
+    ) -> tuple[Sequence[Batch], int]:
+        del max_row_size
+        with self._at(what.label):
+            return split.split(self.connection, what, size)
+
+    def prove_key(self, what: Projection) -> None:
+        """A collection keeps its ids apart."""
+
+    def share_rows(self, table: str, other: str) -> bool:
+        with self._at(table):
+            one, two = (bucket.bucket_of(self.connection, name) for name in (table, other))
+            return one == two or catalog.root(self.connection, one.files) == two.files
+
+    # Digests
+
+    def digest(
+        self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
+    ) -> Digest:
+        with self._at(what.label):
+            return proof.digest(self.connection, what, within, keys)
+
+    def count(self, what: Projection, within: KeyRange) -> int:
+        with self._at(what.label):
+            return proof.count(self.connection, what, within)
+
+    def holds_rows(self, what: Projection) -> bool:
+        return super().holds_rows(bucket.documents_of(self.connection, what))
+
+    def hashes(
+        self,
+        what: Projection,
+        within: KeyRange | None = None,
+        keys: Sequence[Key] | None = None,
+        mark: str | None = None,
+    ) -> Iterator[RowHash]:
+        del mark
+        with self._at(what.label):
+            yield from proof.hashes(self.connection, what, within, keys)
+
+    def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
+        with self._at(what.label):
+            return proof.texts(self.connection, what, keys)
+
+    def quarantined(self, what: Projection, within: KeyRange) -> Iterator[Difference]:
+        """See ``ports.Quarantines``."""
+        with self._at(what.label):
+            for found in proof.damaged(self.connection, what, within):
+                yield Difference("damaged", found.file.key, reason=found.reason)
+
+    # Writes
+
+    def design(
+        self, table: str, columns: Sequence[Column], key: Sequence[str]
+    ) -> tuple[Shape, tuple[str, ...]]:
+        del key
+        with self._at(table):
+            return bucket.design(self.connection, table, columns)
+
+    def write_refusals(
+        self, what: Projection, on_conflict: OnConflict, *, create: bool
+    ) -> list[str]:
+        with self._at(what.label):
+            return refusals.write_refusals(self.connection, what, on_conflict, create=create)
+
+    def prepare_markers(self, what: Projection) -> bool:
+        """The indexes without which a file's chunks are not kept apart are made here, too."""
+        with self._at(what.label):
+            bucket.index(self.connection, what.table)
+        return super().prepare_markers(what)
+
+    def forget_markers(self, what: Projection, run: str, job: str) -> None:
+        super().forget_markers(what, run, job)
+        with self._at(what.label):
+            uploads.forget(self.connection, what, run, job)
+
+    def write(
+        self,
+        what: Projection,
+        within: KeyRange,
+        stream: Stream,
+        *,
+        wire: str,
+        on_conflict: OnConflict,
+        ordered_alike: bool,
+        origin: Origin,
+        marker: tuple[str, str, int] | None,
+        fence: Callable[[], None],
+        direct: bool = True,
+    ) -> Written:
+        del wire  # There is one.
+        place = write.Place(
+            self.connection,
+            what,
+            on_conflict,
+            fence,
+            self._leases.get(what.table),
+            origin.digest is not None,
+        )
+        with self._at(what.label):
+            if direct and self.connection.transactions:
+                return write.write(
+                    place,
+                    within,
+                    stream,
+                    ordered_alike=ordered_alike,
+                    origin=origin,
+                    marker=marker,
+                )
+            writer = staged.Staged(place, marker)
+            return writer.write(within, stream, ordered_alike=ordered_alike, origin=origin)
+
+    # Purges
+
+    @contextmanager
+    def purge(self) -> Iterator[Purge]:
+        with self._at("purge"):
+            lease = next(iter(self._leases.values()), None)
+            work = purge.FilesPurge(self.connection, lease)
+        try:
+            yield TranslatedPurge(work, self._at)
+        finally:
+            with contextlib.suppress(PyMongoError):
+                # A transaction that cannot be told ends by itself.
+                work.close()
+
+    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
+        del accepted_triggers
+        with self._at(table):
+            return refusals.purge_refusals(self.connection, table)
+
+    def target_refusals(self, table: str) -> list[str]:
+        with self._at(table):
+            return refusals.target_refusals(self.connection, table)
+
+    def fingerprint(self, table: str) -> str:
+        with self._at(table):
+            return bucket.fingerprint(self.connection, table)
