@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tests.cli.warm import Forks
 from tests.servers import Database
 
 DSP = Path(sys.executable).parent / "dsp"
@@ -65,6 +66,7 @@ class Dsp:
     folder: Path
     source: Database
     target: Database
+    forks: Forks
     connections: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,19 +90,11 @@ class Dsp:
         return {**kept, **_bytecode(), **uris, "AIRFLOW_HOME": str(self.home)}
 
     def __call__(self, *arguments: object, env: Mapping[str, str] | None = None) -> Done:
-        done = subprocess.run(
-            [str(DSP), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            cwd=self.folder,
-            env={**self.environment(), **(env or {})},
-            timeout=SECONDS,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        assert self.source.server.password not in done.stdout + done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+        environment = {**self.environment(), **(env or {})}
+        code, out, err = self.forks.run([*map(str, arguments)], self.folder, environment, SECONDS)
+        assert "Traceback" not in err, err
+        assert self.source.server.password not in out + err
+        return Done(code, out, err)
 
     def start(self, *arguments: object) -> Running:
         process = subprocess.Popen(
