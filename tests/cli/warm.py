@@ -120,6 +120,7 @@ def _become(call: Mapping[str, Any]) -> NoReturn:
         for number, mode, errors in ((0, "r", None), (1, "w", None), (2, "w", "backslashreplace"))
     )
     sys.argv = ["dsp", *call["arguments"]]
+    tempfile.tempdir = None  # TMPDIR may be another one now.
     from dsp_airflow.cli.main import main
 
     code = 1
