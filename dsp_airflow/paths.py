@@ -17,9 +17,11 @@ from dsp_airflow.engine import definition, transfer
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.limits import Limit, refuse_unknown
 from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
 from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store, Tells
 from dsp_airflow.engine.work import Job
+from dsp_airflow.limits import limits_of
 
 if TYPE_CHECKING:
     from dsp_airflow.engine.archive.folder import RunFolder
@@ -46,6 +48,11 @@ class Path(Protocol):
     @property
     def source(self) -> Endpoint:
         """Where it reads."""
+        ...
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """How loaded servers may be when a batch begins."""
         ...
 
     def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
@@ -89,7 +96,8 @@ def path_of(task: Task, job: AnyJob, open_store: OpenStore) -> Path:
     source = _database(open_store, job, job.source.connection)
     if isinstance(job, S3Job):
         return ArchivePath(task, job, source, open_store)
-    return WarmPath(task, job, source, _database(open_store, job, job.target.connection))
+    target = _database(open_store, job, job.target.connection)
+    return WarmPath(task, job, source, target, limits_of(job, (source, target), open_store))
 
 
 def _database(open_store: OpenStore, job: AnyJob, conn_id: str) -> Store:
@@ -126,9 +134,11 @@ class WarmPath:
     job: WarmJob
     source: Store
     store: Store
+    limits: Sequence[Limit] = ()
 
     def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
         """See ``Path``."""
+        refuse_unknown(self.job.name, self.limits)
         return planning.plan_job(
             self.job,
             self.source,
@@ -188,11 +198,13 @@ class ArchivePath:
         self.job = job
         self.source = source
         self.store = _object_storage(open_store, job, job.target.connection)
+        self.limits: Sequence[Limit] = limits_of(job, (source,), open_store)
 
     def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
         """See ``Path``."""
         from dsp_airflow.engine.archive.planning import plan_archive
 
+        refuse_unknown(self.job.name, self.limits)
         variables = dict(given.variables)
         prefix = variables.pop(PREFIX)
         return plan_archive(
@@ -260,6 +272,8 @@ class ArchivePath:
 
 class RestorePath:
     """From object storage back to a database."""
+
+    limits: Sequence[Limit] = ()
 
     def __init__(self, task: Task, job: RestoreJob, store: Store, open_store: OpenStore) -> None:
         self.task = task

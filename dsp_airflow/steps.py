@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path as FilePath
 from typing import Any
@@ -37,8 +37,9 @@ from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
+from dsp_airflow.engine.limits import Gauge
 from dsp_airflow.engine.model import Plan, Window
-from dsp_airflow.engine.pace import BatchEdgePace
+from dsp_airflow.engine.pace import BatchEdgePace, LimitedPace
 from dsp_airflow.engine.ports import Located, Phase, Watch
 from dsp_airflow.engine.work import Job
 from dsp_airflow.paths import PREFIX, Given, Path, path_of
@@ -131,8 +132,8 @@ class TaskRun:
         with self._recorded(name):
             path, work, plan, ledger = self._work(name, "copy", wait=wait)
             self.runs.move(self.run.id, name, "copying")
-            with Keeper(ledger):
-                path.copy(work, self.run.variables.get(name, {}))
+            with Keeper(ledger), self._limited(path, work) as limited:
+                path.copy(limited, self.run.variables.get(name, {}))
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
@@ -164,8 +165,8 @@ class TaskRun:
             differed = [b.number for b in batches if b.rows_different]
             if differed:
                 self.runs.reopen(self.run.id, name, "check", differed)
-            with Keeper(ledger):
-                path.check(work)
+            with Keeper(ledger), self._limited(path, work) as limited:
+                path.check(limited)
             found = self._job_summary(name)
             if found.rows_different:
                 raise Mismatch(self._differing(name, found))
@@ -217,8 +218,12 @@ class TaskRun:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
-            with self.runs.table_lease(resource, self.run.id), Keeper(ledger):
-                path.purge(work, numbers, self.run.variables.get(name, {}))
+            with (
+                self.runs.table_lease(resource, self.run.id),
+                Keeper(ledger),
+                self._limited(path, work) as limited,
+            ):
+                path.purge(limited, numbers, self.run.variables.get(name, {}))
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -334,6 +339,16 @@ class TaskRun:
             wait=wait,
         )
         return path, work, plan, ledger
+
+    @contextmanager
+    def _limited(self, path: Path, work: Job[Any, Any]) -> Iterator[Job[Any, Any]]:
+        """The same work, which begins no batch above the job's limits."""
+        with ExitStack() as stack:
+            gauges = [stack.enter_context(closing(Gauge(limit))) for limit in path.limits]
+            if gauges:
+                pace = LimitedPace(work.pace, work.plan.job, gauges, self.watch)
+                work = replace(work, pace=pace)
+            yield work
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 from dsp_airflow.config import documents
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
+from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import format_duration
@@ -163,7 +164,20 @@ def _pace(job: Job) -> dict[str, Any]:
 def _kept(job: Job) -> dict[str, Any]:
     if isinstance(job, RestoreJob):
         return {}
-    return {"keep_last_auto_increment": job.keep_last_auto_increment}
+    return {
+        "keep_last_auto_increment": job.keep_last_auto_increment,
+        "limits": None if job.limits is None else _limits(job.limits),
+    }
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    lag = limits.replica_lag
+    return {
+        "replica_lag": None
+        if lag is None
+        else {"max": format_duration(lag.max), "connections": list(lag.connections)},
+        "threads_running": limits.threads_running,
+    }
 
 
 def _column(column: ColumnMapping) -> dict[str, Any]:

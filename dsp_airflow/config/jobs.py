@@ -18,6 +18,7 @@ from pydantic import (
 from dsp_airflow.config.base import Model
 from dsp_airflow.config.documents import Query, check_query
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
+from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.scalars import parse_duration, parse_size
 from dsp_airflow.config.timeouts import Timeouts
@@ -387,6 +388,13 @@ class TableJob(Model):
     timeouts: Timeouts = Field(
         default_factory=Timeouts,
         description="How long to wait for locks and statements of source and target.",
+    )
+    limits: Limits | None = Field(
+        default=None,
+        description=(
+            "How loaded servers may be: above that, no batch begins. Default: it is not asked."
+        ),
+        examples=[{"replica_lag": "10s", "threads_running": 50}],
     )
     check: Annotated[Check | None, BeforeValidator(check_or_none)] = Field(
         default_factory=Check,

@@ -29,6 +29,8 @@ SECTIONS = {
     "`cursor`": "Cursor",
     "`check`": "Check",
     "`timeouts`": "Timeouts",
+    "`limits`": "Limits",
+    "`replica_lag`": "ReplicaLag",
     "`notify`": "Notify",
     "`schedule: {once: ...}`": "Once",
     "`{file: ...}`": "FileReference",

@@ -479,6 +479,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a replication is behind, in seconds; ``None``, and why, where nobody knows."""
+
+    of: str
+    seconds: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Purged:
     """What a purge did with one batch."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from threading import Event
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dsp_airflow.engine.model import (
@@ -28,6 +29,7 @@ from dsp_airflow.engine.model import (
     Key,
     KeyColumn,
     KeyRange,
+    Lag,
     LogicalType,
     LossCount,
     OnConflict,
@@ -394,6 +396,19 @@ class FindsTwins(Protocol):
 
 
 @runtime_checkable
+class TellsLoad(Protocol):
+    """A session that tells how loaded its server is."""
+
+    def lags(self) -> Sequence[Lag]:
+        """Of each replication from another server to this one; none where there is none."""
+        ...
+
+    def threads_running(self) -> int:
+        """Threads that do something at this moment."""
+        ...
+
+
+@runtime_checkable
 class Sifts(Protocol):
     """A session that tells which rows of an archive match a filter."""
 
@@ -708,8 +723,11 @@ class Ledger(Protocol):
 class Pace(Protocol):
     """Decides when the next batch may begin."""
 
-    def before_batch(self) -> None:
-        """Returns when it may; raises ``Terminated`` when the run was asked to stop."""
+    def before_batch(self, halt: Event | None = None) -> None:
+        """Returns when it may, or ``halt`` is set by another worker, whose error ends the phase.
+
+        Raises ``Terminated`` when the run was asked to stop.
+        """
         ...
 
 

@@ -113,7 +113,9 @@ def _next(
     job: Job[Any, Any], phase: Phase, only: Collection[int] | None, halt: threading.Event
 ) -> Claim | None:
     while not halt.is_set():
-        job.pace.before_batch()
+        job.pace.before_batch(halt)
+        if halt.is_set():
+            return None
         claim = job.ledger.claim(phase, only)
         if claim is not None:
             return claim

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -46,6 +47,7 @@ JOB_FIELDS = (
     "workers",
     "isolation",
     "timeouts",
+    "limits",
     "check",
     "purge",
     "accept_loss",
@@ -69,9 +71,9 @@ class DeadlinePace(BatchEdgePace):
         """Asks every worker to stop at its next batch edge."""
         self._inner.stop(reason)
 
-    def before_batch(self) -> None:
+    def before_batch(self, halt: Event | None = None) -> None:
         """Raises ``Terminated`` once the work was asked to stop or its time is over."""
-        self._inner.before_batch()
+        self._inner.before_batch(halt)
         if datetime.now(UTC) > self._deadline:
             raise Terminated(
                 f"stopped at a batch edge: the timeout of {self._timeout} is over; what is "
@@ -103,6 +105,7 @@ class TaskOperator(BaseOperator):
     :param isolation: ``repeatable_read`` (default) or ``read_committed``; of MySQL also
         ``read_uncommitted`` and ``serializable``.
     :param timeouts: ``{"lock": "30s", "statement": "10m"}``.
+    :param limits: ``{"replica_lag": "10s", "threads_running": 50}``.
     :param check: ``{"percent": 10}`` (default), or ``"none"``.
     :param purge: ``none`` (default), ``manual`` or ``system``.
     :param accept_loss: source columns whose loss is accepted.
@@ -148,6 +151,7 @@ class TaskOperator(BaseOperator):
         workers: int | None = None,
         isolation: str | None = None,
         timeouts: Mapping[str, str] | None = None,
+        limits: Mapping[str, Any] | None = None,
         check: Mapping[str, Any] | str | None = None,
         purge: str | None = None,
         accept_loss: Sequence[str] | None = None,
@@ -173,6 +177,7 @@ class TaskOperator(BaseOperator):
         self.workers = workers
         self.isolation = isolation
         self.timeouts = timeouts
+        self.limits = limits
         self.check = check
         self.purge = purge
         self.accept_loss = accept_loss

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.engine.errors import BadValue, ConfigError
+from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
 from dsp_airflow.engine.model import LossCount
 from tests.mysql.pairs import Pair
 from tests.mysql.test_values import named, pair
@@ -79,6 +79,28 @@ def test_a_row_too_wide_keeps_its_long_texts_elsewhere(pair: Pair) -> None:
     )
     assert {kind for (kind,) in kinds[1::2]} == {"varchar"}
     assert "longtext" in {kind for (kind,) in kinds[::2]}
+
+
+@named([("pg18", "mysql"), ("pg18", "mariadb")])
+def test_what_the_server_will_not_create_is_told_by_the_plan(pair: Pair) -> None:
+    """Texts without a length share what room an index has; other keys and rows may be too wide."""
+    wide = ", ".join(f"c{n} varchar(60)" for n in range(250))
+    for columns, key in (
+        ("a varchar(800)", "a"),
+        ("a varchar(700), b varchar(70), v int", "a, b"),
+        (f"a int, {wide}", "a"),
+    ):
+        pair.source.execute(f"CREATE TABLE t ({columns}, PRIMARY KEY ({key}))")
+        pair.write(pair.job())
+        with pytest.raises(Refused, match=r"too (long|large).*map columns to shorter types"):
+            pair.open(new=True).plan("copy")
+        pair.source.execute("DROP TABLE t")
+    pair.source.execute(
+        "CREATE TABLE t (a text, b text, n bigint, c text, d text, PRIMARY KEY (a, b, n, c, d))",
+        "INSERT INTO t VALUES ('a', 'b', 1, 'c', repeat('é', 190)), ('a', 'b', 1, 'c', '')",
+    )
+    pair.moved(2)
+    assert "dsp_tried" not in str(pair.target.rows("SHOW TABLES"))
 
 
 DEFAULTS = (

@@ -8,7 +8,7 @@ from typing import Final
 import MySQLdb
 
 from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.stores.mysql import probe, translate
+from dsp_airflow.engine.stores.mysql import probe, replication, translate
 from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
@@ -266,19 +266,13 @@ def target_refusals(connection: Connection, table: str) -> list[str]:
 def _upstreams(connection: Connection, schema: str) -> list[str]:
     """The servers whose changes of this schema are made here too, as far as one may know."""
     try:
-        connection.query("SHOW REPLICA STATUS")
+        found = replication.channels(connection)
     except MySQLdb.Error as error:
         if translate.number(error) not in probe.DENIED:
             raise
         return []
-    result = connection.store_result()
-    names = [column[0] for column in result.describe()]
-    found = []
-    for row in result.fetch_row(0):
-        shown = {
-            name: value.decode() if isinstance(value, bytes) else ""
-            for name, value in zip(names, row, strict=True)
-        }
-        if schema not in shown.get("Replicate_Ignore_DB", "").split(","):
-            found.append(shown.get("Source_Host") or shown.get("Master_Host") or "another server")
-    return found
+    return [
+        replication.host(channel)
+        for channel in found
+        if schema not in (channel.get("Replicate_Ignore_DB") or "").split(",")
+    ]

@@ -19,6 +19,7 @@ from dsp_airflow.engine.model import (
     Isolation,
     Key,
     KeyRange,
+    Lag,
     LossCount,
     OnConflict,
     Origin,
@@ -45,6 +46,7 @@ from dsp_airflow.engine.stores.mysql import (
     purge,
     refusals,
     relay,
+    replication,
     sequences,
     split,
     tables,
@@ -385,6 +387,16 @@ class MySqlSession:
     def warnings(self) -> list[str]:
         with self._at("login"):
             return refusals.warnings(self.connection)
+
+    def lags(self) -> list[Lag]:
+        """See ``ports.TellsLoad``."""
+        with self._at("replication"):
+            return replication.lags(self.connection)
+
+    def threads_running(self) -> int:
+        """See ``ports.TellsLoad``."""
+        with self._at("threads"):
+            return replication.threads_running(self.connection)
 
     def version(self) -> int:
         """Major version of the server."""
