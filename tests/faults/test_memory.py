@@ -15,14 +15,25 @@ from dsp_airflow.engine.errors import Mismatch
 from tests.engine.harness import Bench
 from tests.faults.work import Address
 from tests.mysql.pairs import Pair
-from tests.mysql.test_values import named, pair
+from tests.mysql.test_values import pair
 from tests.servers import Database, MySQLDatabase
 from tests.share import share
 
 __all__ = ["pair"]
 
 ROWS = share(10_000, 300)
-MYSQL_ROWS = share(1_000, 300)
+MYSQL_ROWS = share(1_000, 200)
+WAYS = [
+    *(
+        pytest.param(way, id="-".join(way))
+        for way in [
+            *[("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")],
+            *[("mariadb", "pg18"), ("mysql", "pg18")],
+        ]
+    ),
+    pytest.param(("pg18", "mariadb"), id="pg18-mariadb", marks=pytest.mark.soak),
+    pytest.param(("pg18", "mysql"), id="pg18-mysql", marks=pytest.mark.soak),
+]
 LIMIT = 256 * 1024
 """KiB."""
 processes = multiprocessing.get_context("spawn")
@@ -51,7 +62,7 @@ def leave_peak(folder: Path) -> None:
 def fill_large(pair: Pair) -> int:
     """Makes a table of rows of 1 MB; how many they are."""
     if isinstance(pair.source, MySQLDatabase):
-        rows, text = MYSQL_ROWS, "LONGTEXT CHARACTER SET latin1"
+        rows, text = MYSQL_ROWS, "LONGTEXT CHARACTER SET utf8mb4"
         made = "REPEAT(MD5(CONCAT(id)), 32768)"
     else:
         rows, text, made = ROWS, "text", "repeat(md5(id::text), 32768)"
@@ -69,12 +80,7 @@ def fill_large(pair: Pair) -> int:
 
 @pytest.mark.share
 @pytest.mark.timeout(3000)
-@named(
-    [
-        *[("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")],
-        *[("mariadb", "pg18"), ("mysql", "pg18"), ("pg18", "mariadb"), ("pg18", "mysql")],
-    ]
-)
+@pytest.mark.parametrize("pair", WAYS, indirect=True)
 def test_large_rows(pair: Pair) -> None:
     rows = fill_large(pair)
     pair.write(pair.job(check={"percent": 100}, purge="system"))

@@ -26,7 +26,7 @@ from tests.servers import (
 )
 
 PACKET = 1 << 20
-ODD = {
+ODD: dict[str, str | int | None] = {
     "autocommit": 0,
     "character_set_server": "latin1",
     "explicit_defaults_for_timestamp": 0,
