@@ -23,16 +23,11 @@ __all__ = ["pair"]
 
 ROWS = share(10_000, 300)
 MYSQL_ROWS = share(1_000, 200)
+OFTEN = [("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mariadb", "pg18")]
+SELDOM = [("mysql", "mysql"), ("mysql", "pg18"), ("pg18", "mariadb"), ("pg18", "mysql")]
 WAYS = [
-    *(
-        pytest.param(way, id="-".join(way))
-        for way in [
-            *[("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")],
-            *[("mariadb", "pg18"), ("mysql", "pg18")],
-        ]
-    ),
-    pytest.param(("pg18", "mariadb"), id="pg18-mariadb", marks=pytest.mark.soak),
-    pytest.param(("pg18", "mysql"), id="pg18-mysql", marks=pytest.mark.soak),
+    *(pytest.param(way, id="-".join(way)) for way in OFTEN),
+    *(pytest.param(way, id="-".join(way), marks=pytest.mark.soak) for way in SELDOM),
 ]
 LIMIT = 256 * 1024
 """KiB."""
