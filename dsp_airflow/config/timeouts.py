@@ -30,7 +30,7 @@ class Timeouts(Model):
         default=timedelta(seconds=30),
         description=(
             "How long to wait for a lock that somebody else holds, such as 5s. After that the "
-            "step fails and is retried."
+            "batch is tried again, twice; then the step fails and is retried."
         ),
         examples=["5s"],
     )

@@ -263,6 +263,7 @@ def test_a_full_table(opened: Open, my_db: MySQLDatabase) -> None:
 @pytest.mark.parametrize(
     ("number", "text", "kind"),
     [
+        (1005, 'Can\'t create table `a`.`b` (errno: 135 "No more room")', "make room"),
         (1030, 'Got error 28 "No space left on device" from storage engine InnoDB', "make room"),
         (3, "Error writing file '/tmp/x' (Errcode: 28 \"No space left on device\")", "make room"),
         (1040, "Too many connections", "too many sessions"),

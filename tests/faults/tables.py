@@ -27,7 +27,7 @@ POSTGRES = (
 )
 MYSQL = (
     """CREATE TABLE t (id BIGINT PRIMARY KEY, name VARCHAR(100), amount DECIMAL(12,2),
-       at DATETIME(6), data VARBINARY(16))""",
+       at DATETIME(6), data VARBINARY(16)) {options}""",
     """INSERT INTO t SELECT n, CONCAT('name ', n), n / 7.0,
        TIMESTAMP'2020-01-01 00:00:00' + INTERVAL n SECOND, UNHEX(MD5(CONCAT(n)))
        FROM (SELECT 1 + {number} AS n FROM {digits}) AS numbers WHERE n <= {rows}""",
@@ -52,10 +52,10 @@ REMEMBERED = {
 }
 
 
-def fill(database: AnyDatabase, rows: int) -> None:
+def fill(database: AnyDatabase, rows: int, options: str = "") -> None:
     """Makes the table ``t`` with that many rows, fewer than a million."""
     statements = MYSQL if isinstance(database, MySQLDatabase) else POSTGRES
-    words = {"rows": rows, "number": _NUMBER, "digits": _DIGITS}
+    words = {"rows": rows, "number": _NUMBER, "digits": _DIGITS, "options": options}
     database.execute(*(text.format(**words) for text in statements))
 
 

@@ -10,10 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import MySQLdb
 import pytest
 
 from dsp_airflow.engine import work
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.stores.mysql.purge import MySQLPurge
+from dsp_airflow.engine.stores.mysql.query import execute
 from dsp_airflow.steps import TaskRun
 from tests.faults.tables import AnyDatabase, fill, rows_of
 from tests.mysql.pairs import Pair
@@ -197,3 +200,25 @@ def test_a_lock_that_comes_late_is_waited_for_again(pair: Pair, step: str) -> No
             working.result()
     assert tries() >= second
     assert rows_of(pair.target) == before
+
+
+@named(HERE[1:])
+def test_a_cluster_that_undoes_a_purge_at_its_commit(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node was first. What was about to be recorded is no proof of anything."""
+    run = ready(pair, "purge")
+    commit, lost = MySQLPurge.commit, list[int]()
+
+    def undone(self: MySQLPurge) -> None:
+        if not lost:
+            lost.append(1)
+            execute(self._connection, "ROLLBACK")
+            raise MySQLdb.OperationalError(1213, "Deadlock found when trying to get lock")
+        commit(self)
+
+    monkeypatch.setattr(MySQLPurge, "commit", undone)
+    found = run.purge("copy")
+    assert lost
+    assert (found.rows_purged, found.rows_kept) == (ROWS, 0)
+    assert rows_of(pair.source) == []

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -57,7 +56,7 @@ def through(pair: Pair, side: str, proxy: CuttingProxy) -> TaskRun:
         uri = getattr(pair, side).uri
         # Encrypted, the proxy would not know from the bytes where it cuts.
         open_way = {"ssl_mode": "DISABLED"} if uri.startswith("mysql") else {"sslmode": "disable"}
-        cut: Any = store_at(conn_id, uri, port=proxy.port, **open_way)
+        cut = store_at(conn_id, uri, port=proxy.port, **open_way)
         # The same identity: a proxy in between is no other database.
         cut.identity = plain(conn_id).identity
         there: Store = cut

@@ -7,16 +7,28 @@ import multiprocessing
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dsp_airflow.engine.errors import Mismatch
 from tests.engine.harness import Bench
 from tests.faults.work import Address
-from tests.servers import Database
+from tests.mysql.pairs import Pair
+from tests.mysql.test_values import pair
+from tests.servers import Database, MySQLDatabase
 from tests.share import share
 
+__all__ = ["pair"]
+
 ROWS = share(10_000, 300)
+MYSQL_ROWS = share(1_000, 200)
+OFTEN = [("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mariadb", "pg18")]
+SELDOM = [("mysql", "mysql"), ("mysql", "pg18"), ("pg18", "mariadb"), ("pg18", "mysql")]
+WAYS = [
+    *(pytest.param(way, id="-".join(way)) for way in OFTEN),
+    *(pytest.param(way, id="-".join(way), marks=pytest.mark.soak) for way in SELDOM),
+]
 LIMIT = 256 * 1024
 """KiB."""
 processes = multiprocessing.get_context("spawn")
@@ -42,20 +54,37 @@ def leave_peak(folder: Path) -> None:
     (folder / "peak").write_text(peak[1])
 
 
+def fill_large(pair: Pair) -> int:
+    """Makes a table of rows of 1 MB; how many they are."""
+    if isinstance(pair.source, MySQLDatabase):
+        rows, text = MYSQL_ROWS, "LONGTEXT CHARACTER SET utf8mb4"
+        made = "REPEAT(MD5(CONCAT(id)), 32768)"
+    else:
+        rows, text, made = ROWS, "text", "repeat(md5(id::text), 32768)"
+    numbers = ", ".join(f"({n})" for n in range(1, rows + 1))
+    pair.source.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {text})",
+        f"INSERT INTO t (id) VALUES {numbers}",
+        *(
+            f"UPDATE t SET v = {made} WHERE id > {n} AND id <= {n + 100}"
+            for n in range(0, rows, 100)
+        ),
+    )
+    return rows
+
+
 @pytest.mark.share
 @pytest.mark.timeout(3000)
-def test_large_rows(bench: Bench[Database]) -> None:
-    bench.source.execute(
-        "CREATE TABLE t (id int PRIMARY KEY, v text)",
-        f"INSERT INTO t SELECT n, repeat(md5(n::text), 32768) FROM generate_series(1, {ROWS}) n",
-    )
-    bench.write(bench.job(check={"percent": 100}, purge="system"))
-    assert peak_of(bench, everything) < LIMIT
-    job = bench.only()
-    assert (job.rows_written, job.rows_checked, job.rows_purged) == (ROWS, ROWS, ROWS)
+@pytest.mark.parametrize("pair", WAYS, indirect=True)
+def test_large_rows(pair: Pair) -> None:
+    rows = fill_large(pair)
+    pair.write(pair.job(check={"percent": 100}, purge="system"))
+    assert peak_of(pair, everything) < LIMIT
+    job = pair.only()
+    assert (job.rows_written, job.rows_checked, job.rows_purged) == (rows, rows, rows)
 
 
-def peak_of(bench: Bench[Database], work: Callable[..., None], *more: str) -> int:
+def peak_of(bench: Bench[Any], work: Callable[..., None], *more: str) -> int:
     """KiB that the work takes at its peak, in a process of its own."""
     process = processes.Process(
         target=work, args=(bench.folder, bench.source.uri, bench.target.uri, *more)

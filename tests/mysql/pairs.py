@@ -29,7 +29,8 @@ class Pair(Bench[Any]):
     def fill(self, values: Values, key: str = "id int PRIMARY KEY") -> int:
         """Makes the source's table ``t``: a column ``c<n>`` a type, NULLs at the end."""
         columns = [f"c{n} {native} NULL" for n, (native, _) in enumerate(values)]
-        self.source.execute(f"CREATE TABLE t ({', '.join([key, *columns])})")
+        charset = "CHARACTER SET utf8mb4" if isinstance(self.source, MySQLDatabase) else ""
+        self.lenient(self.source, f"CREATE TABLE t ({', '.join([key, *columns])}) {charset}")
         count = max(len(literals) for _, literals in values) + 1
         for row in range(count):
             given = [of[row] if row < len(of) else "NULL" for _, of in values]

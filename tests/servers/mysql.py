@@ -113,6 +113,11 @@ class MySQLFamilyServer(ABC):
         return self._process.pid
 
     @property
+    def alive(self) -> bool:
+        """Whether it was started and has not crashed."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def socket(self) -> Path:
         """The Unix socket that it listens on too."""
         return self.folder / "socket"
@@ -174,8 +179,9 @@ class MySQLFamilyServer(ABC):
 
     def connect(self, database: str = "", **changed: Any) -> Connection:
         """Return an autocommit connection of root; `changed` goes to MySQLdb. The caller closes."""
-        arguments = {**self.arguments(database), "autocommit": True, "connect_timeout": 10}
-        return MySQLdb.connect(**{**arguments, **changed})
+        # In words, too: a server whose default is another one greets with this one.
+        own = {"autocommit": True, "connect_timeout": 10, "init_command": "SET autocommit = 1"}
+        return MySQLdb.connect(**{**self.arguments(database), **own, **changed})
 
     def create_user(self, name: str, *grants: str) -> str:
         """Create a user, or create it anew, and return its password.

@@ -25,9 +25,13 @@ def design(
 ) -> tuple[Shape, tuple[str, ...]]:
     """The shape a created table will have, and the DDL that creates it."""
     schema, name = names.split_name(table)
-    schema = schema or texts(connection, "SELECT DATABASE()")[0][0]
+    default, folded = one(connection, "SELECT DATABASE(), @@lower_case_table_names")
+    schema = schema or default
     if schema is None:
         raise ConfigError(f"table {table!r} needs a schema: the connection names none")
+    if folded == "1":
+        # As the server will list it.
+        schema, name = schema.lower(), name.lower()
     known = texts(
         connection,
         "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "

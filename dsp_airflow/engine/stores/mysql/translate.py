@@ -179,7 +179,7 @@ _TABLE: Final[tuple[tuple[frozenset[int], _Made], ...]] = (
     (frozenset({1927, 3169, 4031}), _saying(Transient, "the server ended the session, retry")),
     (frozenset({1040, 1203, 1226}), _saying(Transient, "too many sessions at once, retry later")),
     (frozenset({1021, 1037, 1038, 1041, 1114, 1135, 2008, 3675}), _full),
-    (frozenset({3, 1023, 1026, 1030}), _engine),
+    (frozenset({3, 1005, 1023, 1026, 1030}), _engine),
     (frozenset({1044, 1142, 1143, 1227, 1370}), _denied),
     (
         frozenset({1045, 1251, 1698, 1820, 1862, 3118, 3955, 4151}),
