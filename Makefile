@@ -41,6 +41,7 @@ lint: venv ## format, lint, types, import arrows, schema
 
 .PHONY: bench
 bench: venv .venv-bench/.ready ## measure copy, check and purge beside other tools (ROWS=, ARGS=)
+	PYTHON="$(PYTHON)" scripts/system-packages bench || true
 	$(BIN)/python -m bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 
 .venv-bench/.ready: requirements-bench.lock scripts/venv-bench | venv

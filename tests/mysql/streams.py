@@ -46,7 +46,7 @@ def columns_of(**natives: str) -> list[Column]:
 def projected(table: str, columns: Sequence[Column], width: int = 1) -> Projection:
     """All columns of a table; the first ``width`` of them are the key."""
     fields = tuple(
-        Field(c.name, c.type, c.native, plain(quote(c.name), c), utf8=c.collation is not None)
+        Field(c.name, c.type, c.native, plain(quote(c.name), c), utf8=dialect.utf8(c))
         for c in columns
     )
     key = tuple(dialect.key_column(c) for c in columns[:width])

@@ -35,8 +35,8 @@ def projection(
         table=dialect.quote(table),
         label=table,
         fields=tuple(
-            Field(name, columns[name].type, columns[name].native, dialect.plain(columns[name]))
-            for name in ordered
+            Field(c.name, c.type, c.native, dialect.plain(c), utf8=dialect.utf8(c))
+            for c in map(columns.__getitem__, ordered)
         ),
         key=tuple(dialect.key_column(columns[name]) for name in key),
         where=where,

@@ -47,8 +47,7 @@ def made(session: Connection, case: Case) -> Shape:
 
 def field(shape: Shape, kind: LogicalType) -> Field:
     column = shape.columns[1]
-    told = column.collation is not None
-    return Field("v", kind, column.native, dialect.plain(column), utf8=told)
+    return Field("v", kind, column.native, dialect.plain(column), utf8=dialect.utf8(column))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -98,7 +97,7 @@ def table_of_all(session: Connection) -> list[Field]:
     shape = catalog.describe(session, "t")
     assert shape is not None
     return [
-        Field(c.name, case.kind, c.native, dialect.plain(c), utf8=c.collation is not None)
+        Field(c.name, case.kind, c.native, dialect.plain(c), utf8=dialect.utf8(c))
         for c, case in zip(shape.columns[1:], CASES, strict=True)
     ]
 
@@ -151,7 +150,7 @@ def test_a_wider_type_has_the_same_hash(session: Connection) -> None:
         assert shape is not None
         one, other = (
             canon.mysql_digest_sha1(
-                [Field("v", kind, c.native, dialect.plain(c), utf8=c.collation is not None)]
+                [Field("v", kind, c.native, dialect.plain(c), utf8=dialect.utf8(c))]
             )
             for c in shape.columns
         )

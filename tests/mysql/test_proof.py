@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,26 @@ def test_digests_by_row_by_key_and_as_a_whole_agree(nasty: Connection) -> None:
     assert sorted(map(repr, by_key)) == sorted(map(repr, found))
     assert (("-7", "ä😀", "y"), ("-7", "ä😀", "y")) in [(row.key, row.at) for row in found]
     assert proof.count(nasty, what, KeyRange()) == 4
+
+
+def test_the_hash_of_these_servers_sees_every_change(nasty: Connection) -> None:
+    what = replace(projection(nasty, "t", "a", "b", "e"), method="sha1")
+    keys = [row.at for row in proof.hashes(nasty, what, None, None)]
+    whole = proof.digest(nasty, what, None)
+    assert whole == proof.digest(nasty, what, None, keys)
+    assert (whole.rows, whole.method) == (4, "sha1")
+    seen = {whole.sum}
+    changes = (
+        *("c = x'00fe'", "c = NULL", "d = NULL", "d = '2024-01-02 03:04:05.600001'", "e = 'z'"),
+        *("f = 0.10000000000000002", "g = NULL", "g = '2024-01-01 00:00:00.121'"),
+        *("v = 'x\\ty '", "v = 'X\\ty'", "v = NULL", "v = ''", "b = 'a''\\\\'"),
+    )
+    for change in changes:
+        execute(nasty, "START TRANSACTION")
+        assert execute(nasty, f"UPDATE t SET {change} WHERE a = 1 AND e = 'y'") == 1
+        seen.add(proof.digest(nasty, what, None).sum)
+        execute(nasty, "ROLLBACK")
+    assert len(seen) == len(changes) + 1
 
 
 def test_texts_are_canonical(nasty: Connection) -> None:

@@ -150,11 +150,12 @@ def _value(field: Field, form: Form) -> str:
     """SQL of a value that is not NULL, as Arrow reads it."""
     x, kind, native = f"({field.expression})", form.kind, field.native
     if kind.name in BOUNDS:
-        return f"CAST({x} AS CHAR)"
-    if kind.name in ("float32", "float64"):
-        return f"CAST({x} * 1 AS CHAR)" if "zerofill" in native else f"CAST({x} AS CHAR)"
-    if not form.text and (kind.name in INTEGERS or kind.name in ("bool", "decimal")):
-        return canon.mysql_text(field.expression, kind, native)
+        return x
+    number = kind.name in INTEGERS or kind.name in ("bool", "decimal")
+    if kind.name in ("float32", "float64") or (number and not form.text):
+        # CONCAT prints it as it ought to be, but for zeros before it and a year's four digits.
+        odd = "zerofill" in native or native.startswith("year")
+        return f"({x} + 0)" if odd else x
     # As bytes: in another collation one letter may pass for another.
     return f"""CONCAT('"', REPLACE(CAST({_plain(field, form)} AS BINARY), '"', '""'), '"')"""
 
@@ -166,7 +167,7 @@ def _plain(field: Field, form: Form) -> str:
         return x
     if form.kind.name == "uuid":
         return f"UNHEX(REPLACE(CAST({x} AS CHAR), '-', ''))"
-    return canon.mysql_text(field.expression, form.kind, field.native)
+    return x if field.utf8 else canon.mysql_text(field.expression, form.kind, field.native)
 
 
 def _beyond(x: str, kind: LogicalType) -> str:
