@@ -297,7 +297,7 @@ class RowHash:
     """
 
     key: Key
-    """The mapped key's text: the same on both sides."""
+    """The mapped key's text: the same on both sides. Empty where the row has none: see ``kept``."""
     hash: str
     settled: bool | None = None
     at: Key = ()

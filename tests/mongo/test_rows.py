@@ -18,6 +18,7 @@ from tests.servers import Database, MongoDatabase
 from tests.unit.engine import nasty
 
 ID = field("_id", "int32", "id")
+MOOD = "CREATE TYPE mood AS ENUM ('new', 'New', 'a b', 'a,b', 'N')"
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_ids_of_another_type_than_the_key_are_refused_and_never_meet(
             {"there": "id int PRIMARY KEY, n int"},
             "write type: int32",
         ),
-        ([ID, field("a", "string", on_loss="clamp")], {"key": ["a"]}, "has no column"),
+        ([ID, field("a", "string")], {"key": ["a"]}, "documents are told apart by _id"),
     ],
 )
 def test_jobs_that_say_too_little(
@@ -217,7 +218,7 @@ def test_every_type_of_postgresql_becomes_a_field(back: Cross, mongo_db: MongoDa
         for case in cases
     ]
     columns = ", ".join(f"c{n} {native}" for n, (native, _) in enumerate(values))
-    back.source.execute(f"CREATE TABLE t (id int PRIMARY KEY, {columns})")
+    back.source.execute(MOOD, f"CREATE TABLE t (id int PRIMARY KEY, {columns})")
     count = max(len(of) for _, of in values) + 1
     for row in range(count):
         given = [of[row] if row < len(of) else "NULL" for _, of in values]
@@ -392,7 +393,7 @@ def test_columns_that_make_no_documents(back: Cross, ddl: str, columns: Any, tol
 @pytest.mark.parametrize(
     ("kind", "value", "told"),
     [
-        ("timestamptz", "'2024-01-01 00:00:00.000001+00'", "microseconds"),
+        ("timestamptz", "'2024-01-01 00:00:00.000001+00'", "does not fit"),
         ("timestamptz", "'infinity'", "infinity"),
         ("numeric", "1" * 35, "34 digits"),
         ("jsonb", "'null'", "JSON null"),

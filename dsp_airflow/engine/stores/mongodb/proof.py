@@ -129,8 +129,8 @@ def texts(
     rows = Rows(what) if is_mapped(what) else None
     for document in every(found(connection, what, None, listed)):
         if rows is not None:
-            told = rows.texts(document)
-            given[rows.at(document, told)] = tuple(told)
+            at, told = rows.told(document)
+            given[at] = told
             continue
         key = keys.of(document)
         fields = [
