@@ -1,0 +1,261 @@
+"""Purges beside others that change the same documents, and what became of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from dsp_airflow.engine.errors import Refused, Transient
+from dsp_airflow.engine.model import KeyRange, Origin
+from dsp_airflow.engine.stores.mongodb import leases, names, purge
+from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.leases import Lease
+from dsp_airflow.engine.stores.mongodb.store import MongoSession
+from tests.mongo.harness import BIG, MongoBench, projection
+
+ALL = KeyRange()
+
+
+def fill(bench: MongoBench, count: int = 10) -> None:
+    bench.source["t"].insert_many([{"_id": n, "v": n} for n in range(count)])
+
+
+@contextmanager
+def opened(bench: MongoBench, side: str = "source") -> Iterator[MongoSession]:
+    with bench.store(side).session() as session:
+        assert isinstance(session, MongoSession)
+        yield session
+
+
+@contextmanager
+def before_deleting(monkeypatch: pytest.MonkeyPatch, *acts: Callable[[], object]) -> Iterator[None]:
+    """Does something after documents were read and before they are deleted, once each."""
+    plain, todo = purge.MongoPurge._delete, list(acts)
+
+    def delete(self: purge.MongoPurge, what: Any, matching: Any) -> int:
+        if todo:
+            todo.pop(0)()
+        return plain(self, what, matching)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purge.MongoPurge, "_delete", delete)
+        yield
+    assert not todo
+
+
+def test_changed_documents_stay_and_are_reported(bench: MongoBench) -> None:
+    fill(bench)
+    bench.write(bench.job(purge="manual", batch_size=5))
+    run = bench.open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    source, target = bench.source["t"], bench.target["t"]
+    source.update_one({"_id": 1}, {"$set": {"v": Int64(1)}})
+    source.insert_one({"_id": 2.5})
+    source.delete_one({"_id": 3})
+    target.update_one({"_id": 6}, {"$set": {"v": 6.0}})
+    target.delete_one({"_id": 7})
+    run.purge("copy")
+    assert [one["_id"] for one in source.find().sort("_id")] == [1, 2.5, 6, 7]
+    found = {
+        (d.difference.kind, d.difference.key[0], d.difference.columns)
+        for d in run.runs.differences(run.run.id)
+    }
+    assert found == {
+        ("changed", '{"$numberInt": "1"}', ("v",)),
+        ("new", '{"$numberDouble": "2.5"}', ()),
+        ("changed", '{"$numberInt": "6"}', ("v",)),
+        ("missing", '{"$numberInt": "7"}', ()),
+    }
+    job = bench.only()
+    assert (job.rows_purged, job.rows_kept) == (6, 4)
+
+
+def test_a_document_that_changes_while_it_is_taken_stays(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the batch as a whole, then by ids: the server ends both transactions."""
+    fill(bench)
+    bench.write(bench.job(purge="manual"))
+    run = bench.open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+
+    def change(number: int) -> Callable[[], object]:
+        return lambda: bench.source["t"].update_one({"_id": number}, {"$inc": {"v": 100}})
+
+    with before_deleting(monkeypatch, change(4), change(5), change(5)):
+        run.purge("copy")
+    assert [one["_id"] for one in bench.source["t"].find()] == [4, 5]
+    assert bench.only().rows_purged == 8
+    assert bench.target["t"].count_documents({}) == 10
+
+
+def test_what_was_taken_before_a_conflict_is_taken_again_or_nothing(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bench)
+    what = projection(bench.source.name, "t")
+    with opened(bench) as session, session.purge() as work:
+        keys = [row.key for row in session.hashes(what, ALL)]
+        first = work.take_keys(what, keys[:4])
+
+        def touch() -> None:
+            bench.source["t"].update_one({"_id": 9}, {"$inc": {"v": 1}})
+
+        with before_deleting(monkeypatch, touch):
+            second = work.take_keys(what, keys[4:])
+        assert len(first) + len(second) == 10
+        assert list(session.hashes(what, ALL)) == []
+        work.undo()
+        assert len(list(session.hashes(what, ALL))) == 10
+        work.take_keys(what, keys[:4])
+
+        def conflict_and_change() -> None:
+            touch()
+            monkeypatch.setattr(Connection, "begin", changed_first)
+
+        plain = Connection.begin
+
+        def changed_first(connection: Connection, transaction: Any) -> None:
+            # Nobody holds it at this moment.
+            bench.source["t"].update_one({"_id": 0}, {"$inc": {"v": 1}})
+            plain(connection, transaction)
+
+        with (
+            before_deleting(monkeypatch, conflict_and_change),
+            pytest.raises(Transient, match="keep changing"),
+        ):
+            work.take_keys(what, keys[4:])
+    assert bench.source["t"].count_documents({}) == 10
+
+
+def test_an_outcome_that_was_asked_for_holds(bench: MongoBench) -> None:
+    """Once it is told that nothing was deleted, nothing is, whoever wakes up later."""
+    fill(bench)
+    what = projection(bench.source.name, "t")
+    with opened(bench) as session, opened(bench) as other, session.purge() as work:
+        work.take(what, ALL)
+        token = work.token()
+        assert other.outcome(token) == "running"
+        session.connection.client.admin.command(
+            "killSessions",
+            [session.connection.view.session_id],  # type: ignore[union-attr]
+        )
+        assert other.outcome(token) == "aborted"
+        with pytest.raises(Transient):
+            work.commit()
+    assert bench.source["t"].count_documents({}) == 10
+    with opened(bench) as session, session.purge() as work:
+        work.take(what, ALL)
+        token = work.token()
+        work.commit()
+        assert session.outcome(token) == "committed"
+    assert bench.source["t"].count_documents({}) == 0
+    old = f"2020-01-01T00:00:00+00:00 x {what.table}"
+    with opened(bench) as session:
+        assert session.outcome(old) == "unknown"
+
+
+def test_a_writer_that_stalled_cannot_write_after_a_proof(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bench, 3)
+    bench.target.database.create_collection("t")
+    ours, theirs = projection(bench.source.name, "t"), projection(bench.target.name, "t")
+    locks = bench.target[names.LOCKS]
+
+    def copy(reader: MongoSession, writer: MongoSession, fence: Callable[[], None]) -> None:
+        writer.write(
+            theirs,
+            ALL,
+            reader.read(ours, ALL, "bson", BIG),
+            wire="bson",
+            on_conflict="update",
+            ordered_alike=True,
+            origin=Origin(),
+            marker=None,
+            fence=fence,
+        )
+
+    with (
+        opened(bench) as reader,
+        opened(bench, "target") as writer,
+        opened(bench, "target") as other,
+    ):
+        with writer.writing(theirs):
+            # Long ago, by the server's clock.
+            locks.update_many({}, [{"$set": {"until": {"$subtract": ["$until", 600_000]}}}])
+            with other.proving(theirs):
+                with pytest.raises(Transient, match="without a sign"):
+                    copy(reader, writer, lambda: None)
+                with monkeypatch.context() as patch:
+                    # As if it had stalled after that.
+                    patch.setattr(Lease, "renew", lambda *_: None)
+                    with pytest.raises(Transient, match="without a sign"):
+                        copy(reader, writer, lambda: None)
+        assert bench.target["t"].count_documents({}) == 0
+        with writer.writing(theirs):
+            held = threading.Event()
+
+            def prove() -> None:
+                locks.update_many({}, [{"$set": {"until": {"$subtract": ["$until", 600_000]}}}])
+                with other.proving(theirs):
+                    held.set()
+
+            def late() -> None:
+                # All is written but the commit, and the lease is gone over.
+                thread.start()
+                assert not held.wait(0.5)
+
+            thread = threading.Thread(target=prove)
+            copy(reader, writer, late)
+            thread.join()
+            assert held.is_set()
+        assert bench.target["t"].count_documents({}) == 3
+    assert locks.count_documents({}) == 0
+
+
+def test_a_proof_waits_for_writers_and_not_for_ever(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "PATIENCE", 0.5)
+    what = projection(bench.target.name, "t")
+    bench.target.database.create_collection("t")
+    with opened(bench, "target") as one, opened(bench, "target") as two:
+        with one.writing(what):
+            with pytest.raises(Transient, match="other runs"), two.proving(what):
+                pass
+            with two.writing(what):
+                pass
+        with one.proving(what):
+            with pytest.raises(Transient, match="other runs"), two.proving(what):
+                pass
+            with pytest.raises(Transient, match="other runs"), two.writing(what):
+                pass
+        # Who died while he proved is in nobody's way for longer than his lease.
+        dead = Lease(one.connection, what.table, "proving", "dead")
+        assert dead.take()
+        bench.target[names.LOCKS].update_many({}, [{"$set": {"until": "$$NOW"}}])
+        time.sleep(0.01)
+        with two.proving(what):
+            pass
+    assert bench.target[names.LOCKS].count_documents({}) == 0
+
+
+def test_a_target_that_forgets_is_no_ground_for_a_purge(bench: MongoBench) -> None:
+    fill(bench, 3)
+    bench.target["t"].create_index("at", expireAfterSeconds=3600)
+    bench.write(bench.job(purge="system"))
+    run = bench.open()
+    with pytest.raises(Refused, match="documents by their age"):
+        run.plan("copy")
+    run.finish()
