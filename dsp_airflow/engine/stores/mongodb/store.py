@@ -18,6 +18,7 @@ from dsp_airflow.engine.model import (
     BatchSize,
     Column,
     Digest,
+    Inferred,
     Isolation,
     Key,
     KeyRange,
@@ -36,6 +37,7 @@ from dsp_airflow.engine.stores.mongodb import (
     catalog,
     dialect,
     identity,
+    infer,
     leases,
     login,
     markers,
@@ -230,6 +232,18 @@ class MongoSession:
     def share_rows(self, table: str, other: str) -> bool:
         with self._at(table):
             return catalog.root(self.connection, table) == catalog.root(self.connection, other)
+
+    def infer(self, table: str, where: str | None, most: int | None) -> Inferred:
+        """See ``ports.Infers``."""
+        what = Projection(table, table, (), (), where=where)
+        matching = query.matching(what)
+        with self._at(table):
+            total = self.connection.count(table, matching)
+            if most is None or total <= most:
+                documents = proof.every(self.connection.find(table, matching))
+            else:
+                documents = self.connection.sample(table, matching, most)
+            return infer.inferred(documents, total, table)
 
     # Digests
 
