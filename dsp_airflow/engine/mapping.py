@@ -84,6 +84,11 @@ def entries(
     found: list[Entry] = []
     for item in job.columns:
         wanted = parse_type(str(item.type)) if item.type is not None else None
+        if "missing" in item.model_fields_set and not dialect.documents:
+            raise ConfigError(
+                f"job {job.name}: column {item.target_name}: missing is for fields of documents, "
+                "and rows of a table lack none; remove it"
+            )
         if item.source is not None:
             column = (
                 _field(job, item, wanted, dialect)

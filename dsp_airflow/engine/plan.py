@@ -189,6 +189,12 @@ def _require_mapping(job: WarmJob, sides: Sides) -> bool:
             "rows: name the fields under columns, each with its type; dsp plan --infer FILE "
             "proposes them"
         )
+    for item in job.columns or ():
+        if "null_as" in item.model_fields_set and not target:
+            raise ConfigError(
+                f"job {job.name}: column {item.target_name}: null_as is for documents, and "
+                f"{sides.target.system} has NULL; remove it"
+            )
     return source != target or (source and job.columns is not None)
 
 

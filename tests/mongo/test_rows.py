@@ -176,6 +176,7 @@ def test_ids_of_another_type_than_the_key_are_refused_and_never_meet(
             {"there": "id int PRIMARY KEY, n int"},
             "write type: int32",
         ),
+        ([ID, field("a", "string", null_as="missing")], {}, "null_as is for documents"),
         ([ID, field("a", "string")], {"key": ["a"]}, "documents are told apart by _id"),
     ],
 )
@@ -380,6 +381,11 @@ def test_a_purge_by_documents_keeps_what_was_changed_there(
                 {"source": "b", "target": "x.y"},
             ],
             "cannot both be written",
+        ),
+        (
+            "id int PRIMARY KEY",
+            [{"source": "id", "target": "_id", "missing": "error"}],
+            "missing is for fields of documents",
         ),
     ],
 )

@@ -134,8 +134,8 @@ def texts(
             continue
         key = keys.of(document)
         fields = [
-            [name.decode(errors="backslashreplace"), keys.text(value)]
+            [name.decode(errors="surrogateescape"), keys.text(value)]
             for name, value in raw.elements(document)
         ]
-        given[key] = (key[0], json.dumps(fields, ensure_ascii=False))
+        given[key] = (key[0], json.dumps(fields))
     return given
