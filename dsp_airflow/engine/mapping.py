@@ -175,6 +175,17 @@ def into_documents(
     return found
 
 
+def onto(job: TableJob | RestoreJob, there: Shape, made: Shape) -> Shape:
+    """The collection that stands there, with the fields that are to be written to it."""
+    own, given = there.columns[0], made.columns[0]
+    if not own.deterministic and own.collation != given.collation:
+        raise ConfigError(
+            f"job {job.name}: {there.table} compares ids by a collation ({own.collation}), so that "
+            "two keys could meet in one; name a collection without it"
+        )
+    return replace(there, columns=made.columns, key=made.key, unique=made.unique)
+
+
 ID = "_id"
 """The field of a document that tells it from all others."""
 

@@ -111,7 +111,7 @@ def _structure(
         there, ddl = _designed(job, sides, shape, entries, target_table, target_key)
     elif mapped and sides.target.dialect.documents:
         made, _ = _designed(job, sides, shape, entries, target_table, target_key)
-        there = replace(there, columns=made.columns, key=made.key, unique=made.unique)
+        there = mapping.onto(job, there, made)
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
     fitting.refuse_types(job, sides, rows, len(key))

@@ -62,7 +62,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[DspError], str]] =
     ("t", {}, {"table": "series"}, Refused, "view"),
     ("t", {}, {"table": "capped"}, Denied, "capped"),
     ("capped", {}, {"table": "new"}, Denied, "capped"),
-    ("t", {"columns": [{"source": "v"}]}, {}, ConfigError, "columns"),
+    ("t", {"columns": [{"source": "v"}]}, {}, ConfigError, "needs type"),
     ("t", {"key": ["v"]}, {}, ConfigError, "_id"),
     ("t", {"where": "v > 1"}, {}, ConfigError, "query document"),
     ("tt", {}, {}, ConfigError, r"did you mean .*\.t"),

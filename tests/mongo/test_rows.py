@@ -284,36 +284,33 @@ def test_keys_of_several_columns_are_a_document(back: Cross, mongo_db: MongoData
 
 
 KEYS = {
-    "bigint": "7",
     'text COLLATE "C"': "'é '",
-    "uuid": "'0b0e1d6c-3f1d-4c1f-9d3c-0a1b2c3d4e5f'",
     "bytea": "'\\x00ff'",
-    "bool": "true",
-    "numeric(8,2)": "1.5",
-    "date": "'2024-02-29'",
     "timestamp(3)": "'2024-02-29 01:02:03.25'",
-    "time": "'01:02:03.5'",
 }
+"""Those that are printed otherwise than their canonical text is, or might be."""
 
 
 def test_keys_of_every_type(back: Cross, mongo_db: MongoDatabase) -> None:
-    """Found again in a purge that goes row by row, for one of two was changed there."""
+    """Of rows that are purged row by row: found there by what the source prints of them."""
     jobs = []
     for n, (kind, value) in enumerate(KEYS.items()):
         back.source.execute(f"CREATE TABLE t{n} (k {kind} PRIMARY KEY, v int)")
         back.source.execute(f"INSERT INTO t{n} VALUES ({value}, 1)")
         job = back.warm(purge="system", name=f"j{n}")
-        jobs.append(
-            {
-                **job,
-                "source": {"connection": "source", "table": f"public.t{n}"},
-                "target": {"connection": "target", "table": f"t{n}"},
-                "accept_loss": ["k"] if kind == "date" else [],
-            }
-        )
+        job["source"]["table"], job["target"]["table"] = f"public.t{n}", f"t{n}"
+        jobs.append(job)
     back.write(*jobs)
     for found in back.run().jobs:
         assert (found.rows_purged, found.rows_kept) == (1, 0), found.name
+
+
+def test_ids_that_are_compared_by_a_collation(back: Cross, mongo_db: MongoDatabase) -> None:
+    back.source.execute("CREATE TABLE t (k text PRIMARY KEY)")
+    mongo_db.database.create_collection("t", collation={"locale": "de", "strength": 1})
+    back.write(back.warm())
+    with pytest.raises(ConfigError, match="two keys could meet"):
+        back.run()
 
 
 @pytest.mark.parametrize(
