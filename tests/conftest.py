@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ _AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="dsp-airflow-home-"))
 os.environ["AIRFLOW_HOME"] = str(_AIRFLOW_HOME)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
+from tests.cli.warm import Forks  # noqa: E402
 from tests.servers import (  # noqa: E402
     REPORT,
     Database,
@@ -265,6 +266,13 @@ def rclone() -> Iterator[S3Server]:
 def s3_place(request: pytest.FixtureRequest) -> Place:
     """A fresh bucket on each S3 server in turn."""
     return fresh_bucket(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What starts the command fast."""
+    with closing(Forks()) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -86,8 +86,26 @@ def lint(
 
 
 @app.command()
-def plan(file: File, job: JobName = None, as_json: Json = False) -> None:
+def plan(
+    file: File,
+    job: JobName = None,
+    infer: Annotated[
+        bool,
+        typer.Option(
+            "--infer", help="Propose columns for jobs that read documents, from a sample of them."
+        ),
+    ] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="With --infer: look at every document, not at 1,000.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show all that a run would do: columns, types, losses, batches, warnings; changes nothing."""
+    if infer:
+        from dsp_airflow.cli import infer as proposing
+
+        proposing.infer(file, job=job, whole=whole, as_json=as_json)
+        return
     from dsp_airflow.cli import plan as command
 
     command.plan(file, job=job, as_json=as_json)

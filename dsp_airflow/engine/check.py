@@ -95,7 +95,7 @@ def _expected(copied: Copied, digest: Digest) -> Digest:
 def _by_keys(work: Compared) -> Checked:
     """No range of the target is the batch: other rows stand there too, or it sorts differently."""
     plan, rows = work.plan, work.rows
-    keys = [row.key for row in work.source.hashes(plan.source, work.batch.within)]
+    keys = compare.keys_of(work.source.hashes(plan.source, work.batch.within))
     standing = work.target.digest(plan.target, None, keys)
     # As many as were copied, and all are there.
     same = len(keys) == rows == standing.rows
@@ -132,7 +132,9 @@ def _by_rows(work: Compared, *, certain: bool, still: bool) -> Checked:
     if plan.ordered_alike:
         theirs = compare.by_key(work.target.hashes(plan.target, within))
     else:
-        theirs = compare.by_key(work.target.hashes(plan.target, keys=list(ours)))
+        theirs = compare.by_key(
+            work.target.hashes(plan.target, keys=compare.keys_of(ours.values()))
+        )
     missing = [row for key, row in ours.items() if key not in theirs]
     changed = [row for key, row in ours.items() if key in theirs and theirs[key].hash != row.hash]
     # A row version older than the copy's snapshot is the one that was copied.

@@ -60,6 +60,11 @@ def by_key(rows: Iterable[RowHash]) -> dict[Key, RowHash]:
     return {row.key: row for row in rows}
 
 
+def keys_of(rows: Iterable[RowHash]) -> list[Key]:
+    """Their mapped keys; what has none is in no other place."""
+    return [row.key for row in rows if row.key]
+
+
 def digest_of(rows: Iterable[RowHash]) -> Digest:
     """The md5 digest of rows that were hashed one by one; equal to the database's own."""
     count = total = 0
@@ -154,11 +159,15 @@ def _agree(kind: LogicalType, mine: str | None, other: str | None) -> bool:
         return True
     if mine is None or other is None or not spelled(kind):
         return False
-    if kind.name == "decimal":
-        return Decimal(mine) == Decimal(other)
-    if kind.name in FLOATS:
-        # Zero has a sign, which the comparison does not see.
-        return float(mine) == float(other) != 0
+    try:
+        if kind.name == "decimal":
+            return Decimal(mine) == Decimal(other)
+        if kind.name in FLOATS:
+            # Zero has a sign, which the comparison does not see.
+            return float(mine) == float(other) != 0
+    except (ValueError, ArithmeticError):
+        # A document may have something else there.
+        return False
     if kind.name == "list" and kind.element is not None:
         ours, theirs = canon.python_elements(mine), canon.python_elements(other)
         if ours is None or theirs is None or len(ours) != len(theirs):

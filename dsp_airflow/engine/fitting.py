@@ -128,7 +128,7 @@ def _could_meet(
 
 
 def refused_alone(sides: Sides, pair: ColumnPair) -> bool:
-    """Whether all that is lost are values too long, or no ObjectIds: each an error of its own.
+    """Whether the target itself refuses all that would be lost: values too long, no ObjectIds.
 
     Between two systems only: one of them has no type without a bound that could be a key.
     """
@@ -141,6 +141,7 @@ def refused_alone(sides: Sides, pair: ColumnPair) -> bool:
 
 _TOO_LONG: Final = re.compile(
     r"longer than \d+ (?:characters|bytes)|texts that are no ObjectId|values of other than 12 bytes"
+    r"|numbers of more than \d+ digits|infinity, and what no calendar has"
 )
 
 
@@ -226,6 +227,8 @@ ORDERED = frozenset(
 """Native types that every server sorts alike, whatever its locale; ids by their collation."""
 
 
+IDS: Final = "extended json"
+"""Native type of a column of files that holds ids of documents: they sort as the ids do."""
 CODE_POINTS: Final = frozenset(["C", "utf8mb4_0900_bin", "utf8mb4_nopad_bin"])
 """Collations of all systems that sort by code point and see every blank."""
 
@@ -240,6 +243,8 @@ def _order_class(column: Column) -> str | None:
         return None
     if name == "other" and column.type.identity in ORDERED:
         return f"{column.type.identity}:{column.collation or ''}"
+    if column.native == IDS:
+        return f"bson:{column.collation or ''}"
     if name in INTEGERS or name == "decimal":
         return "number"
     if name == "string" and column.collation in CODE_POINTS and not _padded(column):

@@ -84,6 +84,11 @@ def entries(
     found: list[Entry] = []
     for item in job.columns:
         wanted = parse_type(str(item.type)) if item.type is not None else None
+        if "missing" in item.model_fields_set and not dialect.documents:
+            raise ConfigError(
+                f"job {job.name}: column {item.target_name}: missing is for fields of documents, "
+                "and rows of a table lack none; remove it"
+            )
         if item.source is not None:
             column = (
                 _field(job, item, wanted, dialect)
@@ -168,6 +173,17 @@ def into_documents(
             )
         _refuse_crossed(job, entry.target, [e.target for e in found[:n]])
     return found
+
+
+def onto(job: TableJob | RestoreJob, there: Shape, made: Shape) -> Shape:
+    """The collection that stands there, with the fields that are to be written to it."""
+    own, given = there.columns[0], made.columns[0]
+    if not own.deterministic and own.collation != given.collation:
+        raise ConfigError(
+            f"job {job.name}: {there.table} compares ids by a collation ({own.collation}), so that "
+            "two keys could meet in one; name a collection without it"
+        )
+    return replace(there, columns=made.columns, key=made.key, unique=made.unique)
 
 
 ID = "_id"

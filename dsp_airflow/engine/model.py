@@ -7,6 +7,7 @@ ordered type (integers, uuid, timestamps, composite keys) exact and storable.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -305,7 +306,7 @@ class RowHash:
     """
 
     key: Key
-    """The mapped key's text: the same on both sides."""
+    """The mapped key's text: the same on both sides. Empty where the row has none: see ``kept``."""
     hash: str
     settled: bool | None = None
     at: Key = ()
@@ -586,3 +587,25 @@ class Plan:
     batches: int = 0
     warnings: tuple[str, ...] = ()
     purge_refusals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenField:
+    """A field of documents: the types it was seen with, and a column that is proposed for it."""
+
+    path: str
+    type: str
+    types: Mapping[str, int]
+    """How many values of each of the system's own types."""
+    missing: int
+    on_loss: str = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What some documents of a collection, ``looked_at`` of ``documents``, suggest as columns."""
+
+    label: str
+    looked_at: int
+    documents: int
+    fields: tuple[SeenField, ...]

@@ -115,7 +115,7 @@ def _structure(
         there, ddl = _designed(job, sides, shape, entries, target_table, target_key)
     elif mapped and sides.target.dialect.documents:
         made, _ = _designed(job, sides, shape, entries, target_table, target_key)
-        there = replace(there, columns=made.columns, key=made.key, unique=made.unique)
+        there = mapping.onto(job, there, made)
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
     fitting.refuse_types(job, sides, rows, len(key))
@@ -194,6 +194,12 @@ def _require_mapping(job: WarmJob, sides: Sides) -> bool:
             "rows: name the fields under columns, each with its type; dsp plan --infer FILE "
             "proposes them"
         )
+    for item in job.columns or ():
+        if "null_as" in item.model_fields_set and not target:
+            raise ConfigError(
+                f"job {job.name}: column {item.target_name}: null_as is for documents, and "
+                f"{sides.target.system} has NULL; remove it"
+            )
     return source != target or (source and job.columns is not None)
 
 

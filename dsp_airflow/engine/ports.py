@@ -25,6 +25,7 @@ from dsp_airflow.engine.model import (
     Difference,
     Digest,
     Fit,
+    Inferred,
     Isolation,
     Key,
     KeyColumn,
@@ -418,6 +419,15 @@ class Sifts(Protocol):
         The fields are columns here, so that the server judges them by its own rules; nothing
         outlives the call.
         """
+        ...
+
+
+@runtime_checkable
+class Infers(Protocol):
+    """A session whose tables hold documents, of which columns are proposed."""
+
+    def infer(self, table: str, where: str | None, most: int | None) -> Inferred:
+        """What at most so many documents of those that match suggest; ``None`` means all."""
         ...
 
 

@@ -272,7 +272,7 @@ def _equal(work: _Batch) -> list[Key]:
     plan = work.plan
     found: list[Key] = []
     for chunk in _chunks(work.source.hashes(plan.source, work.claim.batch.within)):
-        theirs = compare.by_key(work.target.hashes(plan.target, keys=[r.key for r in chunk]))
+        theirs = compare.by_key(work.target.hashes(plan.target, keys=compare.keys_of(chunk)))
         found += [row.at for row in chunk if not row.kept and _same(row, theirs.get(row.key))]
     return found
 
@@ -288,7 +288,7 @@ def _taken(work: _Batch, keys: list[Key]) -> tuple[Digest, Digest, set[Key]]:
         wrong |= {at for at, times in Counter(row.at for row in rows).items() if times > 1}
         there: dict[Key, RowHash] = {}
         for session in _witnesses(work):
-            there = compare.by_key(session.hashes(work.plan.target, keys=[r.key for r in rows]))
+            there = compare.by_key(session.hashes(work.plan.target, keys=compare.keys_of(rows)))
             wrong |= {row.at for row in rows if not _same(row, there.get(row.key))}
         ours += compare.digest_of(rows)
         theirs += compare.digest_of(there.values())
@@ -307,7 +307,7 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
     newest = work.transaction.newest(plan.source)
     standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
     for chunk in _chunks(standing):
-        theirs = compare.by_key(work.target.hashes(plan.target, keys=[r.key for r in chunk]))
+        theirs = compare.by_key(work.target.hashes(plan.target, keys=compare.keys_of(chunk)))
         count += len(chunk)
         known += sum(row.key in theirs for row in chunk)
         rows = chunk[: max(0, compare.REPORTED - len(found))]
@@ -327,7 +327,7 @@ def _reasons(
     for row in rows:
         other = theirs.get(row.key)
         if row.kept:
-            found.append(Difference("changed", row.key, reason=row.kept))
+            found.append(Difference("changed", row.key or row.at, reason=row.kept))
         elif _same(row, other):
             reason = "a trigger keeps it, it stands there twice, or it changed during the purge"
             found.append(Difference("changed", row.key, reason=reason))
@@ -369,7 +369,7 @@ def _left_filter(work: _Batch) -> list[Difference]:
     else:
         candidates = work.source.hashes(replace(plan.source, where=None), within)
     for chunk in _chunks(candidates):
-        keys = [row.key for row in chunk]
+        keys = compare.keys_of(chunk)
         matching = {row.key for row in work.source.hashes(ours, keys=keys)}
         keys = [key for key in keys if key not in matching]
         if not plan.ordered_alike:

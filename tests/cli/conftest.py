@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,6 @@ from tests.cli.harness import Dsp
 from tests.cli.warm import Forks
 from tests.conftest import NewDatabase
 from tests.servers import PostgresServer, fresh_database
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """What starts the command fast."""
-    with closing(Forks()) as found:
-        yield found
 
 
 @pytest.fixture

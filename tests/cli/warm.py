@@ -82,7 +82,7 @@ def _load() -> None:
         "from airflow.sdk import BaseHook\n"
         "import dsp_airflow.cli.app, dsp_airflow.connections, dsp_airflow.steps\n"
         "import adbc_driver_postgresql.dbapi, alembic.command, boto3, duckdb, MySQLdb, psycopg\n"
-        "import pyarrow.csv, pyarrow.parquet, rich.table\n"
+        "import pyarrow.csv, pyarrow.parquet, pymongo, rich.table\n"
         "print(*sys.modules)"
     )
     with tempfile.TemporaryDirectory() as home:

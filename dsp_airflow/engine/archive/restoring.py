@@ -111,7 +111,7 @@ def _structure(
         fitting.refuse_kind(job, there)
         if there.open:
             made, _ = _made(job, manifest, target, session)
-            there = replace(there, columns=made.columns, key=made.key, unique=made.unique)
+            there = mapping.onto(job, there, made)
     numbers = restored_columns(manifest, there)
     names = [manifest.columns[n].name for n in numbers]
     lost = [name for name in manifest.key if name not in names]

@@ -1,4 +1,6 @@
-"""The one definition of equal: a canonical text per value, by PostgreSQL, MySQL and Python.
+"""The one definition of equal: a canonical text per value, by PostgreSQL, MySQL, DuckDB and Python.
+
+Of BSON values, see ``canon.mongodb``.
 
 Two values of a type are equal when their canonical texts are. A rendering may be finer than
 the value (equal values with different texts cost a second look), never coarser.
@@ -28,7 +30,7 @@ time
     ``HH:MM:SS.ffffff``, ``24:00:00.000000`` included.
 duration
     ``months/days/microseconds``, each with its own sign; ``infinity``.
-uuid lower with hyphens. enum the label.
+uuid lower with hyphens. objectid 24 lower hex digits. enum the label.
 json
     By value: keys sorted by code point, no spaces, numbers exact and without needless zeros,
     of equal keys the last. That is what Python renders; PostgreSQL renders its own text (of

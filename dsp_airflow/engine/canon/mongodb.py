@@ -210,7 +210,11 @@ def _decimal_value(text: str, _kind: LogicalType) -> Decimal128:
     return _decimal128(text)
 
 
-def _float_value(text: str, _kind: LogicalType) -> float:
+def _float_value(text: str, kind: LogicalType) -> float:
+    if kind.name == "float32":
+        # The digits of a shorter number are those of another double.
+        (value,) = struct.unpack(">f", struct.pack(">f", float(text)))
+        return float(value)
     return float(text)
 
 

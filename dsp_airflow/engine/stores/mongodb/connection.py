@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import pymongo
 from pymongo.client_session import ClientSession
@@ -18,7 +18,7 @@ from pymongo.write_concern import WriteConcern
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.options import SessionOptions
-from dsp_airflow.engine.stores.mongodb import names
+from dsp_airflow.engine.stores.mongodb import names, raw
 from dsp_airflow.engine.stores.mongodb.raw import Query
 
 Kind: TypeAlias = Literal["replica set", "sharded cluster", "standalone"]
@@ -164,6 +164,14 @@ class Connection:
             pipeline, session=session, allowDiskUse=True, **more
         ) as cursor:
             return list(cursor)
+
+    def sample(self, table: str, query: Query, most: int) -> Iterator[bytes]:
+        """At most so many matching documents, chosen by chance."""
+        pipeline = [{"$match": query}, {"$sample": {"size": most}}]
+        with self.collection(table).aggregate_raw_batches(pipeline) as cursor:
+            for batch in cursor:
+                # The driver's types tell of decoded documents, and these are bytes.
+                yield from raw.documents(cast("bytes", batch))
 
     def count(self, table: str, query: Query, *, session: ClientSession | None = None) -> int:
         """How many documents match."""

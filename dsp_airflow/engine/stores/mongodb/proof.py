@@ -129,13 +129,13 @@ def texts(
     rows = Rows(what) if is_mapped(what) else None
     for document in every(found(connection, what, None, listed)):
         if rows is not None:
-            told = rows.texts(document)
-            given[rows.at(document, told)] = tuple(told)
+            at, told = rows.told(document)
+            given[at] = told
             continue
         key = keys.of(document)
         fields = [
-            [name.decode(errors="backslashreplace"), keys.text(value)]
+            [name.decode(errors="surrogateescape"), keys.text(value)]
             for name, value in raw.elements(document)
         ]
-        given[key] = (key[0], json.dumps(fields, ensure_ascii=False))
+        given[key] = (key[0], json.dumps(fields))
     return given

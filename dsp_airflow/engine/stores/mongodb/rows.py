@@ -118,13 +118,13 @@ class Rows:
         return RowHash(self.key(texts), python_row_hash_md5(texts), None, at, reason)
 
     def _key_alone(self, document: bytes) -> Key:
-        """The mapped key of a document that is no row otherwise; as it is, where it has none."""
+        """The mapped key of a document that is no row otherwise; empty where it has none."""
         own = bson.decode(raw.document([(KEY, raw.id_of(document))]).raw, OPTIONS)
         try:
             fields = self._fields[: self._width]
             return self.key([read(own, reading, field.type).text for field, reading in fields])
         except Misfit:
-            return keys.of(document)
+            return ()
 
     def at(self, document: bytes, texts: Sequence[str | None]) -> Key:
         """The key that the row is found by here, as ``what.key`` has it."""
@@ -136,12 +136,33 @@ class Rows:
         return tuple(printed(t or "", f.type) for t, f in zip(texts, fields, strict=False))
 
     def digest(self, documents: Iterable[bytes]) -> Digest:
-        """Of all of them."""
+        """Of all of them; a document that is no row has a part that no row has."""
         rows = total = 0
         for document in documents:
             rows += 1
-            total += python_digest_md5(self.texts(document))
+            try:
+                texts: Sequence[str | None] = self.texts(document)
+            except BadValue:
+                texts = ["no row", document.hex()]
+            total += python_digest_md5(texts)
         return Digest(rows, total, METHOD)
+
+    def told(self, document: bytes) -> tuple[Key, tuple[str | None, ...]]:
+        """The row's key here and its texts, for a report: of no row, too."""
+        try:
+            texts: Sequence[str | None] = self.texts(document)
+        except BadValue:
+            own = bson.decode(document, OPTIONS)
+            texts = [self._odd(own, reading, field) for field, reading in self._fields]
+            key = self._key_alone(document)
+            return keys.of(document) if self._own_key else key, tuple(texts)
+        return self.at(document, texts), tuple(texts)
+
+    def _odd(self, values: Mapping[str, Any], reading: Reading, field: Field) -> str | None:
+        try:
+            return read(values, reading, field.type).text
+        except Misfit as error:
+            return str(error)
 
     def counted(self) -> tuple[LossCount, ...]:
         """What the policies did to the rows that were read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from dsp_airflow.engine.model import (
     BatchSize,
     Column,
     Digest,
+    Inferred,
     Isolation,
     Key,
     KeyRange,
@@ -36,12 +37,14 @@ from dsp_airflow.engine.stores.mongodb import (
     catalog,
     dialect,
     identity,
+    infer,
     leases,
     login,
     markers,
     proof,
     purge,
     query,
+    raw,
     refusals,
     relay,
     split,
@@ -51,6 +54,7 @@ from dsp_airflow.engine.stores.mongodb import (
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.rows import Rows
+from dsp_airflow.engine.stores.mongodb.spool import Spool
 
 
 class MongoStore:
@@ -109,6 +113,7 @@ class MongoSession:
         self.connection = connection
         self._words = words
         self._leases: dict[str, Lease] = {}
+        self._spool: Spool | None = None
 
     def _at(self, label: str) -> AbstractContextManager[None]:
         return translate.translating(f"{self.connection.name}: {label}", self.connection.options)
@@ -151,8 +156,15 @@ class MongoSession:
 
     @contextmanager
     def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
-        if not self.connection.transactions or isolation == "read_committed":
+        if isolation == "read_committed":
             yield None
+            return
+        if not self.connection.transactions:
+            try:
+                with closing(Spool(self.connection)) as self._spool:
+                    yield None
+            finally:
+                self._spool = None
             return
         with self._at("snapshot"):
             view = self.connection.client.start_session(snapshot=True)
@@ -176,24 +188,23 @@ class MongoSession:
         return (relay.WIRE, *WIRES)
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
+        buffers = self._buffers(what, within)
         if not query.is_mapped(what):
-            stream: Stream = relay.DocumentsOut(self.connection, what, within, max_row_size)
+            stream: Stream = relay.DocumentsOut(what, buffers, max_row_size)
         else:
             from dsp_airflow.engine.stores.mongodb.told import RowsOut
 
             words = self._words
             if words is None:
                 raise ConfigError(f"{what.label}: no system takes its documents as {wire}")
-            stream = RowsOut(self._buffers(what, within), what, words, wire, max_row_size)
+            stream = RowsOut(buffers, what, words, wire, max_row_size)
         return Translated(stream, lambda: self._at(what.label))
 
     def _buffers(
         self, what: Projection, within: KeyRange
     ) -> Callable[[], Generator[bytes, None, None]]:
-        def found() -> Generator[bytes, None, None]:
-            yield from proof.found(self.connection, what, within, None)
-
-        return found
+        spool = self._spool or Spool(self.connection)
+        return lambda: spool.buffers(what, within)
 
     def arrow(
         self,
@@ -228,16 +239,23 @@ class MongoSession:
 
     def prove_key(self, what: Projection) -> None:
         with self._at(what.label):
-            twins = split.twins(self.connection, what)
-        if twins:
-            raise ConfigError(
-                f"{what.label} shows _id {', '.join(twins)} in several documents; copy the "
-                "collection that it reads, or make it show each once"
-            )
+            split.prove_key(self.connection, what)
 
     def share_rows(self, table: str, other: str) -> bool:
         with self._at(table):
             return catalog.root(self.connection, table) == catalog.root(self.connection, other)
+
+    def infer(self, table: str, where: str | None, most: int | None) -> Inferred:
+        """See ``ports.Infers``."""
+        what = Projection(table, table, (), (), where=where)
+        matching = query.matching(what)
+        with self._at(table):
+            total = self.connection.count(table, matching)
+            if most is None or total <= most:
+                documents = proof.every(self.connection.find(table, matching))
+            else:
+                documents = self.connection.sample(table, matching, most)
+            return infer.inferred(documents, total, table)
 
     # Digests
 
@@ -245,6 +263,8 @@ class MongoSession:
         self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
     ) -> Digest:
         with self._at(what.label):
+            if self._spool is not None and within is not None and keys is None:
+                return self._spool.digest(what, within)
             return proof.digest(self.connection, what, within, keys)
 
     def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:
@@ -253,12 +273,19 @@ class MongoSession:
             return ()
         rows = Rows(what)
         with self._at(what.label):
-            for document in proof.every(proof.found(self.connection, what, within, None)):
+            found = (
+                proof.found(self.connection, what, within, None)
+                if self._spool is None
+                else self._spool.kept(what, within)
+            )
+            for document in proof.every(found):
                 rows.texts(document)
         return rows.counted()
 
     def count(self, what: Projection, within: KeyRange) -> int:
         with self._at(what.label):
+            if self._spool is not None:
+                return sum(map(raw.number_of, self._spool.kept(what, within)))
             return self.connection.count(what.table, query.matching(what, within))
 
     def holds_rows(self, what: Projection) -> bool:

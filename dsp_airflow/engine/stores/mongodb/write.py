@@ -60,6 +60,8 @@ def write(
                 connection.begin(session)
             elif (recovered := markers.claim(connection, what, marker, session)) is not None:
                 return recovered
+            if lease is not None:
+                lease.fence(session, what.label)
         batch = _Batch(connection, what, session, on_conflict, origin.digest is not None)
         batch.look(within, alone=direct and ordered_alike, ordered_alike=ordered_alike)
         for buffer in stream if wire == WIRE else rows.buffers(stream, what):
@@ -75,8 +77,6 @@ def write(
             return done
         if marker is not None:
             markers.leave(connection, what, marker, done, session)
-        if lease is not None:
-            lease.fence(session, what.label)
         fence()
         session.commit_transaction()
     return done
@@ -107,6 +107,9 @@ class _Batch:
 
     def look(self, within: KeyRange, *, alone: bool, ordered_alike: bool) -> None:
         """What stands in the range before anything is written."""
+        if not ordered_alike:
+            # The bounds are none of ids here.
+            return
         matching = query.matching(self.what, within)
         table, session = self.what.table, self.session
         first = self.connection.find(
@@ -114,14 +117,12 @@ class _Batch:
         )
         if next(iter(first), None) is None:
             self._alone = alone
-        elif not ordered_alike:
-            return
         elif self.digest:
             self._others = proof.digest(self.connection, self.what, within, None, session)
         else:
             count = self.connection.count(table, matching, session=session)
             self._others = replace(self._others, rows=count)
-        self._counted = ordered_alike
+        self._counted = True
 
     def take(self, buffer: bytes) -> None:
         """Writes the documents of a buffer."""
