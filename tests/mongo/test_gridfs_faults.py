@@ -13,7 +13,7 @@ from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import KeyRange, Origin
 from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, write
 from tests.conftest import NewMongoDatabase
-from tests.mongo import work
+from tests.mongo import bucket_work as work
 from tests.mongo.buckets import CHUNK, Bucket, BucketBench, content
 from tests.servers import MongoDatabase
 from tests.share import full, share
@@ -21,7 +21,7 @@ from tests.share import full, share
 LIMIT = 256 * 1024
 """KiB."""
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.mongo.work"])
+processes.set_forkserver_preload(["tests.mongo.bucket_work"])
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ that says until when it is there, by the server's own clock. Whoever comes leave
 then looks for the other kind, in a read that sees everything written before that: of two who come
 together one sees the other.
 
-A lease may run out while its holder stalls. Whoever proves then removes it, and the holder's
-transaction, which writes to its own lease last of all, cannot commit any more. A lease of who
+A lease may run out while its holder stalls. Whoever proves then removes it. The holder's
+transaction writes to its own lease first of all: one that is open keeps the lease from being
+removed until it has ended, and one that begins after that finds none and ends. A lease of who
 proves may run out without harm: who begins to write after that reads the source after the rows
 were locked there, and so reads what was proved.
 """
@@ -31,8 +32,8 @@ from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores.mongodb import names
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 
-TERM: Final = timedelta(minutes=2)
-"""How long a lease lasts: longer than a transaction may, so that none runs out in one."""
+TERM: Final = timedelta(seconds=30)
+"""How long a lease lasts: time enough to digest a batch, until the transaction that writes it."""
 PATIENCE: Final = 300.0
 """Seconds to wait for batches and proofs of others on the same collection."""
 TURN: Final = 0.2
@@ -89,13 +90,13 @@ class Lease:
             raise lost(label)
 
     def fence(self, session: ClientSession, label: str) -> None:
-        """Binds a transaction to the lease: they cannot be removed and committed both.
+        """Binds a transaction to the lease: it is not removed before that has ended.
 
         What is written differs every time, as a server takes no note of a write without effect.
         """
         kept = self._locks.update_one(
             {"_id": self.id, "holder": self.holder},
-            {"$inc": {"commits": 1}},
+            {"$inc": {"bound": 1}},
             session=session,
         )
         if kept.matched_count != 1:

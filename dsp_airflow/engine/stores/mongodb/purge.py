@@ -42,15 +42,20 @@ class MongoPurge:
         self._table: str | None = None
         self._token: str | None = None
         self._taken: dict[Key, str] = {}
+        self._opened = False
         if lease is not None:
             lease.renew(lease.table)
         self._begin()
 
-    def _on(self, what: Projection) -> None:
-        """Before the transaction's first statement: it cannot use a collection made after that."""
+    def _open(self, what: Projection) -> None:
+        """Before anything else is done in a transaction."""
         if self._table is None:
             self._table = what.table
+            # It could not use a collection that is made after its first statement.
             self._seen_by_majority()
+        if self._lease is not None and not self._opened:
+            self._lease.fence(self._session, what.label)
+        self._opened = True
 
     def _seen_by_majority(self) -> None:
         """Whatever was read so far is what a majority of the servers has, or this raises."""
@@ -61,6 +66,7 @@ class MongoPurge:
 
     def _begin(self) -> None:
         self._connection.view = None
+        self._opened = False
         with contextlib.suppress(PyMongoError):
             # A transaction that the server has ended needs no abort.
             if self._session.in_transaction:
@@ -69,7 +75,7 @@ class MongoPurge:
 
     def take(self, what: Projection, within: KeyRange) -> Digest | None:
         """Digests, then deletes the same snapshot."""
-        self._on(what)
+        self._open(what)
         try:
             taken = self._take(what, within)
         except OperationFailure as error:
@@ -95,7 +101,7 @@ class MongoPurge:
         A conflict takes back everything: what was taken before is taken again, and must be what it
         was.
         """
-        self._on(what)
+        self._open(what)
         wanted, seen = list(keys), dict[Key, str]()
         for _ in range(ATTEMPTS):
             try:
@@ -120,6 +126,7 @@ class MongoPurge:
 
     def _again(self, what: Projection) -> None:
         """Takes what was taken before; ``Transient`` when it is no longer what it was."""
+        self._open(what)
         before = list(self._taken)
         if not before:
             return
@@ -164,8 +171,6 @@ class MongoPurge:
     def commit(self) -> None:
         """Makes the deletions final, on a majority of the servers."""
         self.token()
-        if self._lease is not None:
-            self._lease.fence(self._session, self._lease.table)
         self._session.commit_transaction()
 
     def close(self) -> None:

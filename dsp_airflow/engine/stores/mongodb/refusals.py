@@ -28,6 +28,8 @@ def read_refusals(connection: Connection, table: str) -> list[str]:
         return [f"{table} does not exist"]
     if found.kind == "timeseries":
         return [f"{found.label} {TIME_SERIES}; copy it by the server's own tools"]
+    if found.capped and connection.transactions:
+        return [f"{found.label} is capped, and the server gives no snapshot of it; copy it by hand"]
     return _lacking(connection, table, ["find"])
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Final
 
 from dsp_airflow.engine.ahead import ahead
 from dsp_airflow.engine.errors import Refused
-from dsp_airflow.engine.model import KeyRange, Projection
-from dsp_airflow.engine.stores.mongodb import keys, query, raw
-from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.model import Projection
+from dsp_airflow.engine.stores.mongodb import keys, raw
 
 WIRE: Final = "bson"
 LARGEST: Final = 16 * 1024 * 1024 + 16 * 1024
@@ -23,11 +22,13 @@ class DocumentsOut:
     """See ``ports.Stream``."""
 
     def __init__(
-        self, connection: Connection, what: Projection, within: KeyRange, max_row_size: int
+        self,
+        what: Projection,
+        buffers: Callable[[], Generator[bytes, None, None]],
+        max_row_size: int,
     ) -> None:
-        self._connection = connection
         self._what = what
-        self._within = within
+        self._buffers = buffers
         self._largest = max_row_size
         self._rows = -1
         self._size = 0
@@ -51,10 +52,6 @@ class DocumentsOut:
                 self._size += len(buffer)
                 yield buffer
         self._rows = count
-
-    def _buffers(self) -> Generator[bytes, None, None]:
-        matching = query.matching(self._what, self._within)
-        yield from self._connection.find(self._what.table, matching)
 
     def _refuse_larger(self, buffer: bytes) -> None:
         for document in raw.documents(buffer):

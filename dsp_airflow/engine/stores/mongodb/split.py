@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import bson
 
+from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Batch, BatchSize, Key, KeyRange, Projection
 from dsp_airflow.engine.stores.mongodb import keys, query, raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
@@ -22,6 +23,8 @@ def split(
     connection: Connection, what: Projection, size: BatchSize, max_row_size: int
 ) -> tuple[Sequence[Batch], int]:
     """See ``ports.Splits``."""
+    if what.loose:
+        prove_key(connection, what)
     if max_row_size < LARGEST:
         _refuse_larger(connection, what, max_row_size)
     if what.where is None and not what.loose:
@@ -126,8 +129,8 @@ def _without_id(document: bytes) -> bytes:
     return raw.assembled(pair for pair in raw.elements(document) if pair[0] != b"_id")
 
 
-def twins(connection: Connection, what: Projection) -> list[str]:
-    """Ids that stand in several documents, as a view may show them."""
+def prove_key(connection: Connection, what: Projection) -> None:
+    """See ``ports.Splits``: a view may show one id in several documents."""
     found = connection.aggregate(
         what.table,
         [
@@ -137,4 +140,9 @@ def twins(connection: Connection, what: Projection) -> list[str]:
             {"$limit": 3},
         ],
     )
-    return [keys.text(raw.encoded(group["_id"])) for group in found]
+    if found:
+        twins = ", ".join(keys.text(raw.encoded(group["_id"])) for group in found)
+        raise ConfigError(
+            f"{what.label} shows _id {twins} in several documents; copy the collection that it "
+            "reads, or make it show each once"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -49,6 +49,7 @@ from dsp_airflow.engine.stores.mongodb import (
 )
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
+from dsp_airflow.engine.stores.mongodb.spool import Spool
 
 
 class MongoStore:
@@ -99,6 +100,7 @@ class MongoSession:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._leases: dict[str, Lease] = {}
+        self._spool: Spool | None = None
 
     def _at(self, label: str) -> AbstractContextManager[None]:
         return translate.translating(f"{self.connection.name}: {label}", self.connection.options)
@@ -141,8 +143,15 @@ class MongoSession:
 
     @contextmanager
     def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:
-        if not self.connection.transactions or isolation == "read_committed":
+        if isolation == "read_committed":
             yield None
+            return
+        if not self.connection.transactions:
+            try:
+                with closing(Spool(self.connection)) as self._spool:
+                    yield None
+            finally:
+                self._spool = None
             return
         with self._at("snapshot"):
             view = self.connection.client.start_session(snapshot=True)
@@ -164,7 +173,8 @@ class MongoSession:
 
     def read(self, what: Projection, within: KeyRange, wire: str, max_row_size: int) -> Stream:
         del wire  # There is one.
-        stream = relay.DocumentsOut(self.connection, what, within, max_row_size)
+        spool = self._spool or Spool(self.connection)
+        stream = relay.DocumentsOut(what, lambda: spool.buffers(what, within), max_row_size)
         return Translated(stream, lambda: self._at(what.label))
 
     def split(
@@ -175,12 +185,7 @@ class MongoSession:
 
     def prove_key(self, what: Projection) -> None:
         with self._at(what.label):
-            twins = split.twins(self.connection, what)
-        if twins:
-            raise ConfigError(
-                f"{what.label} shows _id {', '.join(twins)} in several documents; copy the "
-                "collection that it reads, or make it show each once"
-            )
+            split.prove_key(self.connection, what)
 
     def share_rows(self, table: str, other: str) -> bool:
         with self._at(table):
@@ -192,6 +197,8 @@ class MongoSession:
         self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
     ) -> Digest:
         with self._at(what.label):
+            if self._spool is not None and within is not None and keys is None:
+                return self._spool.digest(what, within)
             return proof.digest(self.connection, what, within, keys)
 
     def losses(self, what: Projection, within: KeyRange) -> tuple[LossCount, ...]:

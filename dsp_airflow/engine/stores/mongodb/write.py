@@ -59,6 +59,8 @@ def write(
                 connection.begin(session)
             elif (recovered := markers.claim(connection, what, marker, session)) is not None:
                 return recovered
+            if lease is not None:
+                lease.fence(session, what.label)
         batch = _Batch(connection, what, session, on_conflict, origin.digest is not None)
         batch.look(within, alone=direct and ordered_alike, ordered_alike=ordered_alike)
         for buffer in stream:
@@ -74,8 +76,6 @@ def write(
             return done
         if marker is not None:
             markers.leave(connection, what, marker, done, session)
-        if lease is not None:
-            lease.fence(session, what.label)
         fence()
         session.commit_transaction()
     return done
