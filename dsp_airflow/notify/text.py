@@ -233,6 +233,7 @@ def _job(job: JobSummary, facts: Facts) -> str:
         f"checked  {_rows(job.rows_checked)} compared, {job.rows_different:,} differ"
         if marks.checks
         else "checked  no, the job has no check",
+        *_damaged(marks),
         f"deleted  {_rows(job.rows_purged)} from the source",
         f"kept     {_rows(job.rows_kept)} in the source",
     ]
@@ -256,6 +257,17 @@ def _job(job: JobSummary, facts: Facts) -> str:
     # Of a killed process the state still says what it was at.
     was = "was " if job.state in {"copying", "checking", "purging"} else ""
     return _section(f"JOB {job.name}: {was}{job.state}", lines, bullets=False)
+
+
+def _damaged(marks: Landmarks) -> list[str]:
+    """Only files can be."""
+    if not marks.damaged:
+        return []
+    count = sum(count for _, count in marks.damaged)
+    return [
+        f"damaged  {_rows(count)} in the source, neither copied nor deleted:",
+        *(f"         - {count:,} {one_line(why)}" for why, count in marks.damaged),
+    ]
 
 
 def _where(end: End, facts: Facts) -> str:

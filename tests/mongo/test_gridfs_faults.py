@@ -75,7 +75,7 @@ def marks(bench: BucketBench) -> list[Any]:
 def test_a_large_file_takes_little_memory(
     bench: BucketBench, source: Bucket, target: Bucket
 ) -> None:
-    size = share(300, 80) * 1024 * 1024
+    size = share(300, 40) * 1024 * 1024
     large = source.put(content(size), "large", chunk_size=255 * 1024)
     source.put(content(CHUNK), "small")
     bench.write(bench.job(purge="system"))
