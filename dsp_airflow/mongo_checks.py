@@ -134,6 +134,8 @@ def _privileges(connection: Connection) -> Iterator[Finding]:
     anywhere = names.qualified(connection.database, privileges.ANY_COLLECTION)
     lacking = privileges.missing(connection, anywhere, [action for action, _, _ in _WANTED])
     named = privileges.collections(connection, connection.database)
+    for own in (names.LOCKS, names.MARKERS):
+        named.pop(own, None)
     for action, why, wanted in _WANTED:
         subject = f"{action} in {connection.database}"
         if action not in lacking:

@@ -92,7 +92,7 @@ class TaskOperator(BaseOperator):
         ``compression``.
     :param key: source columns that identify a row; default: the primary key.
     :param columns: column mappings; default: all columns under their own names.
-    :param where: SQL condition with ``:name`` variables.
+    :param where: SQL condition with ``:name`` variables; of MongoDB a query document.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
     :param mode: ``full`` (default) or ``incremental``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
@@ -137,7 +137,7 @@ class TaskOperator(BaseOperator):
         target: Mapping[str, str] | None = None,
         key: Sequence[str] | None = None,
         columns: Sequence[Mapping[str, Any]] | None = None,
-        where: str | None = None,
+        where: str | Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,

@@ -48,12 +48,12 @@ def opened(arguments: Mapping[str, Any], options: SessionOptions, where: str) ->
             # An option that it does not know is a slip.
             warnings.simplefilter("error", UserWarning)
             return pymongo.MongoClient(**{**CONNECT, **arguments, "appname": options.name})
-    except UserWarning as warning:
-        raise ConfigError(
-            f"{where}: {warning}; remove it from the extra field of the Airflow connection, or "
-            "correct its name"
-        ) from None
-    except (PyMongoError, TypeError, ValueError) as error:
+    except (PyMongoError, TypeError, ValueError, UserWarning) as error:
+        if str(error).startswith("Unknown option"):
+            raise ConfigError(
+                f"{where}: {error}; remove it from the extra field of the Airflow connection, or "
+                "correct its name"
+            ) from None
         # Not chained and not quoted: the address, with the password, may be quoted in it.
         raise ConfigError(
             f"{where}: the driver does not take it ({type(error).__name__}); check host, port, "
