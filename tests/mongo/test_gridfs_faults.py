@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.model import KeyRange, Origin
 from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, write
 from tests.conftest import NewMongoDatabase
 from tests.mongo import bucket_work as work
 from tests.mongo.buckets import CHUNK, Bucket, BucketBench, content
-from tests.servers import MongoDatabase
+from tests.servers import MongoDatabase, MongoServer, fresh_mongo_database
 from tests.share import full, share
 
 LIMIT = 256 * 1024
@@ -246,3 +246,35 @@ def pieces(buffer: bytes | memoryview, upto: int) -> list[bytes]:
         found.append(buffer[at:stop])
         at = stop
     return found
+
+
+def test_a_target_that_stands_alone(
+    bench: BucketBench, source: Bucket, mongo_alone: MongoServer
+) -> None:
+    """No transactions: chunks first, documents last, and again what was begun."""
+    with (
+        mongo_alone.connect() as client,
+        fresh_mongo_database(mongo_alone, client) as alone,
+    ):
+        bench.target, target = alone, Bucket(alone)
+        source.put(content(3 * CHUNK), own="a")
+        source.put(content(40 * CHUNK), own="b", chunk_size=7 * CHUNK)
+        source.put(b"", own="c")
+        bench.write(bench.job())
+        bench.run()
+        assert target.raw() == source.raw()
+        # As somebody leaves it who is killed in the middle of a file.
+        target.files.delete_one({"_id": "b"})
+        target.chunks.delete_one({"files_id": "b", "n": 3})
+        target.chunks.update_one({"files_id": "b", "n": 1}, {"$set": {"data": b"x"}})
+        with pytest.raises(Exception, match='holds chunks of file "b" but no such file'):
+            bench.run(new=True)
+        mark = {"_id": {"upload": "fs", "file": "b"}, "holder": "gone"}
+        alone.database["dsp_commits"].insert_one(mark)
+        source.put(content(20 * CHUNK, "x"), own="d")
+        bench.run(new=True)
+        assert target.raw() == source.raw()
+        assert marks(bench) == []
+        bench.write(bench.job(purge="manual"))
+        with pytest.raises(DspError, match="stands alone"):
+            bench.run(new=True)
