@@ -20,9 +20,9 @@ from tests.mongo.harness import MongoBench
 from tests.mongo.work import Address, phase
 from tests.share import share
 
-DOCUMENTS = share(100_000, 6_000)
-BATCH = share(2_000, 500)
-KILLS = share(30, 4)
+DOCUMENTS = share(30_000, 6_000)
+BATCH = share(1_500, 500)
+KILLS = share(10, 4)
 PATIENCE = 180.0
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.mongo.work"])
@@ -83,6 +83,7 @@ def killed(bench: MongoBench, name: str, chance: random.Random) -> int:
 
 
 @pytest.mark.share
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("hasty")
 def test_nothing_is_lost_or_doubled(bench: MongoBench) -> None:
     chance = random.Random(11)

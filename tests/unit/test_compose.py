@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.servers import MariaDBServer
+from tests.servers import MariaDBServer, MongoServer
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ROOT / "dags" / "tasks"
@@ -61,7 +61,7 @@ def used_connections(value: object) -> Iterator[str]:
 
 
 def test_every_airflow_process_has_its_service(services: dict[str, dict[str, Any]]) -> None:
-    others = {"postgres", "source", "target", "mariadb", "storage", "mail"}
+    others = {"postgres", "source", "target", "mariadb", "mongo", "storage", "mail"}
     assert OURS | others == services.keys()
     for name in AIRFLOW_SERVICES:
         assert services[name]["command"] == ["airflow", name]
@@ -195,6 +195,24 @@ def test_mariadb_is_of_the_tested_series_which_knows_its_options(
     for option in server["command"]:
         name = option.removeprefix("--").partition("=")[0].replace("-", "_")
         mariadb.run(f"SELECT @@GLOBAL.{name}")
+
+
+def test_mongodb_is_a_replica_set_reached_by_its_user(
+    services: dict[str, dict[str, Any]], mongo: MongoServer
+) -> None:
+    from airflow.sdk import Connection
+
+    text = substituted(services["scheduler"]["environment"]["AIRFLOW_CONN_SHOP_MONGO"])
+    connection = Connection.from_uri(text, conn_id="shop_mongo")
+    server = services["mongo"]
+    own = {key: substituted(value) for key, value in server["environment"].items()}
+    assert (connection.conn_type, connection.host, connection.port) == ("mongo", "mongo", 27017)
+    assert connection.login == own["MONGO_INITDB_ROOT_USERNAME"]
+    assert connection.password == own["MONGO_INITDB_ROOT_PASSWORD"]
+    name = connection.extra_dejson["replicaSet"]
+    assert f"--replSet {name} --keyFile" in server["command"][0]
+    assert f'_id: "{name}"' in server["healthcheck"]["test"][1]
+    assert server["image"].startswith(f"mongo:{mongo.version.rpartition('.')[0]}-")
 
 
 def test_object_storage_is_reached_by_its_key(services: dict[str, dict[str, Any]]) -> None:

@@ -76,6 +76,7 @@ def test_only_connections_reads_airflow_connections() -> None:
     allowed = {
         "connections.py": {""},
         "aws.py": {"amazon.aws"},
+        "mongo.py": {"mongo"},
         "mysql.py": {"mysql"},
         "postgres.py": {"postgres"},
         "notify/delivery.py": {"smtp"},
