@@ -145,9 +145,7 @@ def _pace(job: Job) -> dict[str, Any]:
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,
-        **(
-            {"isolation": job.isolation, "gridfs": job.gridfs} if isinstance(job, WarmJob) else {}
-        ),
+        **({"isolation": job.isolation, "gridfs": job.gridfs} if isinstance(job, WarmJob) else {}),
         "timeouts": {
             "lock": format_duration(timeouts.lock),
             "statement": None

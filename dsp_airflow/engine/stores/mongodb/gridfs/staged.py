@@ -29,7 +29,7 @@ PIECE: Final = 8 * 1024 * 1024
 """Bytes of chunks that are inserted at once."""
 REMOVED: Final = 2_000
 """Chunks that are removed at once."""
-SIGN: Final = 20.0
+SIGN: Final = 10.0
 """Seconds after which a writer that only compares shows that it is there."""
 
 
