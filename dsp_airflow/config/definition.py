@@ -128,7 +128,7 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         "mode": job.mode,
         "cursor": None if job.cursor is None else _cursor(job.cursor),
         "on_conflict": job.on_conflict,
-        # Left out where it is false, as of every job that was digested before there was it.
+        # Left out where it is false, so that other jobs have the digests that they had.
         **({"gridfs": True} if job.gridfs else {}),
     }
 
@@ -148,7 +148,7 @@ def _pace(job: Job) -> dict[str, Any]:
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,
-        **({"isolation": job.isolation} if isinstance(job, WarmJob) else {}),
+        **({"isolation": job.isolation, "gridfs": job.gridfs} if isinstance(job, WarmJob) else {}),
         **_kept(job),
         "timeouts": {
             "lock": format_duration(timeouts.lock),

@@ -16,6 +16,8 @@ DOCUMENT: Final = "bson document"
 FILE: Final = "gridfs file"
 CONTENT: Final = "gridfs content"
 """And of the two that make a file of a bucket: its document, and its chunks."""
+NAMED: Final = 20
+"""Parts of one document or content that a report names."""
 PARTED: Final = frozenset({DOCUMENT, FILE, CONTENT})
 """Identities of types whose texts are lists of parts, each a name and a text."""
 KEY: Final = "_id"
@@ -61,6 +63,8 @@ def differing(mine: str, other: str) -> list[tuple[str, str | None, str | None]]
         for name in names
         if ours.get(name) != theirs.get(name)
     ]
+    if len(found) > NAMED:
+        found = [*found[:NAMED], (f"and {len(found) - NAMED:,} more", None, None)]
     return found or [("the order of fields", " ".join(ours), " ".join(theirs))]
 
 

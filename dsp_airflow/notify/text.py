@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ _BETWEEN = {
     "checked": "copied and checked, and the next step had not begun",
 }
 """States in which nobody works on a job."""
+REASONS = 8
+"""Reasons for which rows were kept that are listed."""
 MAX_ERROR = 1500
 """Characters of an error; the whole of it is in ``dsp status``."""
 
@@ -233,12 +235,13 @@ def _job(job: JobSummary, facts: Facts) -> str:
         f"checked  {_rows(job.rows_checked)} compared, {job.rows_different:,} differ"
         if marks.checks
         else "checked  no, the job has no check",
+        *_damaged(marks),
         f"deleted  {_rows(job.rows_purged)} from the source",
         f"kept     {_rows(job.rows_kept)} in the source",
     ]
     if job.rows_kept:
         lines[-1] += " that a purge should have deleted:"
-        lines += [f"         - {count:,} {one_line(why)}" for why, count in marks.kept]
+        lines += _reasons(marks.kept)
         more = job.rows_kept - sum(count for _, count in marks.kept)
         if more > 0:
             lines.append(f"         - {more:,} more, without a report")
@@ -256,6 +259,24 @@ def _job(job: JobSummary, facts: Facts) -> str:
     # Of a killed process the state still says what it was at.
     was = "was " if job.state in {"copying", "checking", "purging"} else ""
     return _section(f"JOB {job.name}: {was}{job.state}", lines, bullets=False)
+
+
+def _damaged(marks: Landmarks) -> list[str]:
+    """Only files can be."""
+    if not marks.damaged:
+        return []
+    count = sum(count for _, count in marks.damaged)
+    return [
+        f"damaged  {_rows(count)} in the source, neither copied nor deleted:",
+        *_reasons(marks.damaged),
+    ]
+
+
+def _reasons(found: Sequence[tuple[str, int]]) -> list[str]:
+    """The most frequent ones: of damaged files each may have one of its own."""
+    lines = [f"         - {count:,} {one_line(why)}" for why, count in found[:REASONS]]
+    rest = sum(count for _, count in found[REASONS:])
+    return [*lines, f"         - {rest:,} for other reasons"] if rest else lines
 
 
 def _where(end: End, facts: Facts) -> str:

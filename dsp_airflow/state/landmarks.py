@@ -22,6 +22,9 @@ class Landmarks:
     """Whether the job has a check at all."""
     kept: tuple[tuple[str, int], ...]
     """Why rows were kept by the purge, and how many of those that were reported, most first."""
+    damaged: tuple[tuple[str, int], ...]
+    """What is wrong with rows of the source that were not copied for it, and how many of those
+    that the check reported have it, most first."""
     last: int | None
     """The batch that was finished last, what was done with it (``copied``), and when."""
     last_phase: str
@@ -55,13 +58,16 @@ def _of_job(connection: Connection, run: str, job: str, attempt: int, *, checks:
         number: int | None = connection.execute(query).scalar_one()
         return number
 
-    rows = func.count().label("rows")
-    kept = connection.execute(
-        select(DIFFERENCES.c.reason, rows)
-        .where(its(DIFFERENCES), DIFFERENCES.c.phase == "purge")
-        .group_by(DIFFERENCES.c.reason)
-        .order_by(rows.desc(), DIFFERENCES.c.reason)
-    ).all()
+    def reasons(condition: Any) -> tuple[tuple[str, int], ...]:
+        rows = func.count().label("rows")
+        found = connection.execute(
+            select(DIFFERENCES.c.reason, rows)
+            .where(its(DIFFERENCES), condition)
+            .group_by(DIFFERENCES.c.reason)
+            .order_by(rows.desc(), DIFFERENCES.c.reason)
+        )
+        return tuple((row.reason, row.rows) for row in found)
+
     last, phase, at = None, "", None
     for phase, column in _PHASES:  # noqa: B007 - the one that was found is told
         when = BATCHES.c[column]
@@ -76,7 +82,8 @@ def _of_job(connection: Connection, run: str, job: str, attempt: int, *, checks:
             break
     return Landmarks(
         checks=checks,
-        kept=tuple((row.reason, row.rows) for row in kept),
+        kept=reasons(DIFFERENCES.c.phase == "purge"),
+        damaged=reasons(and_(DIFFERENCES.c.phase == "check", DIFFERENCES.c.kind == "damaged")),
         last=last,
         last_phase=phase,
         last_at=at,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,7 @@ from bson import ObjectId
 
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Store
-from dsp_airflow.engine.stores.mongodb.store import MongoStore
-from tests.engine.harness import Bench
+from tests.mongo.harness import MongoBench
 from tests.servers import MongoDatabase
 
 CHUNK = 1024
@@ -82,16 +80,13 @@ def content(size: int, seed: str = "") -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
-class MongoBench(Bench[MongoDatabase]):
-    """A bench between two databases of MongoDB."""
-
-    def store(self, conn_id: str) -> Store:
-        database = {"source": self.source, "target": self.target}[conn_id]
-        return MongoStore(conn_id, {"host": database.server.uri()}, database.name)
-
-    def bucket_store(self, conn_id: str) -> Store:
-        return self.store(conn_id).having(SessionOptions(files=True))
+@dataclass
+class BucketBench(MongoBench):
+    """A task between two buckets."""
 
     def job(self, name: str = "copy", table: str = "fs", **more: Any) -> dict[str, Any]:
-        given: Mapping[str, Any] = {"gridfs": True, "check": {"percent": 100}, **more}
-        return super().job(name, table, **given)
+        return super().job(name, table, **{"gridfs": True, **more})
+
+    def buckets(self, conn_id: str) -> Store:
+        """The store as jobs on buckets have it."""
+        return self.store(conn_id).having(SessionOptions(files=True))

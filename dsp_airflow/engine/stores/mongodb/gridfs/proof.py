@@ -50,6 +50,13 @@ def hashed(document: bytes, chunks: Iterable[bytes]) -> str:
     return md5.hexdigest()
 
 
+def hash_of(connection: Connection, what: Projection, file: File) -> str:
+    """The hash of a file as it stands there."""
+    bucket = bucket_of(connection, what.table)
+    (found,) = (hashed(f.document, chunks) for f, chunks in contents(connection, bucket, [file]))
+    return found
+
+
 def digest_of(hashes: Iterable[str]) -> Digest:
     """The digest of files of these hashes."""
     count = total = 0

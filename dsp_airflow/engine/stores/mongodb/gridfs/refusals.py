@@ -11,6 +11,7 @@ from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.facts import Facts
 from dsp_airflow.engine.stores.mongodb.gridfs import uploads
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import (
+    BY_NAME,
     BY_NUMBER,
     Bucket,
     bucket_of,
@@ -100,10 +101,12 @@ def write_refusals(
     """See ``ports.Writes``."""
     bucket = bucket_of(connection, what.table)
     why = _strange(connection, what.table)
-    for table in (bucket.files, bucket.chunks):
+    there = {found.quoted: found for found in collections(connection, what.table)}
+    for table, own in ((bucket.files, BY_NAME), (bucket.chunks, BY_NUMBER)):
         side = replace(what, table=table)
         why += refusals.write_refusals(connection, side, on_conflict, create=create)
-        why += lacking(connection, table, ["remove", "createIndex"])
+        indexed = table in there and has_index(there[table], own)
+        why += lacking(connection, table, ["remove"] if indexed else ["remove", "createIndex"])
     why += lacking(connection, what.markers, uploads.ACTIONS)
     return list(dict.fromkeys(why))
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
+from pymongo.errors import PyMongoError
+
 from dsp_airflow.engine.model import KeyRange, Origin, Written
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.mongodb import markers, query, raw
+from dsp_airflow.engine.stores.mongodb import markers, query, raw, translate
 from dsp_airflow.engine.stores.mongodb.gridfs import proof, relay, uploads, write
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of
-from dsp_airflow.engine.stores.mongodb.gridfs.contents import IN_ORDER, contents
+from dsp_airflow.engine.stores.mongodb.gridfs.contents import IN_ORDER
 from dsp_airflow.engine.stores.mongodb.gridfs.files import File, comparable
 from dsp_airflow.engine.stores.mongodb.raw import Value
 
@@ -27,7 +29,7 @@ PIECE: Final = 8 * 1024 * 1024
 """Bytes of chunks that are inserted at once."""
 REMOVED: Final = 2_000
 """Chunks that are removed at once."""
-SIGN: Final = 20.0
+SIGN: Final = 10.0
 """Seconds after which a writer that only compares shows that it is there."""
 
 
@@ -101,8 +103,7 @@ class Staged:
         ignored = standing is not None and place.on_conflict == "ignore"
         stood = ""
         if standing is not None and (place.digest or ignored):
-            ((_, chunks),) = contents(connection, bucket_of(connection, what.table), [standing])
-            stood = proof.hashed(standing.document, chunks)
+            stood = proof.hash_of(connection, what, standing)
         if standing is not None:
             self._tally.stood([stood or "0" * 32])
         self._open = _Open(file, standing, stood, iter(()), ignored)
@@ -176,11 +177,19 @@ class Staged:
         self._sign = time.monotonic()
 
     def _claim(self) -> None:
+        """Who was killed within a piece holds the file until the server ends his transaction."""
         place, now = self._place, self._arriving
-        with place.step() as step:
-            uploads.claim(
-                place.connection, place.what, now.file.id, self._holder, self._by, step.session
-            )
+        give_up = time.monotonic() + markers.PATIENCE
+        while True:
+            try:
+                with place.step() as step:
+                    holder, own = self._holder, now.file.id
+                    uploads.claim(place.connection, place.what, own, holder, self._by, step.session)
+                break
+            except PyMongoError as error:
+                if not translate.conflicting(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(markers.TURN)
         now.claimed = True
         self._claimed.append(now.file.id)
 

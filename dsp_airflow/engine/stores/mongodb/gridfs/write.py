@@ -70,10 +70,10 @@ class Place:
                 self.connection.begin(session)
             else:
                 step.recovered = markers.claim(self.connection, self.what, marker, session)
+            if step.recovered is None and self.lease is not None:
+                self.lease.fence(session, self.what.label)
             yield step
             if step.recovered is None:
-                if self.lease is not None:
-                    self.lease.fence(session, self.what.label)
                 self.fence()
                 session.commit_transaction()
 

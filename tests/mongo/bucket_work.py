@@ -1,0 +1,89 @@
+"""One phase of a job between two buckets, in a process of its own that is killed at a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from pymongo import monitoring
+
+from dsp_airflow.engine.stores.mongodb import leases
+from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, write
+from tests.mongo.buckets import BucketBench
+
+WRITES = frozenset({"insert", "update", "delete", "commitTransaction"})
+
+
+@dataclass(frozen=True)
+class Address:
+    """All that a worker needs to know of a database."""
+
+    host: str
+    name: str
+
+    @property
+    def server(self) -> Address:
+        return self
+
+    def uri(self) -> str:
+        return self.host
+
+
+class Killer(monitoring.CommandListener):
+    """Ends the process at one of the commands that write: before it is sent, or once it is done."""
+
+    def __init__(self, at: int, *, done: bool) -> None:
+        self._at = at
+        self._done = done
+        self.seen = 0
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name in WRITES:
+            self.seen += 1
+            if self.seen == self._at and not self._done:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        if event.command_name in WRITES and 0 < self._at <= self.seen and self._done:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
+
+
+def bench_of(folder: Path, source: Address, target: Address) -> BucketBench:
+    """The bench as another process has it."""
+    return BucketBench(folder, cast("Any", source), cast("Any", target))
+
+
+def phase(
+    folder: Path, source: Address, target: Address, name: str, at: int, *, done: bool
+) -> None:
+    """Copy or purge, killed at its write of this number; leaves how many there were."""
+    small()
+    killer = Killer(at, done=done)
+    monitoring.register(killer)
+    getattr(bench_of(folder, source, target).latest(), name)("copy")
+    (folder / "writes").write_text(str(killer.seen))
+
+
+def small() -> None:
+    """Limits that small files reach, and leases of the dead that end soon."""
+    for module in (split, write):
+        vars(module)["MOST_BYTES"] = 8 * 1024
+    leases.TERM = timedelta(seconds=3)  # type: ignore[misc]
+    staged.PIECE = 4 * 1024  # type: ignore[misc]
+    staged.REMOVED = 3  # type: ignore[misc]
+
+
+def whole(folder: Path, source: Address, target: Address) -> None:
+    """The whole run; leaves the process's peak of resident memory in a file."""
+    bench_of(folder, source, target).run()
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak is not None
+    (folder / "peak").write_text(peak[1])
