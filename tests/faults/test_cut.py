@@ -30,7 +30,10 @@ from tests.share import share
 
 __all__ = ["pair"]
 
-ROWS = 20_000
+ROWS = share(20_000, 6_000)
+BATCH = ROWS // 10
+MOST = 20 * ROWS
+"""Bytes after which a connection is cut at the latest."""
 CUTS = share(60, 8)
 STEPS = ("plan", "copy", "check", "purge")
 SAME = [("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")]
@@ -78,14 +81,14 @@ def test_cut_connections(pair: Pair, side: str) -> None:
     chance = random.Random(5)
     fill(pair.source, ROWS)
     before = rows_of(pair.source)
-    pair.write(pair.job(purge="system", batch_size=2000, check={"percent": 50}))
+    pair.write(pair.job(purge="system", batch_size=BATCH, check={"percent": 50}))
     with proxied(pair, side) as proxy:
         run = through(pair, side, proxy)
         for n, name in enumerate(STEPS):
             proxy.budget = 0
             for _ in range(200):
                 proxy.budget = (
-                    None if proxy.cuts >= CUTS * (1 + n) / 4 else chance.randint(2_000, 400_000)
+                    None if proxy.cuts >= CUTS * (1 + n) / 4 else chance.randint(2_000, MOST)
                 )
                 try:
                     getattr(run, name)("copy")
@@ -166,7 +169,7 @@ def test_a_server_that_crashes_and_comes_back(
         pair = Pair(tmp_path, *bases)
         fill(pair.source, ROWS)
         before = rows_of(pair.source)
-        pair.write(pair.job(purge="system", batch_size=2000, check={"percent": 100}))
+        pair.write(pair.job(purge="system", batch_size=BATCH, check={"percent": 100}))
         run = pair.open()
         run.plan("copy")
         for name in STEPS[1:]:
