@@ -17,8 +17,8 @@ from bench.report import Report
 from bench.stage import JOB, SOURCE, TARGET, Stage, Task
 from bench.tables import EATEN, TABLE
 from bench.tables import create as create_postgres
+from dsp_airflow.demo.mariadb import ROOT, MariaDBServer
 from dsp_airflow.demo.servers import HOST
-from tests.servers.mysql import ROOT, MariaDBServer
 
 MIN_OF_FILES = 1.25
 MIN_OF_DUMP = 1.9
