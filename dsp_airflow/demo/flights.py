@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from dsp_airflow.demo.errors import DemoError
+from dsp_airflow.demo.mariadb import MariaDBServer
 
 SOURCE_TABLE = "flights"
 LOADED_TABLE = "flights_as_loaded"
@@ -126,6 +127,39 @@ def content(connection: psycopg.Connection, table: str) -> Content:
     if row is None:
         raise DemoError(f"{table} could not be counted")
     return Content(*row)
+
+
+AUTUMN = "2013-10-01 00:00:00+00"
+"""From then on flights are copied to MariaDB."""
+
+
+def autumn(connection: psycopg.Connection) -> Content:
+    """What the flights are that go to MariaDB, hashed as ``content_of_mariadb`` does."""
+    text = sql.SQL(
+        "concat_ws('|', {}, to_char(time_hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))"
+    ).format(sql.SQL(", ").join(map(_or_none, ("id", *COLUMNS[:-1]))))
+    query = sql.SQL(
+        "SELECT count(*), coalesce(sum(('x' || left(md5({}), 15))::bit(60)::bigint), 0) FROM {} "
+        "WHERE time_hour >= {}"
+    ).format(text, sql.Identifier(SOURCE_TABLE), AUTUMN)
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise DemoError(f"{SOURCE_TABLE} could not be counted")
+    return Content(*row)
+
+
+def content_of_mariadb(server: MariaDBServer, database: str) -> Content:
+    """What the table of flights there holds."""
+    names = ", ".join(f"COALESCE(`{name}`, '-')" for name in ("id", *COLUMNS[:-1]))
+    text = f"CONCAT_WS('|', {names}, DATE_FORMAT(time_hour, '%Y-%m-%d %H:%i:%s'))"
+    number = f"CAST(CONV(LEFT(MD5({text}), 15), 16, 10) AS UNSIGNED)"
+    query = f"SELECT COUNT(*), COALESCE(SUM({number}), 0) FROM `{SOURCE_TABLE}`"  # noqa: S608
+    [(rows, hashes)] = server.run(query, database=database)
+    return Content(int(str(rows)), Decimal(str(hashes)))
+
+
+def _or_none(name: str) -> sql.Composed:
+    return sql.SQL("coalesce({}::text, '-')").format(sql.Identifier(name))
 
 
 def altered(connection: psycopg.Connection) -> int:

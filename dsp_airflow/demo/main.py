@@ -1,7 +1,7 @@
 """`dsp demo`: the example tasks through a real Airflow, on real data, with all that they need.
 
-PostgreSQL, S3, a mail server and Airflow are started on free ports of this machine, in folders
-that are removed at the end, and nothing is asked.
+PostgreSQL, MariaDB where it is installed, S3, a mail server and Airflow are started on free ports
+of this machine, in folders that are removed at the end, and nothing is asked.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from dsp_airflow.state.runs import Runs
 TASK = "flights_archive"
 ARCHIVE = "flights_to_s3"
 RESTORE = f"{ARCHIVE}{RESTORE_SUFFIX}"
+MARIADB = "flights_to_mariadb"
 BATCH = "1"
 """What is restored."""
 RUN = "demo"
@@ -72,8 +73,13 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
     screen.line(
         "[bold]dsp demo[/]: old flights move from a shop's database to a warehouse and to S3"
     )
-    with screen.step("Starting PostgreSQL, an S3 server and a mail server"):
+    with screen.step("Starting the databases, an S3 server and a mail server"):
         servers = stage.start(stack)
+    if servers.mariadb is None:
+        screen.line(
+            f"  MariaDB is not installed, so {MARIADB} is left out; install the Debian package "
+            "mariadb-server to see it"
+        )
     with screen.step("Loading the flights of 2013 into the source, while Airflow starts"):
         servers.load()
         before = servers.count()
@@ -82,6 +88,9 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
     stack.callback(api.close)
     state = stack.enter_context(servers.open_state())
     seconds = _run_task(screen, servers, api, state, TASK)
+    if servers.mariadb is not None:
+        # It runs beside the others.
+        _begin(screen, api, MARIADB)
     mails = _mails(screen, servers)
     with screen.step("Counting source and target"):
         after = servers.count()
@@ -91,8 +100,12 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
     screen.line()
     archive = _archive(screen, servers, api, state, after.source.rows)
     summary.show_archive(screen.console, archive)
-    screen.line(f"\n{screen.seconds:.0f} s in all")
     wrong = summary.problems(outcome) + summary.archive_problems(archive)
+    if servers.mariadb is not None:
+        elsewhere = _mariadb(screen, servers, api, state)
+        summary.show_mariadb(screen.console, elsewhere)
+        wrong += summary.mariadb_problems(elsewhere)
+    screen.line(f"\n{screen.seconds:.0f} s in all")
     _say_verdict(screen, wrong, outcome, archive)
     _say_where(screen, servers, found.run, keep=keep)
     if keep:
@@ -121,6 +134,16 @@ def _archive(
         )
 
 
+def _mariadb(
+    screen: Screen, servers: Stage, api: AirflowApi, state: StateDatabase
+) -> summary.Elsewhere:
+    """What became of the flights that were copied to MariaDB meanwhile."""
+    _follow(screen, servers, api, state, MARIADB)
+    with screen.step("Counting and hashing in PostgreSQL and in MariaDB"):
+        source, there = servers.autumn()
+    return summary.Elsewhere(source, there, _summary(state, MARIADB).jobs[0])
+
+
 def _run_task(
     screen: Screen,
     servers: Stage,
@@ -130,13 +153,29 @@ def _run_task(
     form: Mapping[str, str] | None = None,
 ) -> float:
     """Run a DAG through Airflow and return the seconds it took."""
-    airflow = servers.airflow
+    began = _begin(screen, api, dag, form)
+    _follow(screen, servers, api, state, dag)
+    return time.monotonic() - began
+
+
+def _begin(
+    screen: Screen, api: AirflowApi, dag: str, form: Mapping[str, str] | None = None
+) -> float:
+    """Trigger a DAG as soon as Airflow knows it; return the moment."""
     with screen.step(f"Waiting for Airflow to read the DAG {dag}"):
         api.wait_for_dag(dag, DAG_SECONDS)
     began = time.monotonic()
+    api.unpause(dag)
+    api.trigger(dag, RUN, form)
+    return began
+
+
+def _follow(
+    screen: Screen, servers: Stage, api: AirflowApi, state: StateDatabase, dag: str
+) -> None:
+    """Tell how a run gets on; `DemoError` unless it ends well."""
+    airflow = servers.airflow
     with screen.step(f"Running {dag}") as tell:
-        api.unpause(dag)
-        api.trigger(dag, RUN, form)
         ended = progress.follow(
             api, Runs(state), dag, RUN, tell, airflow=airflow, seconds=RUN_SECONDS
         )
@@ -148,7 +187,6 @@ def _run_task(
                 f"{', '.join(failed) or 'no task'}",
                 "\n".join(logs),
             )
-    return time.monotonic() - began
 
 
 def _mails(screen: Screen, servers: Stage) -> list[EmailMessage]:
@@ -195,6 +233,10 @@ def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> No
     screen.line(f"  . {servers.home / stage.SETTINGS_FILE}")
     screen.line(f"  dsp status {run_id}")
     screen.line(f"  psql {servers.uri('warehouse')}")
+    if servers.mariadb is not None:
+        place = servers.mariadb.folder
+        screen.line(f"  mariadb --socket {place / 'socket'} --user root -p shop")
+        screen.line(f"    [dim]# its password: {escape(servers.mariadb.password)}[/]")
     screen.line(f"  dsp archive list {stage.CHECKOUT / 'dags/tasks/flights_to_s3.yaml'}")
     screen.line(f"  ls {servers.smtp.folder}  [dim]# the mails[/]")
     screen.line(f"  less {airflow.log}")

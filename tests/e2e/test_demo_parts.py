@@ -127,6 +127,22 @@ def _archive(**changed: Any) -> summary.Archive:
     )
 
 
+def _elsewhere(rows: int = 3, there: int = 3, **job: Any) -> summary.Elsewhere:
+    counts: dict[str, Any] = {"rows_written": 3, "rows_checked": 3, **job}
+    return summary.Elsewhere(
+        Content(rows, Decimal(7)), Content(there, Decimal(7)), replace(_outcome().job, **counts)
+    )
+
+
+def test_what_does_not_add_up_in_mariadb() -> None:
+    assert summary.mariadb_problems(_elsewhere()) == []
+    other = replace(_elsewhere(), there=Content(3, Decimal(8)))
+    assert "not the same" in summary.mariadb_problems(other)[0]
+    for wrong in (_elsewhere(there=2), _elsewhere(rows_checked=2), _elsewhere(rows_written=4)):
+        assert "the run reports" in summary.mariadb_problems(wrong)[0]
+    assert "nothing was to be copied" in summary.mariadb_problems(_elsewhere(rows=0))[0]
+
+
 def test_an_archive_that_adds_up_is_no_problem() -> None:
     assert summary.archive_problems(_archive()) == []
 

@@ -1,15 +1,11 @@
 """The real servers of the tests and benchmarks. A server that cannot start raises ServerError."""
 
+from dsp_airflow.demo.mariadb import MariaDBServer, MySQLFamilyServer
 from dsp_airflow.demo.servers import PostgresServer, ServerError, SmtpSink, free_port
 from tests.servers.databases import Database, fresh_database, postgres
 from tests.servers.mongo import MongoServer
 from tests.servers.mongo_databases import MongoDatabase, fresh_mongo_database
-from tests.servers.mysql import (
-    MariaDBServer,
-    MySQLFamilyServer,
-    MySQLMissingError,
-    MySQLServer,
-)
+from tests.servers.mysql import MySQLMissingError, MySQLServer
 from tests.servers.mysql_databases import MySQLDatabase, fresh_mysql_database
 from tests.servers.report import REPORT, ServerReport
 from tests.servers.statsd import StatsdListener

@@ -10,7 +10,7 @@ from typing import Any
 
 from MySQLdb.connections import Connection
 
-from tests.servers.mysql import MySQLFamilyServer, Row
+from dsp_airflow.demo.mariadb import MySQLFamilyServer, Row
 
 _numbers = itertools.count(1)
 

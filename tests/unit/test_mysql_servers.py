@@ -123,7 +123,7 @@ def test_start_failure_shows_the_log() -> None:
 
 
 def test_missing_mariadb_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("tests.servers.mysql.DEBIAN_MARIADB", tmp_path / "absent")
+    monkeypatch.setattr("dsp_airflow.demo.mariadb.DEBIAN_MARIADB", tmp_path / "absent")
     with pytest.raises(ServerError, match="MariaDB is missing; run: scripts/system-packages test"):
         MariaDBServer().start()
 

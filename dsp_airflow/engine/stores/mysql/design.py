@@ -61,7 +61,6 @@ def design(
 def _try(connection: Connection, shape: Shape) -> None:
     """Makes it for this session alone: what the server does not take fails here, in the plan."""
     name = f"{dialect.quote(shape.schema)}.{dialect.quote(TRIED)}"
-    execute(connection, f"DROP TEMPORARY TABLE IF EXISTS {name}")
     try:
         execute(connection, dialect.temporary_table(shape, name))
     except MySQLdb.Error as error:
