@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,17 +16,20 @@ from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.events import BatchStarted, Quiet
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.steps import TaskRun, latest_run
-from tests.engine.harness import store_at
+from tests.engine.harness import Bench, store_at
 from tests.faults.proxy import CuttingProxy
 from tests.faults.tables import fill, rows_of
 from tests.mysql.pairs import Pair
 from tests.mysql.test_values import named, pair
+from tests.s3.harness import Archives
 from tests.servers import (
     MariaDBServer,
+    MySQLDatabase,
     MySQLFamilyServer,
     MySQLServer,
     fresh_mysql_database,
 )
+from tests.servers.s3 import S3Server, fresh_bucket
 from tests.share import share
 
 __all__ = ["pair"]
@@ -49,7 +53,7 @@ sides = pytest.mark.parametrize(
 )
 
 
-def through(pair: Pair, side: str, proxy: CuttingProxy) -> TaskRun:
+def through(pair: Bench[Any], side: str, proxy: CuttingProxy) -> TaskRun:
     """A run whose connections to one side lead through the proxy."""
     plain = pair.store
 
@@ -70,7 +74,7 @@ def through(pair: Pair, side: str, proxy: CuttingProxy) -> TaskRun:
     return run
 
 
-def proxied(pair: Pair, side: str) -> CuttingProxy:
+def proxied(pair: Bench[Any], side: str) -> CuttingProxy:
     server = getattr(pair, side).server
     return CuttingProxy("127.0.0.1", server.port)
 
@@ -85,24 +89,46 @@ def test_cut_connections(pair: Pair, side: str) -> None:
     with proxied(pair, side) as proxy:
         run = through(pair, side, proxy)
         for n, name in enumerate(STEPS):
-            proxy.budget = 0
-            for _ in range(200):
-                proxy.budget = (
-                    None if proxy.cuts >= CUTS * (1 + n) / 4 else chance.randint(2_000, MOST)
-                )
-                try:
-                    getattr(run, name)("copy")
-                    break
-                except Transient:
-                    continue
-            else:
-                pytest.fail(f"{name} never came through")
+            persist(run, name, proxy, chance, CUTS * (1 + n) / 4)
         assert proxy.cuts > 0
     found = latest_run(pair.state, run.task, pair.store).summary().jobs[0]
     assert (found.rows_written, found.rows_purged, found.rows_kept) == (ROWS, ROWS, 0)
     assert rows_of(pair.source) == []
     assert rows_of(pair.target) == before
     assert not loading()
+
+
+def persist(
+    run: TaskRun, name: str, proxy: CuttingProxy, chance: random.Random, cuts: float
+) -> None:
+    """Tries a step until it is through, cutting connections until there were so many cuts."""
+    for _ in range(200):
+        proxy.budget = None if proxy.cuts >= cuts else chance.randint(2_000, MOST)
+        try:
+            getattr(run, name)("copy")
+        except Transient:
+            continue
+        return
+    pytest.fail(f"{name} never came through")
+
+
+@pytest.mark.share
+def test_an_archive_whose_source_is_cut(
+    tmp_path: Path, my_db: MySQLDatabase, moto: S3Server
+) -> None:
+    chance = random.Random(6)
+    fill(my_db, ROWS)
+    jobs = Archives(tmp_path, my_db, my_db, place=fresh_bucket(moto))
+    jobs.write(jobs.job(table="t", purge="system", batch_size=BATCH, check={"percent": 50}))
+    with proxied(jobs, "source") as proxy:
+        run = through(jobs, "source", proxy)
+        for n, name in enumerate(STEPS):
+            persist(run, name, proxy, chance, CUTS * (1 + n) / 8)
+        assert proxy.cuts > 0
+    found = run.summary().jobs[0]
+    assert (found.rows_written, found.rows_purged, found.rows_kept) == (ROWS, ROWS, 0)
+    assert rows_of(my_db) == []
+    assert jobs.manifest()["rows"] == ROWS
 
 
 def loading() -> list[str]:

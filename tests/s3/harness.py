@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg.conninfo
-
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.ports import Store
-from dsp_airflow.engine.stores.mysql.store import MySqlStore
-from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.engine.stores.s3 import S3Store
 from dsp_airflow.restoring import Wish, of_run
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun, open_run
 from tests.engine.harness import Bench
-from tests.servers import Database, MySQLDatabase
+from tests.servers import Database
 from tests.servers.s3 import Place
 
 PART = 5 * 1024 * 1024
@@ -42,10 +38,7 @@ class Archives(Bench[Any]):
 
     def store(self, conn_id: str) -> Store:
         if conn_id != "archive":
-            database = {"source": self.source, "target": self.target}[conn_id]
-            if isinstance(database, MySQLDatabase):
-                return MySqlStore(conn_id, database.arguments)
-            return PostgresStore(conn_id, psycopg.conninfo.conninfo_to_dict(database.uri))
+            return super().store(conn_id)
         client = self.client or (self.place.client if self.place else None)
         # The same wherever the process is, and whatever stands between.
         found: Any = S3Store(conn_id, "http://archive", lambda: client, part=PART)
