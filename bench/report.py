@@ -37,7 +37,7 @@ WHY = {
         "Ours tests texts and JSON numbers for what MariaDB cannot hold, and relays through Python."
     ),
     ("mysql", "the same rows"): (
-        "The server renders and Arrow parses what the other has in memory: three times its CPU."
+        "The server renders and Arrow parses what the other has in memory: five times its CPU."
     ),
     ("check", "reladiff"): (
         "Both read all rows of both sides: all of it is the servers' CPU. The check of a run, whose"
