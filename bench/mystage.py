@@ -149,6 +149,7 @@ def served(stage: Stage) -> Iterator[MyStage]:
         for name in (HERE, THERE):
             stage.env[f"AIRFLOW_CONN_{name.upper()}"] = server.uri(name)
         stage.beside.append(server.pid)
+        stage.connections.append(HERE)
         place = MyStage(stage, server)
         place.emptied(HERE)
         place.run(f"INSERT INTO {HERE}.{TABLE} {ROWS} FROM {HERE}.seq_1_to_{stage.rows}")
@@ -157,5 +158,6 @@ def served(stage: Stage) -> Iterator[MyStage]:
             yield place
         finally:
             stage.beside.clear()
+            stage.connections.remove(HERE)
             for name in (HERE, THERE):
                 del stage.env[f"AIRFLOW_CONN_{name.upper()}"]

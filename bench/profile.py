@@ -78,7 +78,7 @@ def _profiled(place: Stage, task: Task, step: str, more: Mapping[str, str]) -> C
     command = [
         *(peers.program("py-spy"), "record", "--format", "raw", "--rate", str(RATE)),
         *("--nonblocking", "--output", str(raw), "--", sys.executable, "-m", "bench.worker"),
-        *(json.dumps({"connection": SOURCE, "dag": DAG, **spec}), "1"),
+        *(json.dumps({"connections": [SOURCE], "dag": DAG, **spec}), "1"),
     ]
     root = Path(__file__).parents[1]
     done = subprocess.run(

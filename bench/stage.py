@@ -47,6 +47,8 @@ class Stage:
     env: dict[str, str] = field(init=False)
     beside: list[int] = field(default_factory=list)
     """Process ids of other servers that take part: their CPU counts as PostgreSQL's does."""
+    connections: list[str] = field(default_factory=lambda: [SOURCE])
+    """Looked up by a step before it is measured, with all that is imported for it."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class Stage:
     # Steps in processes of their own
 
     def run_step(self, spec: Mapping[str, Any]) -> tuple[Sample, Any]:
-        spec = {"connection": SOURCE, "dag": DAG, **spec}
+        spec = {"connections": self.connections, "dag": DAG, **spec}
         used = self._server_seconds()
         sample, returned = measure.step(spec, self.env, self.folder / "steps.log")
         return replace(sample, server=self._server_seconds() - used), returned

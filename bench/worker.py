@@ -55,7 +55,8 @@ def main(spec: Mapping[str, Any], result: int) -> None:
     act = _act(spec)
     # Outside of its task runner Airflow loads hundreds of its own modules for the first
     # connection; a running task does without. Nothing is connected here.
-    open_store(spec["connection"])
+    for name in spec["connections"]:
+        open_store(name)
     before = _memory("VmRSS")
     # Forgets the peak so far, that of the imports.
     Path("/proc/self/clear_refs").write_text("5")
