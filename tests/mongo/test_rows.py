@@ -14,7 +14,7 @@ from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch, Refused
 from tests.mongo import odd
 from tests.mongo.cross import Cross, field
-from tests.servers import Database, MongoDatabase
+from tests.servers import Database, MongoDatabase, MongoServer, fresh_mongo_database
 from tests.unit.engine import nasty
 
 ID = field("_id", "int32", "id")
@@ -112,6 +112,33 @@ def test_a_purge_keeps_documents_that_have_more_than_the_columns(
     assert "no column holds its later" in why["1"]
     assert "field a" in why["2"]
     assert "changed in the source" in why["0"]
+
+
+def test_a_server_that_stands_alone_is_copied_from(
+    tmp_path: Path, mongo_alone: MongoServer, pg18_db: Database
+) -> None:
+    """In one view of each batch, though there are no snapshots; nothing is purged there."""
+    with mongo_alone.connect() as client, fresh_mongo_database(mongo_alone, client) as alone:
+        jobs = Cross(tmp_path, alone, pg18_db)
+        fill(alone, *({"_id": n, "a": n} for n in range(9)), {"_id": 9})
+        jobs.write(jobs.warm([ID, field("a", "int32")], batch_size=4))
+        (found,) = jobs.run().jobs
+        assert (found.rows_written, found.rows_different) == (10, 0)
+        assert rules(found) == {("a", "missing"): 1}
+        jobs.write(jobs.warm([ID, field("a", "int32")], purge="manual"))
+        with pytest.raises(Refused, match="no transactions"):
+            jobs.run(new=True)
+
+
+def test_what_left_the_filter_is_kept_and_told(out: Cross, mongo_db: MongoDatabase) -> None:
+    fill(mongo_db, *({"_id": n, "a": n} for n in range(6)))
+    where = {"where": {"a": {"$lt": ":most"}}, "variables": {"most": 5}}
+    out.write(out.warm([ID, field("a", "int32")], purge="manual", **where))
+    out.run()
+    mongo_db["t"].update_one({"_id": 2}, {"$set": {"a": 7}})
+    done = out.latest().purge("copy")
+    assert (done.rows_purged, done.rows_kept) == (4, 1)
+    assert reasons(out) == {"2": "no longer matches the filter"}
 
 
 def test_a_star_accepts_the_loss_of_all_other_fields(out: Cross, mongo_db: MongoDatabase) -> None:
