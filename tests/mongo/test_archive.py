@@ -109,6 +109,16 @@ def test_fields_as_columns_of_files(
     ]
 
 
+def test_documents_with_more_than_the_columns_stay(jobs: Cross, mongo_db: MongoDatabase) -> None:
+    mongo_db["t"].drop()
+    columned(mongo_db)
+    mongo_db["t"].insert_one({"_id": 9, "extra": 1})
+    jobs.write(jobs.s3(COLUMNS, purge="system", accept_loss=["n"]))
+    (found,) = jobs.run().jobs
+    assert (found.rows_purged, found.rows_kept) == (3, 1)
+    assert list(mongo_db["t"].find()) == [{"_id": 9, "extra": 1}]
+
+
 def test_an_archive_of_postgresql_becomes_documents(
     tmp_path: Path, pg18_db: Database, mongo_db: MongoDatabase, moto: S3Server
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,21 @@ def test_what_left_the_filter_is_kept_and_told(out: Cross, mongo_db: MongoDataba
     done = out.latest().purge("copy")
     assert (done.rows_purged, done.rows_kept) == (4, 1)
     assert reasons(out) == {"2": "no longer matches the filter"}
+
+
+def test_fields_from_one_mongodb_to_another(
+    tmp_path: Path, new_mongo_db: Callable[[], MongoDatabase]
+) -> None:
+    """Renamed, typed and cut down: a job with columns is no copy of whole documents."""
+    source, target = new_mongo_db(), new_mongo_db()
+    jobs = Cross(tmp_path, source, target)
+    fill(source, {"_id": 1, "a": {"b": 2.0}, "x": 1}, {"_id": 2, "a": {"b": Int64(7)}})
+    columns = [field("_id", "int64"), field("a.b", "int32", "n.m", missing="error")]
+    jobs.write(jobs.warm(columns, purge="system"))
+    (found,) = jobs.run().jobs
+    assert (found.rows_purged, found.rows_kept, found.rows_different) == (1, 1, 0)
+    assert list(target["t"].find()) == [{"_id": 1, "n": {"m": 2}}, {"_id": 2, "n": {"m": 7}}]
+    assert [d["_id"] for d in source["t"].find()] == [1]
 
 
 def test_a_star_accepts_the_loss_of_all_other_fields(out: Cross, mongo_db: MongoDatabase) -> None:
