@@ -8,7 +8,7 @@ shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ _NO_LOGIN: Final = frozenset({AUTHENTICATION, 334})
 _TOO_SLOW: Final = frozenset({50, 262})
 _EXPIRED: Final = frozenset({225, 251, 290})
 """The transaction has ended: it was too old, or the server dropped it."""
+NO_ROOM: Final = _EXPIRED | {388}
+"""It may also have been too large for the server's cache."""
 _STALE: Final = frozenset({136, 239, 246, 43, 175, 237})
 """The view, or the cursor, is gone."""
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420, 17280})
@@ -52,6 +54,7 @@ _NO_TRANSACTIONS: Final = 20
 _VALUES: Final = (
     re.compile(r"(dup key): .*", re.DOTALL),
     re.compile(r"(with _id): .*", re.DOTALL),
+    re.compile(r"(to execute command) .*", re.DOTALL),
     re.compile(r"(, full error).*", re.DOTALL),
 )
 
@@ -86,6 +89,8 @@ def translated(
     error: PyMongoError | BSONError, where: str, options: SessionOptions | None = None
 ) -> DspError:
     """The engine's error for a driver error. ``where`` names connection and object."""
+    if isinstance(error, DocumentTooLarge):
+        return BadValue(f"{where}: {error}; no server stores documents above 16 MiB")
     if isinstance(error, BSONError):
         return BadValue(f"{where}: a document cannot be read as BSON: {error}")
     text = message(error)
@@ -93,8 +98,6 @@ def translated(
         return Transient(f"{where}: {_short(text)}; check host, port and network, and that it runs")
     if isinstance(error, AutoReconnect | NetworkTimeout | ConnectionFailure):
         return Transient(f"{where}: {_short(text)}")
-    if isinstance(error, DocumentTooLarge):
-        return BadValue(f"{where}: {text}; no server stores documents above 16 MiB")
     if isinstance(error, InvalidURI | ConfigurationError):
         return ConfigError(f"{where}: {text}; correct the extra field of the Airflow connection")
     if isinstance(error, InvalidOperation):
@@ -160,6 +163,17 @@ def _short(text: str) -> str:
 def conflicting(error: PyMongoError) -> bool:
     """Whether somebody else changes the same documents at this moment."""
     return code(error) == CONFLICT
+
+
+@contextmanager
+def escalated(codes: frozenset[int], made: Callable[[], DspError]) -> Iterator[None]:
+    """Makes another error of those with these codes."""
+    try:
+        yield
+    except PyMongoError as error:
+        if code(error) not in codes:
+            raise
+        raise made() from error
 
 
 @contextmanager
