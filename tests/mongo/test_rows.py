@@ -13,8 +13,7 @@ from bson.datetime_ms import DatetimeMS
 
 from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch, Refused
-from tests.mongo import odd
-from tests.mongo.cross import Cross, field
+from tests.mongo.cross import OID, Cross, document, field
 from tests.servers import Database, MongoDatabase, MongoServer, fresh_mongo_database
 from tests.unit.engine import nasty
 
@@ -35,7 +34,7 @@ def back(tmp_path: Path, pg18_db: Database, mongo_db: MongoDatabase) -> Cross:
 
 
 def fill(database: MongoDatabase, *documents: dict[str, Any]) -> None:
-    database.insert_raw("t", [odd.document(d.pop("_id"), **d) for d in documents])
+    database.insert_raw("t", [document(d.pop("_id"), **d) for d in documents])
 
 
 def rules(found: Any) -> dict[tuple[str, str], int]:
@@ -64,7 +63,7 @@ def test_missing_and_null_are_told_apart_by_policy(out: Cross, mongo_db: MongoDa
 def test_values_of_other_types_are_errors_or_as_the_policy_says(
     out: Cross, mongo_db: MongoDatabase
 ) -> None:
-    odd_ones = ["x", 2.5, {"a": 1}, [1], Int64(2**40), odd.OID, True, 7.0]
+    odd_ones = ["x", 2.5, {"a": 1}, [1], Int64(2**40), OID, True, 7.0]
     fill(mongo_db, *({"_id": n, "v": v} for n, v in enumerate(odd_ones)))
     out.write(out.warm([ID, field("v", "int32")]))
     with pytest.raises(BadValue, match="field v") as error:
@@ -73,7 +72,7 @@ def test_values_of_other_types_are_errors_or_as_the_policy_says(
     assert out.target.rows("SELECT count(*) FROM t") == [(0,)]
     expected = {
         "null": [None] * 7 + [7],
-        "text": ["x", "2.5", '{"a": 1}', "[1]", str(2**40), str(odd.OID), "true", "7"],
+        "text": ["x", "2.5", '{"a": 1}', "[1]", str(2**40), str(OID), "true", "7"],
     }
     for policy, values in expected.items():
         out.target.execute("DROP TABLE t")
@@ -193,7 +192,7 @@ def test_every_planted_difference_is_found(out: Cross, mongo_db: MongoDatabase) 
 def test_ids_of_another_type_than_the_key_are_refused_and_never_meet(
     out: Cross, mongo_db: MongoDatabase
 ) -> None:
-    fill(mongo_db, {"_id": odd.OID, "a": 1}, {"_id": str(odd.OID), "a": 2})
+    fill(mongo_db, {"_id": OID, "a": 1}, {"_id": str(OID), "a": 2})
     out.write(out.warm([field("_id", "objectid", "id"), field("a", "int32")]))
     with pytest.raises(BadValue, match="field _id"):
         out.run()
