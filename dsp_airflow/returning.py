@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import in_words
+from dsp_airflow.engine import documents
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import BatchRecord, ColumnPair, KeyRange, Plan
@@ -41,8 +42,17 @@ def way_back(
     """
     numbers = parse_batches(batches)
     chosen = _chosen(job, records, numbers)
-    conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
-    given = [text for text in conditions if text]
+    if dialect.name == documents.SYSTEM:
+        told: dict[str, Any] = {
+            "where": documents.way_back(where, [r.batch.within for r in chosen])
+        }
+    else:
+        conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
+        told = {
+            "key": list(plan.key),
+            "columns": [{"source": p.target, "target": p.source} for p in _plain(plan)],
+            "where": " AND ".join(f"({text})" for text in conditions if text) or None,
+        }
     values = {
         "name": job.name,
         "type": "warm",
@@ -51,9 +61,7 @@ def way_back(
             "connection": connection or known.source_connection,
             "table": table or plan.source.label,
         },
-        "key": list(plan.key),
-        "columns": [{"source": p.target, "target": p.source} for p in _plain(plan)],
-        "where": " AND ".join(f"({text})" for text in given) or None,
+        **told,
         "on_conflict": on_conflict,
         "check": {"percent": 100},
         "workers": workers,
