@@ -11,9 +11,12 @@ import pytest
 from bson import Int64
 from bson.datetime_ms import DatetimeMS
 
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch, Refused
+from dsp_airflow.restoring import Wish, of_run
 from tests.mongo.cross import OID, Cross, document, field
+from tests.s3.harness import finished
 from tests.servers import Database, MongoDatabase, MongoServer, fresh_mongo_database
 from tests.unit.engine import nasty
 
@@ -450,3 +453,36 @@ def test_values_that_documents_have_not(back: Cross, mongo_db: MongoDatabase) ->
         with pytest.raises(BadValue, match=told):
             back.run(new=True)
         assert mongo_db.raw("t") == []
+
+
+# The way back
+
+
+def returned(jobs: Cross, **wish: Any) -> Any:
+    task = of_run(jobs.state, load_task(jobs.file), None, None, Wish(**wish), jobs.store)
+    return finished(jobs.going_back(task))
+
+
+def test_rows_go_back_to_the_documents_that_they_were(out: Cross, mongo_db: MongoDatabase) -> None:
+    """Ids and values of the very types that the job named."""
+    fill(mongo_db, {"_id": OID, "a": {"b": Int64(5)}, "d": DatetimeMS(7)})
+    before = mongo_db.raw("t")
+    columns = [
+        *(field("_id", "objectid", "id"), field("a.b", "int64", "b"), field("d", "timestamptz"))
+    ]
+    out.moved(out.warm(columns), 1)
+    assert returned(out).rows_different == 0
+    assert mongo_db.raw("t") == before
+
+
+def test_documents_go_back_to_the_rows_that_they_were(back: Cross, mongo_db: MongoDatabase) -> None:
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, n numeric(8,2), s text, b bool, u uuid)",
+        "INSERT INTO t VALUES (1, 1.5, 'x', true, gen_random_uuid()), (2, NULL, '', NULL, NULL)",
+    )
+    before = back.source.rows("SELECT * FROM t ORDER BY id")
+    back.moved(back.warm(), 2)
+    assert returned(back).rows_different == 0
+    assert back.source.rows("SELECT * FROM t ORDER BY id") == before
+    with pytest.raises(Refused, match="leave --batches out"):
+        returned(back, batches="1")
