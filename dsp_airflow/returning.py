@@ -9,9 +9,12 @@ from pydantic import ValidationError
 
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import in_words
+from dsp_airflow.config.typenames import PLAIN_TYPES
+from dsp_airflow.engine import documents
 from dsp_airflow.engine.batches import parse_batches
+from dsp_airflow.engine.documents import KEY
 from dsp_airflow.engine.errors import ConfigError, Refused
-from dsp_airflow.engine.model import BatchRecord, ColumnPair, KeyRange, Plan
+from dsp_airflow.engine.model import BatchRecord, ColumnPair, KeyRange, LogicalType, Plan
 from dsp_airflow.engine.ports import Dialect
 from dsp_airflow.engine.types import INTEGERS
 from dsp_airflow.state.records import Job
@@ -41,8 +44,25 @@ def way_back(
     """
     numbers = parse_batches(batches)
     chosen = _chosen(job, records, numbers)
-    conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
-    given = [text for text in conditions if text]
+    if any(column.absent is not None for column in plan.target_shape.columns):
+        if numbers is not None:
+            raise Refused(
+                f"job {job.name}: its batches cannot be told apart in {plan.target.label}, which "
+                "has documents made of rows; leave --batches out, and say which with a condition"
+            )
+        told: dict[str, Any] = {
+            "where": documents.way_back(where, []),
+            "columns": _rows_again(job, plan),
+        }
+    elif dialect.name == documents.SYSTEM:
+        told = {"where": documents.way_back(where, [r.batch.within for r in chosen])}
+    else:
+        conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
+        told = {
+            "key": list(plan.key),
+            "columns": [_returned(plan, pair) for pair in _plain(plan)],
+            "where": " AND ".join(f"({text})" for text in conditions if text) or None,
+        }
     values = {
         "name": job.name,
         "type": "warm",
@@ -51,9 +71,7 @@ def way_back(
             "connection": connection or known.source_connection,
             "table": table or plan.source.label,
         },
-        "key": list(plan.key),
-        "columns": [{"source": p.target, "target": p.source} for p in _plain(plan)],
-        "where": " AND ".join(f"({text})" for text in given) or None,
+        **told,
         "on_conflict": on_conflict,
         "check": {"percent": 100},
         "workers": workers,
@@ -68,7 +86,38 @@ def way_back(
 
 def _plain(plan: Plan) -> list[ColumnPair]:
     """What came from a column goes back to it; constants and expressions came from none."""
+    if plan.source_shape.open:
+        return list(plan.pairs)
     return [p for p in plan.pairs if plan.source_shape.column(p.source) is not None]
+
+
+def _returned(plan: Plan, pair: ColumnPair) -> dict[str, Any]:
+    """A column on its way back; to a field of documents at the type that it was read as."""
+    told = {"source": pair.target, "target": pair.source}
+    if not plan.source_shape.open:
+        return told
+    return {**told, "type": "string" if pair.on_loss == "text" else pair.source_type}
+
+
+def _rows_again(job: WarmJob, plan: Plan) -> list[dict[str, Any]]:
+    """Fields of documents that were made of rows, as columns again."""
+    if plan.key != (KEY,):
+        raise Refused(
+            f"job {job.name}: the key of {plan.target.label} is a document of several columns, "
+            "which no job makes columns of again; copy them back by a view, or by hand"
+        )
+    types = {column.name: column.type for column in plan.target_shape.columns}
+    return [
+        {"source": p.target, "target": p.source, "type": _type_name(types[p.target])}
+        for p in _plain(plan)
+    ]
+
+
+def _type_name(kind: LogicalType) -> str:
+    """As a task file has it; what it has no name for is a text in documents."""
+    if kind.name == "decimal" and kind.precision is not None:
+        return str(kind)
+    return kind.name if kind.name in PLAIN_TYPES else "string"
 
 
 def _chosen(

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import bson
 import psycopg.conninfo
+from bson import ObjectId
 
+from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.engine.stores.mysql.store import MySqlStore
@@ -17,6 +20,7 @@ from dsp_airflow.state.records import JobSummary
 from tests.s3.harness import Archives, finished
 from tests.servers import Database, MongoDatabase, MySQLDatabase
 
+OID = ObjectId("0123456789abcdef01234567")
 AnyDatabase = Database | MySQLDatabase | MongoDatabase
 
 
@@ -79,6 +83,11 @@ class Cross(Archives):
         given = Wish(connection="target", table=self.named(database, table), **wish)
         task = of_manifest(f"s3://{self.place.name}/{key}", "archive", given, self.store)
         return finished(self.going_back(task))
+
+
+def document(key: Any, **fields: Any) -> bytes:
+    """A document of these fields, each at the very type that it is given as."""
+    return bson.encode({"_id": key, **fields}, codec_options=OPTIONS)
 
 
 def field(source: str, kind: str, target: str | None = None, **more: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from bson.datetime_ms import DatetimeMS
 
 from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.errors import ConfigError
-from tests.mongo import odd
-from tests.mongo.cross import Cross, field
+from tests.mongo.cross import OID, Cross, document, field
+from tests.mongo.harness import nasty, put
 from tests.s3.harness import Away
 from tests.servers import Database, MongoDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
@@ -21,16 +21,16 @@ from tests.servers.s3 import S3Server, fresh_bucket
 
 @pytest.fixture
 def jobs(tmp_path: Path, mongo_db: MongoDatabase, moto: S3Server) -> Cross:
-    """A collection of every odd document, and a bucket."""
-    mongo_db.insert_raw("t", odd.WHOLE)
+    """From MongoDB to a bucket."""
     return Cross(tmp_path, mongo_db, Away(), place=fresh_bucket(moto))
 
 
 def test_whole_documents_come_back_to_the_last_byte(jobs: Cross, mongo_db: MongoDatabase) -> None:
     """Archived, proved, purged, restored, and told to others."""
+    put(mongo_db, "t", [one for one in nasty() if len(one) < 1_000_000])
     before = mongo_db.raw("t")
     mongo_db["t"].create_index("n", name="by n")
-    jobs.moved(jobs.s3(), len(odd.WHOLE))
+    jobs.moved(jobs.s3(batch_size=40), len(before))
     assert mongo_db.raw("t") == []
     mongo_db["t"].drop()
     assert jobs.back_to(mongo_db).rows_checked == len(before)
@@ -58,7 +58,7 @@ def columned(database: MongoDatabase) -> None:
     database.insert_raw(
         "t",
         [
-            odd.document(
+            document(
                 Int64(1),
                 name={"first": 'é,"\n'},
                 at=DatetimeMS(1),
@@ -69,12 +69,10 @@ def columned(database: MongoDatabase) -> None:
                 b=b"\0\xff",
                 d=DatetimeMS(86_400_000),
                 more={"x": [1, None]},
-                o=odd.OID,
+                o=OID,
             ),
-            odd.document(
-                Int64(2), n="five", f=float("inf"), at=DatetimeMS(-(2**47)), price=Int64(7)
-            ),
-            odd.document(
+            document(Int64(2), n="five", f=float("inf"), at=DatetimeMS(-(2**47)), price=Int64(7)),
+            document(
                 Int64(3), name=None, price=Decimal128("NaN"), d=DatetimeMS(86_400_000 * 3_000_000)
             ),
         ],
@@ -86,7 +84,6 @@ def test_fields_as_columns_of_files(
     jobs: Cross, mongo_db: MongoDatabase, pg18_db: Database, name: str
 ) -> None:
     """Archived, proved, purged; restored as documents, and as rows of PostgreSQL."""
-    mongo_db["t"].drop()
     columned(mongo_db)
     job = jobs.s3(COLUMNS, target={"format": name}, accept_loss=["n"])
     found = jobs.moved(job, 3)
@@ -98,15 +95,24 @@ def test_fields_as_columns_of_files(
     assert one["first"] == 'é,"\n'
     assert (one["at"], one["d"]) == (DatetimeMS(1), DatetimeMS(86_400_000))
     assert (one["price"], one["u"]) == (Decimal128("1.50"), Binary(bytes(16), 4))
-    assert (one["more"], one["o"], one["b"]) == ({"x": [1, None]}, odd.OID, b"\0\xff")
+    assert (one["more"], one["o"], one["b"]) == ({"x": [1, None]}, OID, b"\0\xff")
     assert (two["n"], two["f"], two["at"]) == (None, float("inf"), DatetimeMS(-(2**47)))
     assert str(three["price"]) == "NaN"
     assert jobs.back_to(pg18_db).rows_different == 0
     assert pg18_db.rows("SELECT _id, first, price::text, o FROM t ORDER BY 1") == [
-        (1, 'é,"\n', "1.50", str(odd.OID)),
+        (1, 'é,"\n', "1.50", str(OID)),
         (2, None, "7.00", None),
         (3, None, "NaN", None),
     ]
+
+
+def test_documents_with_more_than_the_columns_stay(jobs: Cross, mongo_db: MongoDatabase) -> None:
+    columned(mongo_db)
+    mongo_db["t"].insert_one({"_id": 9, "extra": 1})
+    jobs.write(jobs.s3(COLUMNS, purge="system", accept_loss=["n"]))
+    (found,) = jobs.run().jobs
+    assert (found.rows_purged, found.rows_kept) == (3, 1)
+    assert list(mongo_db["t"].find()) == [{"_id": 9, "extra": 1}]
 
 
 def test_an_archive_of_postgresql_becomes_documents(
@@ -128,6 +134,7 @@ def test_an_archive_of_postgresql_becomes_documents(
 
 
 def test_an_altered_object_keeps_every_document(jobs: Cross, mongo_db: MongoDatabase) -> None:
+    mongo_db["t"].insert_many([{"_id": n} for n in range(20)])
     jobs.write(jobs.s3(purge="manual", batch_size=7))
     jobs.run()
     before = mongo_db.raw("t")
@@ -140,7 +147,8 @@ def test_an_altered_object_keeps_every_document(jobs: Cross, mongo_db: MongoData
     assert set(mongo_db.raw("t")) < set(before)
 
 
-def test_partitions_are_refused(jobs: Cross) -> None:
+def test_partitions_are_refused(jobs: Cross, mongo_db: MongoDatabase) -> None:
+    mongo_db["t"].insert_one({"_id": 1})
     jobs.write(jobs.s3(target={"partitions": [{"name": "n", "expression": "n"}]}))
     with pytest.raises(ConfigError, match="partitions are SQL expressions"):
         jobs.run()

@@ -14,13 +14,12 @@ from bson.datetime_ms import DatetimeMS
 from dsp_airflow.cli.infer import infer, proposal
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.stores.mongodb.infer import MOST_FIELDS, inferred
-from tests.mongo import odd
-from tests.mongo.cross import Cross
+from tests.mongo.cross import OID, Cross, document
 from tests.servers import Database, MongoDatabase
 
 
 def proposed(*documents: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    made = inferred([odd.document(n, **d) for n, d in enumerate(documents)], len(documents), "t")
+    made = inferred([document(n, **d) for n, d in enumerate(documents)], len(documents), "t")
     return {seen.path: (seen.type, seen.on_loss) for seen in made.fields if seen.path != "_id"}
 
 
@@ -32,7 +31,7 @@ def proposed(*documents: dict[str, Any]) -> dict[str, tuple[str, str]]:
         ([1, 2.5], "float64"),
         ([Decimal128("12.345"), 1], "decimal(11,3)"),
         (["x", None], "string"),
-        ([odd.OID], "objectid"),
+        ([OID], "objectid"),
         ([Binary(b"x" * 16, 4)], "uuid"),
         ([b"x"], "bytes"),
         ([DatetimeMS(0)], "timestamptz"),
@@ -78,10 +77,10 @@ def test_what_is_proposed_is_a_job_that_runs(
     mongo_db.insert_raw(
         "t",
         [
-            odd.document(ObjectId(), name="x", at=DatetimeMS(n), address={"city": "c", "n": n})
+            document(ObjectId(), name="x", at=DatetimeMS(n), address={"city": "c", "n": n})
             for n in range(1100)
         ]
-        + [odd.document(ObjectId(), name=5, id=1, keep=False)],
+        + [document(ObjectId(), name=5, id=1, keep=False)],
     )
     monkeypatch.setenv("AIRFLOW_CONN_SOURCE", mongo_db.uri)
     monkeypatch.setenv("AIRFLOW_CONN_TARGET", pg18_db.uri)
@@ -107,7 +106,7 @@ def test_what_is_proposed_is_a_job_that_runs(
 
 
 def test_names_of_columns_do_not_meet() -> None:
-    made = inferred([odd.document(1, id=2, a={"b": 1}, a_b=3)], 1, "t")
+    made = inferred([document(1, id=2, a={"b": 1}, a_b=3)], 1, "t")
     columns = yaml.safe_load(proposal("copy", made))["columns"]
     assert [c.get("target", c["source"]) for c in columns] == ["id_2", "id", "a_b_2", "a_b"]
 

@@ -16,8 +16,7 @@ from bson.datetime_ms import DatetimeMS
 
 from dsp_airflow.engine.canon.mongodb import OPTIONS, mongodb_text
 from dsp_airflow.engine.types import parse_type
-from tests.mongo import odd
-from tests.mongo.cross import Cross, field
+from tests.mongo.cross import OID, Cross, document, field
 from tests.servers import (
     Database,
     MongoDatabase,
@@ -41,11 +40,11 @@ VALUES: list[tuple[str, list[Any]]] = [
     ("string", TEXTS),
     ("bytes", [b"", b"\0", bytes(range(256))]),
     ("uuid", [Binary(bytes(range(16)), 4), Binary(b"\xff" * 16, 4)]),
-    ("objectid", [odd.OID, ObjectId(b"\0" * 12)]),
+    ("objectid", [OID, ObjectId(b"\0" * 12)]),
     ("timestamptz", [DatetimeMS(-1), DatetimeMS(19_782 * DAY + 3_723_004), DatetimeMS(0)]),
     ("timestamp", [DatetimeMS(253_402_300_799_999), DatetimeMS(-30_000_000_000_000)]),
     ("date", [DatetimeMS(19_782 * DAY), DatetimeMS(-400_000 * DAY)]),
-    ("json", [{"b": [1, 1.5, None, {"x": "é😀"}], "aa": True}, [], {}, "text", 5, odd.OID]),
+    ("json", [{"b": [1, 1.5, None, {"x": "é😀"}], "aa": True}, [], {}, "text", 5, OID]),
 ]
 ONLY_POSTGRES: list[tuple[str, list[Any]]] = [
     ("float64", [math.nan, math.inf, -math.inf, -0.0]),
@@ -72,7 +71,7 @@ def filled(values: list[tuple[str, list[Any]]], source: MongoDatabase) -> tuple[
     count = max(len(of) for _, of in values) + 1
     for row in range(count):
         given = {f"c{n}": of[row] for n, (_, of) in enumerate(values) if row < len(of)}
-        source.insert_raw("t", [odd.document(row, **given)])
+        source.insert_raw("t", [document(row, **given)])
     columns = [field("_id", "int32", "id")]
     return columns + [field(f"c{n}", kind) for n, (kind, _) in enumerate(values)], count
 

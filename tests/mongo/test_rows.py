@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from bson import Int64
 from bson.datetime_ms import DatetimeMS
 
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch, Refused
-from tests.mongo import odd
-from tests.mongo.cross import Cross, field
-from tests.servers import Database, MongoDatabase
+from dsp_airflow.restoring import Wish, of_run
+from tests.mongo.cross import OID, Cross, document, field
+from tests.s3.harness import finished
+from tests.servers import Database, MongoDatabase, MongoServer, fresh_mongo_database
 from tests.unit.engine import nasty
 
 ID = field("_id", "int32", "id")
@@ -34,7 +37,7 @@ def back(tmp_path: Path, pg18_db: Database, mongo_db: MongoDatabase) -> Cross:
 
 
 def fill(database: MongoDatabase, *documents: dict[str, Any]) -> None:
-    database.insert_raw("t", [odd.document(d.pop("_id"), **d) for d in documents])
+    database.insert_raw("t", [document(d.pop("_id"), **d) for d in documents])
 
 
 def rules(found: Any) -> dict[tuple[str, str], int]:
@@ -63,7 +66,7 @@ def test_missing_and_null_are_told_apart_by_policy(out: Cross, mongo_db: MongoDa
 def test_values_of_other_types_are_errors_or_as_the_policy_says(
     out: Cross, mongo_db: MongoDatabase
 ) -> None:
-    odd_ones = ["x", 2.5, {"a": 1}, [1], Int64(2**40), odd.OID, True, 7.0]
+    odd_ones = ["x", 2.5, {"a": 1}, [1], Int64(2**40), OID, True, 7.0]
     fill(mongo_db, *({"_id": n, "v": v} for n, v in enumerate(odd_ones)))
     out.write(out.warm([ID, field("v", "int32")]))
     with pytest.raises(BadValue, match="field v") as error:
@@ -72,7 +75,7 @@ def test_values_of_other_types_are_errors_or_as_the_policy_says(
     assert out.target.rows("SELECT count(*) FROM t") == [(0,)]
     expected = {
         "null": [None] * 7 + [7],
-        "text": ["x", "2.5", '{"a": 1}', "[1]", str(2**40), str(odd.OID), "true", "7"],
+        "text": ["x", "2.5", '{"a": 1}', "[1]", str(2**40), str(OID), "true", "7"],
     }
     for policy, values in expected.items():
         out.target.execute("DROP TABLE t")
@@ -114,25 +117,65 @@ def test_a_purge_keeps_documents_that_have_more_than_the_columns(
     assert "changed in the source" in why["0"]
 
 
+def test_a_server_that_stands_alone_is_copied_from(
+    tmp_path: Path, mongo_alone: MongoServer, pg18_db: Database
+) -> None:
+    """In one view of each batch, though there are no snapshots; nothing is purged there."""
+    with mongo_alone.connect() as client, fresh_mongo_database(mongo_alone, client) as alone:
+        jobs = Cross(tmp_path, alone, pg18_db)
+        fill(alone, *({"_id": n, "a": n} for n in range(9)), {"_id": 9})
+        jobs.write(jobs.warm([ID, field("a", "int32")], batch_size=4))
+        (found,) = jobs.run().jobs
+        assert (found.rows_written, found.rows_different) == (10, 0)
+        assert rules(found) == {("a", "missing"): 1}
+        jobs.write(jobs.warm([ID, field("a", "int32")], purge="manual"))
+        with pytest.raises(Refused, match="no transactions"):
+            jobs.run(new=True)
+
+
+def test_what_left_the_filter_is_kept_and_told(out: Cross, mongo_db: MongoDatabase) -> None:
+    fill(mongo_db, *({"_id": n, "a": n} for n in range(6)))
+    where = {"where": {"a": {"$lt": ":most"}}, "variables": {"most": 5}}
+    out.write(out.warm([ID, field("a", "int32")], purge="manual", **where))
+    out.run()
+    mongo_db["t"].update_one({"_id": 2}, {"$set": {"a": 7}})
+    done = out.latest().purge("copy")
+    assert (done.rows_purged, done.rows_kept) == (4, 1)
+    assert reasons(out) == {"2": "no longer matches the filter"}
+
+
+def test_fields_from_one_mongodb_to_another(
+    tmp_path: Path, new_mongo_db: Callable[[], MongoDatabase]
+) -> None:
+    """Renamed, typed and cut down: a job with columns is no copy of whole documents."""
+    source, target = new_mongo_db(), new_mongo_db()
+    jobs = Cross(tmp_path, source, target)
+    fill(source, {"_id": 1, "a": {"b": 2.0}, "x": 1}, {"_id": 2, "a": {"b": Int64(7)}})
+    columns = [field("_id", "int64"), field("a.b", "int32", "n.m", missing="error")]
+    jobs.write(jobs.warm(columns, purge="system"))
+    (found,) = jobs.run().jobs
+    assert (found.rows_purged, found.rows_kept, found.rows_different) == (1, 1, 0)
+    assert list(target["t"].find()) == [{"_id": 1, "n": {"m": 2}}, {"_id": 2, "n": {"m": 7}}]
+    assert [d["_id"] for d in source["t"].find()] == [1]
+
+
 def test_a_star_accepts_the_loss_of_all_other_fields(out: Cross, mongo_db: MongoDatabase) -> None:
     fill(mongo_db, {"_id": 1, "a": 1, "b": {"c": 2}}, {"_id": 2, "x": 1})
     out.moved(out.warm([ID, field("a", "int32")], accept_loss=["*"]), 2)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE t SET a = 1 WHERE id = 3",
-        "UPDATE t SET s = s || ' ' WHERE id = 3",
-        "UPDATE t SET s = NULL WHERE id = 3",
-        "UPDATE t SET j = '{\"x\": 1.5}' WHERE id = 3",
-        "UPDATE t SET at = at + interval '1 ms' WHERE id = 3",
-        "DELETE FROM t WHERE id = 3",
-    ],
+CHANGES = (
+    "UPDATE t SET a = 100 WHERE id = 1",
+    "UPDATE t SET s = s || ' ' WHERE id = 2",
+    "UPDATE t SET s = NULL WHERE id = 3",
+    "UPDATE t SET j = '{\"x\": 1.5}' WHERE id = 4",
+    "UPDATE t SET at = at + interval '1 ms' WHERE id = 5",
+    "DELETE FROM t WHERE id = 6",
 )
-def test_every_planted_difference_is_found(
-    out: Cross, mongo_db: MongoDatabase, change: str
-) -> None:
+
+
+def test_every_planted_difference_is_found(out: Cross, mongo_db: MongoDatabase) -> None:
+    """And nothing else is."""
     fill(
         mongo_db,
         *({"_id": n, "a": n, "s": "text", "j": {"x": 1}, "at": DatetimeMS(n)} for n in range(20)),
@@ -143,16 +186,16 @@ def test_every_planted_difference_is_found(
     run = out.open()
     run.plan("copy")
     run.copy("copy")
-    out.target.execute(change)
+    out.target.execute(*CHANGES)
     with pytest.raises(Mismatch):
         run.check("copy")
-    assert list(reasons(out)) == ["3"]
+    assert sorted(reasons(out)) == [str(n) for n in range(1, len(CHANGES) + 1)]
 
 
 def test_ids_of_another_type_than_the_key_are_refused_and_never_meet(
     out: Cross, mongo_db: MongoDatabase
 ) -> None:
-    fill(mongo_db, {"_id": odd.OID, "a": 1}, {"_id": str(odd.OID), "a": 2})
+    fill(mongo_db, {"_id": OID, "a": 1}, {"_id": str(OID), "a": 2})
     out.write(out.warm([field("_id", "objectid", "id"), field("a", "int32")]))
     with pytest.raises(BadValue, match="field _id"):
         out.run()
@@ -164,31 +207,31 @@ def test_ids_of_another_type_than_the_key_are_refused_and_never_meet(
             out.run(new=True)
 
 
-@pytest.mark.parametrize(
-    ("columns", "more", "told"),
-    [
-        (None, {}, "dsp plan --infer"),
-        ([ID, {"source": "a"}], {}, "field a needs type"),
-        ([field("a", "int32")], {}, "key column _id is not mapped"),
-        ([ID, {"target": "x", "constant": 1}], {}, "documents have fields alone"),
-        (
-            [ID, field("a", "string", "n")],
-            {"there": "id int PRIMARY KEY, n int"},
-            "write type: int32",
-        ),
-        ([ID, field("a", "string", null_as="missing")], {}, "null_as is for documents"),
-        ([ID, field("a", "string")], {"key": ["a"]}, "documents are told apart by _id"),
-    ],
-)
-def test_jobs_that_say_too_little(
-    out: Cross, mongo_db: MongoDatabase, columns: Any, more: dict[str, Any], told: str
-) -> None:
+TOO_LITTLE: list[tuple[Any, dict[str, Any], str]] = [
+    (None, {}, "dsp plan --infer"),
+    ([ID, {"source": "a"}], {}, "field a needs type"),
+    ([field("a", "int32")], {}, "key column _id is not mapped"),
+    ([ID, {"target": "x", "constant": 1}], {}, "documents have fields alone"),
+    (
+        [ID, field("a", "string", "n")],
+        {"there": "id int PRIMARY KEY, n int"},
+        "write type: int32",
+    ),
+    ([ID, field("a", "string", null_as="missing")], {}, "null_as is for documents"),
+    ([ID, field("a", "string")], {"key": ["a"]}, "documents are told apart by _id"),
+]
+
+
+def test_jobs_that_say_too_little(out: Cross, mongo_db: MongoDatabase) -> None:
     fill(mongo_db, {"_id": 1, "a": "x"})
-    if there := more.pop("there", None):
-        out.target.execute(f"CREATE TABLE t ({there})")
-    out.write(out.warm(columns, **more))
-    with pytest.raises(ConfigError, match=told):
-        out.run()
+    for columns, given, told in TOO_LITTLE:
+        more = dict(given)
+        if there := more.pop("there", None):
+            out.target.execute(f"CREATE TABLE t ({there})")
+        out.write(out.warm(columns, **more))
+        with pytest.raises(ConfigError, match=told):
+            out.run(new=True)
+        out.target.execute("DROP TABLE IF EXISTS t")
 
 
 # Rows as documents
@@ -313,35 +356,31 @@ def test_ids_that_are_compared_by_a_collation(back: Cross, mongo_db: MongoDataba
         back.run()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"$set": {"n": 7}},
-        {"$set": {"s": "Text"}},
-        {"$set": {"s": None}},
-        {"$unset": {"s": 1}},
-        {"$set": {"n": "3"}},
-        None,
-    ],
-    ids=str,
+CHANGED: tuple[dict[str, Any], ...] = (
+    {"$set": {"n": 70}},
+    {"$set": {"s": "Text"}},
+    {"$set": {"s": None}},
+    {"$unset": {"s": 1}},
+    {"$set": {"n": "5"}},
 )
-def test_planted_differences_among_documents(
-    back: Cross, mongo_db: MongoDatabase, change: dict[str, Any] | None
-) -> None:
+
+
+def test_planted_differences_among_documents(back: Cross, mongo_db: MongoDatabase) -> None:
     back.source.execute(
         "CREATE TABLE t (id int PRIMARY KEY, n int, s text)",
         "INSERT INTO t SELECT n, n, 'text' FROM generate_series(1, 20) n",
     )
-    back.write(back.warm(batch_size=7, purge="manual"))
+    back.write(back.warm(batch_size=7))
     run = back.open()
     run.plan("copy")
     run.copy("copy")
-    if change is None:
-        mongo_db["t"].delete_one({"_id": 3})
-    else:
-        mongo_db["t"].update_one({"_id": 3}, change)
-    with pytest.raises((Mismatch, BadValue)):
+    for n, change in enumerate(CHANGED, 1):
+        mongo_db["t"].update_one({"_id": n}, change)
+    mongo_db["t"].delete_one({"_id": 6})
+    mongo_db["t"].update_one({"_id": 7}, {"$set": {"own": 1}})
+    with pytest.raises(Mismatch):
         run.check("copy")
+    assert sorted(reasons(back)) == [str(n) for n in range(1, 7)]
 
 
 def test_a_purge_by_documents_keeps_what_was_changed_there(
@@ -363,50 +402,87 @@ def test_a_purge_by_documents_keeps_what_was_changed_there(
     assert [i for (i,) in back.source.rows("SELECT id FROM t ORDER BY 1")] == [3, 4, 5, 9]
 
 
-@pytest.mark.parametrize(
-    ("ddl", "columns", "told"),
-    [
-        ('id int PRIMARY KEY, "a.b" int', None, "no name of a field"),
-        ('id int PRIMARY KEY, "_id" int', None, "column _id is not the key"),
-        ("id int PRIMARY KEY, a int", [{"source": "id"}, {"source": "a"}], "the key is _id"),
-        ("id interval PRIMARY KEY", None, "documents are not found by a key of this type"),
-        (
-            "id int PRIMARY KEY, a int, b int",
-            [
-                {"source": "id", "target": "_id"},
-                {"source": "a", "target": "x"},
-                {"source": "b", "target": "x.y"},
-            ],
-            "cannot both be written",
-        ),
-        (
-            "id int PRIMARY KEY",
-            [{"source": "id", "target": "_id", "missing": "error"}],
-            "missing is for fields of documents",
-        ),
-    ],
-)
-def test_columns_that_make_no_documents(back: Cross, ddl: str, columns: Any, told: str) -> None:
-    back.source.execute(f"CREATE TABLE t ({ddl})")
-    back.write(back.warm(columns))
-    with pytest.raises(ConfigError, match=told):
-        back.run()
+NO_DOCUMENTS: list[tuple[str, Any, str]] = [
+    ('id int PRIMARY KEY, "a.b" int', None, "no name of a field"),
+    ('id int PRIMARY KEY, "_id" int', None, "column _id is not the key"),
+    ("id int PRIMARY KEY, a int", [{"source": "id"}, {"source": "a"}], "the key is _id"),
+    ("id interval PRIMARY KEY", None, "documents are not found by a key of this type"),
+    (
+        "id int PRIMARY KEY, a int, b int",
+        [
+            {"source": "id", "target": "_id"},
+            {"source": "a", "target": "x"},
+            {"source": "b", "target": "x.y"},
+        ],
+        "cannot both be written",
+    ),
+    (
+        "id int PRIMARY KEY",
+        [{"source": "id", "target": "_id", "missing": "error"}],
+        "missing is for fields of documents",
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "told"),
-    [
-        ("timestamptz", "'2024-01-01 00:00:00.000001+00'", "does not fit"),
-        ("timestamptz", "'infinity'", "infinity"),
-        ("numeric", "1" * 35, "34 digits"),
-        ("jsonb", "'null'", "JSON null"),
-        ("int[]", "'{{1,2}}'", "several dimensions"),
-    ],
-)
-def test_values_that_documents_have_not(back: Cross, kind: str, value: str, told: str) -> None:
+def test_columns_that_make_no_documents(back: Cross) -> None:
+    for ddl, columns, told in NO_DOCUMENTS:
+        back.source.execute("DROP TABLE IF EXISTS t", f"CREATE TABLE t ({ddl})")
+        back.write(back.warm(columns))
+        with pytest.raises(ConfigError, match=told):
+            back.run(new=True)
+
+
+NO_VALUES: list[tuple[str, str, str]] = [
+    ("timestamptz", "'2024-01-01 00:00:00.000001+00'", "does not fit"),
+    ("timestamptz", "'infinity'", "infinity"),
+    ("numeric", "1" * 35, "34 digits"),
+    ("jsonb", "'null'", "JSON null"),
+    ("int[]", "'{{1,2}}'", "several dimensions"),
+]
+
+
+def test_values_that_documents_have_not(back: Cross, mongo_db: MongoDatabase) -> None:
+    """Nothing of their batch is written."""
+    for kind, value, told in NO_VALUES:
+        back.source.execute(
+            "DROP TABLE IF EXISTS t",
+            f"CREATE TABLE t (id int PRIMARY KEY, v {kind})",
+            f"INSERT INTO t VALUES (0, NULL), (1, {value})",
+        )
+        back.write(back.warm())
+        with pytest.raises(BadValue, match=told):
+            back.run(new=True)
+        assert mongo_db.raw("t") == []
+
+
+# The way back
+
+
+def returned(jobs: Cross, **wish: Any) -> Any:
+    task = of_run(jobs.state, load_task(jobs.file), None, None, Wish(**wish), jobs.store)
+    return finished(jobs.going_back(task))
+
+
+def test_rows_go_back_to_the_documents_that_they_were(out: Cross, mongo_db: MongoDatabase) -> None:
+    """Ids and values of the very types that the job named."""
+    fill(mongo_db, {"_id": OID, "a": {"b": Int64(5)}, "d": DatetimeMS(7)})
+    before = mongo_db.raw("t")
+    columns = [
+        *(field("_id", "objectid", "id"), field("a.b", "int64", "b"), field("d", "timestamptz"))
+    ]
+    out.moved(out.warm(columns), 1)
+    assert returned(out).rows_different == 0
+    assert mongo_db.raw("t") == before
+
+
+def test_documents_go_back_to_the_rows_that_they_were(back: Cross, mongo_db: MongoDatabase) -> None:
     back.source.execute(
-        f"CREATE TABLE t (id int PRIMARY KEY, v {kind})", f"INSERT INTO t VALUES (1, {value})"
+        "CREATE TABLE t (id int PRIMARY KEY, n numeric(8,2), s text, b bool, u uuid)",
+        "INSERT INTO t VALUES (1, 1.5, 'x', true, gen_random_uuid()), (2, NULL, '', NULL, NULL)",
     )
-    back.write(back.warm())
-    with pytest.raises(BadValue, match=told):
-        back.run()
+    before = back.source.rows("SELECT * FROM t ORDER BY id")
+    back.moved(back.warm(), 2)
+    assert returned(back).rows_different == 0
+    assert back.source.rows("SELECT * FROM t ORDER BY id") == before
+    with pytest.raises(Refused, match="leave --batches out"):
+        returned(back, batches="1")

@@ -20,7 +20,7 @@ import struct
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from bson import DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
@@ -119,9 +119,7 @@ def _number(value: Any, kind: LogicalType) -> Decimal:
     if isinstance(value, float):
         # Of a fraction its shortest digits are what everybody takes it for.
         return Decimal(int(value)) if value and value.is_integer() else Decimal(repr(value))
-    with localcontext() as context:
-        context.traps[InvalidOperation] = False
-        return value.to_decimal()
+    return value.to_decimal()
 
 
 def _negative_zero(number: Decimal) -> bool:
@@ -162,7 +160,13 @@ def _float(value: Any, kind: LogicalType) -> str:
             near = math.inf
         if near != made:
             raise Misfit(f"a number has digits that a {kind} does not hold")
+    elif kind.name == "float64" and abs(made) < _PLAIN:
+        # Python's digits are the canonical ones where no short decimal lies midway.
+        return repr(made).removesuffix(".0")
     return python_text(made, kind) or ""
+
+
+_PLAIN: Final = 1e15
 
 
 def _as_float(number: Decimal, kind: LogicalType) -> float:

@@ -65,31 +65,44 @@ def reading_of(expression: str) -> Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What a reading makes of one document: the canonical text, and the rule that it took."""
+class Used:
+    """What a policy made of a field: the text, and the rule that it took."""
 
     text: str | None
-    rule: str = ""
+    rule: str
 
 
-def read(document: Mapping[str, Any], reading: Reading, kind: LogicalType) -> Read:
-    """The field's canonical text at ``kind``. Raises ``Misfit`` where the policy is an error."""
+def read(
+    document: Mapping[str, Any], reading: Reading, parts: Sequence[str], kind: LogicalType
+) -> str | Used | None:
+    """The field's canonical text at ``kind``, ``parts`` being those of the path.
+
+    Raises ``Misfit`` where the policy is an error.
+    """
     try:
-        value = found_at(document, reading.parts)
+        value = found_at(document, parts)
     except Misfit:
         if reading.on_loss == "error":
             raise
-        return _instead(_first(document, reading.parts), reading, kind)
+        return _instead(_first(document, parts), reading, kind)
+    if value is None:
+        return None
     if value is MISSING:
         if reading.absent == "error":
             raise Misfit("the document has no such field")
-        return Read(None, "missing")
+        return Used(None, "missing")
     try:
-        return Read(_text(value, reading.declared or kind, kind))
+        return _text(value, reading.declared or kind, kind)
     except Misfit:
         if reading.on_loss == "error":
             raise
         return _instead(value, reading, kind)
+
+
+def read_text(document: Mapping[str, Any], reading: Reading, kind: LogicalType) -> str | None:
+    """The same, whatever it took."""
+    made = read(document, reading, reading.parts, kind)
+    return made.text if isinstance(made, Used) else made
 
 
 def found_at(document: Any, parts: Sequence[str]) -> Any:
@@ -97,6 +110,8 @@ def found_at(document: Any, parts: Sequence[str]) -> Any:
 
     A number leads into a list. Through null leads no way, and nothing bars it.
     """
+    if len(parts) == 1:
+        return document.get(parts[0], MISSING)
     value = document
     for n, part in enumerate(parts):
         if isinstance(value, dict):
@@ -152,13 +167,13 @@ def _text(value: Any, declared: LogicalType, kind: LogicalType) -> str | None:
     return mongodb_text(value, kind)
 
 
-def _instead(value: Any, reading: Reading, kind: LogicalType) -> Read:
+def _instead(value: Any, reading: Reading, kind: LogicalType) -> Used:
     rule = reading.on_loss
     if rule == "null":
-        return Read(None, rule)
+        return Used(None, rule)
     if rule == "text":
-        return Read(plain_text(value), rule)
-    return Read(_nearest(value, kind), rule)
+        return Used(plain_text(value), rule)
+    return Used(_nearest(value, kind), rule)
 
 
 def plain_text(value: Any) -> str:

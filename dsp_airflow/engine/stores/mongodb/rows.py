@@ -32,9 +32,11 @@ from dsp_airflow.engine.stores.mongodb.reading import (
     KEY,
     MISSING,
     Reading,
+    Used,
     found_at,
     is_accepted,
     read,
+    read_text,
     reading_of,
     tree_of,
     unmapped,
@@ -64,6 +66,7 @@ class Rows:
         self.what = what
         self.losses: Counter[tuple[str, str]] = Counter()
         self._fields = [(f, reading_of(f.expression)) for f in what.fields]
+        self._paths = [(reading.parts, field.type) for field, reading in self._fields]
         self._width = len(what.key)
         self.whole = is_whole(what)
         self._tree = tree_of([reading.parts for _, reading in self._fields])
@@ -81,14 +84,16 @@ class Rows:
 
     def _texts(self, values: Mapping[str, Any], document: bytes) -> list[str | None]:
         found: list[str | None] = []
-        for field, reading in self._fields:
+        for (field, reading), (parts, kind) in zip(self._fields, self._paths, strict=True):
             try:
-                made = read(values, reading, field.type)
+                made = read(values, reading, parts, kind)
             except Misfit as error:
                 raise BadValue(self._refusal(document, field, reading, error)) from error
-            if made.rule:
+            if isinstance(made, Used):
                 self.losses[field.column, made.rule] += 1
-            found.append(made.text)
+                found.append(made.text)
+            else:
+                found.append(made)
         return found
 
     def kept(self, document: bytes) -> str:
@@ -122,7 +127,7 @@ class Rows:
         own = bson.decode(raw.document([(KEY, raw.id_of(document))]).raw, OPTIONS)
         try:
             fields = self._fields[: self._width]
-            return self.key([read(own, reading, field.type).text for field, reading in fields])
+            return self.key([read_text(own, reading, field.type) for field, reading in fields])
         except Misfit:
             return ()
 
@@ -160,7 +165,7 @@ class Rows:
 
     def _odd(self, values: Mapping[str, Any], reading: Reading, field: Field) -> str | None:
         try:
-            return read(values, reading, field.type).text
+            return read_text(values, reading, field.type)
         except Misfit as error:
             return str(error)
 
