@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from pymongo.errors import BulkWriteError
 
 from dsp_airflow.config import documents
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused
 from dsp_airflow.engine.model import KeyRange
-from dsp_airflow.engine.stores.mongodb import dialect, names
+from dsp_airflow.engine.stores.mongodb import dialect, names, write
 from tests.mongo.harness import MongoBench, projection
 
 GERMAN = {"locale": "de", "strength": 1}
@@ -193,3 +194,38 @@ def test_a_collection_that_goes_away_is_no_empty_one(bench: MongoBench) -> None:
         run.copy("copy")
     with bench.store("source").session() as session, pytest.raises(ConfigError, match="gone"):
         session.digest(projection(bench.source.name, "t"), KeyRange())
+
+
+@pytest.mark.parametrize("left", [[], [{"_id": 7, "v": "old"}, {"_id": 7.5}]])
+def test_a_batch_too_large_for_one_transaction_is_sent_in_pieces(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch, left: list[dict[str, Any]]
+) -> None:
+    bench.source["t"].insert_many({"_id": n, "v": n} for n in range(100))
+    bench.target.database.create_collection("t")
+    if left:
+        bench.target["t"].insert_many(left)
+    inserted = write._Batch._insert
+    sizes: list[int] = []
+
+    def insert(self: write._Batch, documents: list[bytes]) -> None:
+        if self.between is None:
+            error = {"writeErrors": [{"code": 388, "index": 0, "errmsg": "too large"}]}
+            raise self._refused(BulkWriteError(error), documents)
+        sizes.append(len(documents))
+        inserted(self, documents)
+
+    monkeypatch.setattr(write._Batch, "_insert", insert)
+    monkeypatch.setattr(write, "PIECE", 30)
+    bench.write(bench.job())
+    (job,) = bench.run().jobs
+    assert (job.batches, job.rows_written, job.rows_different) == (1, 100, 0)
+    assert sum(sizes) == 100 - bool(left)
+    assert len(sizes) == 4
+    ours = bench.source.raw("t")
+    assert [one for one in bench.target.raw("t") if b"\x01_id" not in one] == ours
+    assert bench.target["t"].count_documents({"_id": 7.5}) == bool(left)
+    bench.target["t"].delete_many({})
+    bench.write(bench.job(on_conflict="error"))
+    with pytest.raises(Refused, match="one transaction"):
+        bench.run(new=True)
+    assert bench.target["t"].count_documents({}) == 0

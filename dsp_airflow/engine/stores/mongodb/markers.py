@@ -84,6 +84,7 @@ def leave(
     connection.collection(what.markers).update_one(
         {"_id": _id(marker)},
         {"$set": {"outcome": outcome, "at": datetime.now(UTC)}},
+        upsert=True,
         session=session,
     )
 

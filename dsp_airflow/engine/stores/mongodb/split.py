@@ -13,9 +13,9 @@ from dsp_airflow.engine.stores.mongodb import keys, query, raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.relay import LARGEST, too_large
 
-MOST_BYTES: Final = 32 * 1024 * 1024
+MOST: Final = BatchSize(20_000, 8 * 1024 * 1024)
 """Of a batch whose size is left to us: it is one transaction, which lasts a minute at most, and
-which the server keeps in memory."""
+which the server keeps in its cache."""
 ONLY_ID: Final = {"_id": 1}
 
 
@@ -27,6 +27,8 @@ def split(
         prove_key(connection, what)
     if max_row_size < LARGEST:
         _refuse_larger(connection, what, max_row_size)
+    if size.bytes is not None and MOST.bytes is not None:
+        size = BatchSize(min(size.rows, MOST.rows), min(size.bytes, MOST.bytes))
     if what.where is None and not what.loose:
         return _by_index(connection, what, size)
     return _by_documents(connection, what, size)
@@ -56,7 +58,7 @@ def _by_index(
         return [], 0
     rows, average = size.rows, _average(connection, what)
     if size.bytes is not None:
-        rows = max(1, min(rows, int(min(size.bytes, MOST_BYTES) / max(1, average))))
+        rows = max(1, min(rows, int(size.bytes / max(1, average))))
     batches: list[Batch] = []
     after: Key | None = None
     while True:
@@ -101,14 +103,13 @@ def _by_documents(
     connection: Connection, what: Projection, size: BatchSize
 ) -> tuple[Sequence[Batch], int]:
     """With a filter every matching document is looked at once, and its id and size sent."""
-    most = None if size.bytes is None else min(size.bytes, MOST_BYTES)
     batches: list[Batch] = []
     after: Key | None = None
     rows = filled = total = 0
     last = b""
     for document, length in _sizes(connection, what):
         rows, filled, total, last = rows + 1, filled + length, total + length, document
-        if rows >= size.rows or (most is not None and filled >= most):
+        if rows >= size.rows or (size.bytes is not None and filled >= size.bytes):
             upto = keys.of(document)
             batches.append(Batch(len(batches) + 1, KeyRange(after, upto), rows))
             after, rows, filled = upto, 0, 0

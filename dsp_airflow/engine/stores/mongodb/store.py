@@ -11,7 +11,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -101,6 +101,7 @@ class MongoSession:
         self.connection = connection
         self._leases: dict[str, Lease] = {}
         self._spool: Spool | None = None
+        self._large: set[KeyRange] = set()
 
     def _at(self, label: str) -> AbstractContextManager[None]:
         return translate.translating(f"{self.connection.name}: {label}", self.connection.options)
@@ -281,7 +282,8 @@ class MongoSession:
         direct: bool = True,
     ) -> Written:
         del wire  # There is one.
-        with self._at(what.label):
+        pieces = within in self._large
+        with self._at(what.label), self._noted(within, on_conflict):
             return write.write(
                 self.connection,
                 what,
@@ -294,7 +296,19 @@ class MongoSession:
                 fence=fence,
                 lease=self._leases.get(what.table),
                 direct=direct,
+                pieces=pieces,
             )
+
+    @contextmanager
+    def _noted(self, within: KeyRange, on_conflict: OnConflict) -> Iterator[None]:
+        """A batch that was too large is cut up the next time, where that may be repeated."""
+        try:
+            yield
+        except write.TooLargeError as error:
+            if on_conflict != "update":
+                raise Refused(f"{error}, or use on_conflict: update") from error
+            self._large.add(within)
+            raise
 
     @contextmanager
     def writing(self, what: Projection) -> Iterator[None]:

@@ -8,7 +8,7 @@ shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ _NO_LOGIN: Final = frozenset({AUTHENTICATION, 334})
 _TOO_SLOW: Final = frozenset({50, 262})
 _EXPIRED: Final = frozenset({225, 251, 290})
 """The transaction has ended: it was too old, or the server dropped it."""
+NO_ROOM: Final = _EXPIRED | {388}
+"""It may also have been too large for the server's cache."""
 _STALE: Final = frozenset({136, 239, 246, 43, 175, 237})
 """The view, or the cursor, is gone."""
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420, 17280})
@@ -160,6 +162,17 @@ def _short(text: str) -> str:
 def conflicting(error: PyMongoError) -> bool:
     """Whether somebody else changes the same documents at this moment."""
     return code(error) == CONFLICT
+
+
+@contextmanager
+def escalated(codes: frozenset[int], made: Callable[[], DspError]) -> Iterator[None]:
+    """Makes another error of those with these codes."""
+    try:
+        yield
+    except PyMongoError as error:
+        if code(error) not in codes:
+            raise
+        raise made() from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from bson.raw_bson import RawBSONDocument
@@ -31,6 +32,14 @@ _ZERO: Final = b"\0" * 8
 _MAYBE_ZERO_TIMESTAMP: Final = re.compile(rb"\x11[^\0]*\0{9}")
 LOOKED_UP: Final = 10_000
 """Documents compared at once with what stands there."""
+PIECE: Final = 2_000
+"""Documents of one transaction, and"""
+PIECE_BYTES: Final = 4 * 1024 * 1024
+"""their bytes, where a batch does not fit into one."""
+
+
+class TooLargeError(Collision):
+    """The batch does not fit into one transaction; it is to be sent again, for pieces of it."""
 
 
 def write(
@@ -46,22 +55,29 @@ def write(
     fence: Callable[[], None],
     lease: Lease | None,
     direct: bool = True,
+    pieces: bool = False,
 ) -> Written:
-    """See ``ports.Writes``. The caller has translated nothing yet."""
-    with ExitStack() as stack:
+    """See ``ports.Writes``. The caller has translated nothing yet.
+
+    ``pieces``: several transactions, the marker in the last. What a crash leaves of them is
+    written again by the next try, so this is for ``update`` only.
+    """
+    with translate.escalated(translate.NO_ROOM, lambda: too_large(what)), ExitStack() as stack:
         session: ClientSession | None = None
         if connection.transactions:
             if lease is not None:
                 lease.renew(what.label)
             session = stack.enter_context(connection.client.start_session())
             # Left without a commit, the session takes everything back.
-            if marker is None:
+            if marker is None or pieces:
                 connection.begin(session)
             elif (recovered := markers.claim(connection, what, marker, session)) is not None:
                 return recovered
             if lease is not None:
                 lease.fence(session, what.label)
         batch = _Batch(connection, what, session, on_conflict, origin.digest is not None)
+        if session is not None and pieces:
+            batch.between = partial(_next_piece, connection, session, lease, what.label, fence)
         batch.look(within, alone=direct and ordered_alike, ordered_alike=ordered_alike)
         for buffer in stream:
             batch.take(bytes(buffer))
@@ -81,6 +97,21 @@ def write(
     return done
 
 
+def _next_piece(
+    connection: Connection,
+    session: ClientSession,
+    lease: Lease | None,
+    label: str,
+    fence: Callable[[], None],
+) -> None:
+    """Commits what was written so far, and goes on in another transaction."""
+    fence()
+    session.commit_transaction()
+    connection.begin(session)
+    if lease is not None:
+        lease.fence(session, label)
+
+
 @dataclass(slots=True)
 class _Batch:
     """What has become of a batch's documents so far."""
@@ -90,6 +121,8 @@ class _Batch:
     session: ClientSession | None
     on_conflict: OnConflict
     digest: bool
+    between: Callable[[], None] | None = None
+    """Called after every piece, where the batch has several."""
     _alone: bool = False
     _counted: bool = False
     _others: Digest = field(default_factory=lambda: Digest(0, 0, METHOD))
@@ -126,9 +159,13 @@ class _Batch:
             self._refuse_twins(documents)
         if self._alone:
             self._insert(documents)
-            return
-        for first in range(0, len(documents), LOOKED_UP):
-            self._merge(documents[first : first + LOOKED_UP])
+        elif self.between is None:
+            for first in range(0, len(documents), LOOKED_UP):
+                self._merge(documents[first : first + LOOKED_UP])
+        else:
+            for piece in _cut(documents, PIECE, PIECE_BYTES):
+                self._merge(piece)
+                self.between()
 
     def done(self) -> Written:
         """The sums."""
@@ -155,7 +192,7 @@ class _Batch:
                 )
             self._ids.add(own)
 
-    def _merge(self, documents: list[bytes]) -> None:
+    def _merge(self, documents: Sequence[bytes]) -> None:
         sent = {raw.id_of(document): document for document in documents}
         there = self._there(sent)
         if there and self.on_conflict == "error":
@@ -180,8 +217,8 @@ class _Batch:
         """What stands there under the ids that were sent."""
         found: dict[Value, bytes] = {}
         strange = 0
-        for chunk in _chunks(list(sent)):
-            matching = query.by_ids(chunk)
+        for documents in _cut(list(sent.values()), LOOKED_UP, query.LISTED_BYTES):
+            matching = query.by_ids([raw.id_of(document) for document in documents])
             for buffer in self.connection.find(
                 self.what.table, matching, session=self.session, ordered=False
             ):
@@ -272,6 +309,8 @@ class _Batch:
         first = ((error.details or {}).get("writeErrors") or [{}])[0]
         number, at = translate.code(error), int(first.get("index", 0))
         where = f"{self.what.label}: _id {keys.text(raw.id_of(documents[at]))}"
+        if number in translate.NO_ROOM:
+            return too_large(self.what)
         if self._alone and number == translate.CONFLICT:
             return self._collision()
         if number not in translate.DUPLICATES:
@@ -289,14 +328,24 @@ class _Batch:
         )
 
 
-def _chunks(ids: list[Value]) -> Iterable[list[Value]]:
+def too_large(what: Projection) -> TooLargeError:
+    """The error of a batch that the server's cache does not hold, or that took too long."""
+    return TooLargeError(
+        f"{what.label}: the batch does not fit into one transaction of this server; make batches "
+        "smaller (batch_size)"
+    )
+
+
+def _cut(documents: Sequence[bytes], most: int, most_bytes: int) -> Iterable[Sequence[bytes]]:
+    """Pieces of so many documents and bytes, or of one that is larger."""
     first = size = 0
-    for n, own in enumerate(ids):
-        size += len(own.data)
-        if size > query.LISTED_BYTES and n > first:
-            yield ids[first:n]
-            first, size = n, len(own.data)
-    yield ids[first:]
+    for n, document in enumerate(documents):
+        size += len(document)
+        if n > first and (n - first >= most or size > most_bytes):
+            yield documents[first:n]
+            first, size = n, len(document)
+    if first < len(documents):
+        yield documents[first:]
 
 
 def changed_by_insert(document: bytes) -> bool:
