@@ -16,6 +16,8 @@ DOCUMENT: Final = "bson document"
 FILE: Final = "gridfs file"
 CONTENT: Final = "gridfs content"
 """And of the two that make a file of a bucket: its document, and its chunks."""
+EXACT: Final = "$dsp_bson"
+"""In the text of an id: its type and bytes, where extended JSON has no words for it."""
 NAMED: Final = 20
 """Parts of one document or content that a report names."""
 PARTED: Final = frozenset({DOCUMENT, FILE, CONTENT})
