@@ -23,6 +23,7 @@ from bench.fixed import measure_fixed
 from bench.large import ROWS as LARGE_ROWS
 from bench.large import measure_large
 from bench.measure import FailedError
+from bench.mongodb import measure_mongodb
 from bench.mysql import measure_mysql
 from bench.purging import measure_purge
 from bench.report import Report
@@ -30,7 +31,7 @@ from bench.stage import SETTINGS, SOURCE, Stage, stage
 from dsp_airflow.demo.servers import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
-LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "fixed")
+LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "mongodb", "fixed")
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -95,6 +96,7 @@ def _measure(
         "large": lambda: measure_large(place, report, large_rows),
         "archive": lambda: measure_archive(place, report, large_rows),
         "mysql": lambda: measure_mysql(place, report),
+        "mongodb": lambda: measure_mongodb(place, report),
         "fixed": lambda: measure_fixed(place, report),
     }
     for name in LEGS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -43,10 +42,21 @@ def way_back(
     """
     numbers = parse_batches(batches)
     chosen = _chosen(job, records, numbers)
-    whole = dialect.name == documents.SYSTEM
-    # Collections have dots in their names.
-    here, there = (plan.target, plan.source)
-    source, target = (here.table, there.table) if whole else (here.label, there.label)
+    source, target = plan.target.label, plan.source.label
+    if dialect.name == documents.SYSTEM:
+        # Collections have dots in their names.
+        source, target = plan.target.table, plan.source.table
+        told: dict[str, Any] = {
+            "gridfs": job.gridfs,
+            "where": documents.way_back(where, [r.batch.within for r in chosen]),
+        }
+    else:
+        conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
+        told = {
+            "key": list(plan.key),
+            "columns": [{"source": p.target, "target": p.source} for p in _plain(plan)],
+            "where": " AND ".join(f"({text})" for text in conditions if text) or None,
+        }
     values = {
         "name": job.name,
         "type": "warm",
@@ -55,21 +65,13 @@ def way_back(
             "connection": connection or known.source_connection,
             "table": table or target,
         },
+        **told,
         "on_conflict": on_conflict,
         "check": {"percent": 100},
         "workers": workers,
         "max_row_size": None if job.gridfs else job.max_row_size,
         "report_values": job.report_values,
     }
-    if whole:
-        values["gridfs"] = job.gridfs
-        values["where"] = _query(job, plan, chosen, where, every=numbers is None)
-    else:
-        conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
-        given = [text for text in conditions if text]
-        values["key"] = list(plan.key)
-        values["columns"] = [{"source": p.target, "target": p.source} for p in _plain(plan)]
-        values["where"] = " AND ".join(f"({text})" for text in given) or None
     try:
         return WarmJob.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
@@ -112,12 +114,6 @@ def _within(
         )
     field = plan.target.fields[0]
     column = dialect.quote(field.column)
-    bare = field.type.name in _BARE
-    return " OR ".join(f"({_range(column, within, bare=bare)})" for within in _ranges(chosen))
-
-
-def _ranges(chosen: Sequence[BatchRecord]) -> list[KeyRange]:
-    """Those of the batches; of neighbours one."""
     ranges: list[KeyRange] = []
     for record in chosen:
         within = record.batch.within
@@ -125,62 +121,8 @@ def _ranges(chosen: Sequence[BatchRecord]) -> list[KeyRange]:
             ranges[-1] = KeyRange(ranges[-1].after, within.upto)
         else:
             ranges.append(within)
-    return ranges
-
-
-def _query(
-    job: WarmJob, plan: Plan, chosen: Sequence[BatchRecord], where: str | None, *, every: bool
-) -> dict[str, Any] | None:
-    """The query document of what is to come back, whole documents or files; ``None``: all."""
-    parts: list[dict[str, Any]] = []
-    if where is not None:
-        parts.append(_given(where))
-    if not every:
-        if not plan.ordered_alike:
-            raise Refused(
-                f"job {job.name}: its batches cannot be told apart in {plan.target.label}; say "
-                "which with a condition instead"
-            )
-        parts.append({"$or": [_id_within(job, within) for within in _ranges(chosen)]})
-    return {"$and": parts} if parts else None
-
-
-def _given(where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(where)
-    except ValueError as error:
-        raise ConfigError(f"where: MongoDB takes a query document, as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError('where: MongoDB takes a query document, such as {"status": "done"}')
-    return found
-
-
-def _id_within(job: WarmJob, within: KeyRange) -> dict[str, Any]:
-    bounds = [
-        {"$expr": {sign: ["$_id", {"$literal": _id(job, key[0])}]}}
-        for sign, key in (("$gt", within.after), ("$lte", within.upto))
-        if key is not None
-    ]
-    return {"$and": bounds} if bounds else {"_id": {"$exists": True}}
-
-
-def _id(job: WarmJob, text: str) -> Any:
-    found = json.loads(text)
-    if isinstance(found, dict) and documents.EXACT in found:
-        raise Refused(
-            f"job {job.name}: a batch begins or ends at an _id that extended JSON has no words for "
-            f"({text}); restore all batches, or say which by a condition"
-        )
-    return _no_variable(found)
-
-
-def _no_variable(value: Any) -> Any:
-    """A text that begins with a colon is written with two, where it is not a variable."""
-    if isinstance(value, dict):
-        return {name: _no_variable(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_no_variable(part) for part in value]
-    return f":{value}" if isinstance(value, str) and value.startswith(":") else value
+    bare = field.type.name in _BARE
+    return " OR ".join(f"({_range(column, within, bare=bare)})" for within in ranges)
 
 
 def _range(column: str, within: KeyRange, *, bare: bool) -> str:

@@ -125,6 +125,11 @@ def render(query: Query, literals: Mapping[str, str]) -> str:
     return json.dumps(_plain(query, put))
 
 
+def escaped(value: Any) -> Any:
+    """A query in which every text means itself."""
+    return _plain(value, lambda text: f":{text}" if text.startswith(":") else text)
+
+
 def text(query: Query) -> str:
     """The same for the eyes, and for the definition: variables by their names."""
     return json.dumps(_plain(query, str), ensure_ascii=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+from dsp_airflow.config.documents import escaped
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.model import KeyRange
 from dsp_airflow.engine.ports import Endpoint
 
 SYSTEM: Final = "mongodb"
@@ -54,6 +56,54 @@ def _not_whole(job: TableJob) -> str:
             "the field that tells what is new"
         )
     return ""
+
+
+def way_back(where: str | None, ranges: Sequence[KeyRange]) -> dict[str, Any] | None:
+    """The query of the documents in these ranges of ids that match a condition, too.
+
+    The condition is extended JSON, as somebody writes it who asks for the rows.
+    """
+    parts: list[Any] = []
+    if where is not None:
+        try:
+            given = json.loads(where)
+        except ValueError as error:
+            raise ConfigError(
+                f"where is no JSON: {error}; write {{status: done}} as JSON"
+            ) from error
+        if not isinstance(given, dict):
+            raise ConfigError('where must be a query document, such as {"status": "done"}')
+        parts.append(given)
+    within = [_in_range(one) for one in _joined(ranges)]
+    if within and all(within):
+        parts.append({"$or": within})
+    found: dict[str, Any] = escaped({"$and": parts})
+    return found if parts else None
+
+
+def _joined(ranges: Sequence[KeyRange]) -> list[KeyRange]:
+    """The same with as few as can be."""
+    found: list[KeyRange] = []
+    for within in ranges:
+        if found and found[-1].upto == within.after:
+            found[-1] = KeyRange(found[-1].after, within.upto)
+        else:
+            found.append(within)
+    return found
+
+
+def _in_range(within: KeyRange) -> dict[str, Any]:
+    """``after < _id <= upto``, across types; nothing where no bound is."""
+    bounds = [
+        {sign: [f"${KEY}", {"$literal": json.loads(key[0])}]}
+        for sign, key in (("$gt", within.after), ("$lte", within.upto))
+        if key is not None
+    ]
+    if any(EXACT in str(bound) for bound in bounds):
+        raise Refused(
+            "a batch begins or ends with an _id that JSON cannot say; leave --batches out"
+        )
+    return {"$expr": {"$and": bounds}} if bounds else {}
 
 
 def differing(mine: str, other: str) -> list[tuple[str, str | None, str | None]]:

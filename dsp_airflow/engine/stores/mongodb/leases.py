@@ -67,7 +67,7 @@ class Lease:
         own = {"holder": self.holder} if self.kind == "writing" else {}
         return {"table": self._name, "kind": self.kind, **own}
 
-    def take(self) -> bool:
+    def take(self, session: ClientSession | None = None) -> bool:
         """Leaves the document; False when another holder's stands there."""
         until = {"$add": ["$$NOW", TERM // timedelta(milliseconds=1)]}
         try:
@@ -75,6 +75,7 @@ class Lease:
                 {"_id": self.id, "holder": self.holder},
                 [{"$set": {"until": until, "by": self.connection.options.name}}],
                 upsert=True,
+                session=session,
             )
         except DuplicateKeyError:
             return False
@@ -126,15 +127,16 @@ def locks(connection: Connection, table: str) -> Collection[dict[str, Any]]:
 def writing(connection: Connection, what: Projection, where: str) -> Iterator[Lease]:
     """See ``ports.Writes``. ``where`` names the connection in errors."""
     lease = Lease(connection, what.table, "writing", uuid4().hex)
-    other = Lease(connection, what.table, "proving", "")
+    prover = {"_id": Lease(connection, what.table, "proving", "").id}
     give_up = time.monotonic() + PATIENCE
     try:
-        while True:
-            lease.take()
-            if not _any(lease, {"_id": other.id}):
-                break
-            lease.give_back()
-            _wait(give_up, what, where)
+        with connection.client.start_session(causal_consistency=True) as session:
+            while True:
+                lease.take(session)
+                if not _any(lease, prover, session):
+                    break
+                lease.give_back()
+                _wait(give_up, what, where)
         yield lease
     finally:
         lease.give_back()
@@ -146,31 +148,29 @@ def proving(connection: Connection, what: Projection, where: str) -> Iterator[No
     lease = Lease(connection, what.table, "proving", uuid4().hex)
     _, name = connection.split(what.table)
     writers = {"_id.table": name, "_id.kind": "writing"}
+    table = locks(connection, what.table)
     give_up = time.monotonic() + PATIENCE
     try:
-        while not lease.take():
-            lease._locks.delete_many({"_id": lease.id, **_OVER})
-            _wait(give_up, what, where)
-        while True:
-            # Waits where such a holder is committing at this moment.
-            lease._locks.delete_many({**writers, **_OVER})
-            if not _any(lease, writers):
-                break
-            _wait(give_up, what, where)
-            lease.renew(what.label)
+        with connection.client.start_session(causal_consistency=True) as session:
+            while not lease.take(session):
+                table.delete_many({"_id": lease.id, **_OVER})
+                _wait(give_up, what, where)
+            while True:
+                # Waits where such a holder is committing at this moment.
+                table.delete_many({**writers, **_OVER}, session=session)
+                if not _any(lease, writers, session):
+                    break
+                _wait(give_up, what, where)
+                lease.renew(what.label)
         yield
     finally:
         lease.give_back()
 
 
-def _any(lease: Lease, query: dict[str, Any]) -> bool:
-    """Whether such leases stand; those that were left before ours are surely seen."""
-    with lease.connection.client.start_session(causal_consistency=True) as session:
-        # The session's first operation is a write of ours, so that its reads come after it.
-        lease._locks.update_one(
-            {"_id": lease.id, "holder": lease.holder}, {"$set": {"looked": True}}, session=session
-        )
-        return lease._locks.find_one({**query, **_LIVE}, session=session) is not None
+def _any(lease: Lease, query: dict[str, Any], session: ClientSession) -> bool:
+    """Whether such leases stand. In the session that took ours: what was left before is seen."""
+    table = locks(lease.connection, lease.table)
+    return table.find_one({**query, **_LIVE}, session=session) is not None
 
 
 def _wait(give_up: float, what: Projection, where: str) -> None:

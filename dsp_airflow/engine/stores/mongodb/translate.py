@@ -54,6 +54,7 @@ _NO_TRANSACTIONS: Final = 20
 _VALUES: Final = (
     re.compile(r"(dup key): .*", re.DOTALL),
     re.compile(r"(with _id): .*", re.DOTALL),
+    re.compile(r"(to execute command) .*", re.DOTALL),
     re.compile(r"(, full error).*", re.DOTALL),
 )
 
@@ -88,6 +89,8 @@ def translated(
     error: PyMongoError | BSONError, where: str, options: SessionOptions | None = None
 ) -> DspError:
     """The engine's error for a driver error. ``where`` names connection and object."""
+    if isinstance(error, DocumentTooLarge):
+        return BadValue(f"{where}: {error}; no server stores documents above 16 MiB")
     if isinstance(error, BSONError):
         return BadValue(f"{where}: a document cannot be read as BSON: {error}")
     text = message(error)
@@ -95,8 +98,6 @@ def translated(
         return Transient(f"{where}: {_short(text)}; check host, port and network, and that it runs")
     if isinstance(error, AutoReconnect | NetworkTimeout | ConnectionFailure):
         return Transient(f"{where}: {_short(text)}")
-    if isinstance(error, DocumentTooLarge):
-        return BadValue(f"{where}: {text}; no server stores documents above 16 MiB")
     if isinstance(error, InvalidURI | ConfigurationError):
         return ConfigError(f"{where}: {text}; correct the extra field of the Airflow connection")
     if isinstance(error, InvalidOperation):

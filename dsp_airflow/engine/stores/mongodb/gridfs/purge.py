@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.stores.mongodb import purge, query
+from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs import proof
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of, documents_of
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import of_files
 from dsp_airflow.engine.stores.mongodb.gridfs.files import File
+from dsp_airflow.engine.stores.mongodb.leases import Lease
 
 
 class FilesPurge(purge.MongoPurge):
     """See ``ports.Purge``. Files that are not whole are never taken."""
 
-    _files: Mapping[tuple[str], File] = {}
+    def __init__(self, connection: Connection, lease: Lease | None) -> None:
+        super().__init__(connection, lease)
+        self._files: dict[Key, File] = {}
 
     def _take(self, what: Projection, within: KeyRange) -> Digest | None:
         taken = proof.digest_of([])
@@ -35,7 +39,7 @@ class FilesPurge(purge.MongoPurge):
 
     def _delete_keys(self, what: Projection, keys: Sequence[Key]) -> int:
         """Of files that were found last."""
-        return self._remove(what, [self._files[key[0],] for key in keys])
+        return self._remove(what, [self._files[key] for key in keys])
 
     def _remove(self, what: Projection, group: Sequence[File]) -> int:
         """How many files went; 0 when other chunks than those that were read went with them."""
