@@ -44,6 +44,9 @@ def way_back(
     """
     numbers = parse_batches(batches)
     chosen = _chosen(job, records, numbers)
+    # Names of collections have dots in them.
+    source = plan.target.table if dialect.name == documents.SYSTEM else plan.target.label
+    target = plan.source.table if plan.source_shape.open else plan.source.label
     if any(column.absent is not None for column in plan.target_shape.columns):
         if numbers is not None:
             raise Refused(
@@ -55,7 +58,11 @@ def way_back(
             "columns": _rows_again(job, plan),
         }
     elif dialect.name == documents.SYSTEM:
-        told = {"where": documents.way_back(where, [r.batch.within for r in chosen])}
+        target = plan.source.table
+        told = {
+            "gridfs": job.gridfs,
+            "where": documents.way_back(where, [r.batch.within for r in chosen]),
+        }
     else:
         conditions = [where, _within(job, plan, chosen, dialect, every=numbers is None)]
         told = {
@@ -66,16 +73,16 @@ def way_back(
     values = {
         "name": job.name,
         "type": "warm",
-        "source": {"connection": job.target.connection, "table": plan.target.label},
+        "source": {"connection": job.target.connection, "table": source},
         "target": {
             "connection": connection or known.source_connection,
-            "table": table or plan.source.label,
+            "table": table or target,
         },
         **told,
         "on_conflict": on_conflict,
         "check": {"percent": 100},
         "workers": workers,
-        "max_row_size": job.max_row_size,
+        "max_row_size": None if job.gridfs else job.max_row_size,
         "report_values": job.report_values,
     }
     try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from dsp_airflow.config.base import Model
 from dsp_airflow.config.errors import nearest
@@ -144,6 +144,16 @@ class S3Job(TableJob):
 
     type: Literal["s3"] = Field(description="s3: from database table to object storage.")
     target: S3Target = Field(description="Connection, bucket and folder to write to.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_files(cls, values: object) -> object:
+        if isinstance(values, Mapping) and values.get("gridfs"):
+            raise invalid(
+                "must not have gridfs: true: buckets of GridFS are copied between MongoDB only, by "
+                "a job of type warm; their files are not archived to S3"
+            )
+        return values
 
 
 def same_folder(one: S3Job, other: S3Job) -> bool:

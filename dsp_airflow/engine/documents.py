@@ -18,6 +18,8 @@ DOCUMENT: Final = "bson document"
 FILE: Final = "gridfs file"
 CONTENT: Final = "gridfs content"
 """And of the two that make a file of a bucket: its document, and its chunks."""
+EXACT: Final = "$dsp_bson"
+"""In the text of an id: its type and bytes, where extended JSON has no words for it."""
 NAMED: Final = 20
 """Parts of one document or content that a report names."""
 PARTED: Final = frozenset({DOCUMENT, FILE, CONTENT})
@@ -93,7 +95,7 @@ def _in_range(within: KeyRange) -> dict[str, Any]:
         for sign, key in (("$gt", within.after), ("$lte", within.upto))
         if key is not None
     ]
-    if any("$dsp_bson" in str(bound) for bound in bounds):
+    if any(EXACT in str(bound) for bound in bounds):
         raise Refused(
             "a batch begins or ends with an _id that JSON cannot say; leave --batches out"
         )

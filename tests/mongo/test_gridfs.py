@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from bson import Int64, ObjectId
 
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
+from dsp_airflow.restoring import Wish, of_run
 from dsp_airflow.state.landmarks import landmarks
+from dsp_airflow.state.records import JobSummary
+from dsp_airflow.steps import open_run
 from tests.conftest import NewMongoDatabase
 from tests.mongo.buckets import CHUNK, Bucket, BucketBench, content
 
@@ -254,3 +258,34 @@ def test_filter_over_files(bench: BucketBench, source: Bucket, target: Bucket) -
     assert target.ids() == {1, 3, 5}
     assert source.ids() == {0, 2, 4}
     assert source.get(4) == content(4 * CHUNK)
+
+
+def test_files_come_back(bench: BucketBench) -> None:
+    """All of them, then two batches, by ids of several types; one of a bucket with a dot."""
+    source, target = Bucket(bench.source, "a.b"), Bucket(bench.target, "a.b")
+    ids = [1, ":a", "b", {"k": ":c"}, ObjectId(), ObjectId()]
+    for own in ids:
+        source.put(content(CHUNK + 1), own=own)
+    before = source.raw()
+    bench.write(bench.job(table='"a.b"', batch_size=2, purge="system"))
+    bench.run()
+    assert source.raw() == ([], [])
+    task = load_task(bench.file)
+
+    def come_back(wish: Wish) -> JobSummary:
+        back = of_run(bench.state, task, None, None, wish, bench.store)
+        run = open_run(bench.state, back, bench.file, bench.store, new=True)
+        run.begin()
+        for step in ("plan", "copy", "check"):
+            getattr(run, step)("copy")
+        return run.finish().jobs[0]
+
+    done = come_back(Wish())
+    assert (done.rows_written, done.rows_checked, done.rows_different) == (6, 6, 0)
+    assert source.raw() == before == target.raw()
+    source.files.delete_many({})
+    source.chunks.delete_many({})
+    assert come_back(Wish(batches="1,3")).rows_written == 4
+    assert source.files.distinct("_id") == [1, ":a", *ids[4:]]
+    assert come_back(Wish(where='{"_id": "b"}')).rows_written == 1
+    assert source.get("b") == content(CHUNK + 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gridfs
 import pytest
 
 from dsp_airflow.engine.errors import DspError, Transient
@@ -60,7 +63,7 @@ def elsewhere(bench: BucketBench, act: Callable[..., None], *given: Any, **named
         kwargs=named,
     )
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode is not None
     return process.exitcode
 
@@ -278,3 +281,74 @@ def test_a_target_that_stands_alone(
         bench.write(bench.job(purge="manual"))
         with pytest.raises(DspError, match="stands alone"):
             bench.run(new=True)
+
+
+@pytest.mark.share
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("small")
+def test_programs_go_on_meanwhile(bench: BucketBench, source: Bucket, target: Bucket) -> None:
+    """Files come, go and are uploaded anew while others are copied, checked and purged.
+
+    Whatever was purged stands in the target as it was last; nothing else was touched.
+    """
+    chance = random.Random(5)
+    latest: dict[int, bytes | None] = {}
+
+    def upload(own: int) -> None:
+        latest[own] = content(chance.choice((0, 1, 3, 12)) * CHUNK, f"{own} {chance.random()}")
+        source.put(latest[own] or b"", own=own)
+
+    def act() -> None:
+        own = chance.randrange(80)
+        if own not in source.ids():
+            if own not in latest or chance.random() < 0.2:
+                upload(own)
+            return
+        if chance.random() < 0.5:
+            return
+        # As programs do: the document first, then the chunks.
+        source.remove(own)
+        if chance.random() < 0.7:
+            upload(own)
+        else:
+            latest[own] = None
+
+    for own in range(0, 80, 2):
+        upload(own)
+    bench.write(bench.job(purge="manual", batch_size=5))
+    rounds = share(20, 2)
+    for _ in range(rounds):
+        stop, failures = threading.Event(), list[Exception]()
+
+        def work(stop: threading.Event = stop, failures: list[Exception] = failures) -> None:
+            while not stop.wait(0.01):
+                try:
+                    act()
+                except gridfs.errors.NoFile:
+                    # A purge was faster.
+                    continue
+                except Exception as error:  # noqa: BLE001 - the test tells
+                    failures.append(error)
+                    return
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            bench.run(new=True)
+            assert bench.only().rows_different == 0
+            bench.latest().purge("copy")
+        finally:
+            stop.set()
+            thread.join()
+        assert failures == []
+        here, there = source.ids(), target.ids()
+        for own, expected in latest.items():
+            if expected is None:
+                continue
+            assert own in here | there, own
+            assert (source if own in here else target).get(own) == expected
+        for own in here:
+            assert source.get(own) == latest[own]
+        assert set(source.chunks.distinct("files_id")) <= here
+    assert bench.only().rows_kept + bench.only().rows_purged > 0
+    assert len(target.ids()) > 20

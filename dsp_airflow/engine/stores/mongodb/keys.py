@@ -9,6 +9,7 @@ import bson
 from bson import json_util
 from bson.json_util import JSONMode, JSONOptions
 
+from dsp_airflow.engine.documents import EXACT
 from dsp_airflow.engine.model import Key
 from dsp_airflow.engine.stores.mongodb import raw
 from dsp_airflow.engine.stores.mongodb.raw import Value
@@ -19,8 +20,6 @@ CANONICAL: Final = JSONOptions(
     document_class=dict,
     tz_aware=True,
 )
-_EXACT: Final = "$dsp_bson"
-"""Names the type and the bytes, both in hex, of what extended JSON has no words for."""
 _STRING, _OBJECT_ID, _INT32, _INT64 = 0x02, 0x07, 0x10, 0x12
 
 
@@ -39,13 +38,13 @@ def text(value: Value) -> str:
             return found
     except (ValueError, TypeError, RecursionError, bson.errors.BSONError):
         pass
-    return json.dumps({_EXACT: f"{value.kind:02x}:{value.data.hex()}"})
+    return json.dumps({EXACT: f"{value.kind:02x}:{value.data.hex()}"})
 
 
 def value(text: str) -> Value:
     """The value of a text that ``text`` made."""
-    if text.startswith(f'{{"{_EXACT}"'):
-        kind, _, data = json.loads(text)[_EXACT].partition(":")
+    if text.startswith(f'{{"{EXACT}"'):
+        kind, _, data = json.loads(text)[EXACT].partition(":")
         return Value(int(kind, 16), bytes.fromhex(data))
     return _parsed(text)
 

@@ -42,7 +42,7 @@ def half_of_a_bucket(connection: Connection, table: str) -> list[str]:
             if facts(connection, names.qualified(schema, bucket + other)) is None:
                 return []
             why = f"{schema}.{name} is one half of the GridFS bucket {bucket}; write gridfs: true"
-            return [f"{why} and the bucket as the table, so that files and chunks stay together"]
+            return [f"{why} (type: warm) and the bucket as table, so that its files stay whole"]
     return []
 
 

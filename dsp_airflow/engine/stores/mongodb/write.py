@@ -268,7 +268,7 @@ class _Batch:
                 raise self._collision() from error
             raise
         self._inserted += len(documents)
-        self._pipe([(document, document) for document in documents if changed_by_insert(document)])
+        self._pipe([(document, document) for document in documents if _changed_by_insert(document)])
 
     def _update(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Old and new document, of one id as the server compares them."""
@@ -280,7 +280,7 @@ class _Batch:
             [ReplaceOne(query.by_id(raw.id_of(old)), RawBSONDocument(new)) for old, new in other],
             other,
         )
-        self._pipe([(new, new) for _, new in other if changed_by_insert(new)])
+        self._pipe([(new, new) for _, new in other if _changed_by_insert(new)])
         self._updated += len(pairs)
 
     def _pipe(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
@@ -363,7 +363,7 @@ def _cut(documents: Sequence[bytes], most: int, most_bytes: int) -> Iterable[Seq
         yield documents[first:]
 
 
-def changed_by_insert(document: bytes) -> bool:
+def _changed_by_insert(document: bytes) -> bool:
     """Whether a field at the top is a timestamp of zero, which means "now" to a server."""
     if _MAYBE_ZERO_TIMESTAMP.search(document) is None:
         return False

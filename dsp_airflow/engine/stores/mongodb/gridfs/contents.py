@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,7 +17,6 @@ from dsp_airflow.engine.stores.mongodb.gridfs.bucket import Bucket, bucket_of
 from dsp_airflow.engine.stores.mongodb.gridfs.files import (
     Account,
     File,
-    bytes_of,
     comparable,
     file_of,
     whole_number,
@@ -124,7 +122,10 @@ def parted(
     }
     to_hash = [file for file in files if file.md5 and not reasons[file.id]]
     for file, chunks in contents(connection, bucket, to_hash, session):
-        reasons[file.id] = _wrong_md5(file, chunks)
+        account = Account(file)
+        for chunk in chunks:
+            account.read(chunk)
+        reasons[file.id] = account.wrong_md5()
     whole = [file for file in files if not reasons[file.id]]
     return whole, [Damaged(file, reasons[file.id]) for file in files if reasons[file.id]]
 
@@ -138,14 +139,6 @@ def _owner(known: Mapping[object, T], named: object, bucket: Bucket) -> T:
             "another file, whose parts are of other types; write the file's own id into the chunk"
         )
     return found
-
-
-def _wrong_md5(file: File, chunks: Iterable[bytes]) -> str:
-    md5 = hashlib.md5(usedforsecurity=False)
-    for chunk in chunks:
-        md5.update(bytes_of(dict(raw.elements(chunk)).get(b"data")) or b"")
-    found = md5.hexdigest()
-    return "" if found == file.md5.lower() else "its md5 is not the one that its document has"
 
 
 def of_files(files: Iterable[File]) -> raw.Query:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from typing import Any, Final
@@ -100,6 +101,26 @@ class Account:
     file: File
     _expected: int = 0
     _reason: str = ""
+    _md5: Any = None
+
+    def read(self, chunk: bytes) -> None:
+        """Takes note of a chunk and, where the file has an md5, of its content."""
+        fields = dict(raw.elements(chunk))
+        data = bytes_of(fields.get(b"data"))
+        size = -1 if data is None else len(data)
+        self.take(fields.get(b"files_id"), whole_number(fields.get(b"n")), size)
+        if self.file.md5 and data:
+            self._md5 = self._md5 or hashlib.md5(usedforsecurity=False)
+            self._md5.update(data)
+
+    def wrong_md5(self) -> str:
+        """What is wrong with the content that was read; empty where the file has no md5."""
+        if not self.file.md5:
+            return ""
+        found = self._md5 or hashlib.md5(usedforsecurity=False)
+        if found.hexdigest() == self.file.md5.lower():
+            return ""
+        return "its md5 is not the one that its document has"
 
     def take(self, named: Value | None, n: int, size: int) -> None:
         """``named``: the id that the chunk has of its file; ``size`` -1 where it has no bytes."""

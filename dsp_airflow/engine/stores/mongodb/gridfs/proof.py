@@ -19,27 +19,33 @@ from dsp_airflow.engine.stores.mongodb.gridfs.contents import (
     documents,
     sorted_out,
 )
-from dsp_airflow.engine.stores.mongodb.gridfs.files import File, whole_number
+from dsp_airflow.engine.stores.mongodb.gridfs.files import Account, File, whole_number
 
 METHOD: Final = "gridfs"
 
 
-def rows(
+def judged(
     connection: Connection,
     what: Projection,
     within: KeyRange | None,
     listed: Sequence[Key] | None = None,
     session: ClientSession | None = None,
-) -> Iterator[list[File]]:
-    """Groups of the files that take part: of a source those that are whole, of a target all.
+) -> Iterator[list[tuple[File, str]]]:
+    """Groups of the files that take part, each with its hash; every chunk is read once.
 
-    What a target holds is told as it is, so that damage there is a difference like any other.
+    Of a source those that are whole take part, of a target all: damage there is a difference.
     """
-    if what.markers:
-        yield from documents(connection, what, within, listed, session)
-        return
-    for whole, _ in sorted_out(connection, what, within, listed, session):
-        yield whole
+    bucket = bucket_of(connection, what.table)
+    for group in documents(connection, what, within, listed, session):
+        found: list[tuple[File, str]] = []
+        for file, chunks in contents(connection, bucket, group, session):
+            account, md5 = Account(file), hashlib.md5(file.document, usedforsecurity=False)
+            for chunk in chunks:
+                md5.update(chunk)
+                account.read(chunk)
+            if what.markers or not (account.damage() or account.wrong_md5()):
+                found.append((file, md5.hexdigest()))
+        yield found
 
 
 def hashed(document: bytes, chunks: Iterable[bytes]) -> str:
@@ -74,10 +80,9 @@ def hashes(
     session: ClientSession | None = None,
 ) -> Iterator[RowHash]:
     """See ``ports.Digests``."""
-    bucket = bucket_of(connection, what.table)
-    for group in rows(connection, what, within, listed, session):
-        for file, chunks in contents(connection, bucket, group, session):
-            yield RowHash(file.key, hashed(file.document, chunks), None, file.key)
+    for group in judged(connection, what, within, listed, session):
+        for file, found in group:
+            yield RowHash(file.key, found, None, file.key)
 
 
 def digest(
@@ -96,7 +101,7 @@ def count(connection: Connection, what: Projection, within: KeyRange) -> int:
     if what.markers:
         files = bucket_of(connection, what.table).files
         return connection.count(files, query.matching(what, within))
-    return sum(len(group) for group in rows(connection, what, within))
+    return sum(len(whole) for whole, _ in sorted_out(connection, what, within))
 
 
 def damaged(connection: Connection, what: Projection, within: KeyRange) -> Iterator[Damaged]:

@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.stores.mongodb import purge, query
+from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs import proof
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of, documents_of
-from dsp_airflow.engine.stores.mongodb.gridfs.contents import contents, of_files
+from dsp_airflow.engine.stores.mongodb.gridfs.contents import of_files
 from dsp_airflow.engine.stores.mongodb.gridfs.files import File
+from dsp_airflow.engine.stores.mongodb.leases import Lease
 
 
 class FilesPurge(purge.MongoPurge):
     """See ``ports.Purge``. Files that are not whole are never taken."""
 
+    def __init__(self, connection: Connection, lease: Lease | None) -> None:
+        super().__init__(connection, lease)
+        self._files: dict[Key, File] = {}
+
     def _take(self, what: Projection, within: KeyRange) -> Digest | None:
         taken = proof.digest_of([])
         # Read to the end first: what is deleted is not read any more.
-        for group in list(proof.rows(self._connection, what, within, None, self._session)):
-            taken += proof.digest_of([row.hash for row in self._hashed(what, group)])
-            if self._remove(what, group) != len(group):
+        for group in list(proof.judged(self._connection, what, within, None, self._session)):
+            taken += proof.digest_of([found for _, found in group])
+            if self._remove(what, [file for file, _ in group]) != len(group):
                 return None
         return taken
 
     def _found(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
-        return [
-            row
-            for group in proof.rows(self._connection, what, None, keys, self._session)
-            for row in self._hashed(what, group)
-        ]
+        groups = proof.judged(self._connection, what, None, keys, self._session)
+        found = [pair for group in groups for pair in group]
+        self._files = {file.key: file for file, _ in found}
+        return [RowHash(file.key, hashed, None, file.key) for file, hashed in found]
 
     def _delete_keys(self, what: Projection, keys: Sequence[Key]) -> int:
-        groups = list(proof.rows(self._connection, what, None, keys, self._session))
-        return sum(self._remove(what, group) for group in groups)
-
-    def _hashed(self, what: Projection, group: Sequence[File]) -> list[RowHash]:
-        bucket = bucket_of(self._connection, what.table)
-        return [
-            RowHash(file.key, proof.hashed(file.document, chunks), None, file.key)
-            for file, chunks in contents(self._connection, bucket, group, self._session)
-        ]
+        """Of files that were found last."""
+        return self._remove(what, [self._files[key] for key in keys])
 
     def _remove(self, what: Projection, group: Sequence[File]) -> int:
         """How many files went; 0 when other chunks than those that were read went with them."""
@@ -51,9 +50,11 @@ class FilesPurge(purge.MongoPurge):
             self._delete(files, query.matching(files, None, keys))
             for keys in query.chunks([file.key for file in group])
         )
-        bucket = bucket_of(self._connection, what.table)
-        chunks = self._connection.collection(bucket.chunks)
-        removed = chunks.delete_many(of_files(group), session=self._session).deleted_count
+        chunks = replace(what, table=bucket_of(self._connection, what.table).chunks)
+        removed = sum(
+            self._delete(chunks, of_files(group[first : first + query.LISTED]))
+            for first in range(0, len(group), query.LISTED)
+        )
         # A file without bytes may have one chunk, without bytes.
         least = sum(file.chunks for file in group)
         most = least + sum(file.length == 0 for file in group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from dsp_airflow.engine.model import OnConflict, Projection
 from dsp_airflow.engine.stores.mongodb import names, privileges, refusals
@@ -18,6 +19,9 @@ from dsp_airflow.engine.stores.mongodb.gridfs.bucket import (
     collections,
     has_index,
 )
+
+LARGE: Final = 1024**3
+"""Bytes of a file that may not be read twice in a minute."""
 
 
 def _of_both(
@@ -65,7 +69,17 @@ def read_warnings(connection: Connection, table: str) -> list[str]:
             "the file there"
             for name in found.expiring
         ]
-    return told + _orphans(connection, bucket)
+    return told + _large(connection, bucket) + _orphans(connection, bucket)
+
+
+def _large(connection: Connection, bucket: Bucket) -> list[str]:
+    count = connection.count(bucket.files, {"length": {"$gt": LARGE}})
+    if not count:
+        return []
+    why = f"{bucket.label} has {count:,} files above 1 GiB: a purge reads each on both sides in one"
+    return [
+        f"{why} transaction, for which a server gives a minute (transactionLifetimeLimitSeconds)"
+    ]
 
 
 def _orphans(connection: Connection, bucket: Bucket) -> list[str]:

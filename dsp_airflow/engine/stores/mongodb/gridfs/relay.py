@@ -12,17 +12,10 @@ from typing import Final
 from dsp_airflow.engine.ahead import ahead
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import KeyRange, Projection
-from dsp_airflow.engine.stores.mongodb import raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import contents, sorted_out
-from dsp_airflow.engine.stores.mongodb.gridfs.files import (
-    Account,
-    File,
-    bytes_of,
-    file_of,
-    whole_number,
-)
+from dsp_airflow.engine.stores.mongodb.gridfs.files import Account, File, file_of
 
 WIRE: Final = "gridfs"
 FILE: Final = ord("F")
@@ -79,16 +72,14 @@ class FilesOut:
                 yield FILE, file.document
                 account = Account(file)
                 for chunk in chunks:
-                    fields = dict(raw.elements(chunk))
-                    data = bytes_of(fields.get(b"data"))
-                    size = -1 if data is None else len(data)
-                    account.take(fields.get(b"files_id"), whole_number(fields.get(b"n")), size)
+                    account.read(chunk)
                     yield CHUNK, chunk
                 # Where there are no snapshots it may have changed since it was looked at.
-                if account.damage():
+                damage = account.damage() or account.wrong_md5()
+                if damage:
                     raise Transient(
                         f"{self._what.label}: file {file.key[0]} changed while it was read "
-                        f"({account.damage()}); retry"
+                        f"({damage}); retry"
                     )
 
 

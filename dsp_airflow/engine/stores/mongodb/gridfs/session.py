@@ -25,6 +25,7 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import Purge, Stream
 from dsp_airflow.engine.stores.mongodb import catalog
+from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs import (
     bucket,
     proof,
@@ -36,11 +37,16 @@ from dsp_airflow.engine.stores.mongodb.gridfs import (
     uploads,
     write,
 )
+from dsp_airflow.engine.stores.mongodb.gridfs.contents import Damaged
 from dsp_airflow.engine.stores.mongodb.store import MongoSession, Translated, TranslatedPurge
 
 
 class FilesSession(MongoSession):
     """See ``ports.Session``; what is not here is as with any collection."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._damaged: tuple[Projection | None, list[Difference]] = (None, [])
 
     def describe(self, table: str) -> Shape | None:
         with self._at(table):
@@ -75,7 +81,9 @@ class FilesSession(MongoSession):
     ) -> tuple[Sequence[Batch], int]:
         del max_row_size
         with self._at(what.label):
-            return split.split(self.connection, what, size)
+            batches, total, damaged = split.split(self.connection, what, size)
+        self._damaged = what, [_difference(one) for one in damaged]
+        return batches, total
 
     def prove_key(self, what: Projection) -> None:
         """A collection keeps its ids apart."""
@@ -117,9 +125,13 @@ class FilesSession(MongoSession):
 
     def quarantined(self, what: Projection, within: KeyRange) -> Iterator[Difference]:
         """See ``ports.Quarantines``."""
+        known, damaged = self._damaged
+        if known == what and within == KeyRange():
+            # They were found when the bucket was cut into batches, a moment ago.
+            yield from damaged
+            return
         with self._at(what.label):
-            for found in proof.damaged(self.connection, what, within):
-                yield Difference("damaged", found.file.key, reason=found.reason)
+            yield from map(_difference, proof.damaged(self.connection, what, within))
 
     # Writes
 
@@ -209,3 +221,7 @@ class FilesSession(MongoSession):
     def fingerprint(self, table: str) -> str:
         with self._at(table):
             return bucket.fingerprint(self.connection, table)
+
+
+def _difference(found: Damaged) -> Difference:
+    return Difference("damaged", found.file.key, reason=found.reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
@@ -28,7 +28,10 @@ from dsp_airflow.engine.stores.mongodb.gridfs.files import File, comparable
 from dsp_airflow.engine.stores.mongodb.gridfs.proof import METHOD
 from dsp_airflow.engine.stores.mongodb.gridfs.split import MOST_BYTES
 from dsp_airflow.engine.stores.mongodb.leases import Lease
-from dsp_airflow.engine.stores.mongodb.write import changed_by_insert
+from dsp_airflow.engine.stores.mongodb.raw import Value
+
+_NOW: Final = Value(raw.TIMESTAMP, b"\0" * 8)
+"""What a server that inserts it sets to its own time, at the top of a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +303,7 @@ def insert(
             "not of the batch, holds this value; the file was not written"
         ) from error
     for document in given:
-        if changed_by_insert(document):
+        if any(value == _NOW for _, value in raw.elements(document)):
             collection.update_one(
                 query.by_id(raw.id_of(document)),
                 [{"$replaceWith": {"$literal": RawBSONDocument(document)}}],
