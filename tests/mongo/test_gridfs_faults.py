@@ -14,7 +14,7 @@ import pytest
 
 from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.model import KeyRange, Origin
-from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, write
+from dsp_airflow.engine.stores.mongodb.gridfs import remains, split, staged, write
 from tests.conftest import NewMongoDatabase
 from tests.mongo import bucket_work as work
 from tests.mongo.buckets import CHUNK, Bucket, BucketBench, content
@@ -352,3 +352,37 @@ def test_programs_go_on_meanwhile(bench: BucketBench, source: Bucket, target: Bu
         assert set(source.chunks.distinct("files_id")) <= here
     assert bench.only().rows_kept + bench.only().rows_purged > 0
     assert len(target.ids()) > 20
+
+
+@pytest.mark.usefixtures("small")
+def test_chunks_of_a_large_file_go_after_its_purge(
+    bench: BucketBench, source: Bucket, target: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off between the two, the next try ends it; what came meanwhile stays."""
+    source.put(content(30 * CHUNK), own="a")
+    bench.write(bench.job(purge="manual"))
+    bench.run()
+    copied = target.raw()
+    monkeypatch.setattr(remains, "REMOVED", 7)
+    with monkeypatch.context() as patch:
+        clear = remains.clear
+        calls = iter((clear, clear))
+
+        def cut(*given: Any) -> None:
+            act = next(calls, None)
+            if act is clear and not source.ids():
+                raise Transient("the connection was cut")
+            clear(*given)
+
+        patch.setattr(remains, "clear", cut)
+        with pytest.raises(Transient, match="was cut"):
+            bench.latest().purge("copy")
+    assert source.ids() == set()
+    assert source.chunks.count_documents({}) == 30
+    # By another program, under the same id, and beyond what the unique index still holds.
+    source.chunks.insert_one({"files_id": "a", "n": 30, "data": b"new"})
+    bench.latest().purge("copy")
+    assert source.chunks.distinct("n") == [30]
+    assert target.raw() == copied
+    assert (bench.only().rows_purged, bench.only().rows_kept) == (1, 0)
+    assert bench.source.database["dsp_commits"].count_documents({"_id.purged": "fs"}) == 0

@@ -185,8 +185,13 @@ class MongoPurge:
 
 def marks_of(connection: Connection, token: str) -> pymongo.collection.Collection[dict[str, Any]]:
     """Where the purge of this token leaves its mark: beside the source."""
-    schema, _ = connection.split(token.split(" ", 2)[2])
+    schema, _ = connection.split(table_of(token))
     return connection.base(schema)[names.MARKERS]
+
+
+def table_of(token: str) -> str:
+    """Of which table it tells."""
+    return token.split(" ", 2)[2]
 
 
 def _mark(token: str, became: str) -> dict[str, Any]:

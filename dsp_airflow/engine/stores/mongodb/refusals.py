@@ -30,7 +30,7 @@ def read_refusals(connection: Connection, table: str) -> list[str]:
         return [f"{found.label} {TIME_SERIES}; copy it by the server's own tools"]
     if found.capped and connection.transactions:
         return [f"{found.label} is capped, and the server gives no snapshot of it; copy it by hand"]
-    return _lacking(connection, table, ["find"])
+    return lacking(connection, table, ["find"])
 
 
 def half_of_a_bucket(connection: Connection, table: str) -> list[str]:
@@ -46,7 +46,8 @@ def half_of_a_bucket(connection: Connection, table: str) -> list[str]:
     return []
 
 
-def _lacking(connection: Connection, table: str, actions: Sequence[str]) -> list[str]:
+def lacking(connection: Connection, table: str, actions: Sequence[str]) -> list[str]:
+    """What the login may not do with a collection, and the words that grant it."""
     lacking = privileges.missing(connection, table, actions)
     if not lacking:
         return []
@@ -83,8 +84,8 @@ def beside(connection: Connection, table: str) -> list[str]:
     """The leases and marks that a job leaves beside a collection."""
     schema, _ = connection.split(table)
     return [
-        *_lacking(connection, names.qualified(schema, names.LOCKS), leases.ACTIONS),
-        *_lacking(connection, names.qualified(schema, names.MARKERS), markers.ACTIONS),
+        *lacking(connection, names.qualified(schema, names.LOCKS), leases.ACTIONS),
+        *lacking(connection, names.qualified(schema, names.MARKERS), markers.ACTIONS),
     ]
 
 
@@ -95,7 +96,7 @@ def write_refusals(
     wanted = ["find", "insert", "update"]
     if create:
         wanted += ["createCollection", "createIndex"]
-    why = _lacking(connection, what.table, wanted)
+    why = lacking(connection, what.table, wanted)
     found = facts(connection, what.table)
     if found is not None:
         why += _unwritable(found)
@@ -104,9 +105,9 @@ def write_refusals(
             why.append(f"on_conflict {on_conflict}: {NO_TRANSACTIONS}, or use update")
         return why
     schema, _ = connection.split(what.table)
-    why += _lacking(connection, names.qualified(schema, names.LOCKS), leases.ACTIONS)
+    why += lacking(connection, names.qualified(schema, names.LOCKS), leases.ACTIONS)
     if on_conflict != "update":
-        why += _lacking(connection, what.markers, markers.ACTIONS)
+        why += lacking(connection, what.markers, markers.ACTIONS)
     return why
 
 
@@ -139,7 +140,7 @@ def purge_refusals(connection: Connection, table: str) -> list[str]:
             f"connection {connection.name} reads from secondaries (readPreference): what was "
             "copied may be older than what is deleted; use a connection that reads from the primary"
         )
-    why += _lacking(connection, table, ["find", "remove"])
+    why += lacking(connection, table, ["find", "remove"])
     return why + beside(connection, table)
 
 

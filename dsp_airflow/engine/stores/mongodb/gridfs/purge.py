@@ -8,8 +8,8 @@ from dataclasses import replace
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.stores.mongodb import purge, query
 from dsp_airflow.engine.stores.mongodb.connection import Connection
-from dsp_airflow.engine.stores.mongodb.gridfs import proof
-from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of, documents_of
+from dsp_airflow.engine.stores.mongodb.gridfs import proof, remains, split
+from dsp_airflow.engine.stores.mongodb.gridfs.bucket import Bucket, bucket_of, documents_of
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import of_files
 from dsp_airflow.engine.stores.mongodb.gridfs.files import File
 from dsp_airflow.engine.stores.mongodb.leases import Lease
@@ -20,6 +20,7 @@ class FilesPurge(purge.MongoPurge):
 
     def __init__(self, connection: Connection, lease: Lease | None) -> None:
         super().__init__(connection, lease)
+        self._bucket: Bucket | None = None
         self._files: dict[Key, File] = {}
 
     def _take(self, what: Projection, within: KeyRange) -> Digest | None:
@@ -41,6 +42,19 @@ class FilesPurge(purge.MongoPurge):
         """Of files that were found last."""
         return self._remove(what, [self._files[key] for key in keys])
 
+    def _open(self, what: Projection) -> None:
+        if self._bucket is None:
+            self._bucket = bucket_of(self._connection, what.table)
+            remains.clear(self._connection, self._bucket)
+        super()._open(what)
+
+    def commit(self) -> None:
+        """See ``ports.Purge``. Chunks of large files are deleted after it."""
+        super().commit()
+        self._connection.view = None
+        if self._bucket is not None:
+            remains.clear(self._connection, self._bucket)
+
     def _remove(self, what: Projection, group: Sequence[File]) -> int:
         """How many files went; 0 when other chunks than those that were read went with them."""
         if not group:
@@ -50,12 +64,22 @@ class FilesPurge(purge.MongoPurge):
             self._delete(files, query.matching(files, None, keys))
             for keys in query.chunks([file.key for file in group])
         )
-        chunks = replace(what, table=bucket_of(self._connection, what.table).chunks)
-        removed = sum(
-            self._delete(chunks, of_files(group[first : first + query.LISTED]))
-            for first in range(0, len(group), query.LISTED)
-        )
+        removed = self._remove_chunks(what, group)
         # A file without bytes may have one chunk, without bytes.
         least = sum(file.chunks for file in group)
         most = least + sum(file.length == 0 for file in group)
         return gone if least <= removed <= most else 0
+
+    def _remove_chunks(self, what: Projection, group: Sequence[File]) -> int:
+        bucket = bucket_of(self._connection, what.table)
+        chunks = replace(what, table=bucket.chunks)
+        small = [file for file in group if file.size <= split.MOST_BYTES]
+        removed = sum(
+            self._delete(chunks, of_files(small[first : first + query.LISTED]))
+            for first in range(0, len(small), query.LISTED)
+        )
+        return removed + sum(
+            remains.leave(self._connection, bucket, file, self._session)
+            for file in group
+            if file.size > split.MOST_BYTES
+        )

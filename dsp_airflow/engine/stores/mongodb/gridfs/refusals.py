@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
 from dsp_airflow.engine.model import OnConflict, Projection
-from dsp_airflow.engine.stores.mongodb import names, privileges, refusals
+from dsp_airflow.engine.stores.mongodb import names, refusals
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.facts import Facts
 from dsp_airflow.engine.stores.mongodb.gridfs import uploads
@@ -120,19 +120,10 @@ def write_refusals(
         side = replace(what, table=table)
         why += refusals.write_refusals(connection, side, on_conflict, create=create)
         indexed = table in there and has_index(there[table], own)
-        why += lacking(connection, table, ["remove"] if indexed else ["remove", "createIndex"])
-    why += lacking(connection, what.markers, uploads.ACTIONS)
+        needed = ["remove"] if indexed else ["remove", "createIndex"]
+        why += refusals.lacking(connection, table, needed)
+    why += refusals.lacking(connection, what.markers, uploads.ACTIONS)
     return list(dict.fromkeys(why))
-
-
-def lacking(connection: Connection, table: str, actions: Sequence[str]) -> list[str]:
-    """What the login may not do, and the words that grant it."""
-    missing = privileges.missing(connection, table, actions)
-    if not missing:
-        return []
-    schema, name = connection.split(table)
-    words = privileges.grant(connection, table, missing)
-    return [f"the login may not {', '.join(missing)} in {schema}.{name}: {words}"]
 
 
 def purge_refusals(connection: Connection, table: str) -> list[str]:

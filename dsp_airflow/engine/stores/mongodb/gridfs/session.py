@@ -23,7 +23,7 @@ from dsp_airflow.engine.model import (
     Shape,
     Written,
 )
-from dsp_airflow.engine.ports import Purge, Stream
+from dsp_airflow.engine.ports import Outcome, Purge, Stream
 from dsp_airflow.engine.stores.mongodb import catalog
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs import (
@@ -32,12 +32,14 @@ from dsp_airflow.engine.stores.mongodb.gridfs import (
     purge,
     refusals,
     relay,
+    remains,
     split,
     staged,
     uploads,
     write,
 )
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import Damaged
+from dsp_airflow.engine.stores.mongodb.purge import table_of
 from dsp_airflow.engine.stores.mongodb.store import MongoSession, Translated, TranslatedPurge
 
 
@@ -208,6 +210,15 @@ class FilesSession(MongoSession):
             with contextlib.suppress(PyMongoError):
                 # A transaction that cannot be told ends by itself.
                 work.close()
+
+    def outcome(self, token: str) -> Outcome:
+        """Who asks goes on where a purge was cut off after its commit."""
+        found = super().outcome(token)
+        if found == "committed":
+            with self._at("purge"):
+                table = table_of(token)
+                remains.clear(self.connection, bucket.bucket_of(self.connection, table))
+        return found
 
     def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
         del accepted_triggers
