@@ -194,7 +194,9 @@ def _kind(shape: Shape) -> str:
 
 def _losses(plan: Plan) -> list[str]:
     mapped = {pair.source for pair in plan.pairs}
-    dropped = [c.name for c in plan.source_shape.columns if c.name not in mapped]
+    # What a collection's documents hold besides is known of each one only when it is read.
+    columns = () if plan.source_shape.open else plan.source_shape.columns
+    dropped = [c.name for c in columns if c.name not in mapped]
     lossy = [
         f"{p.source} -> {p.target}: {p.note}; on_loss: {p.on_loss}"
         for p in plan.pairs

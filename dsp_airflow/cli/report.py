@@ -140,10 +140,15 @@ def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> 
     shown.print(made)
     for job in jobs:
         for loss in job.get("losses", ()):
-            shown.print(
-                f"Loss: {job['name']}: {loss['values']:,} values of {loss['column']} did not fit, "
-                f"on_loss: {loss['rule']}"
-            )
+            shown.print(f"Loss: {job['name']}: {_lost(loss)}")
+
+
+def _lost(loss: Mapping[str, Any]) -> str:
+    """What a policy made of values, in words."""
+    count, column, rule = f"{loss['values']:,}", loss["column"], loss["rule"]
+    if rule == "missing":
+        return f"{count} documents have no field for {column}, which is NULL there"
+    return f"{count} values of {column} did not fit, on_loss: {rule}"
 
 
 @contextmanager
