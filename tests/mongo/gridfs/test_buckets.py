@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from bson import Int64, ObjectId
 
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
+from dsp_airflow.notify import text
 from dsp_airflow.restoring import Wish, of_run
 from dsp_airflow.state.landmarks import landmarks
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import open_run
-from tests.conftest import NewMongoDatabase
-from tests.mongo.buckets import CHUNK, Bucket, BucketBench, content
-
-
-@pytest.fixture
-def bench(tmp_path: Path, new_mongo_db: NewMongoDatabase) -> BucketBench:
-    return BucketBench(tmp_path, new_mongo_db(), new_mongo_db())
-
-
-@pytest.fixture
-def source(bench: BucketBench) -> Bucket:
-    return Bucket(bench.source)
-
-
-@pytest.fixture
-def target(bench: BucketBench) -> Bucket:
-    return Bucket(bench.target)
+from tests.mongo.gridfs.buckets import CHUNK, Bucket, BucketBench, content
 
 
 def kept_reasons(bench: BucketBench) -> dict[str, int]:
@@ -131,6 +115,10 @@ def test_damaged_files_are_told_of_and_stay(
     }
     marks = landmarks(bench.state, bench.latest().run.id)["copy"]
     assert sum(count for _, count in marks.damaged) == 9
+    mail = text._job(job, text.Facts(landmarks={"copy": marks}))
+    assert "damaged  9 rows in the source, neither copied nor deleted:" in mail
+    assert mail.count("- 1 chunk 1 is missing") == 2
+    assert mail.count("- 1 for other reasons") == 2
     (batch,) = bench.latest().runs.batches(bench.latest().run.id, "copy")
     assert batch.check_note is not None
     assert "9 damaged in the source and not copied" in batch.check_note
