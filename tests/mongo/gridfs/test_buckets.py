@@ -277,3 +277,31 @@ def test_files_come_back(bench: BucketBench) -> None:
     assert source.files.distinct("_id") == [1, ":a", *ids[4:]]
     assert come_back(Wish(where='{"_id": "b"}')).rows_written == 1
     assert source.get("b") == content(CHUNK + 1)
+
+
+def test_logins_with_no_more_than_is_documented(
+    bench: BucketBench, source: Bucket, target: Bucket
+) -> None:
+    """See docs/operations.md; each action that is missing is told with the words that grant it."""
+    server, here, there = bench.source.server, bench.source.name, bench.target.name
+    beside = ["find", "insert", "update", "remove"]
+
+    def both(database: str, actions: list[str]) -> list[tuple[str, str, list[str]]]:
+        return [(database, "fs.files", actions), (database, "fs.chunks", actions)]
+
+    def seen(database: str) -> list[tuple[str, str, list[str]]]:
+        ours = [(database, name, beside) for name in ("dsp_locks", "dsp_commits")]
+        return [(database, "", ["listCollections", "listIndexes"]), *ours]
+
+    reads = [*seen(here), *both(here, ["find", "remove"])]
+    writes = [*seen(there), *both(there, [*beside, "createCollection", "createIndex"])]
+    source.put(content(3 * CHUNK), own="a")
+    bench.logins["source"] = server.create_user("files_reader", reads)
+    bench.logins["target"] = server.create_user("files_writer", writes[:-1])
+    bench.write(bench.job(purge="system"))
+    with pytest.raises(Denied, match=r"may not .* in \S+\.fs\.chunks: db\.grantPrivilegesToRole"):
+        bench.run()
+    bench.logins["target"] = server.create_user("files_writer", writes)
+    bench.run(new=True)
+    assert source.raw() == ([], [])
+    assert target.get("a") == content(3 * CHUNK)

@@ -144,6 +144,7 @@ def test_large_files_follow_on_conflict(bench: BucketBench, source: Bucket, targ
     source.put(content(CHUNK), own="d")
     target.put(content(30 * CHUNK, "old"), own="a")
     target.put(content(20 * CHUNK), own="b", kind="old")
+    target.put(content(25 * CHUNK), own="d")
     target.put(content(25 * CHUNK), own="z")
     standing = target.raw()
     bench.write(bench.job(on_conflict="error"))
