@@ -14,12 +14,16 @@ from dsp_airflow.engine.stores.mongodb.gridfs.files import File
 MOST_BYTES: Final = 32 * 1024 * 1024
 """Of the files that are written, or deleted, in one transaction; a larger one has its own batch."""
 
+MOST_FILES: Final = 10_000
+"""Their ids have to fit into a query."""
+
 
 def split(
     connection: Connection, what: Projection, size: BatchSize
 ) -> tuple[Sequence[Batch], int, list[Damaged]]:
     """See ``ports.Splits``; and the files that are not whole, in the ranges and not counted."""
     bucket = bucket_of(connection, what.table)
+    files = min(size.rows, MOST_FILES)
     most = MOST_BYTES if size.bytes is None else min(size.bytes, MOST_BYTES)
     batches: list[Batch] = []
     after: Key | None = None
@@ -32,7 +36,7 @@ def split(
         whole, broken = parted(connection, bucket, group)
         damaged += broken
         for file in whole:
-            if last is not None and (rows >= size.rows or filled + file.size > most):
+            if last is not None and (rows >= files or filled + file.size > most):
                 batches.append(Batch(len(batches) + 1, KeyRange(after, last.key), rows))
                 after, rows, filled = last.key, 0, 0
             rows, filled, total, last = rows + 1, filled + file.size, total + file.size, file

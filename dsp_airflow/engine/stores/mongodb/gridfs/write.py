@@ -239,6 +239,8 @@ def _merge(
 ) -> None:
     bucket = bucket_of(place.connection, place.what.table)
     there = place.standing([file for file, _ in sent], session)
+    if any(file.size > MOST_BYTES for file in there.values()):
+        raise Collision(f"{place.what.label}: what stands there is too large for one transaction")
     hashes = {
         file.id: proof.hashed(file.document, chunks)
         for file, chunks in contents(place.connection, bucket, list(there.values()), session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gridfs
@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from tests.mongo.harness import MongoBench
 from tests.servers import MongoDatabase
 
@@ -83,6 +84,17 @@ def content(size: int, seed: str = "") -> bytes:
 @dataclass
 class BucketBench(MongoBench):
     """A task between two buckets."""
+
+    logins: dict[str, str] = field(default_factory=dict)
+    """Passwords of those that connections log in as: ``files_reader`` and ``files_writer``."""
+
+    def store(self, conn_id: str) -> Store:
+        if conn_id not in self.logins:
+            return super().store(conn_id)
+        database = {"source": self.source, "target": self.target}[conn_id]
+        user = {"source": "files_reader", "target": "files_writer"}[conn_id]
+        host = database.server.uri(user=user, password=self.logins[conn_id])
+        return MongoStore(conn_id, {"host": host}, database.name)
 
     def job(self, name: str = "copy", table: str = "fs", **more: Any) -> dict[str, Any]:
         return super().job(name, table, **{"gridfs": True, **more})

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from bson import Int64, ObjectId
 
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
+from dsp_airflow.notify import text
 from dsp_airflow.restoring import Wish, of_run
 from dsp_airflow.state.landmarks import landmarks
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import open_run
-from tests.conftest import NewMongoDatabase
-from tests.mongo.buckets import CHUNK, Bucket, BucketBench, content
-
-
-@pytest.fixture
-def bench(tmp_path: Path, new_mongo_db: NewMongoDatabase) -> BucketBench:
-    return BucketBench(tmp_path, new_mongo_db(), new_mongo_db())
-
-
-@pytest.fixture
-def source(bench: BucketBench) -> Bucket:
-    return Bucket(bench.source)
-
-
-@pytest.fixture
-def target(bench: BucketBench) -> Bucket:
-    return Bucket(bench.target)
+from tests.mongo.gridfs.buckets import CHUNK, Bucket, BucketBench, content
 
 
 def kept_reasons(bench: BucketBench) -> dict[str, int]:
@@ -131,6 +115,10 @@ def test_damaged_files_are_told_of_and_stay(
     }
     marks = landmarks(bench.state, bench.latest().run.id)["copy"]
     assert sum(count for _, count in marks.damaged) == 9
+    mail = text._job(job, text.Facts(landmarks={"copy": marks}))
+    assert "damaged  9 rows in the source, neither copied nor deleted:" in mail
+    assert mail.count("- 1 chunk 1 is missing") == 2
+    assert mail.count("- 1 for other reasons") == 2
     (batch,) = bench.latest().runs.batches(bench.latest().run.id, "copy")
     assert batch.check_note is not None
     assert "9 damaged in the source and not copied" in batch.check_note
@@ -289,3 +277,31 @@ def test_files_come_back(bench: BucketBench) -> None:
     assert source.files.distinct("_id") == [1, ":a", *ids[4:]]
     assert come_back(Wish(where='{"_id": "b"}')).rows_written == 1
     assert source.get("b") == content(CHUNK + 1)
+
+
+def test_logins_with_no_more_than_is_documented(
+    bench: BucketBench, source: Bucket, target: Bucket
+) -> None:
+    """See docs/operations.md; each action that is missing is told with the words that grant it."""
+    server, here, there = bench.source.server, bench.source.name, bench.target.name
+    beside = ["find", "insert", "update", "remove"]
+
+    def both(database: str, actions: list[str]) -> list[tuple[str, str, list[str]]]:
+        return [(database, "fs.files", actions), (database, "fs.chunks", actions)]
+
+    def seen(database: str) -> list[tuple[str, str, list[str]]]:
+        ours = [(database, name, beside) for name in ("dsp_locks", "dsp_commits")]
+        return [(database, "", ["listCollections", "listIndexes"]), *ours]
+
+    reads = [*seen(here), *both(here, ["find", "remove"])]
+    writes = [*seen(there), *both(there, [*beside, "createCollection", "createIndex"])]
+    source.put(content(3 * CHUNK), own="a")
+    bench.logins["source"] = server.create_user("files_reader", reads)
+    bench.logins["target"] = server.create_user("files_writer", writes[:-1])
+    bench.write(bench.job(purge="system"))
+    with pytest.raises(Denied, match=r"may not .* in \S+\.fs\.chunks: db\.grantPrivilegesToRole"):
+        bench.run()
+    bench.logins["target"] = server.create_user("files_writer", writes)
+    bench.run(new=True)
+    assert source.raw() == ([], [])
+    assert target.get("a") == content(3 * CHUNK)

@@ -14,7 +14,7 @@ from pymongo import monitoring
 
 from dsp_airflow.engine.stores.mongodb import leases
 from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, write
-from tests.mongo.buckets import BucketBench
+from tests.mongo.gridfs.buckets import BucketBench
 
 WRITES = frozenset({"insert", "update", "delete", "commitTransaction"})
 
