@@ -347,7 +347,7 @@ def test_chunks_of_a_large_file_go_after_its_purge(
     bench.write(bench.job(purge="manual"))
     bench.run()
     copied = target.raw()
-    monkeypatch.setattr(remains, "REMOVED", 7)
+    monkeypatch.setattr(remains, "REMOVED_BYTES", 7 * CHUNK)
     with monkeypatch.context() as patch:
         clear = remains.clear
         calls = iter((clear, clear))
@@ -365,8 +365,10 @@ def test_chunks_of_a_large_file_go_after_its_purge(
     assert source.chunks.count_documents({}) == 30
     # By another program, under the same id, and beyond what the unique index still holds.
     source.chunks.insert_one({"files_id": "a", "n": 30, "data": b"new"})
+    # What is no longer what was proved is nowhere else.
+    source.chunks.update_one({"n": 12}, {"$set": {"data": b"changed"}})
     bench.latest().purge("copy")
-    assert source.chunks.distinct("n") == [30]
+    assert source.chunks.distinct("n") == [12, 30]
     assert target.raw() == copied
     assert (bench.only().rows_purged, bench.only().rows_kept) == (1, 0)
     assert bench.source.database["dsp_commits"].count_documents({"_id.purged": "fs"}) == 0

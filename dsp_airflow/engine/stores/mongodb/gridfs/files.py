@@ -24,6 +24,8 @@ class File:
     chunk_size: int
     md5: str = ""
     """Only older drivers left one."""
+    seen: tuple[tuple[Value, bytes], ...] = ()
+    """Of a large file that was read for a purge: the ids of its chunks, and the md5 of each."""
 
     @property
     def key(self) -> tuple[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pymongo.client_session import ClientSession
@@ -12,6 +13,7 @@ from pymongo.client_session import ClientSession
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.stores.mongodb import keys, query, raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.gridfs import split
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import (
     Damaged,
@@ -20,6 +22,7 @@ from dsp_airflow.engine.stores.mongodb.gridfs.contents import (
     sorted_out,
 )
 from dsp_airflow.engine.stores.mongodb.gridfs.files import Account, File, whole_number
+from dsp_airflow.engine.stores.mongodb.raw import Value
 
 METHOD: Final = "gridfs"
 
@@ -34,18 +37,27 @@ def judged(
     """Groups of the files that take part, each with its hash; every chunk is read once.
 
     Of a source those that are whole take part, of a target all: damage there is a difference.
+    ``session`` is that of a purge, for which the chunks of large files are taken note of.
     """
     bucket = bucket_of(connection, what.table)
     for group in documents(connection, what, within, listed, session):
         found: list[tuple[File, str]] = []
         for file, chunks in contents(connection, bucket, group, session):
             account, md5 = Account(file), hashlib.md5(file.document, usedforsecurity=False)
+            seen: list[tuple[Value, bytes]] = []
             for chunk in chunks:
                 md5.update(chunk)
                 account.read(chunk)
+                if session is not None and file.size > split.MOST_BYTES:
+                    seen.append((raw.id_of(chunk), md5_of(chunk)))
             if what.markers or not (account.damage() or account.wrong_md5()):
-                found.append((file, md5.hexdigest()))
+                found.append((replace(file, seen=tuple(seen)), md5.hexdigest()))
         yield found
+
+
+def md5_of(chunk: bytes) -> bytes:
+    """What a chunk is known by."""
+    return hashlib.md5(chunk, usedforsecurity=False).digest()
 
 
 def hashed(document: bytes, chunks: Iterable[bytes]) -> str:
@@ -122,14 +134,10 @@ def texts(
                 [name.decode(errors="surrogateescape"), keys.text(value)]
                 for name, value in raw.elements(file.document)
             ]
-            numbered = [[f"chunk {_number(chunk)}", _md5(chunk)] for chunk in chunks]
+            numbered = [[f"chunk {_number(chunk)}", md5_of(chunk).hex()] for chunk in chunks]
             given[file.key] = (file.key[0], json.dumps(fields), json.dumps(numbered))
     return given
 
 
 def _number(chunk: bytes) -> int:
     return whole_number(dict(raw.elements(chunk)).get(b"n"))
-
-
-def _md5(chunk: bytes) -> str:
-    return hashlib.md5(chunk, usedforsecurity=False).hexdigest()
