@@ -30,9 +30,39 @@ def plain(expression: str, column: Column) -> str:
     """The column's value for digests, in utf8mb4 and at a precision that can be printed."""
     if column.type.name == "float32":
         return f"({expression} * 1e0)"
-    if column.collation is not None and not column.collation.startswith("utf8mb4"):
-        return f"CONVERT({expression} USING utf8mb4)"
-    return expression
+    if column.collation is None:
+        return expression
+    charset = column.collation.partition("_")[0]
+    if charset == "utf8mb4":
+        return expression
+    text = f"CONVERT({expression} USING utf8mb4)"
+    return text if charset in _WHOLE else _whole(column.name, expression, text, charset)
+
+
+_WHOLE: Final = frozenset(
+    [
+        *("utf8mb3", "utf8", "latin1", "latin2", "latin5", "latin7", "cp850", "cp852", "cp866"),
+        *("koi8r", "koi8u", "keybcs2", "macce", "macroman"),
+    ]
+)
+"""Character sets in which whatever a column holds is a text in utf8mb4."""
+UNREAD_TAG: Final = "dsp_unread:"
+"""Marks a text that utf8mb4 has not; see ``translate``."""
+
+
+def _whole(column: str, x: str, text: str, charset: str) -> str:
+    """The text in utf8mb4, or an error: columns hold octets that are no character of theirs.
+
+    Of those a server makes a question mark, a U+FFFD or NULL, all without an error. Some character
+    sets have two codes for one character, which is no loss.
+    """
+    same = f"CAST(CONVERT({text} USING {charset}) AS BINARY) = CAST({x} AS BINARY)"
+    asked = " = ".join(f"CHAR_LENGTH(REPLACE({of}, '?', ''))" for of in (x, text))
+    ok = f"({asked} AND {text} NOT LIKE '%\ufffd%' OR {same})"
+    return (
+        f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {text} "
+        f"ELSE {failure(column, f'LENGTH({x})', UNREAD_TAG)} END"
+    )
 
 
 def utf8(column: Column) -> bool:
@@ -83,10 +113,9 @@ def converted(
     return Converted(sql, native, lost)
 
 
-def failure(column: str, x: str) -> str:
+def failure(column: str, x: str, tag: str = LOSS_TAG) -> str:
     """An expression that fails when it is evaluated; the message shows the tag and the column."""
-    tag = text_literal(LOSS_TAG + column)
-    return f"(18446744073709551615 + LENGTH(CONCAT({tag}, {x})))"
+    return f"(18446744073709551615 + LENGTH(CONCAT({text_literal(tag + column)}, {x})))"
 
 
 def policy_refusal(source: Column, target: Column, on_loss: OnLoss) -> str:
