@@ -8,20 +8,23 @@ itself, so that nothing is asked here unless a policy wants it.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, Converted, Fit, LogicalType, OnLoss
 from dsp_airflow.engine.stores.mysql import kinds
-from dsp_airflow.engine.stores.mysql.names import base, text_literal
+from dsp_airflow.engine.stores.mysql.names import BYTES, base, text_literal
 from dsp_airflow.engine.types import INTEGERS
 
 LOSS_TAG: Final = "dsp_loss:"
 """Marks a value that a guarded conversion refused; see ``translate``."""
 _BYTE_BOUND: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
-_REFUSED_THERE: Final = ("string", "uuid", "objectid", "json", "enum", "set", "other")
+_REFUSED_THERE: Final = ("string", "uuid", "objectid", "json", "other")
 """The target itself refuses a text that is none of these types, and prints the others alike."""
+_SHOWN: Final = re.compile(r"(?:float|double)\(\d+,(\d+)\)")
+"""A float that keeps so many digits after the point, and rounds the others away in silence."""
 FLOATS: Final = ("float32", "float64")
 LARGEST_FLOAT: Final = "3.4028234663852886e38"
 
@@ -81,7 +84,27 @@ def caveat(source: Column, target: Column) -> str:
             return f"texts of more than {limit:,} bytes"
     if base(target.native) == "char" and base(source.native) != "char":
         return "" if source.type.name in ("uuid", *INTEGERS) else "blanks at the end"
-    return ""
+    if base(target.native) == "binary" and base(source.native) in BYTES:
+        same = base(source.native) == "binary" and source.type.length == target.type.length
+        return "" if same else f"values of fewer than {target.type.length} bytes"
+    kept = _digits_kept(target)
+    if kept is None or source.type.name in INTEGERS:
+        return ""
+    given = _digits_kept(source)
+    if given is None and source.type.name == "decimal":
+        given = source.type.scale
+    enough = same or source.type.name == "decimal"
+    return (
+        ""
+        if enough and given is not None and given <= kept
+        else f"digits beyond {kept} after the point"
+    )
+
+
+def _digits_kept(column: Column) -> int | None:
+    """Digits after the point of a FLOAT(M,D) or DOUBLE(M,D)."""
+    found = _SHOWN.match(column.native)
+    return int(found[1]) if found else None
 
 
 def converted(
@@ -101,8 +124,7 @@ def converted(
                 f"its texts are a {target.type}; map an expression, such as CAST(... AS ...)"
             )
         return Converted(made, native)
-    if base(target.native) == "char" and source.type.name == "string":
-        ok = f"({ok} AND {x} NOT LIKE '% ')"
+    ok = _kept(ok, x, source, target)
     instead, lost = failure(source.name, x), ""
     if on_loss == "null":
         instead, lost = "NULL", f"{x} IS NOT NULL AND NOT ({ok})"
@@ -111,6 +133,20 @@ def converted(
         instead, lost = near or instead, f"{x} IS NOT NULL AND NOT ({ok})"
     sql = f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {made} ELSE {instead} END"
     return Converted(sql, native, lost)
+
+
+def _kept(ok: str, x: str, source: Column, target: Column) -> str:
+    """``ok``, and what the native type changes in silence."""
+    if base(target.native) == "char" and source.type.name == "string":
+        return f"({ok} AND {x} NOT LIKE '% ')"
+    if base(target.native) == "binary" and source.type.name == "bytes":
+        return f"LENGTH({x}) = {target.type.length}"
+    if (digits := _digits_kept(target)) is not None:
+        rounded = f"ROUND({x}, {digits})"
+        if base(target.native) == "float":
+            rounded = f"(CAST({rounded} AS FLOAT) * 1e0)"
+        return f"({ok} AND {rounded} = {x})"
+    return ok
 
 
 def failure(column: str, x: str, tag: str = LOSS_TAG) -> str:
@@ -201,10 +237,17 @@ def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
         case "float64", "float32":
             return f"(ABS({x}) <= {LARGEST_FLOAT} AND CAST({x} AS FLOAT) * 1e0 = {x})"
         case _, name if name in FLOATS and mine in numbers:
-            return f"CAST({x} + 0e0 AS DECIMAL(65,30)) = {x}"
-        case "enum", "enum":
+            return "TRUE" if mine in FLOATS else f"CAST({x} + 0e0 AS DECIMAL(65,30)) = {x}"
+        case "enum" | "string", "enum":
+            # A server takes another spelling of a label too, and its number.
             labels = ", ".join(text_literal(label) for label in target.labels or ())
-            return f"CONVERT({x} USING utf8mb4) IN ({labels})" if labels else "FALSE"
+            return f"{_octets(x)} IN ({labels})" if labels else "FALSE"
+        case "set" | "string", "set":
+            labels = "".join(
+                f", IF(FIND_IN_SET({label}, {_octets(x)}), {label}, NULL)"
+                for label in map(text_literal, target.labels or ())
+            )
+            return f"{_octets(x)} = CONCAT_WS(','{labels})" if labels else "FALSE"
         case "string", name if name in INTEGERS:
             low, high = INTEGERS[name]
             whole = f"{x} REGEXP '^(0|-?[1-9][0-9]{{0,19}})$'"
@@ -217,6 +260,11 @@ def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
             digits = 6 if target.digits is None else target.digits
             return f"MICROSECOND({x}) % {10 ** (6 - digits)} = 0"
     return None
+
+
+def _octets(x: str) -> str:
+    """A text as what no collation takes for another."""
+    return f"CAST(CONVERT({x} USING utf8mb4) AS BINARY)"
 
 
 def _length_fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
