@@ -239,6 +239,23 @@ def test_octets_that_are_no_text_are_refused(pair: Pair) -> None:
     assert pair.target.rows(f"SELECT {shown} FROM t") == before
 
 
+@named([("mysql", "mysql"), ("mariadb", "mariadb")])
+def test_a_key_that_is_no_text_ends_no_batch(pair: Pair) -> None:
+    """A question mark in its place would leave the rows behind it out of all batches."""
+    for collation, octets in (("cp1251_general_ci", "d098"), ("greek_bin", "61ae")):
+        charset = collation.partition("_")[0]
+        pair.source.execute(
+            f"CREATE TABLE t (k varchar(9) CHARACTER SET {charset} COLLATE {collation} "
+            "PRIMARY KEY, v varchar(9))",
+            f"INSERT INTO t VALUES ('a', 'x'), (_{charset} x'{octets}', 'y')",
+        )
+        for size in (10, 1):
+            pair.write(pair.job(batch_size=size))
+            with pytest.raises(BadValue, match="column k: a text has octets"):
+                pair.open(new=True).plan("copy")
+        pair.source.execute("DROP TABLE t")
+
+
 @named([("mysql", "mysql"), ("mysql", "pg18"), ("pg18", "mariadb")])
 def test_a_planted_difference_of_any_column_is_found(pair: Pair) -> None:
     """One row for each column, that differs in it alone; the purge keeps them."""

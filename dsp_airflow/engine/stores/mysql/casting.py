@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, Converted, Fit, LogicalType, OnLoss
+from dsp_airflow.engine.model import Column, Converted, Field, Fit, LogicalType, OnLoss
 from dsp_airflow.engine.stores.mysql import kinds
 from dsp_airflow.engine.stores.mysql.names import BYTES, base, text_literal
 from dsp_airflow.engine.types import INTEGERS
@@ -66,6 +66,11 @@ def _whole(column: str, x: str, text: str, charset: str) -> str:
         f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {text} "
         f"ELSE {failure(column, f'LENGTH({x})', UNREAD_TAG)} END"
     )
+
+
+def may_fail(field: Field) -> bool:
+    """Whether the field is an error where its column holds octets that are no text."""
+    return UNREAD_TAG in field.expression
 
 
 def utf8(column: Column) -> bool:
