@@ -239,3 +239,35 @@ def test_what_a_server_would_change_in_silence(pair: Pair) -> None:
     assert pair.target.rows("SELECT * FROM t WHERE id = 0") == pair.source.rows(
         "SELECT * FROM t WHERE id = 0"
     )
+
+
+BENT_BY_THE_OTHER: list[tuple[str, str, str, list[str]]] = [
+    ("text", "set('a','b')", "'a,b'", ["'3'", "'b,a'", "'A'"]),
+    ("text", "set('a','b')", "''", []),
+    ("smallint", "year", "1999", ["5", "0"]),
+    ("bytea", "binary(2)", "'\\x6100'", ["'\\x61'"]),
+    ("float8", "double(10,2)", "1.25", ["1.239"]),
+    ("real", "float(7,2)", "1.1", ["1.239"]),
+    ("smallint", "tinyint", "-128", ["128"]),
+]
+
+
+@named([("pg18", "mysql")])
+def test_what_a_server_would_change_in_silence_of_another_system(pair: Pair) -> None:
+    numbered = list(enumerate(BENT_BY_THE_OTHER))
+    for database, at in ((pair.source, 0), (pair.target, 1)):
+        listed = ", ".join(f"c{n} {case[at]} NULL" for n, case in numbered)
+        database.execute(f"CREATE TABLE t (id int PRIMARY KEY, {listed})")
+    good = ", ".join(case[2] for case in BENT_BY_THE_OTHER)
+    pair.source.execute(f"INSERT INTO t VALUES (0, {good})")
+    bent = [(n, value) for n, (*_, values) in numbered for value in values]
+    for row, (n, value) in enumerate(bent, 1):
+        pair.source.execute(f"INSERT INTO t (id, c{n}) VALUES ({row}, {value})")
+        pair.write(pair.job(where=f"id = {row}"))
+        run = pair.open(new=True)
+        run.plan("copy")
+        with pytest.raises(BadValue, match=f"column c{n}"):
+            run.copy("copy")
+    pair.write(pair.job(where="id = 0", check={"percent": 100}))
+    (job,) = pair.run(new=True).jobs
+    assert (job.rows_written, job.rows_different) == (1, 0)
