@@ -192,3 +192,82 @@ def test_policies(
     there = pair.target.rows("SELECT v FROM t ORDER BY id")[len(fitting) :]
     wanted = nearest if on_loss == "clamp" else [None] * len(unfit)
     assert [str(value) for (value,) in there] == [str(value) for value in wanted]
+
+
+BENT: list[tuple[str, str, str, list[str]]] = [
+    # Source, target, a value that stays as it is, and such as the server changes in silence.
+    ("varchar(9)", "enum('a','b')", "'b'", ["'1'", "'A'", "'a '"]),
+    ("enum('a','B')", "enum('a','b')", "'a'", ["'B'"]),
+    ("varchar(9)", "set('a','b')", "'a,b'", ["'3'", "'b,a'", "'b,b'", "'A'"]),
+    ("varbinary(4)", "binary(4)", "x'61626300'", ["x'616263'"]),
+    ("binary(2)", "binary(4)", "NULL", ["x'6162'"]),
+    ("double", "double(10,2)", "1.25", ["1.239"]),
+    ("double(10,3)", "double(12,2)", "-1.25", ["1.239"]),
+    ("float", "float(7,2)", "1.1", ["1.239"]),
+    ("float(7,2)", "float(8,3)", "1.1", []),
+    ("decimal(9,3)", "double(10,2)", "1.25", ["1.239"]),
+    ("int", "double(10,2)", "7", []),
+]
+
+
+@named([("mysql", "mysql"), ("mariadb", "mariadb")])
+def test_what_a_server_would_change_in_silence(pair: Pair) -> None:
+    """No warning tells of it: labels spelled otherwise, zeros at the end, digits rounded away."""
+    numbered = list(enumerate(BENT))
+    for database, at in ((pair.source, 0), (pair.target, 1)):
+        listed = ", ".join(f"c{n} {case[at]} NULL" for n, case in numbered)
+        database.execute(f"CREATE TABLE t (id int PRIMARY KEY, {listed})")
+    pair.source.execute(f"INSERT INTO t VALUES (0, {', '.join(case[2] for case in BENT)})")
+    bent = [(n, value) for n, (*_, values) in numbered for value in values]
+    for row, (n, value) in enumerate(bent, 1):
+        pair.source.execute(f"INSERT INTO t (id, c{n}) VALUES ({row}, {value})")
+    columns = [{"source": name} for name in ("id", *(f"c{n}" for n, _ in numbered))]
+    for row, (n, _) in enumerate(bent, 1):
+        pair.write(pair.job(columns=columns, where=f"id = {row}"))
+        run = pair.open(new=True)
+        run.plan("copy")
+        with pytest.raises(BadValue, match=f"column c{n}: a value does not fit"):
+            run.copy("copy")
+    for n, case in numbered:
+        if case[3]:
+            columns[n + 1]["on_loss"] = "null"
+    pair.write(pair.job(columns=columns, check={"percent": 100}))
+    (job,) = pair.run(new=True).jobs
+    assert job.rows_different == 0
+    losses = {loss.column: loss.values for loss in pair.only().losses}
+    assert losses == {f"c{n}": len(case[3]) for n, case in numbered if case[3]}
+    assert pair.target.rows("SELECT * FROM t WHERE id = 0") == pair.source.rows(
+        "SELECT * FROM t WHERE id = 0"
+    )
+
+
+BENT_BY_THE_OTHER: list[tuple[str, str, str, list[str]]] = [
+    ("text", "set('a','b')", "'a,b'", ["'3'", "'b,a'", "'A'"]),
+    ("text", "set('a','b')", "''", []),
+    ("smallint", "year", "1999", ["5", "0"]),
+    ("bytea", "binary(2)", "'\\x6100'", ["'\\x61'"]),
+    ("float8", "double(10,2)", "1.25", ["1.239"]),
+    ("real", "float(7,2)", "1.1", ["1.239"]),
+    ("smallint", "tinyint", "-128", ["128"]),
+]
+
+
+@named([("pg18", "mysql")])
+def test_what_a_server_would_change_in_silence_of_another_system(pair: Pair) -> None:
+    numbered = list(enumerate(BENT_BY_THE_OTHER))
+    for database, at in ((pair.source, 0), (pair.target, 1)):
+        listed = ", ".join(f"c{n} {case[at]} NULL" for n, case in numbered)
+        database.execute(f"CREATE TABLE t (id int PRIMARY KEY, {listed})")
+    good = ", ".join(case[2] for case in BENT_BY_THE_OTHER)
+    pair.source.execute(f"INSERT INTO t VALUES (0, {good})")
+    bent = [(n, value) for n, (*_, values) in numbered for value in values]
+    for row, (n, value) in enumerate(bent, 1):
+        pair.source.execute(f"INSERT INTO t (id, c{n}) VALUES ({row}, {value})")
+        pair.write(pair.job(where=f"id = {row}"))
+        run = pair.open(new=True)
+        run.plan("copy")
+        with pytest.raises(BadValue, match=f"column c{n}"):
+            run.copy("copy")
+    pair.write(pair.job(where="id = 0", check={"percent": 100}))
+    (job,) = pair.run(new=True).jobs
+    assert (job.rows_written, job.rows_different) == (1, 0)

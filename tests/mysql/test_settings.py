@@ -21,6 +21,7 @@ from tests.servers import (
     MySQLFamilyServer,
     MySQLServer,
     PostgresServer,
+    free_port,
     fresh_database,
     fresh_mysql_database,
 )
@@ -235,3 +236,48 @@ def test_a_target_whose_disk_is_full(
     assert run.check("copy").rows_different == 0
     assert rows_of(pair.target) == before
     pair.target.execute("DROP TABLE t")
+
+
+GALERA = "/usr/lib/galera/libgalera_smm.so"
+"""Comes with Debian's MariaDB."""
+STATE = "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'"
+
+
+def cluster_node() -> MariaDBServer:
+    """The first node of a cluster of its own."""
+    port = free_port()
+    return MariaDBServer(
+        {
+            "wsrep_on": 1,
+            "wsrep_provider": GALERA,
+            "wsrep_cluster_address": "gcomm://",
+            "wsrep_node_address": "127.0.0.1",
+            "wsrep_provider_options": f"base_port={port};"
+            f"gmcast.listen_addr=tcp://127.0.0.1:{port};gcache.size=1M",
+            "binlog_format": "ROW",
+            "innodb_autoinc_lock_mode": 2,
+        }
+    )
+
+
+def test_a_table_on_another_node_of_its_cluster_is_no_target(tmp_path: Path) -> None:
+    """A purge on the one node would delete on the other, too. The second is told that it is one."""
+    with cluster_node() as one, cluster_node() as other:
+        pair = Pair(tmp_path, MySQLDatabase(one, "shop"), MySQLDatabase(other, "shop"))
+        for server in (one, other):
+            server.run(
+                "CREATE DATABASE shop",
+                "CREATE TABLE shop.t (id int PRIMARY KEY)",
+                "INSERT INTO shop.t VALUES (1)",
+            )
+        pair.write(pair.job(purge="system"))
+        pair.open().plan("copy")
+        [(_, state)] = one.run(STATE)
+        other.kill()
+        (other.folder / "data" / "grastate.dat").write_text(
+            f"# GALERA saved state\nversion: 2.1\nuuid: {state}\nseqno: 9\nsafe_to_bootstrap: 1\n"
+        )
+        other.restart()
+        assert other.run(STATE) == [("wsrep_cluster_state_uuid", state)]
+        with pytest.raises(Refused, match="is its own target"):
+            pair.open(new=True).plan("copy")

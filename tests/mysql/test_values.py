@@ -198,6 +198,64 @@ def test_what_the_other_cannot_hold_is_refused(
     assert pair.target.value("SELECT count(*) FROM t") == 0
 
 
+UNREAD: list[tuple[str, str, str]] = [
+    # Character set, octets that are no text in it, and such as are another spelling of one.
+    ("cp1251", "d098", "d0"),
+    ("greek", "ae", "e1"),
+    ("gbk", "a2ab", "c4e3a1a1"),
+    ("big5", "a15a", "a741"),
+    ("cp932", "", "eee03ffbfc878afa58"),
+    ("armscii8", "", "a43f29"),
+    ("utf16", "", "003fd83dde00fffdff1f"),
+]
+
+
+@named([("mysql", "mysql"), ("mariadb", "mariadb"), ("mysql", "pg18")])
+def test_octets_that_are_no_text_are_refused(pair: Pair) -> None:
+    """The server makes ? of them, or U+FFFD, or NULL, and two rows would have one text."""
+    sets = list(UNREAD)
+    if pair.source.server.product == "MySQL":
+        sets.append(("ucs2", "d83dde00", "0061"))
+    columns = ", ".join(f"{name} varchar(9) CHARACTER SET {name}" for name, *_ in sets)
+    good = ", ".join(f"_{name} x'{other}'" for name, _, other in sets)
+    pair.source.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, {columns})", f"INSERT INTO t VALUES (0, {good})"
+    )
+    for n, (name, octets, _) in enumerate(sets, 1):
+        if octets:
+            pair.source.execute(f"INSERT INTO t (id, {name}) VALUES ({n}, _{name} x'{octets}')")
+            pair.write(pair.job())
+            run = pair.open(new=True)
+            run.plan("copy")
+            with pytest.raises(BadValue, match=f"column {name}: a text has octets"):
+                run.copy("copy")
+            pair.source.execute(f"DELETE FROM t WHERE id = {n}")
+    before = pair.source.rows(
+        f"SELECT {', '.join(f'CONVERT({n} USING utf8mb4)' for n, *_ in sets)} FROM t"
+    )
+    pair.moved(1)
+    plain = isinstance(pair.target, Database)
+    shown = ", ".join(n if plain else f"CONVERT({n} USING utf8mb4)" for n, *_ in sets)
+    assert pair.target.rows(f"SELECT {shown} FROM t") == before
+
+
+@named([("mysql", "mysql"), ("mariadb", "mariadb")])
+def test_a_key_that_is_no_text_ends_no_batch(pair: Pair) -> None:
+    """A question mark in its place would leave the rows behind it out of all batches."""
+    for collation, octets in (("cp1251_general_ci", "d098"), ("greek_bin", "61ae")):
+        charset = collation.partition("_")[0]
+        pair.source.execute(
+            f"CREATE TABLE t (k varchar(9) CHARACTER SET {charset} COLLATE {collation} "
+            "PRIMARY KEY, v varchar(9))",
+            f"INSERT INTO t VALUES ('a', 'x'), (_{charset} x'{octets}', 'y')",
+        )
+        for size in (10, 1):
+            pair.write(pair.job(batch_size=size))
+            with pytest.raises(BadValue, match="column k: a text has octets"):
+                pair.open(new=True).plan("copy")
+        pair.source.execute("DROP TABLE t")
+
+
 @named([("mysql", "mysql"), ("mysql", "pg18"), ("pg18", "mariadb")])
 def test_a_planted_difference_of_any_column_is_found(pair: Pair) -> None:
     """One row for each column, that differs in it alone; the purge keeps them."""

@@ -8,20 +8,23 @@ itself, so that nothing is asked here unless a policy wants it.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column, Converted, Fit, LogicalType, OnLoss
+from dsp_airflow.engine.model import Column, Converted, Field, Fit, LogicalType, OnLoss
 from dsp_airflow.engine.stores.mysql import kinds
-from dsp_airflow.engine.stores.mysql.names import base, text_literal
+from dsp_airflow.engine.stores.mysql.names import BYTES, base, text_literal
 from dsp_airflow.engine.types import INTEGERS
 
 LOSS_TAG: Final = "dsp_loss:"
 """Marks a value that a guarded conversion refused; see ``translate``."""
 _BYTE_BOUND: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
-_REFUSED_THERE: Final = ("string", "uuid", "objectid", "json", "enum", "set", "other")
+_REFUSED_THERE: Final = ("string", "uuid", "objectid", "json", "other")
 """The target itself refuses a text that is none of these types, and prints the others alike."""
+_SHOWN: Final = re.compile(r"(?:float|double)\(\d+,(\d+)\)")
+"""A float that keeps so many digits after the point, and rounds the others away in silence."""
 FLOATS: Final = ("float32", "float64")
 LARGEST_FLOAT: Final = "3.4028234663852886e38"
 
@@ -30,9 +33,44 @@ def plain(expression: str, column: Column) -> str:
     """The column's value for digests, in utf8mb4 and at a precision that can be printed."""
     if column.type.name == "float32":
         return f"({expression} * 1e0)"
-    if column.collation is not None and not column.collation.startswith("utf8mb4"):
-        return f"CONVERT({expression} USING utf8mb4)"
-    return expression
+    if column.collation is None:
+        return expression
+    charset = column.collation.partition("_")[0]
+    if charset == "utf8mb4":
+        return expression
+    text = f"CONVERT({expression} USING utf8mb4)"
+    return text if charset in _WHOLE else _whole(column.name, expression, text, charset)
+
+
+_WHOLE: Final = frozenset(
+    [
+        *("utf8mb3", "utf8", "latin1", "latin2", "latin5", "latin7", "cp850", "cp852", "cp866"),
+        *("koi8r", "koi8u", "keybcs2", "macce", "macroman"),
+    ]
+)
+"""Character sets in which whatever a column holds is a text in utf8mb4."""
+UNREAD_TAG: Final = "dsp_unread:"
+"""Marks a text that utf8mb4 has not; see ``translate``."""
+
+
+def _whole(column: str, x: str, text: str, charset: str) -> str:
+    """The text in utf8mb4, or an error: columns hold octets that are no character of theirs.
+
+    Of those a server makes a question mark, a U+FFFD or NULL, all without an error. Some character
+    sets have two codes for one character, which is no loss.
+    """
+    same = f"CAST(CONVERT({text} USING {charset}) AS BINARY) = CAST({x} AS BINARY)"
+    asked = " = ".join(f"CHAR_LENGTH(REPLACE({of}, '?', ''))" for of in (x, text))
+    ok = f"({asked} AND {text} NOT LIKE '%\ufffd%' OR {same})"
+    return (
+        f"CASE WHEN {x} IS NULL THEN NULL WHEN {ok} THEN {text} "
+        f"ELSE {failure(column, f'LENGTH({x})', UNREAD_TAG)} END"
+    )
+
+
+def may_fail(field: Field) -> bool:
+    """Whether the field is an error where its column holds octets that are no text."""
+    return UNREAD_TAG in field.expression
 
 
 def utf8(column: Column) -> bool:
@@ -51,7 +89,27 @@ def caveat(source: Column, target: Column) -> str:
             return f"texts of more than {limit:,} bytes"
     if base(target.native) == "char" and base(source.native) != "char":
         return "" if source.type.name in ("uuid", *INTEGERS) else "blanks at the end"
-    return ""
+    if base(target.native) == "binary" and base(source.native) in BYTES:
+        same = base(source.native) == "binary" and source.type.length == target.type.length
+        return "" if same else f"values of fewer than {target.type.length} bytes"
+    kept = _digits_kept(target)
+    if kept is None or source.type.name in INTEGERS:
+        return ""
+    given = _digits_kept(source)
+    if given is None and source.type.name == "decimal":
+        given = source.type.scale
+    enough = same or source.type.name == "decimal"
+    return (
+        ""
+        if enough and given is not None and given <= kept
+        else f"digits beyond {kept} after the point"
+    )
+
+
+def _digits_kept(column: Column) -> int | None:
+    """Digits after the point of a FLOAT(M,D) or DOUBLE(M,D)."""
+    found = _SHOWN.match(column.native)
+    return int(found[1]) if found else None
 
 
 def converted(
@@ -71,8 +129,7 @@ def converted(
                 f"its texts are a {target.type}; map an expression, such as CAST(... AS ...)"
             )
         return Converted(made, native)
-    if base(target.native) == "char" and source.type.name == "string":
-        ok = f"({ok} AND {x} NOT LIKE '% ')"
+    ok = _kept(ok, x, source, target)
     instead, lost = failure(source.name, x), ""
     if on_loss == "null":
         instead, lost = "NULL", f"{x} IS NOT NULL AND NOT ({ok})"
@@ -83,10 +140,23 @@ def converted(
     return Converted(sql, native, lost)
 
 
-def failure(column: str, x: str) -> str:
+def _kept(ok: str, x: str, source: Column, target: Column) -> str:
+    """``ok``, and what the native type changes in silence."""
+    if base(target.native) == "char" and source.type.name == "string":
+        return f"({ok} AND {x} NOT LIKE '% ')"
+    if base(target.native) == "binary" and source.type.name == "bytes":
+        return f"LENGTH({x}) = {target.type.length}"
+    if (digits := _digits_kept(target)) is not None:
+        rounded = f"ROUND({x}, {digits})"
+        if base(target.native) == "float":
+            rounded = f"(CAST({rounded} AS FLOAT) * 1e0)"
+        return f"({ok} AND {rounded} = {x})"
+    return ok
+
+
+def failure(column: str, x: str, tag: str = LOSS_TAG) -> str:
     """An expression that fails when it is evaluated; the message shows the tag and the column."""
-    tag = text_literal(LOSS_TAG + column)
-    return f"(18446744073709551615 + LENGTH(CONCAT({tag}, {x})))"
+    return f"(18446744073709551615 + LENGTH(CONCAT({text_literal(tag + column)}, {x})))"
 
 
 def policy_refusal(source: Column, target: Column, on_loss: OnLoss) -> str:
@@ -172,10 +242,17 @@ def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
         case "float64", "float32":
             return f"(ABS({x}) <= {LARGEST_FLOAT} AND CAST({x} AS FLOAT) * 1e0 = {x})"
         case _, name if name in FLOATS and mine in numbers:
-            return f"CAST({x} + 0e0 AS DECIMAL(65,30)) = {x}"
-        case "enum", "enum":
+            return "TRUE" if mine in FLOATS else f"CAST({x} + 0e0 AS DECIMAL(65,30)) = {x}"
+        case "enum" | "string", "enum":
+            # A server takes another spelling of a label too, and its number.
             labels = ", ".join(text_literal(label) for label in target.labels or ())
-            return f"CONVERT({x} USING utf8mb4) IN ({labels})" if labels else "FALSE"
+            return f"{_octets(x)} IN ({labels})" if labels else "FALSE"
+        case "set" | "string", "set":
+            labels = "".join(
+                f", IF(FIND_IN_SET({label}, {_octets(x)}), {label}, NULL)"
+                for label in map(text_literal, target.labels or ())
+            )
+            return f"{_octets(x)} = CONCAT_WS(','{labels})" if labels else "FALSE"
         case "string", name if name in INTEGERS:
             low, high = INTEGERS[name]
             whole = f"{x} REGEXP '^(0|-?[1-9][0-9]{{0,19}})$'"
@@ -188,6 +265,11 @@ def fits(x: str, source: LogicalType, target: LogicalType) -> str | None:
             digits = 6 if target.digits is None else target.digits
             return f"MICROSECOND({x}) % {10 ** (6 - digits)} = 0"
     return None
+
+
+def _octets(x: str) -> str:
+    """A text as what no collation takes for another."""
+    return f"CAST(CONVERT({x} USING utf8mb4) AS BINARY)"
 
 
 def _length_fits(x: str, source: LogicalType, target: LogicalType) -> str | None:

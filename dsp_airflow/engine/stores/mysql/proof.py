@@ -15,7 +15,7 @@ from dsp_airflow.engine.model import (
     Projection,
     RowHash,
 )
-from dsp_airflow.engine.stores.mysql import dialect, names
+from dsp_airflow.engine.stores.mysql import casting, dialect, names
 from dsp_airflow.engine.stores.mysql.query import Connection, TextRow, one, rows, texts
 
 KEYS_AT_ONCE = 500
@@ -112,8 +112,12 @@ def key_fields(what: Projection) -> list[Field]:
 
 
 def own_key(what: Projection) -> list[str]:
-    """SQL of the own key's texts."""
-    return [canon.mysql_key_text(k.column, k.native) for k in what.key]
+    """SQL of the own key's texts. What is no text is an error here too: it would bound no range."""
+    texts = [canon.mysql_key_text(k.column, k.native) for k in what.key]
+    return [
+        f"IF({field.expression} IS NULL, NULL, {text})" if casting.may_fail(field) else text
+        for text, field in zip(texts, key_fields(what), strict=True)
+    ]
 
 
 def mapped_key(what: Projection) -> list[str]:

@@ -24,7 +24,7 @@ from dsp_airflow.engine.errors import (
     Transient,
 )
 from dsp_airflow.engine.options import SessionOptions
-from dsp_airflow.engine.stores.mysql.casting import LOSS_TAG
+from dsp_airflow.engine.stores.mysql.casting import LOSS_TAG, UNREAD_TAG
 
 DUPLICATES: Final = frozenset({1062, 1169, 1586, 1761, 1762})
 LOCKED: Final = frozenset({1205, 3572})
@@ -53,6 +53,7 @@ _MASKS: Final = (
 
 
 _LOST: Final = re.compile(rf"{LOSS_TAG}(.*?)',")
+_UNREAD: Final = re.compile(rf"{UNREAD_TAG}(.*?)',")
 """What a guarded conversion says of its column."""
 
 
@@ -232,6 +233,12 @@ def translated(error: MySQLdb.Error, where: str, options: SessionOptions | None 
         return BadValue(
             f"{where}: column {lost[1]}: a value does not fit the target type; widen the target "
             "column, map the column to a type that holds the value, or say on_loss"
+        )
+    if unread := _UNREAD.search(str(error.args[-1])):
+        return BadValue(
+            f"{where}: column {unread[1]}: a text has octets that are no character of the column's "
+            "character set, and would come as question marks; correct it, make the column binary, "
+            "or map an expression"
         )
     made = _BY_NUMBER.get(number(error), _UNKNOWN)
     return made(where, message(error), options or SessionOptions())

@@ -7,6 +7,7 @@ column's policy says.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -50,7 +51,8 @@ def converted(
         x = f"(CASE WHEN {whole} THEN {x} ELSE {_failure(source, key, native)} END)"
     if (source.type.name, target.type.identity) == ("duration", CLOCK):
         return _guarded(cast(x, source, target), wanted, x, source, target, fit, on_loss, key)
-    if native == wanted or (user_type(wanted) and fit == "exact"):
+    # MySQL's YEAR and SET are a smallint and a text here, and do not take all of them.
+    if (native == wanted and fit != "lossy") or (user_type(wanted) and fit == "exact"):
         return Converted(x, native)
     if user_type(wanted):
         # Only lists get here: their elements travel as texts.
@@ -60,6 +62,10 @@ def converted(
 
 def across(made: Converted, target: Column, key: str) -> Converted:
     """See ``ports.Dialect``. Numbers of JSON are doubles elsewhere, but for integers of 64 bits."""
+    if kept := _kept(f"({made.expression})", target):
+        x, failure = made.expression, _failure(target, key, made.native)
+        guarded = f"CASE WHEN {x} IS NULL OR {kept} THEN {x} ELSE {failure} END"
+        return replace(made, expression=guarded)
     if target.type.name != "json":
         return made
     x = f"({made.expression})"
@@ -78,6 +84,18 @@ def across(made: Converted, target: Column, key: str) -> Converted:
     )
     failure = _failure(target, key, made.native)
     return replace(made, expression=f"CASE WHEN {lost} THEN {failure} ELSE {x} END")
+
+
+def _kept(x: str, target: Column) -> str:
+    """What is true of values that MySQL does not fill up with zeros, or round, without a word."""
+    if target.native.startswith("binary("):
+        return f"octet_length({x}) = {target.type.length}"
+    if found := _ROUNDED.match(target.native):
+        return f"round({x}::text::numeric, {found[1]}) = {x}::text::numeric"
+    return ""
+
+
+_ROUNDED: Final = re.compile(r"(?:float|double)\(\d+,(\d+)\)")
 
 
 def _shortened(identity: str) -> bool:
@@ -263,8 +281,14 @@ def _text_fits(x: str, target: Column) -> str | None:
         return f"{text} IN ('true', 'false')"
     if other.name == "uuid":
         return f"{text} ~ '^{UUID}$'"
-    if other.name == "enum":
+    if other.name in ("enum", "set"):
         labels = ", ".join(text_literal(label) for label in other.labels or ())
+        if other.name == "set" and labels:
+            return (
+                f"{text} = (SELECT coalesce(string_agg(label, ',' ORDER BY n), '') "
+                f"FROM unnest(ARRAY[{labels}]) WITH ORDINALITY AS l (label, n) "
+                f"WHERE label = ANY (string_to_array({text}, ',')))"
+            )
         return f"{text} IN ({labels})" if labels else "false"
     if other.name in INTEGERS:
         low, high = INTEGERS[other.name]
