@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from bson import Int64
 
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.model import KeyRange, Origin
-from dsp_airflow.engine.stores.mongodb import leases, names, purge
+from dsp_airflow.engine.stores.mongodb import leases, markers, names, purge
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.store import MongoSession
@@ -165,6 +166,43 @@ def test_an_outcome_that_was_asked_for_holds(bench: MongoBench) -> None:
         assert session.outcome(old) == "unknown"
 
 
+def test_the_purge_of_a_dead_worker_is_ended(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server itself would keep its transaction for longer than a retry waits."""
+    fill(bench)
+    what = projection(bench.source.name, "t")
+    with opened(bench) as session, opened(bench) as other, session.purge() as work:
+        work.take(what, ALL)
+        token = work.token()
+        assert other.outcome(token) == "running"
+        monkeypatch.setattr(purge, "GRACE", timedelta(0))
+        until = time.monotonic() + 10
+        while (outcome := other.outcome(token)) == "running":
+            assert time.monotonic() < until
+        assert outcome == "aborted"
+        bench.source["t"].update_one({"_id": 1}, {"$set": {"v": 0}})
+        with pytest.raises(Transient):
+            work.commit()
+    assert bench.source["t"].count_documents({}) == 10
+
+
+def test_a_batch_that_another_holds_is_waited_for_and_not_for_ever(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markers, "PATIENCE", 0.3)
+    what, marker = projection(bench.target.name, "t"), ("run", "job", 7)
+    with opened(bench, "target") as one, opened(bench, "target") as two:
+        assert one.prepare_markers(what)
+        with (
+            one.connection.client.start_session() as mine,
+            two.connection.client.start_session() as theirs,
+        ):
+            assert markers.claim(one.connection, what, marker, mine) is None
+            with pytest.raises(Transient, match="batch 7 has been held"):
+                markers.claim(two.connection, what, marker, theirs)
+
+
 def test_a_writer_that_stalled_cannot_write_after_a_proof(
     bench: MongoBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,5 +295,13 @@ def test_a_target_that_forgets_is_no_ground_for_a_purge(bench: MongoBench) -> No
     bench.write(bench.job(purge="system"))
     run = bench.open()
     with pytest.raises(Refused, match="documents by their age"):
+        run.plan("copy")
+    run.finish()
+    # Of a collection that is clustered no index tells its age, but an option.
+    bench.target["t"].drop()
+    by_id = {"key": {"_id": 1}, "unique": True}
+    bench.target.database.create_collection("t", clusteredIndex=by_id, expireAfterSeconds=3600)
+    run = bench.open(new=True)
+    with pytest.raises(Refused, match=r"documents by their age \(index _id_\)"):
         run.plan("copy")
     run.finish()

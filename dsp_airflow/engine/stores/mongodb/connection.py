@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -81,6 +82,31 @@ class Connection:
             write_concern=MAJORITY,
             read_preference=ReadPreference.PRIMARY,
         )
+
+    def commit(self, session: ClientSession) -> None:
+        """Commits. Where that fails the transaction is over, so that a retry need not wait."""
+        try:
+            session.commit_transaction()
+        except PyMongoError:
+            # The driver cannot take back what may have come through; the server can what has not.
+            self.end_session(session.session_id)
+            raise
+
+    @property
+    def election(self) -> object:
+        """Which one made the primary that the driver knows; another one, another history."""
+        known = self.client.topology_description.server_descriptions().values()
+        return next((server.election_id for server in known if server.is_writable), None)
+
+    def elected(self) -> object:
+        """As ``election``, asked at this moment."""
+        return self.client.admin.command("hello").get("electionId")
+
+    def end_session(self, identity: Mapping[str, Any]) -> None:
+        """Ends a session of this login, and what it has open; what has committed stays."""
+        with contextlib.suppress(PyMongoError):
+            # Where that cannot be told, the server ends a transaction by itself, later.
+            self.client.admin.command("killSessions", [dict(identity)])
 
     def end_view(self) -> None:
         """Ends the snapshot or the transaction that reads happen in."""
