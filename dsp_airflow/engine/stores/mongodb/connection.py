@@ -36,6 +36,8 @@ class Connection:
     """A client that one thread works with.
 
     ``view`` is the snapshot, or the transaction, that reads happen in while one is open.
+    ``after`` is a session whose writes all other reads have to see: a primary that was elected a
+    moment ago would answer with what a majority had before them.
     """
 
     client: Client
@@ -44,6 +46,7 @@ class Connection:
     options: SessionOptions
     name: str
     view: ClientSession | None = None
+    after: ClientSession | None = None
 
     @property
     def transactions(self) -> bool:
@@ -69,7 +72,7 @@ class Connection:
         return self.base(schema)[name]
 
     def _read(self, table: str, session: ClientSession | None) -> Collection[dict[str, Any]]:
-        if session is None or session.in_transaction:
+        if session is None or session is self.after or session.in_transaction:
             return self.collection(table)
         # A copy may read from a secondary, if the connection says so.
         schema, name = self.split(table)
@@ -148,7 +151,7 @@ class Connection:
         ``order`` names other fields to sort by. Of a collection that is not ``required`` nothing
         is read where it is missing.
         """
-        session = session or self.view
+        session = session or self.view or self.after
         if ordered and order is None:
             order = {"_id": -1 if descending else 1}
         cursor: Any = self._read(table, session).find_raw_batches(
@@ -184,7 +187,7 @@ class Connection:
         self, table: str, pipeline: list[Query], *, session: ClientSession | None = None
     ) -> list[dict[str, Any]]:
         """The few documents that a pipeline makes."""
-        session = session or self.view
+        session = session or self.view or self.after
         more: dict[str, Any] = {} if self.limit is None else {"maxTimeMS": self.limit}
         with self._read(table, session).aggregate(
             pipeline, session=session, allowDiskUse=True, **more
