@@ -13,6 +13,7 @@ import yaml
 
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
 from dsp_airflow.state.database import StateDatabase, open_state
@@ -32,6 +33,8 @@ DB = TypeVar("DB", bound=HasUri)
 
 def store_at(conn_id: str, uri: str, **changed: Any) -> Store:
     """The store of a database's address; ``changed`` is given to the driver."""
+    if uri.startswith("mongo:"):
+        return _mongo_at(conn_id, uri, **changed)
     if not uri.startswith("mysql:"):
         return PostgresStore(conn_id, {**psycopg.conninfo.conninfo_to_dict(uri), **changed})
     there = urlsplit(uri)
@@ -43,6 +46,13 @@ def store_at(conn_id: str, uri: str, **changed: Any) -> Store:
         "database": unquote(there.path[1:]),
     }
     return MySqlStore(conn_id, {**arguments, **changed})
+
+
+def _mongo_at(conn_id: str, uri: str, *, port: int | None = None, **changed: Any) -> Store:
+    there = urlsplit(uri)
+    where = there.netloc if port is None else f"{there.netloc.rpartition(':')[0]}:{port}"
+    address = f"mongodb://{where}/?{there.query}"
+    return MongoStore(conn_id, {"host": address, **changed}, unquote(there.path[1:]))
 
 
 @dataclass

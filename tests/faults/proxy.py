@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import selectors
 import socket
 import threading
@@ -14,16 +16,19 @@ class CuttingProxy:
     """Forwards to ``host:port``; cuts every connection after ``budget`` bytes, both ways summed.
 
     ``budget`` may be set anew at any time and counts for connections made afterwards; ``None``
-    lets everything through. A connection whose client sends a statement that ends in ``word`` is
+    lets everything through, and so does whoever has cut ``most`` of them. A
+    connection whose client sends something that ``word`` is found in is
     cut as well: right before it, or right after it was ``passed_on``, so that the answer is lost.
-    That happens once.
+    That happens so many ``times``.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.budget: int | None = None
-        self.word: bytes | None = None
+        self.word: re.Pattern[bytes] | None = None
+        self.times = 1
         self.passed_on = False
         self.cuts = 0
+        self.most = math.inf
         self._there = (host, port)
         self._server = socket.create_server(("127.0.0.1", 0))
         self._stop = threading.Event()
@@ -58,7 +63,8 @@ class CuttingProxy:
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 client, _ = self._server.accept()
-                self._spawn(self._forward, client, self.budget)
+                budget = self.budget if self.cuts < self.most else None
+                self._spawn(self._forward, client, budget)
 
     def _forward(self, client: socket.socket, budget: int | None) -> None:
         left = budget
@@ -87,8 +93,8 @@ class CuttingProxy:
                         return
 
     def _named(self, data: bytes) -> bool:
-        if self.word is None or not data.rstrip(b"\0").endswith(self.word):
+        if self.word is None or not self.times or not self.word.search(data):
             return False
-        self.word = None
+        self.times -= 1
         self.cuts += 1
         return True

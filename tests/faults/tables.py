@@ -1,15 +1,20 @@
-"""The table that is copied and purged while things break, in the words of either system."""
+"""The table that is copied and purged while things break, in the words of every system."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import MySQLdb
 import psycopg
+from bson import Decimal128, Int64
 
-from tests.servers import Database, MySQLDatabase
+from tests.mysql.pairs import Pair
+from tests.servers import Database, MongoDatabase, MySQLDatabase
 
 AnyDatabase = Database | MySQLDatabase
 Row = tuple[Any, ...]
@@ -52,8 +57,45 @@ REMEMBERED = {
 }
 
 
-def fill(database: AnyDatabase, rows: int, options: str = "") -> None:
+DOCUMENTS = (
+    {"source": "_id", "target": "id", "type": "int64"},
+    {"source": "name", "type": "string"},
+    {"source": "amount", "type": "decimal(12,2)"},
+    {"source": "at", "type": "timestamp"},
+    {"source": "data", "type": "bytes"},
+)
+"""The ``columns`` of a job that makes rows of documents."""
+
+
+def document(number: int) -> dict[str, Any]:
+    """A row of the table as a document."""
+    return {
+        "_id": Int64(number),
+        "name": f"name {number}",
+        "amount": Decimal128((Decimal(number) / 7).quantize(Decimal("0.01"))),
+        "at": datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number),
+        "data": hashlib.md5(str(number).encode(), usedforsecurity=False).digest(),
+    }
+
+
+def job_of(pair: Pair, **more: Any) -> dict[str, Any]:
+    """A job from ``t`` to ``t`` that purges."""
+    documents = [isinstance(side, MongoDatabase) for side in (pair.source, pair.target)]
+    if documents == [True, False]:
+        more["columns"] = list(DOCUMENTS)
+    if documents == [False, True]:
+        # Moments have milliseconds there.
+        more["accept_loss"] = ["at"]
+    return pair.job(purge="system", **more)
+
+
+def fill(database: AnyDatabase | MongoDatabase, rows: int, options: str = "") -> None:
     """Makes the table ``t`` with that many rows, fewer than a million."""
+    if isinstance(database, MongoDatabase):
+        database.database.create_collection("t")
+        if rows:
+            database["t"].insert_many(map(document, range(1, rows + 1)))
+        return
     statements = MYSQL if isinstance(database, MySQLDatabase) else POSTGRES
     words = {"rows": rows, "number": _NUMBER, "digits": _DIGITS, "options": options}
     database.execute(*(text.format(**words) for text in statements))
@@ -64,8 +106,13 @@ def remember(database: AnyDatabase) -> None:
     database.execute(*REMEMBERED[type(database)])
 
 
-def rows_of(database: AnyDatabase, table: str = "t") -> list[Row]:
+def rows_of(database: AnyDatabase | MongoDatabase, table: str = "t") -> list[Row]:
     """All rows as Python has them, which is the same for every system."""
+    if isinstance(database, MongoDatabase):
+        return [
+            (one["_id"], one["name"], one["amount"].to_decimal(), one["at"], one["data"])
+            for one in database[table].find().sort("_id")
+        ]
     return database.rows(f"SELECT {COLUMNS} FROM {table} ORDER BY id")
 
 

@@ -19,7 +19,9 @@ from pymongo.errors import (
 
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
 from dsp_airflow.engine.options import SessionOptions
+from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.engine.stores.mongodb.translate import translated
+from tests.servers import MongoServer
 
 SECRET = "4111 1111"
 OPTIONS = SessionOptions(statement=timedelta(minutes=5))
@@ -33,6 +35,17 @@ def failure(code: int, text: str) -> OperationFailure:
 def bulk(code: int, text: str) -> BulkWriteError:
     found: dict[str, Any] = {"index": 0, "code": code, "errmsg": text, "op": {"card": SECRET}}
     return BulkWriteError({"writeErrors": [found]})
+
+
+def test_a_server_that_has_not_joined_its_set_does_not_stand_alone() -> None:
+    """It may be the primary a moment later, and would have been written to without transactions."""
+    with MongoServer(initiated=False) as server:
+        address = {"host": server.address}
+        with (
+            pytest.raises(Transient, match="not joined its replica set"),
+            MongoStore("shop", address, "x").session(),
+        ):
+            pass
 
 
 CASES: list[tuple[Exception, type[DspError], str]] = [

@@ -6,18 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from bson import Int64
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.model import KeyRange, Origin
-from dsp_airflow.engine.stores.mongodb import leases, names, purge
+from dsp_airflow.engine.stores.mongodb import leases, markers, names, purge
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
-from dsp_airflow.engine.stores.mongodb.store import MongoSession
-from tests.mongo.harness import BIG, MongoBench, projection
+from dsp_airflow.engine.stores.mongodb.store import MongoSession, MongoStore
+from tests.mongo.harness import BIG, IDS, MongoBench, projection
 
 ALL = KeyRange()
 
@@ -165,6 +172,43 @@ def test_an_outcome_that_was_asked_for_holds(bench: MongoBench) -> None:
         assert session.outcome(old) == "unknown"
 
 
+def test_the_purge_of_a_dead_worker_is_ended(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server itself would keep its transaction for longer than a retry waits."""
+    fill(bench)
+    what = projection(bench.source.name, "t")
+    with opened(bench) as session, opened(bench) as other, session.purge() as work:
+        work.take(what, ALL)
+        token = work.token()
+        assert other.outcome(token) == "running"
+        monkeypatch.setattr(purge, "GRACE", timedelta(0))
+        until = time.monotonic() + 10
+        while (outcome := other.outcome(token)) == "running":
+            assert time.monotonic() < until
+        assert outcome == "aborted"
+        bench.source["t"].update_one({"_id": 1}, {"$set": {"v": 0}})
+        with pytest.raises(Transient):
+            work.commit()
+    assert bench.source["t"].count_documents({}) == 10
+
+
+def test_a_batch_that_another_holds_is_waited_for_and_not_for_ever(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markers, "PATIENCE", 0.3)
+    what, marker = projection(bench.target.name, "t"), ("run", "job", 7)
+    with opened(bench, "target") as one, opened(bench, "target") as two:
+        assert one.prepare_markers(what)
+        with (
+            one.connection.client.start_session() as mine,
+            two.connection.client.start_session() as theirs,
+        ):
+            assert markers.claim(one.connection, what, marker, mine) is None
+            with pytest.raises(Transient, match="batch 7 has been held"):
+                markers.claim(two.connection, what, marker, theirs)
+
+
 def test_a_writer_that_stalled_cannot_write_after_a_proof(
     bench: MongoBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,11 +295,93 @@ def test_a_proof_waits_for_writers_and_not_for_ever(
     assert bench.target[names.LOCKS].count_documents({}) == 0
 
 
+def test_a_proof_sees_what_writers_have_left(bench: MongoBench) -> None:
+    """Also where another server has become the primary a moment ago: it is told how new to be."""
+    bench.target.database.create_collection("t")
+    what, seen = projection(bench.target.name, "t"), Seen()
+    place = {"host": bench.target.server.uri(), "event_listeners": [seen]}
+    with MongoStore("target", place, bench.target.name).session() as session:
+        with session.proving(what):
+            session.digest(what, ALL)
+            list(session.hashes(what, keys=[('{"$numberInt": "1"}',)]))
+        session.digest(what, ALL)
+    assert seen.concerns == [("majority", True), ("majority", True), ("majority", False)]
+
+
+class Seen(CommandListener):
+    """The read concerns of what is read from ``t``, and whether they say after what."""
+
+    def __init__(self) -> None:
+        self.concerns: list[tuple[str, bool]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command.get("find") == "t":
+            concern = event.command["readConcern"]
+            self.concerns.append((concern["level"], "afterClusterTime" in concern))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Nothing of interest."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nothing of interest."""
+
+
+def test_one_number_of_two_types_is_another_document(bench: MongoBench) -> None:
+    """To the server it is one id, on either side."""
+    fill(bench)
+    bench.write(bench.job(purge="manual", batch_size=3))
+    run = bench.open()
+    run.plan("copy")
+    run.copy("copy")
+    run.check("copy")
+    for side, number in ((bench.source["t"], 1), (bench.source["t"], 5), (bench.target["t"], 7)):
+        side.delete_one({"_id": number})
+        side.insert_one({"_id": float(number), "v": number})
+    run.purge("copy")
+    assert [one["_id"] for one in bench.source["t"].find().sort("_id")] == [1.0, 5.0, 7]
+    bench.run(new=True)
+    bench.latest().purge("copy")
+    assert bench.source["t"].count_documents({}) == 0
+    there = {one["_id"]: type(one["_id"]) for one in bench.target["t"].find()}
+    assert there == {n: float if n in (1, 5) else int for n in range(10)}
+
+
+def test_a_collation_does_not_tear_batches(bench: MongoBench) -> None:
+    """Ranges of ids are those of the collection's own order, over all types."""
+    alike = {"locale": "en", "strength": 1}
+    bench.source.database.create_collection("t", collation=alike)
+    ids = [
+        *(own for own in IDS if own not in ("A", "ä")),
+        "é1",
+        "f1",
+        "ß",
+        "zz",
+        "Z1",
+        "C",
+        "b",
+        "d",
+    ]
+    bench.source["t"].insert_many({"_id": own, "n": n} for n, own in enumerate(ids))
+    before = bench.source.raw("t")
+    bench.write(bench.job(batch_size=9, purge="system"))
+    bench.run()
+    assert bench.source.raw("t") == []
+    assert sorted(bench.target.raw("t")) == sorted(before)
+
+
 def test_a_target_that_forgets_is_no_ground_for_a_purge(bench: MongoBench) -> None:
     fill(bench, 3)
     bench.target["t"].create_index("at", expireAfterSeconds=3600)
     bench.write(bench.job(purge="system"))
     run = bench.open()
     with pytest.raises(Refused, match="documents by their age"):
+        run.plan("copy")
+    run.finish()
+    # Of a collection that is clustered no index tells its age, but an option.
+    bench.target["t"].drop()
+    by_id = {"key": {"_id": 1}, "unique": True}
+    bench.target.database.create_collection("t", clusteredIndex=by_id, expireAfterSeconds=3600)
+    run = bench.open(new=True)
+    with pytest.raises(Refused, match=r"documents by their age \(index _id_\)"):
         run.plan("copy")
     run.finish()

@@ -1,4 +1,4 @@
-"""Jobs between any two databases, of PostgreSQL or MySQL."""
+"""Jobs between any two databases, of PostgreSQL, MySQL or MongoDB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dsp_airflow.state.records import JobSummary
 from tests.engine.harness import Bench
-from tests.servers import Database, MySQLDatabase
+from tests.servers import Database, MongoDatabase, MySQLDatabase
 
 Values = Sequence[tuple[str, Sequence[str]]]
 """Types as a table declares them, each with the literals of its values."""
@@ -22,9 +22,9 @@ class Pair(Bench[Any]):
         target = {"table": self.named(self.target, table), **more.pop("target", {})}
         return super().job(name, self.named(self.source, table), target=target, **more)
 
-    def named(self, database: Database | MySQLDatabase, table: str) -> str:
+    def named(self, database: Database | MySQLDatabase | MongoDatabase, table: str) -> str:
         """As a task file names a table."""
-        return table if isinstance(database, MySQLDatabase) else f"public.{table}"
+        return f"public.{table}" if isinstance(database, Database) else table
 
     def fill(self, values: Values, key: str = "id int PRIMARY KEY") -> int:
         """Makes the source's table ``t``: a column ``c<n>`` a type, NULLs at the end."""

@@ -36,6 +36,9 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     with ExitStack() as stack:
         found = []
         for name in request.param:
+            if name == "mongo":
+                found.append(request.getfixturevalue("new_mongo_db")())
+                continue
             server = request.getfixturevalue(name)
             fresh: Any = fresh_database(server) if isinstance(server, PostgresServer) else None
             found.append(stack.enter_context(fresh or fresh_mysql_database(server)))

@@ -5,6 +5,7 @@ from dsp_airflow.demo.servers import PostgresServer, ServerError, SmtpSink, free
 from tests.servers.databases import Database, fresh_database, postgres
 from tests.servers.mongo import MongoServer
 from tests.servers.mongo_databases import MongoDatabase, fresh_mongo_database
+from tests.servers.mongo_set import MongoSet
 from tests.servers.mysql import MySQLMissingError, MySQLServer
 from tests.servers.mysql_databases import MySQLDatabase, fresh_mysql_database
 from tests.servers.report import REPORT, ServerReport
@@ -16,6 +17,7 @@ __all__ = [
     "MariaDBServer",
     "MongoDatabase",
     "MongoServer",
+    "MongoSet",
     "MySQLDatabase",
     "MySQLFamilyServer",
     "MySQLMissingError",

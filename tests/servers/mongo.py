@@ -50,7 +50,8 @@ class MongoServer:
     """A server whose `root` logs in with `password` and may do everything.
 
     `replica_set=False` is a standalone, which has no transactions. `parameters` are the server's
-    (`--setParameter`), `options` its other options.
+    (`--setParameter`), `options` its other options, `cache` has so many GB. One
+    that is not `initiated` waits to be told what set it belongs to.
     """
 
     def __init__(
@@ -59,10 +60,15 @@ class MongoServer:
         replica_set: bool = True,
         parameters: Mapping[str, str | int] | None = None,
         options: Sequence[str] = (),
+        cache: float = 0.5,
+        initiated: bool = True,
     ) -> None:
         self.replica_set = replica_set
         self.parameters = {"diagnosticDataCollectionEnabled": "false", **(parameters or {})}
         self.options = tuple(options)
+        self.cache = cache
+        self.initiated = initiated
+        self.key = secrets.token_hex(KEY_BYTES)
         self.password = secrets.token_urlsafe(12)
         self.port = 0
         self._folder: Path | None = None
@@ -109,9 +115,10 @@ class MongoServer:
             (self.folder / "data").mkdir()
             key = self.folder / "key"
             key.touch(mode=0o600)
-            key.write_text(secrets.token_hex(KEY_BYTES))
+            key.write_text(self.key)
             self._launch()
-            self._first_login()
+            if self.initiated:
+                self._first_login()
         except BaseException:
             self.stop()
             raise
@@ -131,8 +138,14 @@ class MongoServer:
         """Start the stopped or running server again on its folder and port."""
         self._end(signal.SIGTERM)
         self._launch_on(self.port)
-        with self.connect() as client:
-            self._await_primary(client)
+        if self.initiated:
+            with self.connect() as client:
+                self._await_primary(client)
+
+    @property
+    def address(self) -> str:
+        """Return what MongoClient connects with to log in as nobody."""
+        return f"mongodb://{HOST}:{self.port}/?directConnection=true"
 
     def uri(self, database: str = "", *, user: str = ROOT, password: str | None = None) -> str:
         """Return what MongoClient connects with."""
@@ -209,7 +222,7 @@ class MongoServer:
         command = [
             *(str(program), "--dbpath", str(self.folder / "data"), "--port", str(port)),
             *("--bind_ip", HOST, "--unixSocketPrefix", str(self.folder)),
-            *("--wiredTigerCacheSizeGB", "0.5", "--auth"),
+            *("--wiredTigerCacheSizeGB", str(self.cache), "--auth"),
         ]
         if self.replica_set:
             command += ["--replSet", REPLICA_SET, "--keyFile", str(self.folder / "key")]

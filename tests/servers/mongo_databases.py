@@ -14,6 +14,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from tests.servers.mongo import MongoServer
+from tests.servers.mongo_set import MongoSet
 
 _numbers = itertools.count(1)
 Document = dict[str, Any]
@@ -23,7 +24,7 @@ Document = dict[str, Any]
 class MongoDatabase:
     """One database of a running server, seen by root."""
 
-    server: MongoServer
+    server: MongoServer | MongoSet
     name: str
     client: pymongo.MongoClient[Document]
 
@@ -61,7 +62,7 @@ def documents(buffer: bytes) -> Iterator[bytes]:
 
 @contextmanager
 def fresh_mongo_database(
-    server: MongoServer, client: pymongo.MongoClient[Document], prefix: str = "test"
+    server: MongoServer | MongoSet, client: pymongo.MongoClient[Document], prefix: str = "test"
 ) -> Iterator[MongoDatabase]:
     """An empty database with a name of its own, dropped at the end."""
     name = f"{prefix}_{next(_numbers)}"

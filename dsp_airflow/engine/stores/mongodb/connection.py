@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -35,6 +36,8 @@ class Connection:
     """A client that one thread works with.
 
     ``view`` is the snapshot, or the transaction, that reads happen in while one is open.
+    ``after`` is a session whose writes all other reads have to see: a primary that was elected a
+    moment ago would answer with what a majority had before them.
     """
 
     client: Client
@@ -43,6 +46,7 @@ class Connection:
     options: SessionOptions
     name: str
     view: ClientSession | None = None
+    after: ClientSession | None = None
 
     @property
     def transactions(self) -> bool:
@@ -68,7 +72,7 @@ class Connection:
         return self.base(schema)[name]
 
     def _read(self, table: str, session: ClientSession | None) -> Collection[dict[str, Any]]:
-        if session is None or session.in_transaction:
+        if session is None or session is self.after or session.in_transaction:
             return self.collection(table)
         # A copy may read from a secondary, if the connection says so.
         schema, name = self.split(table)
@@ -81,6 +85,31 @@ class Connection:
             write_concern=MAJORITY,
             read_preference=ReadPreference.PRIMARY,
         )
+
+    def commit(self, session: ClientSession) -> None:
+        """Commits. Where that fails the transaction is over, so that a retry need not wait."""
+        try:
+            session.commit_transaction()
+        except PyMongoError:
+            # The driver cannot take back what may have come through; the server can what has not.
+            self.end_session(session.session_id)
+            raise
+
+    @property
+    def election(self) -> object:
+        """Which one made the primary that the driver knows; another one, another history."""
+        known = self.client.topology_description.server_descriptions().values()
+        return next((server.election_id for server in known if server.is_writable), None)
+
+    def elected(self) -> object:
+        """As ``election``, asked at this moment."""
+        return self.client.admin.command("hello").get("electionId")
+
+    def end_session(self, identity: Mapping[str, Any]) -> None:
+        """Ends a session of this login, and what it has open; what has committed stays."""
+        with contextlib.suppress(PyMongoError):
+            # Where that cannot be told, the server ends a transaction by itself, later.
+            self.client.admin.command("killSessions", [dict(identity)])
 
     def end_view(self) -> None:
         """Ends the snapshot or the transaction that reads happen in."""
@@ -122,7 +151,7 @@ class Connection:
         ``order`` names other fields to sort by. Of a collection that is not ``required`` nothing
         is read where it is missing.
         """
-        session = session or self.view
+        session = session or self.view or self.after
         if ordered and order is None:
             order = {"_id": -1 if descending else 1}
         cursor: Any = self._read(table, session).find_raw_batches(
@@ -158,7 +187,7 @@ class Connection:
         self, table: str, pipeline: list[Query], *, session: ClientSession | None = None
     ) -> list[dict[str, Any]]:
         """The few documents that a pipeline makes."""
-        session = session or self.view
+        session = session or self.view or self.after
         more: dict[str, Any] = {} if self.limit is None else {"maxTimeMS": self.limit}
         with self._read(table, session).aggregate(
             pipeline, session=session, allowDiskUse=True, **more

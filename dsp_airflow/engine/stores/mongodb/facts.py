@@ -49,8 +49,15 @@ class Facts:
 
     @property
     def expiring(self) -> list[str]:
-        """Names of the indexes that delete documents by themselves."""
-        return [str(index["name"]) for index in self.indexes if EXPIRES in index]
+        """Names of the indexes that delete documents by themselves.
+
+        A clustered collection has its age as an option: no index of it tells that.
+        """
+        named = [str(index["name"]) for index in self.indexes if EXPIRES in index]
+        clustered = self.options.get("clusteredIndex")
+        if EXPIRES in self.options and isinstance(clustered, Mapping):
+            named.append(str(clustered.get("name", "_id_")))
+        return named
 
 
 def facts(connection: Connection, table: str) -> Facts | None:

@@ -162,7 +162,12 @@ def proving(connection: Connection, what: Projection, where: str) -> Iterator[No
                     break
                 _wait(give_up, what, where)
                 lease.renew(what.label)
-        yield
+            # The proof, too, is read after all that those writers have left.
+            connection.after = session
+            try:
+                yield
+            finally:
+                connection.after = None
     finally:
         lease.give_back()
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pymongo
 from pymongo.errors import PyMongoError
 
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.errors import ConfigError, Transient
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.mongodb import translate
 from dsp_airflow.engine.stores.mongodb.connection import Client, Connection, Kind
@@ -33,6 +33,7 @@ def connect(
     try:
         with translate.translating(where, options):
             hello = client.admin.command("hello")
+            _refuse_to_wait(hello, where)
             # Greeting needs no login; this does.
             client.admin.command("connectionStatus")
             return Connection(client, database, kind(hello), options, name)
@@ -59,6 +60,15 @@ def opened(arguments: Mapping[str, Any], options: SessionOptions, where: str) ->
             f"{where}: the driver does not take it ({type(error).__name__}); check host, port, "
             "schema and the extra field of the Airflow connection"
         ) from None
+
+
+def _refuse_to_wait(hello: Mapping[str, Any], where: str) -> None:
+    """A server that has just started knows no set, and would pass for one that stands alone.
+
+    It may become a primary a moment later; half of a job would then be done without transactions.
+    """
+    if hello.get("isreplicaset"):
+        raise Transient(f"{where}: the server has not joined its replica set yet; retry in a while")
 
 
 def kind(hello: Mapping[str, Any]) -> Kind:

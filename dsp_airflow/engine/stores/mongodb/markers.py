@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Projection, Written
 from dsp_airflow.engine.stores.mongodb import privileges, translate
 from dsp_airflow.engine.stores.mongodb.connection import Connection
@@ -63,9 +64,13 @@ def claim(
         try:
             markers.insert_one({"_id": _id(marker), "outcome": ""}, session=session)
         except (DuplicateKeyError, OperationFailure) as error:
-            taken = isinstance(error, DuplicateKeyError) or translate.conflicting(error)
-            if not taken or time.monotonic() > give_up:
+            if not isinstance(error, DuplicateKeyError) and not translate.conflicting(error):
                 raise
+            if time.monotonic() > give_up:
+                raise Transient(
+                    f"batch {marker[2]} has been held by another worker's transaction on "
+                    f"{what.label} for {PATIENCE:.0f} seconds; retry when it has ended"
+                ) from error
             session.abort_transaction()
             time.sleep(TURN)
         else:

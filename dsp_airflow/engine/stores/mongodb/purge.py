@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pymongo
+from bson.binary import UUID_SUBTYPE, Binary
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
@@ -27,6 +28,8 @@ ATTEMPTS: Final = 5
 """At documents that change while they are taken."""
 KEPT: Final = timedelta(days=30)
 """How long it is known what became of a purge."""
+GRACE: Final = timedelta(seconds=5)
+"""From the token to the commit; in between the ledger is written to."""
 PATIENCE: Final = 0.3
 """Seconds to wait for a transaction that may be about to commit."""
 _COMMITTED: Final = "committed"
@@ -162,7 +165,8 @@ class MongoPurge:
     def token(self) -> str:
         """The id of a document that commits with the deletions."""
         if self._token is None:
-            self._token = f"{datetime.now(UTC).isoformat()} {uuid4().hex} {self._table}"
+            begun, own = datetime.now(UTC).isoformat(), self._session.session_id["id"].hex()
+            self._token = f"{begun} {uuid4().hex}.{own} {self._table}"
             marks = marks_of(self._connection, self._token)
             # Who reads what a majority has will never again see an older document than those
             # that were proved.
@@ -175,7 +179,7 @@ class MongoPurge:
     def commit(self) -> None:
         """Makes the deletions final, on a majority of the servers."""
         self.token()
-        self._session.commit_transaction()
+        self._connection.commit(self._session)
 
     def close(self) -> None:
         """Rolls back what was not committed."""
@@ -194,6 +198,12 @@ def table_of(token: str) -> str:
     return token.split(" ", 2)[2]
 
 
+def _session_of(token: str) -> dict[str, Any]:
+    """The session in which the purge of this token works."""
+    own = token.split(" ", 2)[1].partition(".")[2]
+    return {"id": Binary(bytes.fromhex(own), UUID_SUBTYPE)}
+
+
 def _mark(token: str, became: str) -> dict[str, Any]:
     return {"_id": token, "purge": became, "at": datetime.now(UTC)}
 
@@ -208,14 +218,21 @@ def _changing(what: Projection) -> Transient:
 def _known(token: str) -> bool:
     """Whether it is a token of ours whose mark is still kept."""
     try:
-        begun = datetime.fromisoformat(token.split(" ", 1)[0])
-        return datetime.now(UTC) - begun < KEPT / 2
+        return _age(token) < KEPT / 2
     except (ValueError, TypeError):
         return False
 
 
+def _age(token: str) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(token.split(" ", 1)[0])
+
+
 def outcome(connection: Connection, token: str) -> Outcome:
-    """Leaves the mark itself: where that succeeds, the transaction can commit no more."""
+    """Leaves the mark itself: where that succeeds, the transaction can commit no more.
+
+    One that should have committed a while ago is ended: its worker is dead or cut off, and the
+    server would keep it, and the documents that it holds, for up to a minute and a half.
+    """
     if not _known(token):
         return "unknown"
     marks = marks_of(connection, token)
@@ -225,11 +242,14 @@ def outcome(connection: Connection, token: str) -> Outcome:
     except DuplicateKeyError:
         left = marks.find_one({"_id": token})
         if left is None:
-            return "unknown"
+            # It was written, and a majority of the servers does not know yet.
+            return "running"
         return "committed" if left["purge"] == _COMMITTED else "aborted"
     except PyMongoError as error:
+        if not (error.timeout or translate.conflicting(error)):
+            raise
         # The transaction holds the document: it is open, or ends at this moment.
-        if error.timeout or translate.conflicting(error):
-            return "running"
-        raise
+        if _age(token) > GRACE:
+            connection.end_session(_session_of(token))
+        return "running"
     return "aborted"

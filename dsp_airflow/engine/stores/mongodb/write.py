@@ -8,8 +8,8 @@ also how a timestamp of zero comes in, which a server sets to its own time when 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -63,7 +63,11 @@ def write(
     ``pieces``: several transactions, the marker in the last. What a crash leaves of them is
     written again by the next try, so this is for ``update`` only.
     """
-    with translate.escalated(translate.NO_ROOM, lambda: too_large(what)), ExitStack() as stack:
+    with (
+        _under_one_primary(connection, what),
+        translate.escalated(translate.NO_ROOM, lambda: too_large(what)),
+        ExitStack() as stack,
+    ):
         session: ClientSession | None = None
         if connection.transactions:
             if lease is not None:
@@ -94,8 +98,23 @@ def write(
         if marker is not None:
             markers.leave(connection, what, marker, done, session)
         fence()
-        session.commit_transaction()
+        connection.commit(session)
     return done
+
+
+@contextmanager
+def _under_one_primary(connection: Connection, what: Projection) -> Iterator[None]:
+    """A new primary knows no transaction of the one before; that says nothing of their size."""
+    before = connection.election
+    try:
+        yield
+    except TooLargeError as error:
+        if connection.elected() == before:
+            raise
+        raise Transient(
+            f"{what.label}: another server became the primary, and has no transaction of this "
+            "batch; retry"
+        ) from error
 
 
 def _next_piece(
@@ -107,7 +126,7 @@ def _next_piece(
 ) -> None:
     """Commits what was written so far, and goes on in another transaction."""
     fence()
-    session.commit_transaction()
+    connection.commit(session)
     connection.begin(session)
     if lease is not None:
         lease.fence(session, label)

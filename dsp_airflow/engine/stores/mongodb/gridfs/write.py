@@ -78,7 +78,7 @@ class Place:
             yield step
             if step.recovered is None:
                 self.fence()
-                session.commit_transaction()
+                self.connection.commit(session)
 
     def standing(
         self, files: Sequence[File], session: ClientSession | None = None
