@@ -6,25 +6,27 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.database import Database
+from typing_extensions import TypeVar
 
 from tests.servers.mongo import MongoServer
 from tests.servers.mongo_set import MongoSet
 
 _numbers = itertools.count(1)
 Document = dict[str, Any]
+S = TypeVar("S", bound=MongoServer | MongoSet, default=MongoServer)
 
 
 @dataclass(frozen=True)
-class MongoDatabase:
+class MongoDatabase(Generic[S]):
     """One database of a running server, seen by root."""
 
-    server: MongoServer | MongoSet
+    server: S
     name: str
     client: pymongo.MongoClient[Document]
 
@@ -62,8 +64,8 @@ def documents(buffer: bytes) -> Iterator[bytes]:
 
 @contextmanager
 def fresh_mongo_database(
-    server: MongoServer | MongoSet, client: pymongo.MongoClient[Document], prefix: str = "test"
-) -> Iterator[MongoDatabase]:
+    server: S, client: pymongo.MongoClient[Document], prefix: str = "test"
+) -> Iterator[MongoDatabase[S]]:
     """An empty database with a name of its own, dropped at the end."""
     name = f"{prefix}_{next(_numbers)}"
     try:
