@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from dsp_airflow.config import documents
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused
 from dsp_airflow.engine.model import KeyRange
-from dsp_airflow.engine.stores.mongodb import dialect, names, write
+from dsp_airflow.engine.stores.mongodb import dialect, names, raw, write
 from tests.mongo.harness import MongoBench, projection
 
 GERMAN = {"locale": "de", "strength": 1}
@@ -207,12 +207,12 @@ def test_a_batch_too_large_for_one_transaction_is_sent_in_pieces(
     inserted = write._Batch._insert
     sizes: list[int] = []
 
-    def insert(self: write._Batch, documents: list[bytes]) -> None:
+    def insert(self: write._Batch, buffer: bytes) -> None:
         if self.between is None:
             error = {"writeErrors": [{"code": 388, "index": 0, "errmsg": "too large"}]}
-            raise self._refused(BulkWriteError(error), documents)
-        sizes.append(len(documents))
-        inserted(self, documents)
+            raise self._refused(BulkWriteError(error), list(raw.documents(buffer)))
+        sizes.append(raw.number_of(buffer))
+        inserted(self, buffer)
 
     monkeypatch.setattr(write._Batch, "_insert", insert)
     monkeypatch.setattr(write, "PIECE", 30)

@@ -239,13 +239,13 @@ def test_a_writer_that_stalled_cannot_write_after_a_proof(
             # Long ago, by the server's clock.
             locks.update_many({}, [{"$set": {"until": {"$subtract": ["$until", 600_000]}}}])
             with other.proving(theirs):
-                with pytest.raises(Transient, match="without a sign"):
-                    copy(reader, writer, lambda: None)
                 with monkeypatch.context() as patch:
-                    # As if it had stalled after that.
-                    patch.setattr(Lease, "renew", lambda *_: None)
+                    patch.setattr(leases, "FRESH", 0.0)
                     with pytest.raises(Transient, match="without a sign"):
                         copy(reader, writer, lambda: None)
+                # As if it had stalled after that: nobody asks again within a moment.
+                with pytest.raises(Transient, match="without a sign"):
+                    copy(reader, writer, lambda: None)
         assert bench.target["t"].count_documents({}) == 0
         with writer.writing(theirs):
             held = threading.Event()

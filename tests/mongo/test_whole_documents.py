@@ -10,8 +10,8 @@ import pytest
 from bson import Int64
 
 from dsp_airflow.engine.errors import Mismatch
-from dsp_airflow.engine.model import BatchSize
-from dsp_airflow.engine.stores.mongodb import keys, proof, raw
+from dsp_airflow.engine.model import BatchSize, KeyRange
+from dsp_airflow.engine.stores.mongodb import keys, proof, query, raw, write
 from tests.mongo.harness import BIG, MongoBench, element, nasty, numbered, projection, put
 
 
@@ -125,6 +125,52 @@ def test_one_number_of_two_types_is_one_id(bench: MongoBench) -> None:
     bench.write(bench.job(on_conflict="ignore", check={"percent": 1}))
     bench.run(new=True)
     assert bench.target.raw("t") == [*theirs, ours[1]]
+
+
+@pytest.mark.parametrize("locale", ["", "en"])
+def test_a_range_of_one_class_is_that_of_the_index(bench: MongoBench, locale: str) -> None:
+    """Simple comparisons find what an expression does, whatever stands between and around."""
+    collation: dict[str, Any] = {"collation": {"locale": locale}} if locale else {}
+    bench.source.database.create_collection("t", **collation)
+    between = [Int64(2**53), Int64(2**53 + 1), bson.Decimal128("0.1"), "B", "b", bson.ObjectId()]
+    # The last two ids are such as no collation takes.
+    given = nasty()[:-2] if locale else nasty()
+    put(bench.source, "t", [one for one in given if len(one) < 100_000])
+    put(bench.source, "t", [bson.encode({"_id": own}) for own in between])
+    ours = bench.source.raw("t")
+    what = projection(bench.source.name, "t")
+    simple = 0
+    with bench.store("source").session() as session:
+        for first in range(len(ours)):
+            for last in {first + 1, first + 2, first + 7} & set(range(len(ours))):
+                within = KeyRange(keys.of(ours[first]), keys.of(ours[last]))
+                simple += "_id" in query.bounds(within)[0]
+                found = session.read(what, within, "bson", BIG)
+                assert list(proof.every(bytes(one) for one in found)) == ours[first + 1 : last + 1]
+        nan, ten = keys.text(raw.encoded(float("nan"))), keys.text(raw.encoded(10))
+        assert "$expr" in query.bounds(KeyRange((nan,), (ten,)))[0]
+    assert simple > 50
+
+
+def test_a_buffer_is_inserted_in_as_many_commands_as_it_takes(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.source["t"].insert_many([{"_id": n, "v": "x" * n} for n in range(100)])
+    ours = bench.source.raw("t")
+    monkeypatch.setattr(write, "INSERTED", 9)
+    monkeypatch.setattr(write, "INSERTED_BYTES", 700)
+    bench.write(bench.job())
+    (job,) = bench.run().jobs
+    assert (job.rows_written, job.rows_different) == (100, 0)
+    assert bench.target.raw("t") == ours
+    whole = b"".join(ours)
+    for most, most_bytes in ((1, 10**6), (9, 700), (1000, 10**6), (1000, 1)):
+        pieces = list(raw.cut(whole, most, most_bytes))
+        assert b"".join(pieces) == whole
+        for piece in pieces:
+            assert 1 <= raw.number_of(piece) <= most
+            assert len(piece) <= most_bytes or raw.number_of(piece) == 1
+    assert list(raw.cut(b"", 1, 1)) == []
 
 
 def test_a_length_is_read_as_it_is_written() -> None:

@@ -12,7 +12,7 @@ import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -27,8 +27,9 @@ Client: TypeAlias = "pymongo.MongoClient[dict[str, Any]]"
 MAJORITY: Final = WriteConcern(w="majority")
 SNAPSHOT: Final = ReadConcern("snapshot")
 EXISTS: Final = 48
-BATCH: Final = 100_000
-"""Documents asked for at once; the server sends at most 16 MiB of them."""
+BATCH: Final = 2_000
+"""Documents asked for at once: what came before is written meanwhile, and the memory of such a
+reply is used again for the next. The server sends at most 16 MiB of them."""
 
 
 @dataclass(slots=True)
@@ -173,6 +174,27 @@ class Connection:
                     yield bytes(batch)
         if nothing and required and not limit:
             self._require(table)
+
+    def insert(self, table: str, buffer: bytes, session: ClientSession | None) -> int:
+        """Inserts the documents of a buffer, in their order, by one command; how many it took.
+
+        The driver's ``insert_many`` says the same to the server after it has looked at each
+        document, which costs more than all the rest. Raises ``BulkWriteError`` as that does. The
+        driver never sends a command of ours twice.
+        """
+        collection = self.collection(table)
+        command: dict[str, Any] = {
+            "insert": collection.name,
+            "documents": [raw.Documents(buffer)],
+            "ordered": True,
+        }
+        if session is None:
+            command["writeConcern"] = collection.write_concern.document
+        done = collection.database.command(command, session=session)
+        unsafe = done.get("writeConcernError")
+        if done.get("writeErrors") or unsafe:
+            raise BulkWriteError({**done, "writeConcernErrors": [unsafe] if unsafe else []})
+        return int(done["n"])
 
     def _require(self, table: str) -> None:
         """To a server a collection that is not there is an empty one."""

@@ -20,18 +20,17 @@ CANONICAL: Final = JSONOptions(
     document_class=dict,
     tz_aware=True,
 )
-_STRING, _OBJECT_ID, _INT32, _INT64 = 0x02, 0x07, 0x10, 0x12
 
 
 def text(value: Value) -> str:
     """The value as text; ``value`` gives the very same bytes back."""
-    if value.kind == _OBJECT_ID:
+    if value.kind == raw.OBJECT_ID:
         return f'{{"$oid": "{value.data.hex()}"}}'
-    if value.kind in {_INT32, _INT64}:
-        name = "$numberInt" if value.kind == _INT32 else "$numberLong"
+    if value.kind in {raw.INT32, raw.INT64}:
+        name = "$numberInt" if value.kind == raw.INT32 else "$numberLong"
         return f'{{"{name}": "{int.from_bytes(value.data, "little", signed=True)}"}}'
     try:
-        if value.kind == _STRING:
+        if value.kind == raw.STRING:
             return json.dumps(value.data[4:-1].decode())
         found = json_util.dumps(raw.decoded(value), json_options=CANONICAL)
         if _parsed(found) == value:

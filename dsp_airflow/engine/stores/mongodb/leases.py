@@ -26,6 +26,7 @@ from uuid import uuid4
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.write_concern import WriteConcern
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Projection
@@ -34,6 +35,8 @@ from dsp_airflow.engine.stores.mongodb.connection import Connection
 
 TERM: Final = timedelta(seconds=30)
 """How long a lease lasts: time enough to digest a batch, until the transaction that writes it."""
+FRESH: Final = 5.0
+"""Seconds in which a lease need not be renewed."""
 PATIENCE: Final = 300.0
 """Seconds to wait for batches and proofs of others on the same collection."""
 TURN: Final = 0.2
@@ -44,7 +47,7 @@ _OVER: Final = {"$expr": {"$lt": ["$until", "$$NOW"]}}
 Kind = Literal["writing", "proving"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lease:
     """A place among those who write into a collection, or the place of who proves by it."""
 
@@ -52,6 +55,8 @@ class Lease:
     table: str
     kind: Kind
     holder: str
+    _said: float | None = None
+    """When the server was last told, by the clock of this process."""
 
     @property
     def _locks(self) -> Collection[dict[str, Any]]:
@@ -70,6 +75,7 @@ class Lease:
     def take(self, session: ClientSession | None = None) -> bool:
         """Leaves the document; False when another holder's stands there."""
         until = {"$add": ["$$NOW", TERM // timedelta(milliseconds=1)]}
+        now = time.monotonic()
         try:
             self._locks.update_one(
                 {"_id": self.id, "holder": self.holder},
@@ -79,16 +85,21 @@ class Lease:
             )
         except DuplicateKeyError:
             return False
+        self._said = now
         return True
 
     def renew(self, label: str) -> None:
-        """As long again; ``Transient`` when it has run out and was removed."""
+        """As long again, ``FRESH`` less at most; ``Transient`` when it ran out and was removed."""
+        now = time.monotonic()
+        if self._said is not None and now - self._said < FRESH:
+            return
         until = {"$add": ["$$NOW", TERM // timedelta(milliseconds=1)]}
         kept = self._locks.update_one(
             {"_id": self.id, "holder": self.holder}, [{"$set": {"until": until}}]
         )
         if kept.matched_count != 1:
             raise lost(label)
+        self._said = now
 
     def fence(self, session: ClientSession, label: str) -> None:
         """Binds a transaction to the lease: it is not removed before that has ended.
@@ -104,9 +115,14 @@ class Lease:
             raise lost(label)
 
     def give_back(self) -> None:
-        """Removes the document. Where that cannot be told to the server, it runs out."""
+        """Removes the document. Where that cannot be told to the server, it runs out.
+
+        So it does where the server forgets, which is why no majority is waited for. Who comes
+        next reads what was written before his own lease, this among it.
+        """
+        locks = self._locks.with_options(write_concern=WriteConcern(w=1))
         with contextlib.suppress(PyMongoError):
-            self._locks.delete_one({"_id": self.id, "holder": self.holder})
+            locks.delete_one({"_id": self.id, "holder": self.holder})
 
 
 def lost(label: str) -> Transient:

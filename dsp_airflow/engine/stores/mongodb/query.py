@@ -2,11 +2,13 @@
 
 Comparisons in a query stay within the class of one type, so that a range of them would skip every
 id of another. Those of an expression follow the order in which an index sorts all types, and are
-served by it.
+served by it. They are used where the two ends of a range are of different classes, or one is open.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -17,6 +19,15 @@ from dsp_airflow.engine.model import Key, KeyRange, Projection
 from dsp_airflow.engine.stores.mongodb import keys, raw, rows
 from dsp_airflow.engine.stores.mongodb.raw import Query
 
+_CLASSES: Final = {
+    raw.DOUBLE: "number",
+    raw.INT32: "number",
+    raw.INT64: "number",
+    raw.STRING: "string",
+    raw.BINARY: "binary",
+    raw.OBJECT_ID: "id",
+    raw.DATE: "date",
+}
 LISTED: Final = 10_000
 """Ids in one query,"""
 LISTED_BYTES: Final = 4 * 1024 * 1024
@@ -31,16 +42,38 @@ def matching(
     if listed is not None:
         parts.append(by_ids(rows.ids_of(what, listed) if is_mapped(what) else ids(listed)))
     if within is not None:
-        parts += [
-            {"$expr": {sign: ["$_id", raw.document([("$literal", keys.value(key[0]))])]}}
-            for sign, key in (("$gt", within.after), ("$lte", within.upto))
-            if key is not None
-        ]
+        parts += bounds(within)
     if what.where is not None:
         parts.append(parsed(what.where))
     if len(parts) > 1:
         return {"$and": parts}
     return parts[0] if parts else {}
+
+
+def bounds(within: KeyRange) -> list[Query]:
+    """Conditions for ids in the range."""
+    after, upto = (
+        None if key is None else keys.value(key[0]) for key in (within.after, within.upto)
+    )
+    if after and upto and _class(after) is not None and _class(after) == _class(upto):
+        # Whatever lies between them is of the class too. The index serves this alone, while an
+        # expression is evaluated for each document once more.
+        return [{"_id": raw.document([("$gt", after), ("$lte", upto)])}]
+    return [
+        {"$expr": {sign: ["$_id", raw.document([("$literal", value)])]}}
+        for sign, value in (("$gt", after), ("$lte", upto))
+        if value is not None
+    ]
+
+
+def _class(value: raw.Value) -> str | None:
+    """The class of types in which a query compares as the index sorts; ``None`` for others.
+
+    NaN is a number that is compared with nothing there.
+    """
+    if value.kind == raw.DOUBLE and math.isnan(struct.unpack("<d", value.data)[0]):
+        return None
+    return _CLASSES.get(value.kind)
 
 
 def is_mapped(what: Projection) -> bool:

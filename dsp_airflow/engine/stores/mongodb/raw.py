@@ -18,7 +18,14 @@ Query: TypeAlias = dict[str, Any]
 
 METHOD: Final = "bson"
 """Of digests of the bytes themselves."""
+DOUBLE: Final = 0x01
+STRING: Final = 0x02
+BINARY: Final = 0x05
+OBJECT_ID: Final = 0x07
+DATE: Final = 0x09
+INT32: Final = 0x10
 TIMESTAMP: Final = 0x11
+INT64: Final = 0x12
 OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     # Dates beyond the year 9999 are numbers.
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
@@ -52,6 +59,21 @@ class Value(NamedTuple):
     data: bytes
 
 
+class Documents(RawBSONDocument):
+    """Documents that follow each other, where the driver sends a list of them.
+
+    It writes the bytes of each ``RawBSONDocument`` as they are, and the server tells them apart by
+    their own lengths: so all of a buffer goes out at the cost of one.
+    """
+
+    __slots__ = ("raw",)
+
+    raw: bytes
+
+    def __init__(self, buffer: bytes) -> None:
+        self.raw = buffer
+
+
 def documents(buffer: bytes | memoryview) -> Iterator[bytes]:
     """The documents that follow each other in a buffer."""
     at, end = 0, len(buffer)
@@ -69,6 +91,20 @@ def number_of(buffer: bytes | memoryview) -> int:
         at += _LENGTH(buffer, at)[0]
         count += 1
     return count
+
+
+def cut(buffer: bytes, most: int, most_bytes: int) -> Iterator[bytes]:
+    """The buffer in pieces of so many documents and bytes, or of one document that is larger."""
+    first = at = count = 0
+    while at < len(buffer):
+        size = _LENGTH(buffer, at)[0]
+        if count and (count == most or at + size - first > most_bytes):
+            yield buffer[first:at]
+            first, count = at, 0
+        at += size
+        count += 1
+    if first < at:
+        yield buffer[first:at]
 
 
 def elements(document: bytes) -> Iterator[tuple[bytes, Value]]:

@@ -44,19 +44,29 @@ class DocumentsOut:
     def __iter__(self) -> Iterator[bytes]:
         self._rows, self._size = -1, 0
         count = 0
-        with closing(ahead(self._buffers(), len, AHEAD)) as buffers:
-            for buffer in buffers:
-                if self._largest < LARGEST:
-                    self._refuse_larger(buffer)
-                count += raw.number_of(buffer)
+        with closing(ahead(self._counted(), _size, AHEAD)) as counted:
+            for buffer, number in counted:
+                count += number
                 self._size += len(buffer)
                 yield buffer
         self._rows = count
+
+    def _counted(self) -> Generator[tuple[bytes, int], None, None]:
+        """Buffers, and how many documents each holds. Looked at while others are written."""
+        with closing(self._buffers()) as buffers:
+            for buffer in buffers:
+                if self._largest < LARGEST:
+                    self._refuse_larger(buffer)
+                yield buffer, raw.number_of(buffer)
 
     def _refuse_larger(self, buffer: bytes) -> None:
         for document in raw.documents(buffer):
             if len(document) > self._largest:
                 raise too_large(self._what, keys.of(document)[0], len(document), self._largest)
+
+
+def _size(counted: tuple[bytes, int]) -> int:
+    return len(counted[0])
 
 
 def too_large(what: Projection, key: str, size: int, largest: int) -> Refused:

@@ -32,6 +32,10 @@ _ZERO: Final = b"\0" * 8
 _MAYBE_ZERO_TIMESTAMP: Final = re.compile(rb"\x11[^\0]*\0{9}")
 LOOKED_UP: Final = 10_000
 """Documents compared at once with what stands there."""
+INSERTED: Final = 10_000
+"""Documents of one command, and"""
+INSERTED_BYTES: Final = 4 * 1024 * 1024
+"""their bytes, unless one is larger."""
 PIECE: Final = 2_000
 """Documents of one transaction, and"""
 PIECE_BYTES: Final = 4 * 1024 * 1024
@@ -178,11 +182,14 @@ class _Batch:
 
     def take(self, buffer: bytes) -> None:
         """Writes the documents of a buffer."""
+        if self._alone and not self.what.loose:
+            self._insert(buffer)
+            return
         documents = list(raw.documents(buffer))
         if self.what.loose:
             self._refuse_twins(documents)
         if self._alone:
-            self._insert(documents)
+            self._insert(buffer)
         elif self.between is None:
             for first in range(0, len(documents), LOOKED_UP):
                 self._merge(documents[first : first + LOOKED_UP])
@@ -239,7 +246,7 @@ class _Batch:
             self._unlike += len(unlike)
             self._instead += proof.digest_as(self.what, there.values())
             self._instead -= proof.digest_as(self.what, (sent[own] for own in there))
-        self._insert([document for own, document in sent.items() if own not in there])
+        self._insert(b"".join(new for own, new in sent.items() if own not in there))
 
     def _differ(self, old: bytes, new: bytes) -> bool:
         if old == new or self.on_conflict == "update" or not query.is_mapped(self.what):
@@ -271,23 +278,17 @@ class _Batch:
                 there[own] = next(raw.documents(buffer))
         return there
 
-    def _insert(self, documents: Sequence[bytes]) -> None:
-        if not documents:
-            return
-        try:
-            self._collection.insert_many(
-                [RawBSONDocument(document) for document in documents],
-                ordered=True,
-                session=self.session,
-            )
-        except BulkWriteError as error:
-            raise self._refused(error, documents) from error
-        except OperationFailure as error:
-            if self._alone and translate.conflicting(error):
-                raise self._collision() from error
-            raise
-        self._inserted += len(documents)
-        self._pipe([(document, document) for document in documents if _changed_by_insert(document)])
+    def _insert(self, buffer: bytes) -> None:
+        for piece in raw.cut(buffer, INSERTED, INSERTED_BYTES):
+            try:
+                self._inserted += self.connection.insert(self.what.table, piece, self.session)
+            except BulkWriteError as error:
+                raise self._refused(error, list(raw.documents(piece))) from error
+            except OperationFailure as error:
+                if self._alone and translate.conflicting(error):
+                    raise self._collision() from error
+                raise
+        self._pipe([(document, document) for document in _changed_by_insert(buffer)])
 
     def _update(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Old and new document, of one id as the server compares them."""
@@ -299,7 +300,8 @@ class _Batch:
             [ReplaceOne(query.by_id(raw.id_of(old)), RawBSONDocument(new)) for old, new in other],
             other,
         )
-        self._pipe([(new, new) for _, new in other if _changed_by_insert(new)])
+        changed = _changed_by_insert(b"".join(new for _, new in other))
+        self._pipe([(document, document) for document in changed])
         self._updated += len(pairs)
 
     def _pipe(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
@@ -382,10 +384,14 @@ def _cut(documents: Sequence[bytes], most: int, most_bytes: int) -> Iterable[Seq
         yield documents[first:]
 
 
-def _changed_by_insert(document: bytes) -> bool:
-    """Whether a field at the top is a timestamp of zero, which means "now" to a server."""
-    if _MAYBE_ZERO_TIMESTAMP.search(document) is None:
-        return False
-    return any(
-        value.kind == raw.TIMESTAMP and value.data == _ZERO for _, value in raw.elements(document)
-    )
+def _changed_by_insert(buffer: bytes) -> Iterator[bytes]:
+    """Documents with a timestamp of zero at the top, which means "now" to a server."""
+    # Most buffers hold nothing like it, and one search is enough for all of their documents.
+    if _MAYBE_ZERO_TIMESTAMP.search(buffer) is None:
+        return
+    for document in raw.documents(buffer):
+        if _MAYBE_ZERO_TIMESTAMP.search(document) is not None and any(
+            value.kind == raw.TIMESTAMP and value.data == _ZERO
+            for _, value in raw.elements(document)
+        ):
+            yield document
