@@ -203,12 +203,17 @@ def _dag(
         auto_register=False,
         catchup=False,
         max_active_runs=1,
-        dagrun_timeout=task.timeout + GRACE,
+        dagrun_timeout=_longest(task) + GRACE,
         default_args=_defaults(task),
         on_failure_callback=_ended("failure", task, by_hand=by_hand),
         on_success_callback=success if success.tells else None,
         **values,
     )
+
+
+def _longest(task: Task) -> timedelta:
+    """Time in which a job's window is closed does not count."""
+    return max((window.longest(task.timeout) for window in task.windows), default=task.timeout)
 
 
 def _ended(event: Event, task: Task, *, by_hand: bool) -> RunEnded:

@@ -1,12 +1,26 @@
-"""The servers that a job's limits are about."""
+"""A job's limits: the servers they are about, and what they are at this moment."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
 from dsp_airflow.config.jobs import TableJob
+from dsp_airflow.config.limits import Limits
+from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.tasks import Job
 from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.limits import Limit
-from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.model import Rates
+from dsp_airflow.engine.ports import Store, Watch
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at what somebody changed."""
 
 
 def limits_of(job: TableJob, ends: tuple[Store, ...], open_store: OpenStore) -> tuple[Limit, ...]:
@@ -32,3 +46,60 @@ def limits_of(job: TableJob, ends: tuple[Store, ...], open_store: OpenStore) -> 
     if lag is not None:
         found += [Limit(open_store(name), lag.max, replica=True) for name in lag.connections]
     return tuple(found)
+
+
+def limits_in_file(job: Job) -> Limits:
+    """What the task file says; a restore has none there."""
+    return (None if isinstance(job, RestoreJob) else job.limits) or Limits()
+
+
+def changed(limits: Limits, changes: Mapping[str, Any]) -> Limits:
+    """The limits with what somebody set in their place; ``None`` there is no limit."""
+    given = Limits.model_validate(dict(changes))
+    return limits.model_copy(update={name: getattr(given, name) for name in changes})
+
+
+class CurrentLimits:
+    """A job's limits as they are now. Shared by its workers.
+
+    ``changes`` says what was changed by hand since the file was read.
+    """
+
+    def __init__(self, job: Job, changes: Callable[[], Mapping[str, Any]], watch: Watch) -> None:
+        self._job = job.name
+        self._filed = limits_in_file(job)
+        self._changes = changes
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._looked: float | None = None
+        self._known = self._filed
+
+    def now(self) -> Limits:
+        """Looked up every two seconds at most; a change is told."""
+        with self._lock:
+            now = time.monotonic()
+            if self._looked is None or now - self._looked >= LOOK_EVERY:
+                self._looked = now
+                found = changed(self._filed, self._changes())
+                if found != self._known:
+                    self._known = found
+                    tell(self._watch, Noted(f"Job {self._job}: limits are now {described(found)}"))
+            return self._known
+
+    def rates(self) -> Rates:
+        """How fast the job may go now."""
+        limits = self.now()
+        return Rates(limits.rows_per_second, limits.bytes_per_second)
+
+    def outside_window(self) -> str:
+        """Why no batch may begin at this time of day; see ``pace.Brake``."""
+        window, now = self.now().window, datetime.now(UTC)
+        if window is None or window.is_open(now):
+            return ""
+        return f"limits.window is {window}; it opens at {window.next_opening(now):%Y-%m-%d %H:%M}"
+
+
+def described(limits: Limits) -> str:
+    """The limits that can be changed while a job runs, in words."""
+    parts = [str(Rates(limits.rows_per_second, limits.bytes_per_second)), str(limits.window or "")]
+    return " and ".join(filter(None, parts)) or "none"

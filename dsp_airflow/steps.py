@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -39,15 +40,19 @@ from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, 
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
 from dsp_airflow.engine.model import Plan, Window
-from dsp_airflow.engine.pace import BatchEdgePace, LimitedPace
+from dsp_airflow.engine.pace import BatchEdgePace, Brake, LimitedPace
 from dsp_airflow.engine.ports import Located, Phase, Watch
+from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
+from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.paths import PREFIX, Given, Path, path_of
 from dsp_airflow.purge_conditions import PurgeConditions
+from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
+from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import JobSummary, Run, RunSummary
 from dsp_airflow.state.runs import Runs
 
@@ -343,12 +348,16 @@ class TaskRun:
     @contextmanager
     def _limited(self, path: Path, work: Job[Any, Any]) -> Iterator[Job[Any, Any]]:
         """The same work, which begins no batch above the job's limits."""
+        name = work.plan.job
+        changes = LimitChanges(self.database, self.run.id)
+        current = CurrentLimits(self._job(name), partial(changes.of, name), self.watch)
         with ExitStack() as stack:
             gauges = [stack.enter_context(closing(Gauge(limit))) for limit in path.limits]
-            if gauges:
-                pace = LimitedPace(work.pace, work.plan.job, gauges, self.watch)
-                work = replace(work, pace=pace)
-            yield work
+            brakes: list[Brake] = [current.outside_window, *gauges]
+            pace = LimitedPace(work.pace, name, brakes, self.watch)
+            bucket = Bucket(self.database, self.run.id, name)
+            throttle = Throttle(pace, name, current.rates, bucket, self.watch)
+            yield replace(work, pace=pace, throttle=throttle)
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:

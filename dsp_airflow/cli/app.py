@@ -292,6 +292,46 @@ def cursor(
     command.cursor(file, job=job, reset=reset, value=value, as_json=as_json)
 
 
+@app.command()
+def limits(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|TASK", help="A run's id, or a task: its unfinished run.")
+    ],
+    job: JobName = None,
+    rows_per_second: Annotated[
+        str | None,
+        typer.Option("--rows-per-second", metavar="N", help="Rows in a second; none: no limit."),
+    ] = None,
+    bytes_per_second: Annotated[
+        str | None,
+        typer.Option(
+            "--bytes-per-second", metavar="SIZE", help="Such as 50MiB in a second; none: no limit."
+        ),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            "--window",
+            metavar="HOURS",
+            help="Such as '22:00-06:00 Europe/Vienna'; none: at any time.",
+        ),
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="The task file's limits hold again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show or change the limits of a run; its jobs follow within seconds, while they work."""
+    from dsp_airflow.cli import limits as command
+
+    given = {
+        "rows_per_second": rows_per_second,
+        "bytes_per_second": bytes_per_second,
+        "window": window,
+    }
+    command.limits(run, given, job=job, clear=clear, as_json=as_json)
+
+
 @app.command("check-connection")
 def check_connection(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Id of an Airflow connection.")],

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.limits import change_document, change_line
 from dsp_airflow.cli.report import job_document, show_jobs
 from dsp_airflow.engine.errors import Mismatch
 
@@ -62,9 +63,12 @@ def _verify(database: StateDatabase, run: str | None, *, as_json: bool) -> None:
 
 
 def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
+    from dsp_airflow.state.limit_changes import LimitChanges
+
     run, summary = runs.get(run_id), runs.summary(run_id)
     batches = {job.name: runs.batches(run_id, job.name) for job in summary.jobs}
     found = runs.differences(run_id) if differences else []
+    changes = [change_document(change) for change in LimitChanges(runs.database, run.id).all()]
     if as_json:
         document: dict[str, Any] = {
             "task": run.task,
@@ -72,6 +76,7 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             "state": run.state,
             "jobs": [job_document(job) for job in summary.jobs],
             **_times(run),
+            "limits": changes,
             "batches": {name: [_batch(one) for one in some] for name, some in batches.items()},
         }
         if differences:
@@ -86,6 +91,8 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             shown.print(f"{job.name}: {job.error}")
     if run.error and not any(job.error for job in summary.jobs):
         shown.print(f"{run.error}")
+    for change in changes:
+        output.write(change_line(change))
     if differences:
         _show_differences(found)
         return

@@ -177,6 +177,9 @@ def _limits(limits: Limits) -> dict[str, Any]:
         if lag is None
         else {"max": format_duration(lag.max), "connections": list(lag.connections)},
         "threads_running": limits.threads_running,
+        "rows_per_second": limits.rows_per_second,
+        "bytes_per_second": limits.bytes_per_second,
+        "window": None if limits.window is None else str(limits.window),
     }
 
 

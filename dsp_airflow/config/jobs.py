@@ -392,9 +392,13 @@ class TableJob(Model):
     limits: Limits | None = Field(
         default=None,
         description=(
-            "How loaded servers may be: above that, no batch begins. Default: it is not asked."
+            "How fast the job may go and at what time of day, and how loaded servers may be: "
+            "beyond that, no batch begins. Default: no limit."
         ),
-        examples=[{"replica_lag": "10s", "threads_running": 50}],
+        examples=[
+            {"rows_per_second": 20000, "window": "22:00-06:00 Europe/Vienna"},
+            {"replica_lag": "10s", "threads_running": 50},
+        ],
     )
     check: Annotated[Check | None, BeforeValidator(check_or_none)] = Field(
         default_factory=Check,

@@ -11,6 +11,7 @@ from dsp_airflow.config.archives import S3Job, same_folder
 from dsp_airflow.config.base import Model
 from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
+from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
 from dsp_airflow.config.restores import RestoreJob
@@ -187,6 +188,12 @@ class Task(Model):
                 return job
         names = ", ".join(job.name for job in self.jobs)
         raise KeyError(f"task '{self.name}' has no job '{name}'; its jobs are {names}")
+
+    @property
+    def windows(self) -> tuple[DailyWindow, ...]:
+        """The windows of those jobs that have one."""
+        limits = [job.limits for job in self.jobs if not isinstance(job, RestoreJob)]
+        return tuple(one.window for one in limits if one is not None and one.window is not None)
 
     @model_validator(mode="after")
     def _unique_jobs(self) -> Task:

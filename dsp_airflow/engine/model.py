@@ -170,6 +170,21 @@ class BatchSize:
 
 
 @dataclass(frozen=True, slots=True)
+class Rates:
+    """How much a job may move in a second; ``None`` is as much as it can."""
+
+    rows: int | None = None
+    bytes: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.rows is not None or self.bytes is not None
+
+    def __str__(self) -> str:
+        parts = ((self.rows, "rows/s"), (self.bytes, "bytes/s"))
+        return " and ".join(f"{rate:,} {unit}" for rate, unit in parts if rate is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A range and what was counted in it when it was planned. Numbers start at 1."""
 

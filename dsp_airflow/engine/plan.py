@@ -21,6 +21,10 @@ from dsp_airflow.engine.window import refuse_endless, window_of
 
 AUTO_ROWS = 100_000
 AUTO_BYTES = 64 * 1024 * 1024
+BURST = 2
+"""Seconds' worth of a limited rate that a batch may have, unless that would be fewer than these."""
+FEWEST_ROWS = 1_000
+FEWEST_BYTES = 1024 * 1024
 MANY_ROWS = 1_000_000
 ONLY_MYSQL = ("read_uncommitted", "serializable")
 
@@ -236,10 +240,18 @@ def source_warnings(sides: Sides, source: Projection) -> list[str]:
 
 
 def batch_size_of(job: TableJob) -> BatchSize:
-    """As the job says; by rows and bytes when it leaves that to us."""
-    if job.batch_size == "auto":
-        return BatchSize(AUTO_ROWS, AUTO_BYTES)
-    return BatchSize(job.batch_size)
+    """As the job says; by rows and bytes when it leaves that to us.
+
+    A limit on the rate makes batches smaller, so that none is a burst of more than two seconds.
+    """
+    if job.batch_size != "auto":
+        return BatchSize(job.batch_size)
+    rows, size = AUTO_ROWS, AUTO_BYTES
+    if job.limits is not None and job.limits.rows_per_second is not None:
+        rows = min(rows, max(FEWEST_ROWS, BURST * job.limits.rows_per_second))
+    if job.limits is not None and job.limits.bytes_per_second is not None:
+        size = min(size, max(FEWEST_BYTES, BURST * job.limits.bytes_per_second))
+    return BatchSize(rows, size)
 
 
 def key_first(

@@ -16,6 +16,7 @@ from dsp_airflow.engine.errors import Contended, DspError, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.model import Claim, Isolation, Plan
 from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Watch
+from dsp_airflow.engine.throttle import Throttle, load
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -27,6 +28,8 @@ ATTEMPTS = 3
 """At a batch that loses a lock to others, of each worker."""
 PAUSE = 0.5
 """Seconds at most before the next attempt, so that two that met do not meet again."""
+IDLE = 60.0
+"""Seconds of waiting after which sessions are opened anew: servers and firewalls end idle ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Job(Generic[S_co, T_co]):
     isolation: Isolation = "repeatable_read"
     wait: bool = True
     """Wait for batches that other workers hold, so that a finished phase is really finished."""
+    throttle: Throttle | None = None
 
 
 Done = tuple[int, int]
@@ -80,10 +84,14 @@ def _worker(
     with ExitStack() as stack:
         sessions: tuple[S, T] | None = None
         while not halt.is_set():
+            idle_since = time.monotonic()
             claim = _next(job, phase, only, halt)
-            if claim is None:
+            if claim is None or not _admitted(job, phase, claim, halt):
                 return
             try:
+                if time.monotonic() - idle_since > IDLE:
+                    sessions = None
+                    stack.close()
                 if sessions is None:
                     sessions = (
                         stack.enter_context(job.source.session()),
@@ -95,17 +103,17 @@ def _worker(
                 lost[number] += 1
                 if lost[number] >= ATTEMPTS:
                     halt.set()
-                    _give_back(job, claim, error)
+                    _give_back(job, claim, error, _text(error))
                     raise Transient(f"batch {number}, tried {ATTEMPTS} times: {error}") from error
                 # A stream that was left in the middle has closed its session.
                 sessions = None
                 stack.close()
                 # Claimed anew, it comes with the intent of a purge that was about to commit.
-                _give_back(job, claim, error)
+                _give_back(job, claim, error, _text(error))
                 halt.wait(random.uniform(0, PAUSE))  # noqa: S311 - no secret
             except BaseException as error:
                 halt.set()
-                _give_back(job, claim, error)
+                _give_back(job, claim, error, _text(error))
                 raise
 
 
@@ -125,6 +133,24 @@ def _next(
     return None
 
 
+def _admitted(job: Job[Any, Any], phase: Phase, claim: Claim, halt: threading.Event) -> bool:
+    """Whether the batch may begin, after a wait; otherwise it is given back as it was.
+
+    Its lease is kept meanwhile.
+    """
+    if job.throttle is None:
+        return True
+    try:
+        admitted = job.throttle.admit(*load(job.plan, phase, claim), halt)
+    except BaseException as error:
+        halt.set()
+        _give_back(job, claim, error, None)
+        raise
+    if not admitted:
+        job.ledger.release(claim)
+    return admitted
+
+
 def _work(
     job: Job[S, T], phase: Phase, step: Step[S, T], sessions: tuple[S, T], claim: Claim
 ) -> None:
@@ -136,10 +162,16 @@ def _work(
     tell(job.watch, BatchDone(phase, job.plan.job, batch.number, total, rows, took, exceptions))
 
 
-def _give_back(job: Job[Any, Any], claim: Claim, error: BaseException) -> None:
-    """Frees the lease. When even that fails, the lease runs out by itself."""
-    text = str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
+def _give_back(job: Job[Any, Any], claim: Claim, error: BaseException, text: str | None) -> None:
+    """Frees the lease. When even that fails, the lease runs out by itself.
+
+    ``text`` is kept as the batch's error.
+    """
     try:
         job.ledger.release(claim, text)
     except Transient as also:
         error.add_note(f"and the batch could not be given back: {also}")
+
+
+def _text(error: BaseException) -> str:
+    return str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"

@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from dsp_airflow.config.errors import ConfigProblems
+from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused, Terminated
@@ -59,13 +60,23 @@ JOB_FIELDS = (
 
 
 class DeadlinePace(BatchEdgePace):
-    """Also stops at the first batch edge after the task's timeout."""
+    """Also stops at the first batch edge after the task's timeout.
 
-    def __init__(self, inner: BatchEdgePace, deadline: datetime, timeout: timedelta) -> None:
+    Time in which a window of the task was closed does not count.
+    """
+
+    def __init__(
+        self,
+        inner: BatchEdgePace,
+        started: datetime,
+        timeout: timedelta,
+        windows: Sequence[DailyWindow] = (),
+    ) -> None:
         super().__init__()
         self._inner = inner
-        self._deadline = deadline
+        self._started = started
         self._timeout = timeout
+        self._windows = windows
 
     def stop(self, reason: str) -> None:
         """Asks every worker to stop at its next batch edge."""
@@ -74,11 +85,17 @@ class DeadlinePace(BatchEdgePace):
     def before_batch(self, halt: Event | None = None) -> None:
         """Raises ``Terminated`` once the work was asked to stop or its time is over."""
         self._inner.before_batch(halt)
-        if datetime.now(UTC) > self._deadline:
+        if self._over(datetime.now(UTC)):
             raise Terminated(
                 f"stopped at a batch edge: the timeout of {self._timeout} is over; what is "
                 "recorded stays. Raise timeout in the task file, or clear the step to go on"
             )
+
+    def _over(self, now: datetime) -> bool:
+        if now <= self._started + self._timeout:
+            return False
+        closed = [window.closed_between(self._started, now) for window in self._windows]
+        return now > self._started + self._timeout + max(closed, default=timedelta())
 
 
 class TaskOperator(BaseOperator):
@@ -105,7 +122,8 @@ class TaskOperator(BaseOperator):
     :param isolation: ``repeatable_read`` (default) or ``read_committed``; of MySQL also
         ``read_uncommitted`` and ``serializable``.
     :param timeouts: ``{"lock": "30s", "statement": "10m"}``.
-    :param limits: ``{"replica_lag": "10s", "threads_running": 50}``.
+    :param limits: ``{"rows_per_second": 20000, "window": "22:00-06:00"}``, ``{"bytes_per_second":
+        "50MiB"}``, ``{"replica_lag": "10s", "threads_running": 50}``.
     :param check: ``{"percent": 10}`` (default), or ``"none"``.
     :param purge: ``none`` (default), ``manual`` or ``system``.
     :param accept_loss: source columns whose loss is accepted.
@@ -341,17 +359,18 @@ class StepOperator(TaskOperator):
         run = self._open(database, context)
         if not run.run.ended or is_again(run, context):
             run.begin(interval(context))
-        run.pace = self._pace = DeadlinePace(run.pace, *self._deadline(run, context))
+        started, timeout = self._started(run, context), run.task.timeout
+        run.pace = self._pace = DeadlinePace(run.pace, started, timeout, run.task.windows)
         yield run
         states = {j.name: j.state for j in run.summary().jobs}
         if all(states.get(j.name) == "succeeded" for j in run.task.jobs):
             run.finish()
 
-    def _deadline(self, run: TaskRun, context: Mapping[str, Any]) -> tuple[datetime, timedelta]:
-        """Counted from the start of the execution; a cleared DAG run starts anew."""
+    def _started(self, run: TaskRun, context: Mapping[str, Any]) -> datetime:
+        """What the timeout counts from; a cleared DAG run starts anew."""
         starts = [run.run.started_at, getattr(context["dag_run"], "start_date", None)]
         known = [start for start in starts if start is not None]
-        return max(known, default=datetime.now(UTC)) + run.task.timeout, run.task.timeout
+        return max(known, default=datetime.now(UTC))
 
 
 def external_key(dag_id: str, run_id: str, job: str | None = None) -> str:

@@ -283,3 +283,29 @@ CURSORS = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 """How far an incremental job has come: moved when all of a run is copied and checked."""
+
+
+BUCKETS = Table(
+    "buckets",
+    METADATA,
+    Column("run", RunId, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("job", Name, primary_key=True),
+    # What may be moved yet; below zero: what was moved in advance.
+    Column("rows", Double, nullable=False),
+    Column("bytes", Double, nullable=False),
+    Column("filled_at", UtcDateTime, nullable=False),
+)
+"""The token buckets of a job with limits on its rate: one for all workers and shards."""
+
+
+LIMIT_CHANGES = Table(
+    "limit_changes",
+    METADATA,
+    Column("run", RunId, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    # Empty: every job of the run.
+    Column("job", Name, primary_key=True),
+    Column("changes", Text, nullable=False),
+    Column("changed_by", Text),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+"""Limits of a run that somebody set by hand, in place of the file's."""

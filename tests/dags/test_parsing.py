@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.config.hours import parse_window
+from dsp_airflow.engine.errors import Terminated
+from dsp_airflow.engine.pace import BatchEdgePace
+from dsp_airflow.operators.base import DeadlinePace
 from tests.dags.conftest import LOADER
 
 FILES = 500
@@ -191,6 +195,22 @@ retry_backoff: 3"""
     step = dag.get_task("flights.copy")
     assert (step.owner, step.retries, step.retry_delay) == ("data", 5, timedelta(seconds=30))
     assert step.retry_exponential_backoff == 3
+
+
+def test_time_outside_a_window_does_not_count(folder: Path) -> None:
+    """Two hours of work may take the end of one night, a day, and the beginning of the next."""
+    limits = "\n    limits: {window: 22:00-06:00}"
+    dag = dag_of(folder, task("it", extra="timeout: 2h") + limits)
+    assert dag.dagrun_timeout > timedelta(hours=2 + 16)
+    now = datetime.now(UTC)
+    shut = parse_window(f"{now + timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}")
+    started, hour = now - timedelta(hours=12), timedelta(hours=1)
+    DeadlinePace(BatchEdgePace(), started, hour, [shut]).before_batch()
+    with pytest.raises(Terminated, match="the timeout of 1:00:00 is over"):
+        DeadlinePace(BatchEdgePace(), started, hour).before_batch()
+    wide = parse_window(f"{now - timedelta(hours=3):%H:%M}-{now + timedelta(hours=2):%H:%M}")
+    with pytest.raises(Terminated):
+        DeadlinePace(BatchEdgePace(), started, hour, [wide]).before_batch()
 
 
 def test_backoff_of_one_keeps_the_wait(folder: Path) -> None:

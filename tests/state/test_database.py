@@ -16,9 +16,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
+from dsp_airflow.engine.model import Rates
 from dsp_airflow.state import schema
+from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import Cursors
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
+from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.location import normalised, state_url
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.tables import METADATA
@@ -258,14 +261,17 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
     """What it holds stays."""
     run = Runs(state).start("task", "task.yaml", {}, "digest")
     with state.write() as connection:
-        connection.exec_driver_sql("DROP TABLE cursors")
+        for table in ("limit_changes", "buckets", "cursors"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
     set_version(state, "0001")
-    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0002"):
+    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0003"):
         open_state(state_url)
     assert upgrade(state_url) == schema.HEAD
     with open_state(state_url) as database:
         assert Runs(database).get(run.id).task == "task"
         assert Cursors(database).of_task("task") == []
+        assert LimitChanges(database, run.id).all() == []
+        assert Bucket(database, run.id, "job")(Rates(rows=1), 1, 1) == 0
 
 
 def test_sessions_say_what_they_are_for(pg_db: Database) -> None:

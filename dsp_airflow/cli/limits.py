@@ -1,0 +1,116 @@
+"""``dsp limits``: what a run's jobs are held to, and changing that while they work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dsp_airflow.cli import output
+from dsp_airflow.cli.run import user
+from dsp_airflow.engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dsp_airflow.state.limit_changes import LimitChange
+    from dsp_airflow.state.records import Run
+    from dsp_airflow.state.runs import Runs
+
+
+def limits(
+    named: str, given: Mapping[str, str | None], *, job: str | None, clear: bool, as_json: bool
+) -> None:
+    """Shows the limits of a run, after changing them where something is given."""
+    output.stdout()
+    wanted = {name: text for name, text in given.items() if text is not None}
+    if clear and wanted:
+        raise ConfigError("give --clear, or limits, not both")
+    changes = {name: _value(name, text) for name, text in wanted.items()}
+    from dsp_airflow.state.database import open_state
+    from dsp_airflow.state.limit_changes import LimitChanges
+    from dsp_airflow.state.runs import Runs
+
+    with open_state(create=True) as database:
+        run = _run(Runs(database), named)
+        known = LimitChanges(database, run.id)
+        _require_job(run, job)
+        if clear:
+            known.clear(job, user())
+        elif changes:
+            known.set(job, changes, user())
+        shown = [_row(one, known.of(one["name"])) for one in run.definition["jobs"]]
+        changed = [change_document(change) for change in known.all()]
+    if as_json:
+        document = {"task": run.task, "run": run.id, "limits": shown, "changes": changed}
+        output.write_json(document)
+        return
+    heads = ("job", "rows_per_second", "bytes_per_second", "window")
+    rows = [[one["job"], *(one[name] for name in heads[1:])] for one in shown]
+    title = f"Limits of run {run.id} of task {run.task}"
+    output.console().print(output.table(title, heads, rows, right=heads[1:3]))
+    for change in changed:
+        output.write(change_line(change))
+
+
+def change_document(change: LimitChange) -> dict[str, Any]:
+    """One change, for JSON."""
+    return {
+        "job": change.job,
+        "limits": dict(change.limits),
+        "changed_by": change.changed_by,
+        "changed_at": change.changed_at,
+    }
+
+
+def change_line(change: Mapping[str, Any]) -> str:
+    """One change, in words."""
+    of = f"job {change['job']}" if change["job"] else "every job"
+    parts = [f"{name} {_none(value)}" for name, value in change["limits"].items()]
+    what = ", ".join(parts) or "as in the task file"
+    by = f"by {change['changed_by'] or 'somebody'} at {change['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Limits of {of} changed {by}: {what}"
+
+
+def _none(value: object) -> object:
+    return "none" if value is None else value
+
+
+def _value(name: str, text: str) -> str | int | None:
+    """As a task file would say it, which says what is wrong with it."""
+    from pydantic import ValidationError
+
+    from dsp_airflow.config.limits import Limits
+
+    if text == "none":
+        return None
+    value = int(text) if text.isascii() and text.isdigit() else text
+    try:
+        found = getattr(Limits.model_validate({name: value}), name)
+    except ValidationError as error:
+        option = f"--{name.replace('_', '-')}"
+        raise ConfigError(f"{option} {text!r}: {error.errors()[0]['msg']}; or none") from error
+    return found if isinstance(found, int) else str(found)
+
+
+def _run(runs: Runs, named: str) -> Run:
+    """A run by its id; of a task the youngest that has not ended, or else the youngest."""
+    found = runs.find_id(named)
+    if found is not None:
+        return found
+    recent = runs.recent(named)
+    if not recent:
+        raise ConfigError(f"{named} is neither a run nor a task with one; see dsp status")
+    return next((run for run in recent if not run.ended), recent[0])
+
+
+def _require_job(run: Run, job: str | None) -> None:
+    names = [one["name"] for one in run.definition["jobs"]]
+    if job is not None and job not in names:
+        raise ConfigError(f"task {run.task} has no job {job!r}; it has {', '.join(names)}")
+
+
+def _row(job: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("rows_per_second", "bytes_per_second", "window")
+    filed = job.get("limits") or {}
+    return {
+        "job": job["name"],
+        **{name: changes[name] if name in changes else filed.get(name) for name in names},
+    }
