@@ -43,6 +43,7 @@ JOB_FIELDS = (
     "variables",
     "mode",
     "cursor",
+    "gridfs",
     "on_conflict",
     "batch_size",
     "workers",
@@ -116,6 +117,7 @@ class TaskOperator(BaseOperator):
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
     :param mode: ``full`` (default) or ``incremental``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
+    :param gridfs: source and target are buckets of GridFS, between two MongoDB.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
@@ -164,6 +166,7 @@ class TaskOperator(BaseOperator):
         variables: Mapping[str, Any] | None = None,
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,
+        gridfs: bool | None = None,
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
@@ -190,6 +193,7 @@ class TaskOperator(BaseOperator):
         self.variables = variables
         self.mode = mode
         self.cursor = cursor
+        self.gridfs = gridfs
         self.on_conflict = on_conflict
         self.batch_size = batch_size
         self.workers = workers

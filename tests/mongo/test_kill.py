@@ -61,12 +61,12 @@ def updating(bench: MongoBench) -> Iterator[None]:
 def killed(bench: MongoBench, name: str, chance: random.Random) -> int:
     """Works at a phase until it is complete, killing it at random moments; returns the kills."""
     give_up = time.monotonic() + PATIENCE
-    kills, longest = 0, 1.0
+    kills, longest = 0, 0.3
     places = [Address(side.server.uri(), side.name) for side in (bench.source, bench.target)]
     while True:
         process = processes.Process(target=phase, args=(bench.folder, *places, name))
         process.start()
-        process.join(chance.uniform(0.3, longest) if kills < KILLS else PATIENCE)
+        process.join(chance.uniform(0.05, longest) if kills < KILLS else PATIENCE)
         if process.exitcode == 0:
             return kills
         assert time.monotonic() < give_up

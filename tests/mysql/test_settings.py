@@ -109,14 +109,16 @@ def heavy(pair: Pair, *texts: str) -> Pair:
 
 
 def test_rows_up_to_the_packet_and_above(
-    fresh: Fresh, mariadb_db: MySQLDatabase, tmp_path: Path
+    odd: MySQLFamilyServer, fresh: Fresh, mariadb_db: MySQLDatabase, tmp_path: Path
 ) -> None:
     """Of the source by name, before anything is copied; of the target by the statement's size."""
-    # Sent as hex, a text takes twice its bytes; so does a quote in an INSERT.
+    # A quote takes two bytes in an INSERT.
     texts = [f"REPEAT('ab', {PACKET // 4 - 200})", f"REPEAT('''', {PACKET // 2 - 200})", "'short'"]
     pair = heavy(Pair(tmp_path, fresh(), fresh()), *texts)
     pair.moved(len(texts))
-    pair.source.execute(f"INSERT INTO t VALUES (9, REPEAT('ab', {PACKET // 4 + 1}))")
+    odd.run(f"SET GLOBAL max_allowed_packet = {4 * PACKET}")
+    pair.source.execute(f"INSERT INTO t VALUES (9, REPEAT('ab', {PACKET // 2 + 1}))")
+    odd.run(f"SET GLOBAL max_allowed_packet = {PACKET}")
     with pytest.raises(Refused, match=r"key \('9',\) .* max_allowed_packet"):
         pair.open(new=True).plan("copy")
     (tmp_path / "wide").mkdir()

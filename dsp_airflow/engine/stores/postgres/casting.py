@@ -208,7 +208,8 @@ def fits(x: str, source: Column, target: Column) -> str | None:
         case "timestamp" | "timestamptz", "date":
             return f"({x}::date)::{mine.name} = {x}"
         case "date", _:
-            return f"(NOT isfinite({x}) OR {x} <= date '294276-12-31')"
+            until = f"(NOT isfinite({x}) OR {x} <= date '294276-12-31')"
+            return f"isfinite({x})" if other.name == "date" else until
         case "time" | "timestamp" | "timestamptz", _:
             return f"({x}::{target.carrier or target.native})::{base(source.native)} = {x}"
         case "duration", _:
