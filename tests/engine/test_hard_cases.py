@@ -35,7 +35,7 @@ def test_two_purges_do_not_prove_by_what_the_other_deletes(
     back.begin()
     back.plan("copy")
     done(back)
-    commit = postgres_store._Purge.commit
+    commit = postgres_store.purge.PostgresPurge.commit
     begun: list[int] = []
 
     def late(self: Any) -> None:
@@ -45,7 +45,7 @@ def test_two_purges_do_not_prove_by_what_the_other_deletes(
                 back.purge("copy")
         commit(self)
 
-    monkeypatch.setattr(postgres_store._Purge, "commit", late)
+    monkeypatch.setattr(postgres_store.purge.PostgresPurge, "commit", late)
     with contextlib.suppress(Transient):
         run.purge("copy")
     look = "SELECT id FROM t"
@@ -141,7 +141,7 @@ def spelled(bench: Db, *late: str) -> TaskRun:
 
 def limited(monkeypatch: pytest.MonkeyPatch, first: Callable[[], None]) -> None:
     """A purge that takes its rows again and again fails; ``first`` happens before it takes any."""
-    take = postgres_store._Purge.take_keys
+    take = postgres_store.purge.PostgresPurge.take_keys
     calls: list[int] = []
 
     def counted(self: Any, *args: Any) -> Any:
@@ -152,7 +152,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, first: Callable[[], None]) -> None:
             pytest.fail("the purge takes the same rows again and again")
         return take(self, *args)
 
-    monkeypatch.setattr(postgres_store._Purge, "take_keys", counted)
+    monkeypatch.setattr(postgres_store.purge.PostgresPurge, "take_keys", counted)
 
 
 def test_a_key_that_is_spelled_anew_meanwhile(bench: Db, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,14 +329,14 @@ def test_timeouts_of_the_databases_do_not_end_a_long_batch(
         for (name,) in place.rows(f"SELECT name FROM pg_settings WHERE name IN {names}"):
             place.execute(f"ALTER DATABASE {place.name} SET {name} = '500ms'")
     run = done(small(bench, 10))
-    take = postgres_store._Purge.take
+    take = postgres_store.purge.PostgresPurge.take
 
     def slow(self: Any, *args: Any) -> Any:
         found = take(self, *args)
         time.sleep(1)
         return found
 
-    monkeypatch.setattr(postgres_store._Purge, "take", slow)
+    monkeypatch.setattr(postgres_store.purge.PostgresPurge, "take", slow)
     assert run.purge("copy").rows_purged == 10
 
 

@@ -213,7 +213,7 @@ def test_a_purge_of_forgotten_outcome_counts_no_detached_row(
         raise Transient("the connection broke before COMMIT was sent")
 
     with monkeypatch.context() as patch:
-        patch.setattr(postgres_store._Purge, "commit", failing)
+        patch.setattr(postgres_store.purge.PostgresPurge, "commit", failing)
         with pytest.raises(Transient):
             run.purge("copy")
     bench.source.execute("ALTER TABLE t DETACH PARTITION t_us")

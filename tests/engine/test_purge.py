@@ -215,7 +215,7 @@ def test_a_lost_acknowledgement_of_the_commit_is_counted_once(
     bench: Db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copied(bench)
-    commit = postgres._Purge.commit
+    commit = postgres.purge.PostgresPurge.commit
     lost: list[int] = []
 
     def losing(self: object) -> None:
@@ -224,7 +224,7 @@ def test_a_lost_acknowledgement_of_the_commit_is_counted_once(
             lost.append(1)
             raise Transient("the connection broke after COMMIT was sent")
 
-    monkeypatch.setattr(postgres._Purge, "commit", losing)
+    monkeypatch.setattr(postgres.purge.PostgresPurge, "commit", losing)
     with pytest.raises(Transient):
         run.purge("copy")
     found = run.purge("copy")
@@ -236,7 +236,7 @@ def test_a_commit_that_never_happened_is_done_again(
     bench: Db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copied(bench)
-    commit: Callable[[object], None] = postgres._Purge.commit  # type: ignore[assignment]
+    commit: Callable[[object], None] = postgres.purge.PostgresPurge.commit  # type: ignore[assignment]
     lost: list[int] = []
 
     def failing(self: object) -> None:
@@ -245,7 +245,7 @@ def test_a_commit_that_never_happened_is_done_again(
             raise Transient("the connection broke before COMMIT was sent")
         commit(self)
 
-    monkeypatch.setattr(postgres._Purge, "commit", failing)
+    monkeypatch.setattr(postgres.purge.PostgresPurge, "commit", failing)
     with pytest.raises(Transient):
         run.purge("copy")
     assert bench.source.value("SELECT count(*) FROM t") == 500

@@ -313,7 +313,7 @@ def test_an_aborted_purge_of_forgotten_outcome_is_done_again(
     """The commit log reaches back no further; a row had left the filter."""
     run = done(small(bench, 100, where="v <> 'gone'"))
     bench.source.execute("UPDATE t SET v = 'gone' WHERE id = 7")
-    commit = postgres_store._Purge.commit
+    commit = postgres_store.purge.PostgresPurge.commit
     lost: list[int] = []
 
     def failing(self: Any) -> None:
@@ -322,7 +322,7 @@ def test_an_aborted_purge_of_forgotten_outcome_is_done_again(
             raise Transient("the connection broke before COMMIT was sent")
         commit(self)
 
-    monkeypatch.setattr(postgres_store._Purge, "commit", failing)
+    monkeypatch.setattr(postgres_store.purge.PostgresPurge, "commit", failing)
     monkeypatch.setattr(PostgresSession, "outcome", lambda *_: "unknown")
     with pytest.raises(Transient):
         run.purge("copy")

@@ -7,7 +7,7 @@ the server ends the transaction instead. So what was deleted is exactly what was
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -158,6 +158,10 @@ class MongoPurge:
     def _delete(self, what: Projection, matching: dict[str, Any]) -> int:
         collection = self._connection.collection(what.table)
         return int(collection.delete_many(matching, session=self._session).deleted_count)
+
+    def newest(self, what: Projection) -> Collection[Key]:  # noqa: ARG002
+        """None: nothing is numbered here."""
+        return ()
 
     def settle(self) -> None:
         """Nothing is put off here."""

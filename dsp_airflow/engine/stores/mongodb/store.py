@@ -55,6 +55,7 @@ from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.rows import Rows
 from dsp_airflow.engine.stores.mongodb.spool import Spool
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
 
 
 class MongoStore:
@@ -199,7 +200,7 @@ class MongoSession:
             if words is None:
                 raise ConfigError(f"{what.label}: no system takes its documents as {wire}")
             stream = RowsOut(buffers, what, words, wire, max_row_size)
-        return Translated(stream, lambda: self._at(what.label))
+        return TranslatedStream(stream, self._at, what.label)
 
     def _buffers(
         self, what: Projection, within: KeyRange
@@ -452,59 +453,3 @@ class MongoSession:
         """Major version of the server."""
         with self._at("version"):
             return int(self.connection.client.server_info()["versionArray"][0])
-
-
-class Translated:
-    """A stream whose driver errors are the engine's."""
-
-    def __init__(self, inner: Stream, at: Callable[[], AbstractContextManager[None]]) -> None:
-        self._inner = inner
-        self._at = at
-
-    @property
-    def rows(self) -> int:
-        return self._inner.rows
-
-    @property
-    def size(self) -> int:
-        return self._inner.size
-
-    def __iter__(self) -> Iterator[bytes | memoryview]:
-        with self._at():
-            yield from self._inner
-
-
-class TranslatedPurge:
-    """A purge transaction whose driver errors are the engine's."""
-
-    def __init__(
-        self, inner: purge.MongoPurge, at: Callable[[str], AbstractContextManager[None]]
-    ) -> None:
-        self._inner = inner
-        self._at = at
-
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
-        with self._at(what.label):
-            return self._inner.take(what, within)
-
-    def undo(self) -> None:
-        with self._at("purge"):
-            self._inner.undo()
-
-    def newest(self, what: Projection) -> Collection[Key]:
-        return ()  # Nothing is numbered here.
-
-    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
-        with self._at(what.label):
-            return self._inner.take_keys(what, keys)
-
-    def settle(self) -> None:
-        self._inner.settle()
-
-    def token(self) -> str:
-        with self._at("purge"):
-            return self._inner.token()
-
-    def commit(self) -> None:
-        with self._at("purge"):
-            self._inner.commit()

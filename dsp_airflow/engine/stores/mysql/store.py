@@ -54,6 +54,7 @@ from dsp_airflow.engine.stores.mysql import (
     write,
 )
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
 
 
 class MySqlStore:
@@ -182,7 +183,7 @@ class MySqlSession:
         row = relay.rendered_row(what.fields, wire)
         select = f"SELECT {row} FROM {what.table} WHERE {proof.condition(what, within)}"
         stream = relay.RowsOut(self.connection, select, wire, max_row_size)
-        return _Translated(stream, lambda: self._at(what.label))
+        return TranslatedStream(stream, self._at, what.label)
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
@@ -355,7 +356,7 @@ class MySqlSession:
         with self._at("purge"):
             work = purge.MySQLPurge(self.connection)
         try:
-            yield _Purge(work, self._at)
+            yield TranslatedPurge(work, self._at)
         finally:
             with contextlib.suppress(MySQLdb.Error):
                 # A connection that cannot be told has rolled back by itself.
@@ -402,60 +403,3 @@ class MySqlSession:
         """Major version of the server."""
         found = rows(self.connection, "SELECT VERSION()")[0][0] or b"0"
         return int(found.decode().partition(".")[0])
-
-
-class _Translated:
-    """A stream whose driver errors are the engine's."""
-
-    def __init__(self, inner: Stream, at: Callable[[], AbstractContextManager[None]]) -> None:
-        self._inner = inner
-        self._at = at
-
-    @property
-    def rows(self) -> int:
-        return self._inner.rows
-
-    @property
-    def size(self) -> int:
-        return self._inner.size
-
-    def __iter__(self) -> Iterator[bytes | memoryview]:
-        with self._at():
-            yield from self._inner
-
-
-class _Purge:
-    """A purge transaction whose driver errors are the engine's."""
-
-    def __init__(
-        self, inner: purge.MySQLPurge, at: Callable[[str], AbstractContextManager[None]]
-    ) -> None:
-        self._inner = inner
-        self._at = at
-
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
-        with self._at(what.label):
-            return self._inner.take(what, within)
-
-    def undo(self) -> None:
-        with self._at("purge"):
-            self._inner.undo()
-
-    def newest(self, what: Projection) -> Collection[Key]:
-        with self._at(what.label):
-            return self._inner.newest(what)
-
-    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
-        with self._at(what.label):
-            return self._inner.take_keys(what, keys)
-
-    def settle(self) -> None:
-        self._inner.settle()
-
-    def token(self) -> str:
-        with self._at("purge"):
-            return self._inner.token()
-
-    def commit(self) -> None:
-        with self._at("purge"):
-            self._inner.commit()

@@ -32,7 +32,7 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.options import SessionOptions
-from dsp_airflow.engine.ports import Dialect, Outcome, Session, Stream
+from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
 from dsp_airflow.engine.stores.postgres import (
     catalog,
     cursor,
@@ -51,6 +51,7 @@ from dsp_airflow.engine.stores.postgres import (
     write,
 )
 from dsp_airflow.engine.stores.postgres.query import Connection, one
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
 
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
@@ -174,9 +175,8 @@ class PostgresSession:
         columns = relay.rendered_row(what.fields, wire)
         select = f"SELECT {columns} FROM {what.table} WHERE {proof.condition(what, within)}"
         statement = f"COPY ({select}) TO STDOUT ({relay.options(wire)})"
-        return _Translated(
-            relay.CopyOut(self.connection, statement, max_row_size), self._at(what.label)
-        )
+        stream = relay.CopyOut(self.connection, statement, max_row_size)
+        return TranslatedStream(stream, self._at, what.label)
 
     def arrow(
         self,
@@ -364,11 +364,11 @@ class PostgresSession:
     # Purges
 
     @contextmanager
-    def purge(self) -> Iterator[_Purge]:
+    def purge(self) -> Iterator[Purge]:
         with self._at("purge"):
-            work = _Purge(self.connection, self._at)
+            work = purge.PostgresPurge(self.connection)
         try:
-            yield work
+            yield TranslatedPurge(work, self._at)
         finally:
             if not self.connection.closed and not work.committed:
                 with contextlib.suppress(psycopg.OperationalError):
@@ -421,62 +421,6 @@ class PostgresSession:
     def version(self) -> int:
         """Major version of the server; row hashes are comparable within one."""
         return self.connection.info.server_version // 10_000
-
-
-class _Translated:
-    """A stream whose driver errors are the engine's."""
-
-    def __init__(self, inner: relay.CopyOut, at: AbstractContextManager[None]) -> None:
-        self._inner = inner
-        self._at = at
-
-    @property
-    def rows(self) -> int:
-        return self._inner.rows
-
-    @property
-    def size(self) -> int:
-        return self._inner.size
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self._at:
-            yield from self._inner
-
-
-class _Purge(purge.PostgresPurge):
-    """A purge whose driver errors are the engine's."""
-
-    def __init__(
-        self, connection: Connection, at: Callable[[str], AbstractContextManager[None]]
-    ) -> None:
-        super().__init__(connection)
-        self.committed = False
-        self._at = at
-
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
-        with self._at(what.label):
-            return super().take(what, within)
-
-    def undo(self) -> None:
-        with self._at("purge"):
-            super().undo()
-
-    def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
-        with self._at(what.label):
-            return super().take_keys(what, keys)
-
-    def settle(self) -> None:
-        with self._at("purge"):
-            super().settle()
-
-    def token(self) -> str:
-        with self._at("purge"):
-            return super().token()
-
-    def commit(self) -> None:
-        with self._at("purge"):
-            super().commit()
-            self.committed = True
 
 
 __all__ = ["PostgresSession", "PostgresStore"]

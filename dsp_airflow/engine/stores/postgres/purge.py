@@ -34,6 +34,7 @@ class PostgresPurge:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.committed = False
         connection.execute(BY_KEY)
 
     def take(self, what: Projection, within: KeyRange) -> Digest | None:
@@ -82,6 +83,7 @@ class PostgresPurge:
     def commit(self) -> None:
         """Makes the deletions final."""
         self._connection.execute("COMMIT")
+        self.committed = True
 
 
 def outcome(connection: Connection, token: str) -> Outcome:

@@ -40,7 +40,8 @@ from dsp_airflow.engine.stores.mongodb.gridfs import (
 )
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import Damaged
 from dsp_airflow.engine.stores.mongodb.purge import table_of
-from dsp_airflow.engine.stores.mongodb.store import MongoSession, Translated, TranslatedPurge
+from dsp_airflow.engine.stores.mongodb.store import MongoSession
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
 
 
 class FilesSession(MongoSession):
@@ -76,7 +77,7 @@ class FilesSession(MongoSession):
         """Files pass in chunks, so that ``max_row_size`` bounds nothing here."""
         del wire, max_row_size
         stream = relay.FilesOut(self.connection, what, within)
-        return Translated(stream, lambda: self._at(what.label))
+        return TranslatedStream(stream, self._at, what.label)
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
