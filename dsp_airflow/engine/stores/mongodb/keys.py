@@ -36,7 +36,7 @@ def text(value: Value) -> str:
         if _parsed(found) == value:
             return found
     except (ValueError, TypeError, RecursionError, bson.errors.BSONError):
-        pass
+        pass  # Extended JSON has no words for it; its bytes tell it as exactly.
     return json.dumps({EXACT: f"{value.kind:02x}:{value.data.hex()}"})
 
 
