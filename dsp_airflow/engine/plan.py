@@ -133,11 +133,7 @@ def _structure(
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
     # Of rows made of documents, or documents of rows, texts are all that both sides have.
     method = "md5" if mapped else fitting.method(sides)
-    accepted = tuple(sorted(job.accept_loss)) if mapped and shape.open else ()
-    source_side = replace(
-        source_side_of(sides, shape, entries, key, both, where, method, accepted),
-        numbered=keys.numbered_of(job, shape, sides.source.dialect),
-    )
+    source_side = source_side_of(job, sides, shape, entries, key, both, where, method)
     target_side = Projection(
         table=sides.target.dialect.qualified(there),
         label=there.table,
@@ -208,6 +204,7 @@ def _require_mapping(job: WarmJob, sides: Sides) -> bool:
 
 
 def source_side_of(
+    job: TableJob,
     sides: Sides,
     shape: Shape,
     entries: Sequence[Entry],
@@ -215,10 +212,10 @@ def source_side_of(
     both: mapping.Fields,
     where: str | None,
     method: str,
-    accepted: tuple[str, ...] = (),
 ) -> Projection:
     """What of the source takes part; ``entries`` have the key's columns first."""
     dialect = sides.source.dialect
+    fields_of_documents = shape.open and job.columns is not None
     return Projection(
         table=dialect.qualified(shape),
         label=shape.table,
@@ -229,7 +226,8 @@ def source_side_of(
         loose=bool(key) and not keys.kept_unique(shape, key),
         dated=shape.dated,
         losses=both.losses,
-        accepted=accepted,
+        numbered=keys.numbered_of(job, shape, dialect),
+        accepted=tuple(sorted(job.accept_loss)) if fields_of_documents else (),
     )
 
 

@@ -110,11 +110,7 @@ def _structure(
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
     where = mapping.rendered_filter(job, shape, dialect, literals)
-    accepted = tuple(sorted(job.accept_loss)) if shape.open and job.columns is not None else ()
-    source_side = replace(
-        planning.source_side_of(sides, shape, entries, key, both, where, METHOD, accepted),
-        numbered=keys.numbered_of(job, shape, dialect),
-    )
+    source_side = planning.source_side_of(job, sides, shape, entries, key, both, where, METHOD)
     _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)
     if hidden:
