@@ -273,11 +273,14 @@ class Writes(Protocol):
 class Purge(Protocol):
     """One open purge transaction on the source. Nothing is final before ``commit``."""
 
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+    def take(
+        self, what: Projection, within: KeyRange, locked: Callable[[Digest], None] | None = None
+    ) -> Digest | None:
         """Deletes the matching rows of the range, tentatively, and digests exactly those.
 
         The first thing done in the transaction. ``None`` when it cannot be done in one go,
-        because rows are being changed or kept by a trigger: ``undo`` and go by keys.
+        because rows are being changed or kept by a trigger: ``undo`` and go by keys. ``locked``
+        is told the digest where the rows are locked and digested before they are deleted.
         """
         ...
 

@@ -2,11 +2,11 @@
 the same row, value for value, committed in the target.
 
 A batch is first taken as a whole: its rows are deleted tentatively, which locks them, and
-exactly those rows are digested. The target's digest is read after that. Equal: commit. Not
-equal: the deletion is taken back, rows that look equal are deleted tentatively by their keys,
-and each is compared with the target again, now that it is locked; only proved ones go.
-Meanwhile no other worker writes into the target: one that read the source before would bring
-back an old value over a row whose original is gone.
+exactly those rows are digested. The target's digest is read once they are locked. Equal:
+commit. Not equal: the deletion is taken back, rows that look equal are deleted tentatively by
+their keys, and each is compared with the target again, now that it is locked; only proved ones
+go. Meanwhile no other worker writes into the target: one that read the source before would
+bring back an old value over a row whose original is gone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dsp_airflow.engine import compare, definition, quarantine
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import JobStarted, tell
+from dsp_airflow.engine.meanwhile import Meanwhile
 from dsp_airflow.engine.model import (
     Claim,
     Copied,
@@ -135,14 +136,23 @@ def purge_batch(
         source.writing(plan.source),
         target.proving(plan.target),
         source.purge() as transaction,
+        Meanwhile(lambda: target.digest(plan.target, batch.within)) as standing,
     ):
         work = _Batch(plan, source, target, claim, copied, transaction)
-        taken = transaction.take(plan.source, batch.within)
+
+        def locked(taken: Digest) -> None:
+            # The rows are held from here on, and the target can be asked while they are deleted;
+            # unless what deletes them may do something to the target.
+            if not plan.accept_triggers and _is_whole(work, taken):
+                standing.begin()
+
+        taken = transaction.take(plan.source, batch.within, locked)
+        standing.wait()
         # From here on the table is locked against what the fingerprint shows.
         proof = None
         if taken is not None:
             _refuse_altered(source, target, plan, seen)
-            proof = _whole(work, taken)
+            proof = _whole(work, taken, standing)
         if proof is None:
             transaction.undo()
             proof = _row_by_row(work)
@@ -217,17 +227,22 @@ def _fingerprints(source: Session, target: Witness, plan: Plan) -> tuple[str, st
     return source.fingerprint(plan.source.table), target.fingerprint(plan.target.table)
 
 
-def _whole(work: _Batch, taken: Digest) -> _Proof | None:
+def _is_whole(work: _Batch, taken: Digest) -> bool:
+    """Whether the target's range may be compared as a whole with what was taken."""
+    written = work.copied.written
+    if not work.plan.ordered_alike or taken.rows != written.rows or written.ignored:
+        return False
+    return not written.others.rows or work.copied.digest is not None
+
+
+def _whole(work: _Batch, taken: Digest, standing: Meanwhile) -> _Proof | None:
     """The batch's proof as a whole, when the target's range equals it."""
-    plan, within, written = work.plan, work.claim.batch.within, work.copied.written
-    if not plan.ordered_alike or taken.rows != written.rows:
-        return None
-    others = written.others
-    if written.ignored or (others.rows and work.copied.digest is None):
+    plan, within, others = work.plan, work.claim.batch.within, work.copied.written.others
+    if not _is_whole(work, taken):
         return None
     for session in _witnesses(work):
-        standing = session.digest(plan.target, within)
-        found = standing - others if others.rows else standing
+        there = standing.result() if session is work.target else session.digest(plan.target, within)
+        found = there - others if others.rows else there
         if found != taken:
             return None
     return _Proof(taken.rows, taken, taken, 0, 0, ())

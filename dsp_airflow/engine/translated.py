@@ -43,10 +43,12 @@ class TranslatedPurge:
         self._inner = inner
         self._at = at
 
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+    def take(
+        self, what: Projection, within: KeyRange, locked: Callable[[Digest], None] | None = None
+    ) -> Digest | None:
         """See ``ports.Purge``."""
         with self._at(what.label):
-            return self._inner.take(what, within)
+            return self._inner.take(what, within, locked)
 
     def undo(self) -> None:
         """See ``ports.Purge``."""

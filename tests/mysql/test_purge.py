@@ -12,7 +12,7 @@ import pytest
 
 from dsp_airflow.engine.compare import digest_of
 from dsp_airflow.engine.errors import Refused
-from dsp_airflow.engine.model import KeyRange
+from dsp_airflow.engine.model import Digest, KeyRange
 from dsp_airflow.engine.stores.mysql import proof, tables
 from dsp_airflow.engine.stores.mysql.purge import MySQLPurge, outcome
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, texts
@@ -71,6 +71,26 @@ def test_what_is_taken_is_digested_and_final_after_the_commit(
     assert ids(connection) == ["200"]
     assert outcome(connection, token) == "unknown"
     assert one(session, "SELECT @@autocommit")[0] == "1"
+
+
+def test_whoever_asks_is_told_between_the_locks_and_the_deletion(
+    connect: Connect, connection: Connection
+) -> None:
+    session, other = connect(), connect()
+    execute(other, "SET innodb_lock_wait_timeout = 1")
+    what = projection(session, "t", "id")
+    told: list[Digest] = []
+
+    def locked(taken: Digest) -> None:
+        told.append(taken)
+        with pytest.raises(MySQLdb.OperationalError, match="Lock wait timeout"):
+            execute(other, "UPDATE t SET v = v + 1 WHERE id = 10")
+        assert one(session, "SELECT COUNT(*) FROM t")[0] == "4"
+
+    with purging(session) as work:
+        assert [work.take(what, ALL, locked)] == told
+        assert one(session, "SELECT COUNT(*) FROM t")[0] == "1"
+    assert len(ids(connection)) == 4
 
 
 def test_leaving_without_a_commit_changes_nothing(connect: Connect, connection: Connection) -> None:

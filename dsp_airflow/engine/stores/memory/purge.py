@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
@@ -25,7 +25,12 @@ class MemoryPurge:
         self._over = False
         self._store.outcomes[self._token] = "running"
 
-    def take(self, what: Projection, within: KeyRange) -> Digest:
+    def take(
+        self,
+        what: Projection,
+        within: KeyRange,
+        locked: Callable[[Digest], None] | None = None,  # noqa: ARG002
+    ) -> Digest:
         """Locks, digests and marks for deletion."""
         self._connection.passing("take")
         with self._store.guard:

@@ -7,7 +7,7 @@ the server ends the transaction instead. So what was deleted is exactly what was
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -76,7 +76,12 @@ class MongoPurge:
                 self._session.abort_transaction()
         self._connection.begin(self._session)
 
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+    def take(
+        self,
+        what: Projection,
+        within: KeyRange,
+        locked: Callable[[Digest], None] | None = None,  # noqa: ARG002
+    ) -> Digest | None:
         """Digests, then deletes the same snapshot."""
         self._open(what)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import MySQLdb
 
@@ -44,13 +44,17 @@ class MySQLPurge:
         execute(self._connection, ISOLATION)
         execute(self._connection, "START TRANSACTION")
 
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+    def take(
+        self, what: Projection, within: KeyRange, locked: Callable[[Digest], None] | None = None
+    ) -> Digest | None:
         """Locks and digests, then deletes. What is locked can neither change nor go meanwhile."""
         matching = proof.condition(what, within)
         try:
             if what.numbered is not None and self._stands_in(what, matching):
                 return None
             taken = proof.digest_where(self._connection, what, matching, FOR_UPDATE)
+            if locked is not None:
+                locked(taken)
             deleted = self._delete(what, matching)
         except MySQLdb.OperationalError as error:
             if translate.number(error) != DEADLOCK:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import psycopg
 
@@ -37,7 +37,12 @@ class PostgresPurge:
         self.committed = False
         connection.execute(BY_KEY)
 
-    def take(self, what: Projection, within: KeyRange) -> Digest | None:
+    def take(
+        self,
+        what: Projection,
+        within: KeyRange,
+        locked: Callable[[Digest], None] | None = None,  # noqa: ARG002
+    ) -> Digest | None:
         """Digests, then deletes; twice as fast as one statement that does both."""
         self._connection.execute(WHOLE.format(table=what.table).encode())
         try:
