@@ -45,6 +45,41 @@ for document in client[source][name].find():
 if documents:
     client[target][name].insert_many(documents)
 """
+RAW = """
+import struct, sys, pymongo
+from bson.raw_bson import RawBSONDocument
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+uri, source, target, name, whole = sys.argv[1:]
+client = pymongo.MongoClient(uri)
+
+class Documents(RawBSONDocument):
+    __slots__ = ("raw",)
+    def __init__(self, buffer):
+        self.raw = buffer
+
+def number(buffer):
+    at = count = 0
+    while at < len(buffer):
+        at += struct.unpack_from("<i", buffer, at)[0]
+        count += 1
+    return count
+
+client[target].create_collection(name)
+written = 0
+with client.start_session() as session:
+    for batch in client[source][name].find_raw_batches(batch_size=2000):
+        if whole and not session.in_transaction:
+            session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority"))
+        command = {"insert": name, "documents": [Documents(batch)]}
+        client[target].command(command, session=session if whole else None)
+        written += number(batch)
+        if whole and written >= 100000:
+            session.commit_transaction()
+            written = 0
+    if session.in_transaction:
+        session.commit_transaction()
+"""
 
 
 @dataclass
@@ -67,8 +102,8 @@ class MongoStage:
         if found != self.stage.rows:
             raise measure.FailedError(f"{database}.{name} has {found} documents")
 
-    def script(self, text: str) -> Sample:
-        arguments = [self.server.uri(), HERE, THERE, TABLE]
+    def script(self, text: str, *more: str) -> Sample:
+        arguments = [self.server.uri(), HERE, THERE, TABLE, *more]
         return measure.programs([sys.executable, "-c", text, *arguments], env=self.stage.env)
 
     def task(self, name: str = TABLE, **job: Any) -> Task:
@@ -109,11 +144,13 @@ def _served(stage: Stage) -> Iterator[MongoStage]:
     with MongoServer() as server, server.connect() as client:
         for name in (HERE, THERE):
             stage.env[f"AIRFLOW_CONN_{name.upper()}"] = server.airflow_uri(name)
+        stage.beside.append(server.pid)
         place = MongoStage(stage, server, client)
         place.fill()
         try:
             yield place
         finally:
+            stage.beside.remove(server.pid)
             for name in (HERE, THERE):
                 del stage.env[f"AIRFLOW_CONN_{name.upper()}"]
 
@@ -122,6 +159,8 @@ def _copy(place: MongoStage, report: Report) -> None:
     rows = place.stage.rows
     ours, two = Contest("copy", rows), Contest("copy, 2 workers", rows)
     out, loop = Contest("$out", rows), Contest("find, then insert_many", rows)
+    raw = Contest("find, then insert, as bytes, nothing recorded", rows)
+    whole = Contest("the same in transactions of 100,000 documents", rows)
 
     def empty(act: Callable[[], Sample]) -> Callable[[], Sample]:
         def acted() -> Sample:
@@ -144,11 +183,15 @@ def _copy(place: MongoStage, report: Report) -> None:
             (out, empty(lambda: place.script(OUT))),
             (loop, empty(lambda: place.script(LOOP))),
             (two, empty(lambda: copied(2))),
+            (raw, empty(lambda: place.script(RAW, ""))),
+            (whole, empty(lambda: place.script(RAW, "whole"))),
         ],
     )
-    report.runs("mongodb", ours, two, out, loop)
+    report.runs("mongodb", ours, two, out, loop, raw, whole)
     report.rates("mongodb", "MongoDB to MongoDB, 1 worker", ours, out, MIN_OF_OUT)
     report.rates("mongodb", "MongoDB to MongoDB, 1 worker", ours, loop, MIN_OF_INSERT_MANY)
+    report.rates("mongodb", "MongoDB to MongoDB, 1 worker", ours, raw)
+    report.rates("mongodb", "MongoDB to MongoDB, 1 worker", ours, whole)
     report.rates("mongodb", "MongoDB to MongoDB, 2 workers", two, loop)
 
 

@@ -181,7 +181,9 @@ def _pgloader(place: MyStage) -> Sample:
     stage = place.stage
     stage.execute(TARGET, f"DROP SCHEMA IF EXISTS {HERE} CASCADE")
     stage.settle()
-    command = [found("pgloader"), place.url(HERE), stage.server.uri(TARGET)]
+    # By default it reads so far ahead that its heap of 1 GB is exhausted.
+    few = ("--with", "prefetch rows = 10000")
+    command = [found("pgloader"), *few, place.url(HERE), stage.server.uri(TARGET)]
     sample = place.peer(command)
     if stage.value(TARGET, f"SELECT to_regclass('{HERE}.{TABLE}') IS NULL"):
         raise PeerError("pgloader created no table")
