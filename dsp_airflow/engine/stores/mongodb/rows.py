@@ -223,7 +223,7 @@ def ids_of(what: Projection, listed: Sequence[Key]) -> list[Value]:
                 found.append(parts[KEY])
             else:
                 inner = [(path.partition(".")[2], part) for path, part in parts.items()]
-                found.append(Value(0x03, bytes(raw.document(inner).raw)))
+                found.append(Value(raw.DOCUMENT, bytes(raw.document(inner).raw)))
         except ValueError:
             # No document has it.
             continue
