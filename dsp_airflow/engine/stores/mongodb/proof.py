@@ -139,8 +139,8 @@ def texts(
     rows = Rows(what) if is_mapped(what) else None
     for document in every(found(connection, what, None, listed)):
         if rows is not None:
-            at, told = rows.told(document)
-            given[at] = told
+            key, told = rows.told(document)
+            given[key] = told
             continue
         key = keys.of(document)
         fields = [
