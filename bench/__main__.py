@@ -28,7 +28,7 @@ from bench.mysql import measure_mysql
 from bench.purging import measure_purge
 from bench.report import Report
 from bench.stage import SETTINGS, SOURCE, Stage, stage
-from dsp_airflow.demo.servers import ServerError
+from dsp_airflow.demo.process import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
 LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "mongodb", "fixed")

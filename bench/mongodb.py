@@ -18,7 +18,7 @@ from bench.measure import Contest, Sample
 from bench.report import Report
 from bench.stage import JOB, Stage, Task
 from bench.tables import EATEN, TABLE
-from tests.servers.mongo import MongoServer
+from tests.servers import MongoServer
 
 MIN_OF_OUT = 0.75
 MIN_OF_INSERT_MANY = 1.6

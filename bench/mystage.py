@@ -15,7 +15,7 @@ from bench.measure import PeerError, Sample
 from bench.stage import ARCHIVE, JOB, Stage, Task
 from bench.tables import TABLE
 from dsp_airflow.demo.mariadb import ROOT, MariaDBServer
-from dsp_airflow.demo.servers import HOST
+from dsp_airflow.demo.process import HOST
 
 HERE, THERE = "my_source", "my_target"
 """Names of the schemas, and ids of the Airflow connections to them."""

@@ -15,7 +15,8 @@ from typing import Any
 from bench import measure, servercpu
 from bench.measure import FailedError, Sample
 from bench.tables import TABLE
-from dsp_airflow.demo.servers import ADMIN, HOST, PostgresServer, embedded_postgres_bin
+from dsp_airflow.demo.process import HOST
+from dsp_airflow.demo.servers import ADMIN, PostgresServer, embedded_postgres_bin
 from dsp_airflow.state.database import open_state, upgrade
 from dsp_airflow.state.runs import Runs
 

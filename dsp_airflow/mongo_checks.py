@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -73,10 +74,22 @@ def _session(connection: Connection, hello: Mapping[str, Any]) -> Iterator[Findi
             "none: every table has to be named with its own",
             "set the schema of the Airflow connection",
         )
-    tls = connection.client.options.pool_options._ssl_context is not None
-    yield Finding("encryption", "ok", "TLS" if tls else "none; set tls to true in the extra field")
+    yield _encryption(connection.client.options.pool_options._ssl_context)
     now = hello["localTime"].replace(tzinfo=UTC)
     yield clock(abs(datetime.now(UTC) - now))
+
+
+def _encryption(context: Any) -> Finding:
+    if context is None:
+        return Finding("encryption", "ok", "none; set tls to true in the extra field")
+    if context.verify_mode == ssl.CERT_NONE:
+        return Finding(
+            "encryption",
+            "warning",
+            "TLS, and whatever certificate the server shows is taken",
+            "remove allow_insecure from the extra field, and name the CA's file as tlsCAFile",
+        )
+    return Finding("encryption", "ok", "TLS")
 
 
 def _server(connection: Connection, hello: Mapping[str, Any]) -> Iterator[Finding]:

@@ -61,6 +61,7 @@ def way_back(
         target = plan.source.table
         told = {
             "gridfs": job.gridfs,
+            "field_order": job.field_order,
             "where": documents.way_back(where, [r.batch.within for r in chosen]),
         }
     else:

@@ -26,6 +26,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
+        *(_order_findings(job) if isinstance(job, WarmJob) else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -96,6 +97,27 @@ def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
             job.mode,
             "full",
             involves=frozenset({"mode", "gridfs"}),
+        )
+
+
+def _order_findings(job: WarmJob) -> Iterator[Finding]:
+    if job.field_order == "count":
+        return
+    why = ""
+    if job.columns is not None:
+        why = "columns, whose values have no order"
+    elif job.gridfs:
+        why = "gridfs: true, as files are compared byte by byte"
+    elif isinstance(job.where, str) or job.mode == "incremental":
+        given = "mode: incremental" if job.mode == "incremental" else "a where in SQL"
+        why = f"{given}, as it is for whole documents of MongoDB at both ends"
+    if why:
+        yield Finding(
+            ("field_order",),
+            f"must not be ignore with {why}; leave it out",
+            job.field_order,
+            "count",
+            involves=frozenset({"field_order", "columns", "gridfs", "where", "mode"}),
         )
 
 

@@ -10,12 +10,34 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import Field
 
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import invalid
 
 Query: TypeAlias = Mapping[str, Any]
+FieldOrder: TypeAlias = Literal["count", "ignore"]
+FieldOrderOption = Annotated[
+    FieldOrder,
+    Field(
+        description=(
+            "MongoDB to MongoDB, whole documents: whether fields in another order are a "
+            "difference, for check and purge. ignore: at no depth; the order of arrays always "
+            "counts. A copy keeps the source's order either way."
+        )
+    ),
+]
+Buckets = Annotated[
+    bool,
+    Field(
+        description=(
+            "MongoDB to MongoDB: the tables are buckets of GridFS, and a row is a file with all "
+            "its chunks. where is a query document over the bucket's files."
+        )
+    ),
+]
 
 MAX_DEPTH: Final = 50
 OPERATORS: Final = frozenset(

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from dsp_airflow.config.base import Model
-from dsp_airflow.config.documents import Query, check_query
+from dsp_airflow.config.documents import Buckets, FieldOrderOption, Query, check_query
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
@@ -480,13 +480,8 @@ class WarmJob(TableJob):
     cursor: Cursor | None = Field(
         default=None, description="For mode: incremental, and only there."
     )
-    gridfs: bool = Field(
-        default=False,
-        description=(
-            "MongoDB to MongoDB: the tables are buckets of GridFS, and a row is a file with all "
-            "its chunks. where is a query document over the bucket's files."
-        ),
-    )
+    gridfs: Buckets = False
+    field_order: FieldOrderOption = "count"
     on_conflict: Literal["update", "ignore", "error"] = Field(
         default="update",
         description=(

@@ -22,9 +22,9 @@ from rich.markup import escape
 from dsp_airflow.config.names import RESTORE_SUFFIX
 from dsp_airflow.demo import progress, stage, summary
 from dsp_airflow.demo.errors import DemoError
+from dsp_airflow.demo.process import ServerError
 from dsp_airflow.demo.rest import AirflowApi
 from dsp_airflow.demo.screen import Screen
-from dsp_airflow.demo.servers import ServerError
 from dsp_airflow.demo.stage import Stage
 from dsp_airflow.demo.standalone import USER
 from dsp_airflow.engine.errors import DspError

@@ -8,29 +8,17 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import signal
 import subprocess
-import tempfile
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import MySQLdb
 from MySQLdb.connections import Connection
 
-from dsp_airflow.demo.servers import (
-    HOST,
-    PORT_ATTEMPTS,
-    START_SECONDS,
-    ServerError,
-    free_port,
-    stop_process,
-)
+from dsp_airflow.demo.process import HOST, NeverError, Server, ServerError
 
 ROOT = "root"
 DEBIAN_MARIADB = Path("/usr/sbin/mariadbd")
@@ -54,7 +42,7 @@ DEFAULTS: Mapping[str, str | int] = {
 CREATED_WITH = ("innodb_page_size", "lower_case_table_names", "innodb_data_file_path")
 
 
-class MySQLFamilyServer(ABC):
+class MySQLFamilyServer(Server):
     """A server whose `root` logs in over TCP with `password`, from any host.
 
     `options` are options of the server (`{"sql_mode": "ANSI"}`), which win over the defaults here;
@@ -62,7 +50,7 @@ class MySQLFamilyServer(ABC):
     what its time zone SYSTEM means (`Europe/Vienna`), by default what the machine says.
     """
 
-    product: str
+    prefix = "dsp-mysql-"
     before_users = ""
 
     def __init__(
@@ -72,45 +60,12 @@ class MySQLFamilyServer(ABC):
         binlog: bool = False,
         zone: str | None = None,
     ) -> None:
+        super().__init__()
         merged = {**DEFAULTS, **(options or {})}
         self.options = {k: str(v) for k, v in merged.items() if v is not None}
         self.binlog = binlog
         self.environment = {**os.environ, **({"TZ": zone} if zone else {})}
         self.password = secrets.token_urlsafe(12)
-        self.port = 0
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def folder(self) -> Path:
-        """The server's files: `data`, `log`, `socket`."""
-        if self._folder is None:
-            raise ServerError(f"the {self.product} server is not started")
-        return self._folder
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        if self._process is None:
-            raise ServerError(f"the {self.product} server is not started")
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it was started and has not crashed."""
-        return self._process is not None and self._process.poll() is None
 
     @property
     def socket(self) -> Path:
@@ -122,35 +77,6 @@ class MySQLFamilyServer(ABC):
         """As in 10.11.19 or 9.7.4."""
         [(version,)] = self.run("SELECT VERSION()")
         return str(version).partition("-")[0]
-
-    def start(self) -> None:
-        """Create the data directory, return once it answers; raise ServerError with its log."""
-        if self._process is not None:
-            raise ServerError(f"the {self.product} server is already started")
-        self._folder = Path(tempfile.mkdtemp(prefix="dsp-mysql-"))
-        try:
-            self._create()
-            self._write_first()
-            self._launch()
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop the server and remove its folder; harmless when not started."""
-        self._end(signal.SIGTERM)
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
-            self._folder = None
-
-    def kill(self) -> None:
-        """Crash the server; the next `restart` recovers."""
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Start the stopped or running server again on its folder and port."""
-        self._end(signal.SIGTERM)
-        self._launch_on(self.port)
 
     def arguments(
         self, database: str = "", *, user: str = ROOT, password: str | None = None
@@ -216,13 +142,6 @@ class MySQLFamilyServer(ABC):
                         raise
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
-    def log_tail(self, lines: int = 30) -> str:
-        """Return the last lines of the server's log."""
-        log = self.folder / "log"
-        if not log.exists():
-            return "(no log)"
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
     @abstractmethod
     def _init_command(self) -> list[str]:
         """What creates the data directory."""
@@ -230,6 +149,38 @@ class MySQLFamilyServer(ABC):
     @abstractmethod
     def _server_command(self) -> list[str]:
         """What starts the server, without options that both products know."""
+
+    def _prepare(self) -> None:
+        self._create()
+        self._write_first()
+
+    def _command(self) -> list[str]:
+        place = [f"--port={self.port}", f"--bind-address={HOST}", f"--socket={self.socket}"]
+        binlog = ["--log-bin=binlog", "--server-id=1"] if self.binlog else ["--skip-log-bin"]
+        options = [f"--{name}={value}" for name, value in self.options.items()]
+        first = [f"--init-file={self._first}"] if self._first.exists() else []
+        return [*self._server_command(), *place, *binlog, *options, *first]
+
+    def _surroundings(self) -> Mapping[str, Any]:
+        return {"env": self.environment}
+
+    def _silence(self) -> str:
+        try:
+            self.connect().close()
+        except MySQLdb.OperationalError as error:
+            if error.args[0] == ACCESS_DENIED:
+                raise NeverError(str(error)) from error
+            return str(error)
+        return ""
+
+    def _settle(self, *, first: bool) -> None:
+        if first:
+            self._first.unlink()
+
+    @property
+    def _first(self) -> Path:
+        """Statements of the first start."""
+        return self.folder / "first.sql"
 
     def _common(self) -> list[str]:
         as_root = ["--user=root"] if os.geteuid() == 0 else []
@@ -248,64 +199,11 @@ class MySQLFamilyServer(ABC):
     def _write_first(self) -> None:
         # Run once, at the first start. root@localhost is who comes through the socket.
         secret = f"'{self.password}'"
-        (self.folder / "first.sql").write_text(
+        self._first.write_text(
             f"{self.before_users}ALTER USER 'root'@'localhost' IDENTIFIED BY {secret};\n"
             f"CREATE USER IF NOT EXISTS 'root'@'%' IDENTIFIED BY {secret};\n"
             "GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;\n"
         )
-
-    def _launch(self) -> None:
-        for attempt in range(PORT_ATTEMPTS):
-            try:
-                self._launch_on(free_port(), f"--init-file={self.folder / 'first.sql'}")
-            except ServerError as error:
-                # The port was free a moment ago; another process may have taken it since.
-                if "Address already in use" not in str(error) or attempt + 1 == PORT_ATTEMPTS:
-                    raise
-            else:
-                break
-        (self.folder / "first.sql").unlink()
-
-    def _launch_on(self, port: int, *more: str) -> None:
-        self.port = port
-        place = [f"--port={port}", f"--bind-address={HOST}", f"--socket={self.socket}"]
-        binlog = ["--log-bin=binlog", "--server-id=1"] if self.binlog else ["--skip-log-bin"]
-        options = [f"--{name}={value}" for name, value in self.options.items()]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._server_command(), *place, *binlog, *options, *more],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=self.environment,
-                start_new_session=True,
-            )
-        self._await_answer(self._process)
-
-    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        reason = "no answer"
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                self._process = None
-                reason = f"exited with {process.returncode}"
-                break
-            try:
-                self.connect().close()
-            except MySQLdb.OperationalError as error:
-                reason = str(error)
-                if error.args[0] == ACCESS_DENIED:
-                    break
-                time.sleep(0.05)
-            else:
-                return
-        raise ServerError(f"{self.product} did not start: {reason}\n{self.log_tail()}")
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            stop_process(self._process, number)
-            self._process = None
 
 
 class MariaDBServer(MySQLFamilyServer):

@@ -23,8 +23,8 @@ import httpx
 import psutil
 
 from dsp_airflow.demo.errors import DemoError, tail
+from dsp_airflow.demo.process import HOST, free_port
 from dsp_airflow.demo.rest import AirflowApi
-from dsp_airflow.demo.servers import HOST, free_port
 
 START_SECONDS = 420.0
 STOP_SECONDS = 15.0

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from dsp_airflow.demo.servers import HOST, ServerError, free_port
+from dsp_airflow.demo.process import HOST, Server, refused
 
 Kind = Literal["moto", "rclone"]
 SCRIPTS = Path(sys.executable).parent
-START_SECONDS = 60
 REGION = "us-east-1"
 
 
-class S3Server:
+class S3Server(Server):
     """One S3 server on a free port of 127.0.0.1, stopped by its process id."""
 
+    prefix = "dsp-s3-"
+
     def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.port = free_port()
+        super().__init__()
+        self.kind = self.product = kind
         self.key, self.secret = "dspkey", secrets.token_hex(12)
-        self._folder = Path(tempfile.mkdtemp(prefix="dsp-s3-"))
-        self._process: subprocess.Popen[bytes] | None = None
         self._client: Any = None
 
     @property
@@ -41,44 +34,20 @@ class S3Server:
     @property
     def data(self) -> Path:
         """The folder of rclone's objects: one folder a bucket, one file an object."""
-        return self._folder / "data"
+        return self.folder / "data"
 
-    def __enter__(self) -> Self:
+    def _prepare(self) -> None:
         self.data.mkdir()
-        if self.kind == "moto":
-            command = [str(SCRIPTS / "moto_server"), "-H", HOST, "-p", str(self.port)]
-        else:
-            command = [str(SCRIPTS / "rclone"), "serve", "s3", str(self.data)]
-            command += ["--addr", f"{HOST}:{self.port}", "--config", "", "--no-cleanup"]
-            command += ["--auth-key", f"{self.key},{self.secret}", "--vfs-cache-mode", "off"]
-        log = (self._folder / "log").open("wb")
-        with log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True
-            )
-        give_up = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection((HOST, self.port), 1).close()
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > give_up:
-                    text = (self._folder / "log").read_text()[-1000:]
-                    self.__exit__(None, None, None)
-                    raise ServerError(f"{self.kind} did not start: {text}") from None
-                time.sleep(0.05)
-            else:
-                return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _command(self) -> list[str]:
+        if self.kind == "moto":
+            return [str(SCRIPTS / "moto_server"), "-H", HOST, "-p", str(self.port)]
+        command = [str(SCRIPTS / "rclone"), "serve", "s3", str(self.data)]
+        command += ["--addr", f"{HOST}:{self.port}", "--config", "", "--no-cleanup"]
+        return [*command, "--auth-key", f"{self.key},{self.secret}", "--vfs-cache-mode", "off"]
+
+    def _silence(self) -> str:
+        return refused(self.port)
 
     def airflow_connection(self, bucket: str) -> str:
         """An Airflow connection to it, as JSON, that names the bucket."""

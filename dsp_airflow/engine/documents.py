@@ -25,6 +25,9 @@ NAMED: Final = 20
 PARTED: Final = frozenset({DOCUMENT, FILE, CONTENT})
 """Identities of types whose texts are lists of parts, each a name and a text."""
 KEY: Final = "_id"
+BYTES: Final = "bson"
+ANY_ORDER: Final = "bson in any order"
+"""How whole documents are compared: as the bytes that they are, or whatever the order of fields."""
 
 
 def refuse_unfit(job: TableJob, source: Endpoint, target: str) -> None:
@@ -32,12 +35,23 @@ def refuse_unfit(job: TableJob, source: Endpoint, target: str) -> None:
     why = ""
     if isinstance(job, WarmJob) and job.gridfs and {source.system, target} != {SYSTEM}:
         why = f"from {source.system} to {target}: gridfs is for MongoDB at both ends"
+    elif _in_any_order(job) and {source.system, target} != {SYSTEM}:
+        why = f"from {source.system} to {target}: field_order: ignore is for MongoDB at both ends"
     elif source.system == SYSTEM:
         why = _no_documents(job)
     elif isinstance(job.where, Mapping):
         why = f"where is a query document, and {source.system} takes a condition of SQL"
     if why:
         raise ConfigError(f"job {job.name}: {why}")
+
+
+def method(job: TableJob) -> str:
+    """How whole documents of the job are compared."""
+    return ANY_ORDER if _in_any_order(job) else BYTES
+
+
+def _in_any_order(job: TableJob) -> bool:
+    return isinstance(job, WarmJob) and job.field_order == "ignore"
 
 
 def _no_documents(job: TableJob) -> str:

@@ -172,10 +172,10 @@ def require_target(
         )
 
 
-def method(sides: Sides) -> str:
+def method(sides: Sides, job: TableJob) -> str:
     """A system's own hashes compare within it, PostgreSQL's of one major version; md5 always.
 
-    Documents are compared as bytes.
+    Documents are compared as bytes, with or without the order of their fields.
     """
     if sides.source.system == sides.target.system == "mysql":
         return "sha1"
@@ -184,7 +184,7 @@ def method(sides: Sides) -> str:
         if len(versions) == 1 and min(versions) >= 14:
             return "fields" if min(versions) >= 18 else "record"
     if sides.source.system == sides.target.system == documents.SYSTEM:
-        return "bson"
+        return documents.method(job)
     return "md5"
 
 

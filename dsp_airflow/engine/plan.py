@@ -132,7 +132,7 @@ def _structure(
         moved = sides.source.dialect.in_window(column, window, endless=endless)
         where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
     # Of rows made of documents, or documents of rows, texts are all that both sides have.
-    method = "md5" if mapped else fitting.method(sides)
+    method = "md5" if mapped else fitting.method(sides, job)
     source_side = source_side_of(job, sides, shape, entries, key, both, where, method)
     target_side = Projection(
         table=sides.target.dialect.qualified(there),

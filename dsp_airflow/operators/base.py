@@ -44,6 +44,7 @@ JOB_FIELDS = (
     "mode",
     "cursor",
     "gridfs",
+    "field_order",
     "on_conflict",
     "batch_size",
     "workers",
@@ -118,6 +119,7 @@ class TaskOperator(BaseOperator):
     :param mode: ``full`` (default) or ``incremental``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
     :param gridfs: source and target are buckets of GridFS, between two MongoDB.
+    :param field_order: of documents between two MongoDB: ``count`` (default) or ``ignore``.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
@@ -167,6 +169,7 @@ class TaskOperator(BaseOperator):
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,
         gridfs: bool | None = None,
+        field_order: str | None = None,
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
@@ -194,6 +197,7 @@ class TaskOperator(BaseOperator):
         self.mode = mode
         self.cursor = cursor
         self.gridfs = gridfs
+        self.field_order = field_order
         self.on_conflict = on_conflict
         self.batch_size = batch_size
         self.workers = workers

@@ -1,4 +1,5 @@
-"""Replica sets of MongoDB whose primary steps down or crashes in the middle of anything.
+"""Replica sets of MongoDB whose primary steps down or crashes in the middle of anything, or whose
+secondaries lag behind.
 
 Nothing is lost or doubled, the counts are true, and what a majority has not is not done.
 """
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
-from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import BatchStarted, Quiet
 from dsp_airflow.engine.stores.mongodb import names
 from dsp_airflow.engine.stores.mongodb.connection import Connection
-from tests.faults.tables import fill, job_of, rows_of
+from tests.faults.tables import document, fill, job_of, rows_of
 from tests.mysql.pairs import Pair
 from tests.servers import (
     MongoDatabase,
@@ -46,8 +49,8 @@ Act = Callable[[], object]
 
 @pytest.fixture(scope="module")
 def mongo_set() -> Iterator[MongoSet]:
-    """Three servers, whose transactions end after seconds where a worker is gone."""
-    with MongoSet() as servers:
+    """Three servers, which may be told to fail."""
+    with MongoSet({"enableTestCommands": 1}) as servers:
         yield servers
 
 
@@ -218,6 +221,66 @@ def again(pair: Pair) -> int:
             if error.code != KEY_NOT_FOUND or time.monotonic() > until:
                 raise
             time.sleep(0.1)
+
+
+@contextmanager
+def lagging(servers: MongoSet, uri: str) -> Iterator[str]:
+    """An Airflow connection that reads from a secondary which hears of nothing any more."""
+    behind = next(member for member in servers.members if member is not servers.primary())
+    with servers.connect() as client:
+        config = client.admin.command("replSetGetConfig")["config"]
+        for member in config["members"]:
+            member["tags"] = {"lags": str(member["host"].endswith(f":{behind.port}")).lower()}
+        config["version"] += 1
+        client.admin.command("replSetReconfig", config)
+    own = behind.uri().replace(behind.password, servers.password)
+    with pymongo.MongoClient[dict[str, Any]](own) as client:
+        stop = {"configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn"}
+        client.admin.command(stop)
+        try:
+            yield f"{uri}&readPreference=secondary&readPreferenceTags=lags:true"
+        finally:
+            client.admin.command({**stop, "mode": "off"})
+
+
+@dataclass
+class There:
+    """A database by its address."""
+
+    uri: str
+
+
+@pytest.mark.parametrize("pair", [("mongo", "pg18")], ids="-".join, indirect=True)
+def test_a_secondary_that_lags_behind(pair: Pair, mongo_set: MongoSet) -> None:
+    """Batches of a copy may come from there; what is proved and deleted is the primary's."""
+    source, before = pair.source, {row[0]: row for row in rows_of(pair.source)}
+    # Every server has heard of this, and so of all before.
+    source.database.get_collection("seen", write_concern=WriteConcern(w=3)).insert_one({})
+    with lagging(mongo_set, source.uri) as uri:
+        table = source["t"]
+        table.update_many({"_id": {"$lte": 5}}, {"$set": {"name": "changed"}})
+        table.insert_one(document(ROWS + 1))
+
+        pair.source = There(uri)
+        with pytest.raises(Refused, match="reads from secondaries"):
+            pair.open().plan("copy")
+        pair.source = source
+        pair.open(new=True).plan("copy")
+        # Somebody gives the connection a preference after the plan.
+        pair.source = There(uri)
+        pair.open().copy("copy")
+        pair.open().check("copy")
+        assert {row[0]: row for row in rows_of(pair.target)} == before
+        table.delete_one({"_id": 6})
+        with pytest.raises(Refused, match="reads from secondaries"):
+            pair.open().purge("copy")
+        assert len(rows_of(source)) == ROWS
+        pair.source = source
+        pair.open().purge("copy")
+    left = {row[0] for row in rows_of(source)}
+    assert left == {1, 2, 3, 4, 5, ROWS + 1}
+    job = pair.only()
+    assert (job.rows_different, job.rows_purged, job.rows_kept) == (0, ROWS - 6, 6)
 
 
 @pytest.mark.soak

@@ -12,8 +12,9 @@ import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -67,20 +68,44 @@ def updating(pair: Pair, share_of_rows: float = 0.1) -> Iterator[None]:
     assert not failed
 
 
-def killed(pair: Pair, name: str, chance: random.Random, kills: int) -> float:
+def share_done(pair: Any, name: str) -> float:
+    job = pair.only()
+    done = {
+        "copy": job.batches_copied,
+        "check": job.batches_checked,
+        "purge": job.batches_purged,
+    }
+    return float(done.get(name, 0) / max(job.batches, 1))
+
+
+def of_pair(pair: Pair, name: str) -> Any:
+    """A process that works at a phase."""
+    return processes.Process(
+        target=phase, args=(pair.folder, pair.source.uri, pair.target.uri, name)
+    )
+
+
+def killed(
+    pair: Any,
+    name: str,
+    chance: random.Random,
+    kills: int,
+    *,
+    bury: Callable[[], object] = lambda: None,
+    process_of: Callable[[Any, str], Any] = of_pair,
+    share_done: Callable[[Any, str], float] = share_done,
+) -> float:
     """Works at a phase until it is complete, killing it at random moments.
 
     The kills spread over the whole phase: each falls a moment after so much of it was done, and
     every fourth anywhere, before it has begun perhaps. Returns the share of it that was done when
-    the last kill fell.
+    the last kill fell. ``bury`` does after every kill what time would do.
     """
     fallen, through = 0, 0.0
     give_up = time.monotonic() + PATIENCE + kills * 3
     while True:
         assert time.monotonic() < give_up, f"{name} does not come to an end"
-        process = processes.Process(
-            target=phase, args=(pair.folder, pair.source.uri, pair.target.uri, name)
-        )
+        process = process_of(pair, name)
         began = time.monotonic()
         process.start()
         if fallen < kills:
@@ -92,6 +117,7 @@ def killed(pair: Pair, name: str, chance: random.Random, kills: int) -> float:
             if process.exitcode is None:
                 process.kill()
                 process.join()
+                bury()
                 fallen += 1
                 through = share_done(pair, name)
                 continue
@@ -102,16 +128,6 @@ def killed(pair: Pair, name: str, chance: random.Random, kills: int) -> float:
             return through
         # An error is what a retry is for; it must not be a tight loop.
         time.sleep(max(0.0, 0.1 - (time.monotonic() - began)))
-
-
-def share_done(pair: Pair, name: str) -> float:
-    job = pair.only()
-    done = {
-        "copy": job.batches_copied,
-        "check": job.batches_checked,
-        "purge": job.batches_purged,
-    }
-    return done.get(name, 0) / max(job.batches, 1)
 
 
 def verify(pair: Pair) -> None:

@@ -486,3 +486,25 @@ def test_documents_go_back_to_the_rows_that_they_were(back: Cross, mongo_db: Mon
     assert back.source.rows("SELECT * FROM t ORDER BY id") == before
     with pytest.raises(Refused, match="leave --batches out"):
         returned(back, batches="1")
+
+
+def test_a_difference_names_its_columns(out: Cross, mongo_db: MongoDatabase) -> None:
+    """Also where rows are found by other keys than those that the other side knows them by."""
+    fill(mongo_db, {"_id": 1, "a": "x", "j": {"b": 1}}, {"_id": 2, "a": "x", "j": {"b": 1}})
+    out.target.execute("CREATE TABLE t (id int PRIMARY KEY, a text, j json)")
+    out.write(out.warm([ID, field("a", "string"), field("j", "json")]))
+    run = out.open()
+    run.plan("copy")
+    run.copy("copy")
+    # The same document, spelled otherwise, is no difference.
+    out.target.execute("""UPDATE t SET j = '{ "b" : 1 }'""")
+    run.check("copy")
+    out.target.execute("UPDATE t SET a = 'y' WHERE id = 2")
+    run = out.open(new=True)
+    run.plan("copy")
+    run.copy("copy")
+    out.target.execute("""UPDATE t SET j = '{ "b" : 1 }', a = 'y' WHERE id = 2""")
+    with pytest.raises(Mismatch):
+        run.check("copy")
+    (told,) = [one.difference for one in run.runs.differences(run.run.id)]
+    assert (told.key, told.columns, told.source, told.target) == (("2",), ("a",), ("x",), ("y",))

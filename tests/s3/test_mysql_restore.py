@@ -33,6 +33,8 @@ TYPES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("d65", "DECIMAL(65,30)", (f"-{'9' * 35}.{'9' * 30}", "0", "1.5")),
     ("f32", "FLOAT", ("0.1", "-3.4028234e38", "1.17549435e-38", "1e6", "16777216")),
     ("f64", "DOUBLE", ("0.1", "1e23", "-1.7976931348623157e308", "5e-324", "123456789012345680")),
+    ("fd", "FLOAT(7,2)", ("0.1", "3", "-16777.22")),
+    ("dd", "DOUBLE(12,3)", ("1.5", "0", "-7.125", "1e8", "0.001")),
     ("c", "CHAR(8)", ("''", "'a'", "'é \"x\"'", "'a\\tb\\nc'")),
     ("vc", "VARCHAR(300)", ("''", "'  both  '", "'a\\0b'", "'\\r\\n\\\\N'", "'\\\\N'", "'\"'")),
     ("l1", "VARCHAR(20) CHARACTER SET latin1", ("'é€'", "''")),
@@ -342,3 +344,39 @@ def test_a_row_that_is_too_large(jobs: Archives) -> None:
     with pytest.raises(Refused, match="max_row_size"):
         jobs.run()
     assert jobs.batches() == []
+
+
+CHANGED = (
+    # As it was archived, as it stands there, a value that it keeps, and one that it would change.
+    ("VARBINARY(4)", "BINARY(4)", "x'00010203'", "x'61'"),
+    ("DOUBLE", "DOUBLE(7,2)", "1.25", "1.125"),
+    ("FLOAT", "FLOAT(7,2)", "0.1", "0.125"),
+    ("VARCHAR(4)", "CHAR(4)", "' b'", "'b '"),
+)
+
+
+def test_columns_that_would_change_a_value(jobs: Archives) -> None:
+    """Into a table that stands there: a value that would not stay as it is, is an error."""
+    archived = ", ".join(f"c{n} {mine}" for n, (mine, *_) in enumerate(CHANGED))
+    standing = ", ".join(f"c{n} {theirs}" for n, (_, theirs, *_) in enumerate(CHANGED))
+    kept = ", ".join(good for *_, good, _ in CHANGED)
+    jobs.source.execute(
+        f"CREATE TABLE t (id INT PRIMARY KEY, {archived})",
+        f"CREATE TABLE other (id INT PRIMARY KEY, {standing})",
+        f"INSERT INTO t VALUES (0, {kept})",
+        *(
+            f"INSERT INTO t (id, c{n}) VALUES ({n + 1}, {bad})"
+            for n, (*_, bad) in enumerate(CHANGED)
+        ),
+    )
+    job(jobs, purge="none", batch_size=1)
+    through(jobs)
+    other = f"{jobs.source.name}.other"
+    assert jobs.restore(table=other, batches="1").rows_checked == 1
+    values = "SELECT id, HEX(c0), c1 + 0e0, c2 * 1e0, c3 FROM"
+    before = jobs.source.run(f"{values} t WHERE id = 0")
+    assert jobs.source.run(f"{values} other") == before
+    for n in range(len(CHANGED)):
+        with pytest.raises(BadValue, match=rf"column c{n}, key \({n + 1}\)"):
+            jobs.restore(table=other, batches=str(n + 2))
+    assert jobs.source.value("SELECT COUNT(*) FROM other") == 1

@@ -1,9 +1,10 @@
 """The real servers of the tests and benchmarks. A server that cannot start raises ServerError."""
 
 from dsp_airflow.demo.mariadb import MariaDBServer, MySQLFamilyServer
-from dsp_airflow.demo.servers import PostgresServer, ServerError, SmtpSink, free_port
+from dsp_airflow.demo.mongo import MongoServer
+from dsp_airflow.demo.process import ServerError, free_port
+from dsp_airflow.demo.servers import PostgresServer, SmtpSink
 from tests.servers.databases import Database, fresh_database, postgres
-from tests.servers.mongo import MongoServer
 from tests.servers.mongo_databases import MongoDatabase, fresh_mongo_database
 from tests.servers.mongo_set import MongoSet
 from tests.servers.mysql import MySQLMissingError, MySQLServer

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from dsp_airflow.demo.servers import PostgresServer, ServerError, embedded_postgres_bin
+from dsp_airflow.demo.process import ServerError
+from dsp_airflow.demo.servers import PostgresServer, embedded_postgres_bin
 
 Version = Literal["15", "18"]
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")

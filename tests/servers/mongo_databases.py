@@ -14,7 +14,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from typing_extensions import TypeVar
 
-from tests.servers.mongo import MongoServer
+from dsp_airflow.demo.mongo import MongoServer
 from tests.servers.mongo_set import MongoSet
 
 _numbers = itertools.count(1)

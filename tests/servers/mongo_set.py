@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pymongo
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from dsp_airflow.demo.servers import HOST, START_SECONDS, ServerError
-from tests.servers.mongo import REPLICA_SET, ROOT, MongoServer
+from dsp_airflow.demo.mongo import REPLICA_SET, ROOT, MongoServer
+from dsp_airflow.demo.process import HOST, START_SECONDS, ServerError
 
 MEMBERS = 3
 SETTINGS = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200}

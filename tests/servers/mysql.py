@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from dsp_airflow.demo.mariadb import MySQLFamilyServer
-from dsp_airflow.demo.servers import ServerError
+from dsp_airflow.demo.process import ServerError
 
 FETCH_MYSQL = Path(__file__).parents[2] / "scripts" / "mysql-server"
 

@@ -12,7 +12,8 @@ from dsp_airflow.engine.archive.rows import Choice, chosen_batches
 from dsp_airflow.engine.archive.wires import WIRES
 from dsp_airflow.engine.archive.witness import METHOD, ArchiveWitness, file_digest
 from dsp_airflow.engine.canon import CANON_VERSION
-from dsp_airflow.engine.errors import Mismatch, Refused
+from dsp_airflow.engine.errors import BadValue, Mismatch, Refused
+from dsp_airflow.engine.keeps import Keeps, changed, keeps_of
 from dsp_airflow.engine.model import (
     Archive,
     Copied,
@@ -95,7 +96,9 @@ class ArchiveReader:
         """The batch's rows, each value in the target's words."""
         witness = self._witness(what, within)
         self._prove(what, within, witness)
-        return RowStream(witness, what, self._dialect, wire, max_row_size)
+        stream = RowStream(witness, what, self._dialect, wire, max_row_size)
+        stream.keeps = self._keeps(what)
+        return stream
 
     def digest(
         self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
@@ -142,6 +145,18 @@ class ArchiveReader:
         if not isinstance(dialect, Restores):
             raise Refused(f"rows of an archive cannot be restored to {self.run.target.system}")
         return dialect
+
+    def _keeps(self, what: Projection) -> dict[int, Keeps]:
+        """Columns of another type than the archived ones, which keep only some of the values."""
+        archived = self.run.manifest.columns
+        shape = self.run.manifest.shape
+        found: dict[int, Keeps] = {}
+        for n, (field_, number) in enumerate(zip(what.fields, self.run.columns, strict=True)):
+            mine = shape.column(archived[number].name)
+            keeps = keeps_of(field_.native, field_.type)
+            if keeps is not None and (mine is None or mine.native != field_.native):
+                found[n] = keeps
+        return found
 
     def _batch(self, within: KeyRange | None) -> ArchivedBatch:
         batches = self.run.manifest.batches
@@ -249,6 +264,8 @@ class RowStream:
     ) -> None:
         self.rows = -1
         self.size = 0
+        self.keeps: Mapping[int, Keeps] = {}
+        """Columns, by their place, in which not every value would stay as it is."""
         self._witness = witness
         self._what = what
         self._dialect = dialect
@@ -270,7 +287,20 @@ class RowStream:
         self.rows = rows
 
     def _cells(self, batch: Any, kinds: Sequence[LogicalType]) -> list[Any]:
+        for place, keeps in self.keeps.items():
+            self._refuse_changed(batch, place, kinds[place], keeps)
         return [self._dialect.own_cells(batch.column(n), kind) for n, kind in enumerate(kinds)]
+
+    def _refuse_changed(self, batch: Any, place: int, kind: LogicalType, keeps: Keeps) -> None:
+        for n, text in enumerate(batch.column(place).to_pylist()):
+            if text is not None and (why := changed(text, kind, keeps)):
+                key = [batch.column(k)[n].as_py() for k in range(len(self._what.key))]
+                field_ = self._what.fields[place]
+                raise BadValue(
+                    f"{self._what.label}: column {field_.column}, key ({', '.join(key)}): {why}; "
+                    f"the target column is {field_.native}. Nothing of the batch was written; "
+                    "restore to a new table, and convert there"
+                )
 
     def _refuse_large(self, cells: Sequence[Any]) -> None:
         if self._limit is None:

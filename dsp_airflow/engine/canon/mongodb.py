@@ -49,8 +49,6 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _USUAL: Final = (-62_135_596_800_000, 253_402_300_799_999)
 """Milliseconds of the years 1 to 9999."""
 _LEAST, _MOST = -(2**63), 2**63 - 1
-AS_TEXT: Final = frozenset({"time", "duration", "enum", "set", "other"})
-"""Types that BSON has not."""
 
 
 class Misfit(ValueError):
@@ -239,10 +237,44 @@ def _string(value: Any, kind: LogicalType) -> str:
     return value
 
 
-def _label(value: Any, kind: LogicalType) -> str:
+def _own(value: Any, kind: LogicalType) -> str:
+    """A type that BSON has not: its canonical text."""
     if not isinstance(value, str) or isinstance(value, Code):
         raise _misfit(value, kind)
     return value
+
+
+def _label(value: Any, kind: LogicalType) -> str:
+    text = _own(value, kind)
+    # Servers take other spellings, and the numbers of labels.
+    if kind.labels is not None and text not in kind.labels:
+        raise Misfit(f"a text is no label of the {kind}")
+    return text
+
+
+def _labels(value: Any, kind: LogicalType) -> str:
+    text = _own(value, kind)
+    given = text.split(",") if text else []
+    if kind.labels is not None and given != [label for label in kind.labels if label in given]:
+        raise Misfit(f"a text is no {kind} of labels, each once and in their order")
+    return text
+
+
+def _clock(value: Any, kind: LogicalType) -> str:
+    text = _own(value, kind)
+    try:
+        python_text(text, kind)
+    except ValueError as error:
+        shown = "HH:MM:SS.ffffff" if kind.name == "time" else "months/days/microseconds"
+        raise Misfit(f"a text is no {kind} as it is written here, {shown}") from error
+    digits = 6 if kind.digits is None else kind.digits
+    micros = _MICROS.search(text)
+    if micros is not None and int(micros[0]) % 10 ** (6 - digits):
+        raise Misfit(f"a time has finer fractions of a second than {kind}")
+    return text
+
+
+_MICROS: Final = re.compile(r"\d+$")
 
 
 def _bytes(value: Any, kind: LogicalType) -> str:
@@ -496,15 +528,18 @@ _DECODER: Final = json.JSONDecoder(
 _RENDERS: Final[dict[str, Callable[[Any, LogicalType], str]]] = {
     **dict.fromkeys(INTEGERS, _integer),
     **dict.fromkeys(("float32", "float64"), _float),
-    **dict.fromkeys(AS_TEXT, _label),
+    **dict.fromkeys(("time", "duration"), _clock),
     **dict.fromkeys(("timestamp", "timestamptz"), _moment),
     "bool": _bool,
     "bytes": _bytes,
     "date": _date,
     "decimal": _decimal,
+    "enum": _label,
     "json": _json,
     "list": _list,
     "objectid": _objectid,
+    "other": _own,
+    "set": _labels,
     "string": _string,
     "uuid": _uuid,
 }

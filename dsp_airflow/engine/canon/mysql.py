@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+from dsp_airflow.engine.keeps import digits_kept
 from dsp_airflow.engine.model import Field, LogicalType
 from dsp_airflow.engine.types import INTEGERS
 
@@ -160,7 +161,9 @@ def _plain(expression: str, _kind: LogicalType, native: str) -> str:
 
 
 def _unpadded(expression: str, native: str) -> str:
-    """A number that would be printed with zeros before it, without them."""
+    """A number that would be printed with zeros before it or behind its digits, without them."""
+    if digits_kept(native) is not None:
+        return f"({expression} * 1e0)"
     return f"({expression} * 1)" if "zerofill" in native else expression
 
 

@@ -12,6 +12,7 @@ from bson import Decimal128, Int64
 from dsp_airflow.engine.canon import lines, printed
 from dsp_airflow.engine.canon.mongodb import MOST_DIGITS
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.keeps import keeps_of
 from dsp_airflow.engine.model import (
     Column,
     Converted,
@@ -23,7 +24,7 @@ from dsp_airflow.engine.model import (
     Window,
 )
 from dsp_airflow.engine.stores.mongodb import commands, keys, names
-from dsp_airflow.engine.stores.mongodb.reading import CLAMPED, Reading, reads
+from dsp_airflow.engine.stores.mongodb.reading import CLAMPED, Reading, reading_of, reads
 
 name = "mongodb"
 documents = True
@@ -102,9 +103,13 @@ def converted(
     return Converted(reading.text(), target.native, counted)
 
 
-def across(made: Converted, _target: Column, _key: str) -> Converted:
-    """See ``ports.Dialect``. What the other system cannot hold, it refuses."""
-    return made
+def across(made: Converted, target: Column, _key: str) -> Converted:
+    """See ``ports.Dialect``. What the other system cannot hold, it refuses, or changes."""
+    keeps = keeps_of(target.native, target.type)
+    if keeps is None:
+        return made
+    reading = replace(reading_of(made.expression), keeps=keeps)
+    return replace(made, expression=reading.text())
 
 
 def compared(kind: LogicalType) -> LogicalType:

@@ -49,6 +49,13 @@ def opened(arguments: Mapping[str, Any], options: SessionOptions, where: str) ->
             # An option that it does not know is a slip.
             warnings.simplefilter("error", UserWarning)
             return pymongo.MongoClient(**{**CONNECT, **arguments, "appname": options.name})
+    except OSError as error:
+        # The files that it reads are those of TLS.
+        named = f"file {error.filename}" if error.filename else "a file of certificates"
+        raise ConfigError(
+            f"{where}: {named} cannot be used ({error.strerror or type(error).__name__}); correct "
+            "tlsCAFile or tlsCertificateKeyFile in the extra field of the Airflow connection"
+        ) from None
     except (PyMongoError, TypeError, ValueError, UserWarning) as error:
         if str(error).startswith("Unknown option"):
             raise ConfigError(

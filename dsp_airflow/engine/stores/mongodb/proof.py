@@ -3,6 +3,10 @@
 The server has no hash of a document as it is stored, so they come here. The hash is md5 over the
 bytes: 1 and 1.0, 0 and -0.0, and fields in another order are different. Where a job maps fields to
 columns it is that of the row's canonical texts, as everywhere.
+
+A job may say that the order of fields does not count. Digests are of the bytes then, too: nothing
+is taken apart where they are equal. Where they are not, the documents of the batch are compared one
+by one, and of each the hash is that of its fields in one order.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from typing import Final
 from pymongo.client_session import ClientSession
 
 from dsp_airflow.engine import compare
+from dsp_airflow.engine.documents import ANY_ORDER, BYTES
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
-from dsp_airflow.engine.stores.mongodb import keys, query, raw
+from dsp_airflow.engine.stores.mongodb import keys, order, query, raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.query import is_mapped
 from dsp_airflow.engine.stores.mongodb.rows import Rows
@@ -37,7 +42,7 @@ def digest_of(buffers: Iterable[bytes]) -> Digest:
             total += _SUM(md5(view[at:stop], usedforsecurity=False).digest())[0]
             count += 1
             at = stop
-    return Digest(count, total, raw.METHOD)
+    return Digest(count, total, BYTES)
 
 
 def digest_as(what: Projection, buffers: Iterable[bytes]) -> Digest:
@@ -54,6 +59,11 @@ def every(buffers: Iterable[bytes]) -> Iterator[bytes]:
 def hashed(document: bytes) -> str:
     """Its hash, in hex."""
     return hashlib.md5(document, usedforsecurity=False).hexdigest()
+
+
+def compared(document: bytes, what: Projection) -> bytes:
+    """What of a whole document is compared: its bytes, in one order if no other one counts."""
+    return order.normal(document) if what.method == ANY_ORDER else document
 
 
 def found(
@@ -115,7 +125,7 @@ def hashes(
             yield rows.hash(document)
             continue
         key = keys.of(document)
-        yield RowHash(key, hashed(document), None, key)
+        yield RowHash(key, hashed(compared(document, what)), None, key)
 
 
 def texts(
@@ -129,13 +139,13 @@ def texts(
     rows = Rows(what) if is_mapped(what) else None
     for document in every(found(connection, what, None, listed)):
         if rows is not None:
-            at, told = rows.told(document)
-            given[at] = told
+            key, told = rows.told(document)
+            given[key] = told
             continue
         key = keys.of(document)
         fields = [
             [name.decode(errors="surrogateescape"), keys.text(value)]
-            for name, value in raw.elements(document)
+            for name, value in raw.elements(compared(document, what))
         ]
         given[key] = (key[0], json.dumps(fields))
     return given

@@ -16,13 +16,15 @@ from bson.raw_bson import RawBSONDocument
 
 Query: TypeAlias = dict[str, Any]
 
-METHOD: Final = "bson"
-"""Of digests of the bytes themselves."""
 DOUBLE: Final = 0x01
 STRING: Final = 0x02
+DOCUMENT: Final = 0x03
+ARRAY: Final = 0x04
 BINARY: Final = 0x05
 OBJECT_ID: Final = 0x07
 DATE: Final = 0x09
+SCOPED: Final = 0x0F
+"""Code with a scope."""
 INT32: Final = 0x10
 TIMESTAMP: Final = 0x11
 INT64: Final = 0x12
@@ -146,7 +148,7 @@ def document(fields: Iterable[tuple[str, Value]]) -> RawBSONDocument:
 
 def array(values: Iterable[Value]) -> Value:
     """An array of values."""
-    return Value(0x04, assembled((b"%d" % n, value) for n, value in enumerate(values)))
+    return Value(ARRAY, assembled((b"%d" % n, value) for n, value in enumerate(values)))
 
 
 def assembled(fields: Iterable[tuple[bytes, Value]]) -> bytes:

@@ -22,6 +22,7 @@ from dsp_airflow.engine.canon.mongodb import (
     mongodb_text,
     type_name,
 )
+from dsp_airflow.engine.keeps import Keeps, changed
 from dsp_airflow.engine.model import Absent, LogicalType, OnLoss
 from dsp_airflow.engine.types import FLOATS, INTEGERS
 
@@ -38,6 +39,7 @@ class Reading:
 
     ``absent``: what is read where there is no such field. ``whole``: not a field but the bytes of
     the document (``declared`` bytes), or its key as extended JSON (``declared`` string).
+    ``keeps``: what the column keeps of the type's values, where that is not all.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Reading:
     absent: Absent = "null"
     on_loss: OnLoss = "error"
     whole: bool = False
+    keeps: Keeps | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -92,7 +95,7 @@ def read(
             raise Misfit("the document has no such field")
         return Used(None, "missing")
     try:
-        return _text(value, reading.declared or kind, kind)
+        return _kept(_text(value, reading.declared or kind, kind), kind, reading)
     except Misfit:
         if reading.on_loss == "error":
             raise
@@ -152,6 +155,14 @@ def reads(declared: LogicalType, kind: LogicalType) -> bool:
     return any(declared.name in group and kind.name in group for group in groups)
 
 
+def _kept(text: str | None, kind: LogicalType, reading: Reading) -> str | None:
+    """The text, if the column keeps it as it is."""
+    keeps = reading.keeps
+    if keeps is not None and text is not None and (why := changed(text, kind, keeps)):
+        raise Misfit(why)
+    return text
+
+
 def _text(value: Any, declared: LogicalType, kind: LogicalType) -> str | None:
     if declared.name == kind.name:
         return mongodb_text(value, kind)
@@ -173,7 +184,10 @@ def _instead(value: Any, reading: Reading, kind: LogicalType) -> Used:
         return Used(None, rule)
     if rule == "text":
         return Used(plain_text(value), rule)
-    return Used(_nearest(value, kind), rule)
+    near = _nearest(value, kind)
+    if reading.keeps is not None and not reading.keeps.blanks:
+        near = near.rstrip(" ")
+    return Used(_kept(near, kind, reading), rule)
 
 
 def plain_text(value: Any) -> str:

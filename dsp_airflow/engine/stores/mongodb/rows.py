@@ -153,15 +153,14 @@ class Rows:
         return Digest(rows, total, METHOD)
 
     def told(self, document: bytes) -> tuple[Key, tuple[str | None, ...]]:
-        """The row's key here and its texts, for a report: of no row, too."""
+        """The mapped key and the texts, for a report: of no row, too."""
         try:
             texts: Sequence[str | None] = self.texts(document)
         except BadValue:
             own = bson.decode(document, OPTIONS)
             texts = [self._odd(own, reading, field) for field, reading in self._fields]
-            key = self._key_alone(document)
-            return keys.of(document) if self._own_key else key, tuple(texts)
-        return self.at(document, texts), tuple(texts)
+            return self._key_alone(document), tuple(texts)
+        return self.key(texts), tuple(texts)
 
     def _odd(self, values: Mapping[str, Any], reading: Reading, field: Field) -> str | None:
         try:
@@ -223,7 +222,7 @@ def ids_of(what: Projection, listed: Sequence[Key]) -> list[Value]:
                 found.append(parts[KEY])
             else:
                 inner = [(path.partition(".")[2], part) for path, part in parts.items()]
-                found.append(Value(0x03, bytes(raw.document(inner).raw)))
+                found.append(Value(raw.DOCUMENT, bytes(raw.document(inner).raw)))
         except ValueError:
             # No document has it.
             continue

@@ -95,7 +95,7 @@ def translated(
         return BadValue(f"{where}: a document cannot be read as BSON: {error}")
     text = message(error)
     if isinstance(error, ServerSelectionTimeoutError):
-        return Transient(f"{where}: {_short(text)}; check host, port and network, and that it runs")
+        return _unreachable(where, _short(text))
     if isinstance(error, AutoReconnect | NetworkTimeout | ConnectionFailure):
         return Transient(f"{where}: {_short(text)}")
     if isinstance(error, InvalidURI | ConfigurationError):
@@ -153,6 +153,29 @@ def _too_slow(where: str, text: str, options: SessionOptions) -> DspError:
         "(timeouts.statement). Retry when the server is less busy, make batches smaller "
         "(batch_size), or raise timeouts.statement of the job"
     )
+
+
+def _unreachable(where: str, text: str) -> DspError:
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        remedy = "name the file of the CA that has signed its certificate, tlsCAFile"
+        if "mismatch" in text:
+            remedy = "connect by a name that its certificate has"
+        elif "expired" in text:
+            remedy = "have its certificate renewed"
+        return ConfigError(
+            f"{where}: the server is not trusted: {text}; {remedy}, in the Airflow connection"
+        )
+    if "SSL handshake failed" in text or "SSL:" in text or "tlsv" in text.lower():
+        return Transient(
+            f"{where}: {text}; check that the server takes TLS, and whether it asks for a "
+            "certificate (tlsCertificateKeyFile in the extra field)"
+        )
+    if "connection closed" in text:
+        return Transient(
+            f"{where}: {text}; check that it runs, and whether it takes TLS only (tls in the extra "
+            "field)"
+        )
+    return Transient(f"{where}: {text}; check host, port and network, and that it runs")
 
 
 def _short(text: str) -> str:

@@ -249,8 +249,10 @@ class _Batch:
         self._insert(b"".join(new for own, new in sent.items() if own not in there))
 
     def _differ(self, old: bytes, new: bytes) -> bool:
-        if old == new or self.on_conflict == "update" or not query.is_mapped(self.what):
+        if old == new or self.on_conflict == "update":
             return old != new
+        if not query.is_mapped(self.what):
+            return proof.compared(old, self.what) != proof.compared(new, self.what)
         reading = rows.Rows(self.what)
         return reading.texts(old) != reading.texts(new)
 

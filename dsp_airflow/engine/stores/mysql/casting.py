@@ -8,11 +8,11 @@ itself, so that nothing is asked here unless a policy wants it.
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.keeps import digits_kept
 from dsp_airflow.engine.model import Column, Converted, Field, Fit, LogicalType, OnLoss
 from dsp_airflow.engine.stores.mysql import kinds
 from dsp_airflow.engine.stores.mysql.names import BYTES, base, text_literal
@@ -23,8 +23,6 @@ LOSS_TAG: Final = "dsp_loss:"
 _BYTE_BOUND: Final = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
 _REFUSED_THERE: Final = ("string", "uuid", "objectid", "json", "other")
 """The target itself refuses a text that is none of these types, and prints the others alike."""
-_SHOWN: Final = re.compile(r"(?:float|double)\(\d+,(\d+)\)")
-"""A float that keeps so many digits after the point, and rounds the others away in silence."""
 FLOATS: Final = ("float32", "float64")
 LARGEST_FLOAT: Final = "3.4028234663852886e38"
 
@@ -92,10 +90,10 @@ def caveat(source: Column, target: Column) -> str:
     if base(target.native) == "binary" and base(source.native) in BYTES:
         same = base(source.native) == "binary" and source.type.length == target.type.length
         return "" if same else f"values of fewer than {target.type.length} bytes"
-    kept = _digits_kept(target)
+    kept = digits_kept(target.native)
     if kept is None or source.type.name in INTEGERS:
         return ""
-    given = _digits_kept(source)
+    given = digits_kept(source.native)
     if given is None and source.type.name == "decimal":
         given = source.type.scale
     enough = same or source.type.name == "decimal"
@@ -104,12 +102,6 @@ def caveat(source: Column, target: Column) -> str:
         if enough and given is not None and given <= kept
         else f"digits beyond {kept} after the point"
     )
-
-
-def _digits_kept(column: Column) -> int | None:
-    """Digits after the point of a FLOAT(M,D) or DOUBLE(M,D)."""
-    found = _SHOWN.match(column.native)
-    return int(found[1]) if found else None
 
 
 def converted(
@@ -146,7 +138,7 @@ def _kept(ok: str, x: str, source: Column, target: Column) -> str:
         return f"({ok} AND {x} NOT LIKE '% ')"
     if base(target.native) == "binary" and source.type.name == "bytes":
         return f"LENGTH({x}) = {target.type.length}"
-    if (digits := _digits_kept(target)) is not None:
+    if (digits := digits_kept(target.native)) is not None:
         rounded = f"ROUND({x}, {digits})"
         if base(target.native) == "float":
             rounded = f"(CAST({rounded} AS FLOAT) * 1e0)"

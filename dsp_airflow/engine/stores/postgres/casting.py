@@ -7,11 +7,11 @@ column's policy says.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
+from dsp_airflow.engine.keeps import digits_kept
 from dsp_airflow.engine.model import Column, Converted, Fit, OnLoss
 from dsp_airflow.engine.stores.postgres.names import base, text_literal, user_type
 from dsp_airflow.engine.stores.postgres.translate import LOSS_TAG
@@ -90,12 +90,9 @@ def _kept(x: str, target: Column) -> str:
     """What is true of values that MySQL does not fill up with zeros, or round, without a word."""
     if target.native.startswith("binary("):
         return f"octet_length({x}) = {target.type.length}"
-    if found := _ROUNDED.match(target.native):
-        return f"round({x}::text::numeric, {found[1]}) = {x}::text::numeric"
+    if (digits := digits_kept(target.native)) is not None:
+        return f"round({x}::text::numeric, {digits}) = {x}::text::numeric"
     return ""
-
-
-_ROUNDED: Final = re.compile(r"(?:float|double)\(\d+,(\d+)\)")
 
 
 def _shortened(identity: str) -> bool:
