@@ -272,9 +272,13 @@ class TaskRun:
         """Whether the job asks for a check."""
         return self._job(name).check is not None
 
-    def path(self, job: AnyJob, step: str) -> Path:
-        """A job's way, for one step of it; its target is the one of this run."""
-        task = named(self.task, self.run.variables)
+    def path(
+        self, job: AnyJob, step: str, variables: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Path:
+        """A job's way, for one step of it. Its target has the name that it has in this run, or
+        that ``variables`` give it.
+        """
+        task = named(self.task, self.run.variables if variables is None else variables)
         job = next((one for one in task.jobs if one.name == job.name), job)
         if is_open(job):
             raise Refused(
