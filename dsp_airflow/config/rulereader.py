@@ -173,7 +173,9 @@ class _Reader:
             found += wrong.findings
         if not isinstance(operator, str) or operator not in OPERATORS:
             near = _MEANT.get(str(operator).lower()) or nearest(operator, OPERATORS)
-            message = f"must be {listed(OPERATORS)}"
+            # A lone > begins a text of several lines.
+            hint = '; a sign goes in quotes: ">"' if operator == "" else ""
+            message = f"must be {listed(OPERATORS)}{hint}"
             found += _wrong((*place, "operator"), message, operator, near).findings
         if found:
             raise _Wrong(*found)

@@ -110,7 +110,7 @@ class _Reader:
             yield from self._typed_string(word, following)
         elif word == "unknown" and self._after_is():
             yield self._take(Role.KEYWORD)
-        elif word in words.KEYWORDS:
+        elif word in words.KEYWORDS | words.OWN_KEYWORDS[self._dialect]:
             if called and word not in words.BEFORE_PARENTHESIS | {"cast"}:
                 raise SqlError(f"{word.upper()} cannot be followed by '('", token.offset)
             yield self._take(Role.KEYWORD)

@@ -59,7 +59,7 @@ def one(column: str, operator: str, *value: Any) -> dict[str, Any]:
 WRONG: list[tuple[dict[str, Any], str]] = [
     (
         one("numbr", "is_null"),
-        r"where\.column: t has no column 'numbr'; did you mean number",
+        r"where\.column: public\.t has no column 'numbr'; did you mean n",
     ),
     (one("number", "=", "1"), r"where\.value: '1': number is native int32: write a number"),
     (one("number", "=", True), "True: number is native int32"),
