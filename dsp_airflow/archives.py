@@ -5,7 +5,7 @@ from __future__ import annotations
 from dsp_airflow.engine.archive.listing import FoundRun
 from dsp_airflow.engine.archive.manifest import Facts, Manifest, manifest_of, receipts_bytes
 from dsp_airflow.engine.archive.verify import Record
-from dsp_airflow.paths import PREFIX
+from dsp_airflow.naming import plain
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
@@ -34,7 +34,7 @@ def record_of(
     records = list(ledger.records())
     if any(one.copied is None for one in records):
         return Record(None, None)
-    variables = {n: v for n, v in run.variables.get(job, {}).items() if n != PREFIX}
+    variables = plain(run.variables.get(job, {}))
     system = told.source_system if told is not None else ""
     facts = Facts(task, variables, system, known.source_identity)
     manifest = manifest_of(plan, at.run, facts, records)

@@ -22,14 +22,12 @@ from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
 from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store, Tells
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import limits_of
+from dsp_airflow.naming import PREFIX, plain
 
 if TYPE_CHECKING:
     from dsp_airflow.engine.archive.folder import RunFolder
     from dsp_airflow.engine.archive.manifest import Facts, Manifest
     from dsp_airflow.engine.stores.s3 import S3Store
-
-PREFIX = "{prefix}"
-"""Among a run's resolved variables, where an S3 job's folder stands; no variable has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ class WarmPath:
             self.job,
             self.source,
             self.store,
-            given.variables,
+            plain(given.variables),
             given.definition,
             count=count,
             shared=self._shares_target(),
@@ -185,9 +183,9 @@ class WarmPath:
 
     def _shares_target(self) -> bool:
         job = self.job
-        mine = (job.target.connection, job.target_table)
+        mine = (job.target.connection, job.target_name)
         others = (j for j in self.task.jobs if isinstance(j, WarmJob) and j.name != job.name)
-        return any((j.target.connection, j.target_table) == mine for j in others)
+        return any((j.target.connection, j.target_name) == mine for j in others)
 
 
 class ArchivePath:
@@ -205,15 +203,13 @@ class ArchivePath:
         from dsp_airflow.engine.archive.planning import plan_archive
 
         refuse_unknown(self.job.name, self.limits)
-        variables = dict(given.variables)
-        prefix = variables.pop(PREFIX)
         return plan_archive(
             self.job,
             self.task.name,
             self.source,
             self.store,
-            variables,
-            prefix,
+            plain(given.variables),
+            given.variables[PREFIX],
             given.definition,
             count=count,
         )
@@ -243,8 +239,7 @@ class ArchivePath:
         """What the manifest says beyond the plan; ``variables`` as the run resolved them."""
         from dsp_airflow.engine.archive.manifest import Facts
 
-        known = {name: value for name, value in variables.items() if name != PREFIX}
-        return Facts(self.task.name, known, self.source.system, self.source.identity)
+        return Facts(self.task.name, plain(variables), self.source.system, self.source.identity)
 
     def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:
         """See ``Path``."""

@@ -15,24 +15,14 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from dsp_airflow.config.archives import (
-    PREFIX_NAMES,
-    S3Job,
-    names_in,
-    resolved_prefix,
-    same_place,
-)
+from dsp_airflow.config.archives import S3Job, same_place
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
-from dsp_airflow.config.variables import (
-    UnresolvedVariableError,
-    parse_variable,
-    resolve_variables,
-)
+from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
 from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
@@ -45,7 +35,9 @@ from dsp_airflow.engine.ports import Located, Phase, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
-from dsp_airflow.paths import PREFIX, Given, Path, path_of
+from dsp_airflow.naming import PREFIX, is_open, named, names_of
+from dsp_airflow.paths import Given, Path, path_of
+from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
@@ -113,7 +105,7 @@ class TaskRun:
         if anew and self.runs.job(self.run.id, name).planned:
             self.runs.new_attempt(self.run.id, name)
         ledger = SqlLedger(self.database, self.run.id, name)
-        with self._recorded(name):
+        with self._recorded(name), placing(self.run.file, name):
             self._refuse_edited()
             known = ledger.plan()
             if known is not None:
@@ -280,9 +272,20 @@ class TaskRun:
         """Whether the job asks for a check."""
         return self._job(name).check is not None
 
-    def path(self, job: AnyJob, step: str) -> Path:
-        """A job's way, for one step of it."""
-        return path_of(self.task, job, for_step(self.open_store, self.task.name, job, step))
+    def path(
+        self, job: AnyJob, step: str, variables: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Path:
+        """A job's way, for one step of it. Its target has the name that it has in this run, or
+        that ``variables`` give it.
+        """
+        task = named(self.task, self.run.variables if variables is None else variables)
+        job = next((one for one in task.jobs if one.name == job.name), job)
+        if is_open(job):
+            raise Refused(
+                f"job {job.name}: run {self.run.id} was not begun, so that {job.target_table} has "
+                "no name yet; start it first"
+            )
+        return path_of(task, job, for_step(self.open_store, task.name, job, step))
 
     def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
         return Given(self._variables(job), self._definition(), since, window)
@@ -486,7 +489,7 @@ def latest_run(
 
 
 def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -> dict[str, Any]:
-    """A job's variables in one execution; of an S3 job also its folder, under ``PREFIX``."""
+    """A job's variables in one execution, and the names that it gives the target."""
 
     def resolve(variables: Mapping[str, Any]) -> dict[str, Any]:
         return dict(
@@ -501,14 +504,7 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
 
     if isinstance(job, RestoreJob):
         return {}
-    found = resolve(job.variables)
-    if isinstance(job, S3Job):
-        days = {n for n in names_in(job.target.prefix) if n in PREFIX_NAMES}
-        moments = resolve({name: parse_variable(name) for name in days})
-        values = {name: moment.strftime("%Y-%m-%d") for name, moment in moments.items()}
-        values |= {"task": task.name, "job": job.name}
-        found[PREFIX] = resolved_prefix(job.target.prefix, values)
-    return found
+    return {**resolve(job.variables), **names_of(task, job, resolve)}
 
 
 def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:

@@ -51,7 +51,7 @@ def _inferred(
     from dsp_airflow.config.restores import RestoreJob
     from dsp_airflow.engine import mapping
     from dsp_airflow.engine.ports import Infers
-    from dsp_airflow.paths import PREFIX
+    from dsp_airflow.naming import plain
     from dsp_airflow.steps import Interval, resolved_variables
 
     if isinstance(job, RestoreJob):
@@ -64,8 +64,7 @@ def _inferred(
         if shape is None:
             raise ConfigError(f"job {job.name}: there is no collection {job.source.table}")
         values = resolved_variables(task, job, datetime.now(UTC), Interval())
-        literals = {n: store.dialect.literal(v) for n, v in values.items() if n != PREFIX}
-        where = mapping.rendered_filter(job, shape, store.dialect, literals)
+        where = mapping.rendered_filter(job, shape, store.dialect, plain(values))
         return session.infer(job.source.table, where, None if whole else SAMPLE)
 
 

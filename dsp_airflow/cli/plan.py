@@ -48,7 +48,7 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
         raise
     log_to_stderr()
     open_store = opener()
-    found = [_planned(task, one, open_store) for one in task.jobs if one.name in names]
+    found = [_planned(file, task, one, open_store) for one in task.jobs if one.name in names]
     if as_json:
         output.write_json({"task": task.name, "jobs": [_document(one) for one in found]})
     else:
@@ -60,21 +60,24 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
     raise_worst(errors)
 
 
-def _planned(task: Task, job: Job, open_store: Callable[[str], Store]) -> _Planned:
+def _planned(file: Path, task: Task, job: Job, open_store: Callable[[str], Store]) -> _Planned:
     from dsp_airflow.config.definition import data_digest
-    from dsp_airflow.config.variables import UnresolvedVariableError
+    from dsp_airflow.naming import named
     from dsp_airflow.paths import Given, path_of
-    from dsp_airflow.steps import Interval, resolved_variables
+    from dsp_airflow.placing import placing
+
+    # A run takes the time from the state database; a plan touches none.
+    now = datetime.now(UTC)
 
     def planned(job: Job) -> tuple[Plan, Sequence[Batch]]:
-        path = path_of(task, job, for_step(open_store, task.name, job, "plan"))
-        try:
-            # A run takes the time from the state database; a plan touches none.
-            values = resolved_variables(task, job, datetime.now(UTC), Interval())
-        except UnresolvedVariableError as error:
-            raise ConfigError(f"job {job.name}: {error}") from error
+        values = _resolved(task, job, now)
+        others = {other.name: _known(task, other, now) for other in task.jobs}
+        whole = named(task, others)
+        (own,) = named(task.model_copy(update={"jobs": (job,)}), {job.name: values}).jobs
+        path = path_of(whole, own, for_step(open_store, task.name, job, "plan"))
         since = _since(task, job, path.source)
-        return path.plan(Given(values, data_digest(task), since))
+        with placing(file, job.name):
+            return path.plan(Given(values, data_digest(task), since))
 
     try:
         made, batches = planned(job)
@@ -90,6 +93,24 @@ def _planned(task: Task, job: Job, open_store: Callable[[str], Store]) -> _Plann
     except DspError as error:
         return _Planned(job, None, (), error)
     return _Planned(job, made, batches, None)
+
+
+def _resolved(task: Task, job: Job, now: datetime) -> dict[str, Any]:
+    from dsp_airflow.config.variables import UnresolvedVariableError
+    from dsp_airflow.steps import Interval, resolved_variables
+
+    try:
+        return resolved_variables(task, job, now, Interval())
+    except UnresolvedVariableError as error:
+        raise ConfigError(f"job {job.name}: {error}") from error
+
+
+def _known(task: Task, job: Job, now: datetime) -> dict[str, Any]:
+    """Of another job, whose own plan tells what it lacks."""
+    try:
+        return _resolved(task, job, now)
+    except ConfigError:
+        return {}
 
 
 def _since(task: Task, job: Job, source: Located) -> str | None:

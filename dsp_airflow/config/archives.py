@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from dsp_airflow.config import templates
 from dsp_airflow.config.base import Model
-from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import invalid
 from dsp_airflow.config.jobs import Endpoint, Listed, TableJob, Text
 
-PREFIX_NAMES = ("run_date", "logical_date", "data_interval_start", "data_interval_end")
-"""Days, as YYYY-MM-DD in UTC."""
-DAY = r"\d{4}-\d{2}-\d{2}"
-NAMES = (*PREFIX_NAMES, "task", "job")
 BUCKET = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}"
 LONGEST_PREFIX = 700
 """Of the 1,024 bytes that a key may have."""
-_PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
 def check_prefix(value: str) -> str:
     """The template as it was given; raises for anything but text and known names."""
-    for match in _PLACE.finditer(value):
-        if match[1] not in NAMES:
-            raise invalid(
-                f"knows no {match[1] or 'empty name'!r}; it may name {', '.join(NAMES)}",
-                nearest(match[1], NAMES),
-            )
-    rest = _PLACE.sub("x", value)
-    if "{" in rest or "}" in rest:
-        raise invalid("has braces that do not hold a name: write them as {{ run_date }}")
-    if value != value.strip("/") or "//" in value:
+    sample = templates.check_prefix_places(value)
+    if sample != sample.strip("/") or "//" in sample:
         raise invalid("must not begin or end with a slash, nor have two in a row")
-    if any(part in (".", "..") for part in rest.split("/")):
+    if any(part in (".", "..") for part in sample.split("/")):
         raise invalid("must not have . or .. as a folder")
-    if not rest.isprintable():
+    if not sample.isprintable():
         raise invalid("must not have control characters")
     if len(value.encode()) > LONGEST_PREFIX:
         raise invalid(f"must not be longer than {LONGEST_PREFIX} bytes")
     return value
-
-
-def names_in(prefix: str) -> Iterator[str]:
-    """The names a prefix needs values of."""
-    for match in _PLACE.finditer(prefix):
-        yield match[1]
-
-
-def resolved_prefix(prefix: str, values: Mapping[str, str]) -> str:
-    """The prefix of one run."""
-    return _PLACE.sub(lambda match: values[match[1]], prefix)
 
 
 def _partition(value: str) -> str:
@@ -67,16 +43,15 @@ def _partition(value: str) -> str:
 def prefixes_like(prefix: str, known: Mapping[str, str]) -> tuple[str, re.Pattern[str]]:
     """What every resolved prefix begins with, and what they all look like.
 
-    ``known`` names have their value; every other one is a day.
+    ``known`` words have their value; every other place is a time.
     """
     begin, pattern, fixed = "", "", True
-    for number, part in enumerate(_PLACE.split(prefix)):
-        # Every second part is a name between two texts.
-        text = known.get(part) if number % 2 else part
+    for piece in templates.pieces(prefix):
+        text = piece if isinstance(piece, str) else known.get(str(piece.what))
         fixed = fixed and text is not None
         if fixed:
             begin += text or ""
-        pattern += DAY if text is None else re.escape(text)
+        pattern += re.escape(text) if text is not None else piece.like  # type: ignore[union-attr]
     return begin, re.compile(pattern)
 
 
@@ -116,11 +91,11 @@ class S3Target(Endpoint):
     )
     prefix: Annotated[Text, AfterValidator(check_prefix)] = Field(
         description=(
-            "Folder in the bucket, for this job alone. It may name {{ run_date }}, "
-            "{{ logical_date }}, {{ data_interval_start }} or {{ data_interval_end }} (days, as "
-            "2026-12-01), {{ task }} and {{ job }}."
+            "Folder in the bucket, for this job alone. It may hold times as variables have them, "
+            "{{ run_date }} or {{ now-90d:%Y/%m }} (days as 2026-12-01 unless a form says "
+            "otherwise: %Y, %m, %d, %H, %M, %S, %j, %G, %V), {{ task }} and {{ job }}."
         ),
-        examples=["flights/{{ run_date }}"],
+        examples=["flights/{{ run_date }}", "flights/{{ data_interval_start:%Y/%m }}"],
     )
     format: Literal["parquet", "csv", "jsonl"] = Field(
         default="parquet",
@@ -161,7 +136,7 @@ def same_folder(one: S3Job, other: S3Job) -> bool:
 
     A folder of the one's partitions may be the other's prefix.
     """
-    mine, theirs = (resolved_prefix(job.target.prefix, _shown(job)) for job in (one, other))
+    mine, theirs = (_shown(job) for job in (one, other))
     return same_place(one, mine, other, theirs)
 
 
@@ -177,5 +152,7 @@ def _holds(job: S3Job, prefix: str, other: str) -> bool:
     return bool(names) and f"{other}/".startswith(f"{prefix}/{names[0]}=")
 
 
-def _shown(job: Any) -> dict[str, str]:
-    return {name: f"<{name}>" for name in NAMES} | {"job": job.name}
+def _shown(job: S3Job) -> str:
+    """The prefix with its places by their names."""
+    found = templates.pieces(job.target.prefix)
+    return "".join(job.name if str(piece) == "{{ job }}" else str(piece) for piece in found)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dsp_airflow.config import documents
+from dsp_airflow.config import documents, rules
 from dsp_airflow.config.archives import Partitioning, S3Job
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
 from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
+from dsp_airflow.config.sqlgrammar import is_moving, moving_told
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import (
     Expression,
@@ -176,7 +177,11 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
     used: set[str] = set()
     if isinstance(job.where, Mapping):
         used |= documents.placeholders(job.where)
-        yield from _undefined(job, used)
+        yield from _undefined(job, dict.fromkeys(used, ()))
+    elif job.where is not None and not isinstance(job.where, str):
+        places = rules.placeholders(job.where)
+        used |= set(places)
+        yield from _undefined(job, places)
     readable = True
     for location, text in texts:
         try:
@@ -197,16 +202,18 @@ def _sql_findings(job: TableJob) -> Iterator[Finding]:
         else:
             used |= parsed.placeholders
             yield from _dangling(job, location, parsed)
+            yield from _moving(job, parsed)
     # Where a text cannot be read, which variables it uses is not known.
     if readable:
         yield from _unused(job, used)
 
 
-def _undefined(job: TableJob, used: set[str]) -> Iterator[Finding]:
-    for name in sorted(used - set(job.variables)):
+def _undefined(job: TableJob, used: Mapping[str, Location]) -> Iterator[Finding]:
+    for name in sorted(set(used) - set(job.variables)):
         message, near = missing_variable(name, job.variables)
         message += "; a text that begins with a colon and is none is written with two"
-        yield Finding(("where",), message, None, near, involves=frozenset({"where", "variables"}))
+        place = ("where", *used[name])
+        yield Finding(place, message, None, near, involves=frozenset({"where", "variables"}))
 
 
 def _dangling(job: TableJob, location: Location, parsed: Expression) -> Iterator[Finding]:
@@ -220,6 +227,18 @@ def _dangling(job: TableJob, location: Location, parsed: Expression) -> Iterator
             parsed.text.index(f":{name}"),
             frozenset({_owner(location), "variables"}),
         )
+
+
+def _moving(job: TableJob, parsed: Expression) -> Iterator[Finding]:
+    for name in sorted(parsed.placeholders & set(job.variables)):
+        value = job.variables[name]
+        if isinstance(value, str) and is_moving(value):
+            yield Finding(
+                ("variables", name),
+                f"{moving_told(value)}; write a time such as now, run_date or run_date-1d",
+                value,
+                involves=frozenset({"where", "columns", "variables"}),
+            )
 
 
 def _unused(job: TableJob, used: set[str]) -> Iterator[Finding]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from dsp_airflow.config import documents
+from dsp_airflow.config import documents, rules
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
 from dsp_airflow.config.limits import Limits
@@ -90,9 +91,11 @@ def job_definition(job: Job) -> dict[str, Any]:
     }
 
 
-def _where(where: str | documents.Query | None) -> str | None:
+def _where(where: str | documents.Query | rules.Rules | None) -> str | None:
     if where is None or isinstance(where, str):
         return where and where.strip()
+    if not isinstance(where, Mapping):
+        return rules.text(where)
     # The order of fields may matter in a document that is compared as a whole.
     return documents.text(where)
 
@@ -103,7 +106,7 @@ def _restore(job: RestoreJob) -> dict[str, Any]:
         "type": job.type,
         "source": job.source.model_dump(),
         "target": job.target.model_dump(),
-        "where": None if job.where is None else job.where.strip(),
+        "where": _where(job.where),
         "on_conflict": job.on_conflict,
         "check": _check(job.check),
     }
@@ -118,7 +121,7 @@ def _target(job: WarmJob | S3Job) -> dict[str, Any]:
         return job.target.model_dump()
     return {
         "connection": job.target.connection,
-        "table": _table(job.target_table),
+        "table": list(job.target_name),
         "create": job.target.create,
     }
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -139,9 +139,12 @@ def render(query: Query, literals: Mapping[str, str]) -> str:
     A text that begins with a colon and is no variable is written with two.
     """
 
-    def put(text: str) -> Any:
+    def put(text: str, *, inside: bool) -> Any:
         if match := _VARIABLE.fullmatch(text):
-            return json.loads(literals[match[1]])
+            value = json.loads(literals[match[1]])
+            # The server would take it for a field, or for the time.
+            named = inside and isinstance(value, str) and value.startswith("$")
+            return {"$literal": value} if named else value
         return text[1:] if text.startswith("::") else text
 
     return json.dumps(_plain(query, put))
@@ -149,24 +152,40 @@ def render(query: Query, literals: Mapping[str, str]) -> str:
 
 def escaped(value: Any) -> Any:
     """A query in which every text means itself."""
-    return _plain(value, lambda text: f":{text}" if text.startswith(":") else text)
+
+    def put(text: str, *, inside: bool) -> str:  # noqa: ARG001
+        return f":{text}" if text.startswith(":") else text
+
+    return _plain(value, put)
 
 
 def text(query: Query) -> str:
     """The same for the eyes, and for the definition: variables by their names."""
-    return json.dumps(_plain(query, str), ensure_ascii=False)
+
+    def put(text: str, *, inside: bool) -> str:  # noqa: ARG001
+        return text
+
+    return json.dumps(_plain(query, put), ensure_ascii=False)
 
 
-def _plain(value: Any, put: Callable[[str], Any]) -> Any:
+class _Put(Protocol):
+    def __call__(self, text: str, *, inside: bool) -> Any: ...
+
+
+def _plain(value: Any, put: _Put, *, inside: bool = False) -> Any:
+    """``inside``: of an expression, where texts that begin with ``$`` are no texts."""
     if isinstance(value, Mapping):
-        return {name: _plain(part, put) for name, part in value.items()}
+        return {
+            name: _plain(part, put, inside=inside or name == "$expr")
+            for name, part in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_plain(part, put) for part in value]
+        return [_plain(part, put, inside=inside) for part in value]
     if isinstance(value, datetime):
         return {"$date": _moment(value)}
     if isinstance(value, date):
         return {"$date": _moment(datetime.combine(value, time(), UTC))}
-    return put(value) if isinstance(value, str) else value
+    return put(value, inside=inside) if isinstance(value, str) else value
 
 
 def _moment(value: datetime) -> str:

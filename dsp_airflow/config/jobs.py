@@ -20,7 +20,10 @@ from dsp_airflow.config.documents import Buckets, FieldOrderOption, Query, check
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
+from dsp_airflow.config.rulereader import are_rules, parse_rules
+from dsp_airflow.config.rules import Group, Not, Rule, Rules
 from dsp_airflow.config.scalars import parse_duration, parse_size
+from dsp_airflow.config.templates import check_target_table, split_target
 from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.typenames import TypeName, parse_type
 from dsp_airflow.config.variables import Constant, Variable, parse_variable
@@ -53,12 +56,12 @@ def _constant(value: object) -> Constant | None:
     raise invalid("must be text, a number, true, false, a date or null")
 
 
-def _where(value: object) -> str | Query:
+def _where(value: object) -> str | Query | Rules:
     if isinstance(value, Mapping):
-        return check_query(value)
-    if isinstance(value, str) and value:
+        return parse_rules(value) if are_rules(value) else check_query(value)
+    if isinstance(value, Rule | Not | Group) or (isinstance(value, str) and value):
         return value
-    raise invalid("must be a condition of SQL, or a query document of MongoDB")
+    raise invalid("must be rules, a condition of SQL, or a query document of MongoDB")
 
 
 def _batch_size(value: object) -> int | Literal["auto"]:
@@ -126,10 +129,15 @@ class Endpoint(Model):
 class Target(Endpoint):
     """A table that rows go to."""
 
-    table: TableText | None = Field(
+    table: Annotated[str, AfterValidator(check_target_table)] | None = Field(
         default=None,
-        description="Table to write, with its schema. Default: the name of the source table.",
-        examples=["public.flights_archive"],
+        description=(
+            "Table to write, with its schema. It may hold times as variables have them and how "
+            "they are written, such as events_{{ run_date:%Y%m }} or "
+            "events_{{ data_interval_start-1M:%Y_%m }}, {{ task }} and {{ job }}. Default: the "
+            "name of the source table."
+        ),
+        examples=["public.flights_archive", "public.flights_{{ run_date:%Y%m }}"],
     )
     create: Literal["missing", "never"] = Field(
         default="missing",
@@ -340,7 +348,7 @@ class TableJob(Model):
     )
     where: (
         Annotated[
-            str | Query,
+            str | Query | Rules,
             PlainValidator(_where),
             WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]}),
         ]
@@ -348,11 +356,21 @@ class TableJob(Model):
     ) = Field(
         default=None,
         description=(
-            "Which rows belong to the job: one SQL condition of the source's dialect over its "
-            "columns, with :name variables. Of MongoDB: a query document, in which a text that is "
-            ":name as a whole is a variable. Default: all rows."
+            "Which rows belong to the job: rules, which every system understands; or one SQL "
+            "condition of the source's dialect over its columns, with :name variables; or a query "
+            "document of MongoDB, in which a text that is :name as a whole is a variable. "
+            "Default: all rows."
         ),
-        examples=["time_hour < :cutoff", {"status": "done", "at": {"$lt": ":cutoff"}}],
+        examples=[
+            "time_hour < :cutoff",
+            {
+                "all": [
+                    {"column": "status", "operator": "in", "value": ["done", "void"]},
+                    {"column": "time_hour", "operator": "<", "value": ":cutoff"},
+                ]
+            },
+            {"status": "done", "at": {"$lt": ":cutoff"}},
+        ],
     )
     variables: Mapping[
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
@@ -503,15 +521,24 @@ class WarmJob(TableJob):
 
     @property
     def target_table(self) -> str:
-        """The table written, which has the source table's name unless the target names one."""
+        """The table written, which has the source table's name unless the target names one.
+
+        As the file has it: a run may have to complete it.
+        """
         return self.target.table or self.source.table
+
+    @property
+    def target_name(self) -> tuple[str, ...]:
+        """The parts of its name, what a run completes in one form."""
+        if self.target.table is None:
+            return split_table(self.source.table)
+        return split_target(self.target.table)
 
 
 def same_table(job: WarmJob) -> bool:
     """Whether source and target are one table of one connection."""
-    return job.source.connection == job.target.connection and split_table(
-        job.source.table
-    ) == split_table(job.target_table)
+    alike = split_table(job.source.table) == job.target_name
+    return job.source.connection == job.target.connection and alike
 
 
 def duplicates(location: str, names: tuple[str, ...]) -> list[Finding]:

@@ -34,6 +34,7 @@ _REMEDIES = (
     ("alphabetic or numeric character", "; text that begins with * or & goes in quotes"),
     ("cannot start any token", "; text that begins with such a character goes in quotes"),
     ("end of stream", "; a quote or a bracket that begins here is not closed"),
+    ("expected comment or line break", "; text that begins with > or | goes in quotes"),
     ("mapping values are not allowed", "; text that holds ': ' goes in quotes"),
 )
 _DECIMAL_HEAD = re.compile(r"decimal\(\s*[0-9]+\s*")
@@ -238,7 +239,8 @@ class _Builder:
 
     def _check_tag(self, node: yaml.Node, kind: str, path: str, also: tuple[str, ...] = ()) -> None:
         if node.tag.removeprefix(_TAG) not in (kind, *also):
-            self._problem(node, path, "tags are not accepted; remove it", node.tag)
+            what = "remove it, or put text that begins with ! in quotes"
+            self._problem(node, path, f"tags are not accepted; {what}", node.tag)
 
     def _problem(self, node: yaml.Node, path: str, message: str, value: str | None = None) -> None:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1

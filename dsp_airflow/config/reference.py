@@ -25,6 +25,7 @@ SECTIONS = {
     "`target` of an S3 job": "S3Target",
     "An entry of `partitions`": "Partitioning",
     "`target` of a restore job": "RestoreTarget",
+    "`where` as rules": "Rules",
     "An entry of `columns`": "ColumnMapping",
     "`cursor`": "Cursor",
     "`check`": "Check",

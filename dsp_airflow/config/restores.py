@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from dsp_airflow.config.archives import BucketName
 from dsp_airflow.config.base import Model
-from dsp_airflow.config.findings import Finding, invalid, invalid_together
+from dsp_airflow.config.findings import Finding, Location, invalid, invalid_together
 from dsp_airflow.config.jobs import (
     Check,
     Endpoint,
@@ -19,6 +27,8 @@ from dsp_airflow.config.jobs import (
     Text,
     check_or_none,
 )
+from dsp_airflow.config.rulereader import are_rules, parse_rules
+from dsp_airflow.config.rules import Group, Not, Rule, Rules, placeholders
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.where import in_any_dialect, parse_where
@@ -30,6 +40,14 @@ def _batches(value: str) -> str:
     if re.fullmatch(BATCHES, value) is None:
         raise invalid("must be all, or numbers such as 1-5,8", "all")
     return value
+
+
+def _where(value: object) -> str | Rules:
+    if isinstance(value, Mapping) and are_rules(value):
+        return parse_rules(value)
+    if isinstance(value, Rule | Not | Group) or (isinstance(value, str) and value):
+        return value
+    raise invalid("must be rules, or a condition of SQL")
 
 
 class ArchiveSource(Model):
@@ -85,11 +103,18 @@ class RestoreJob(Model):
     type: Literal["restore"] = Field(description="restore: from an archive to a database table.")
     source: ArchiveSource = Field(description="Which archived run, and which of its batches.")
     target: RestoreTarget = Field(description="Connection and table to write to.")
-    where: Text | None = Field(
+    where: (
+        Annotated[
+            str | Rules,
+            PlainValidator(_where),
+            WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}]}),
+        ]
+        | None
+    ) = Field(
         default=None,
         description=(
-            "Which rows are restored: one SQL condition of the target's dialect over the archived "
-            "columns. Default: all rows of the batches."
+            "Which rows are restored: rules, or one SQL condition of the target's dialect, over "
+            "the archived columns, without variables. Default: all rows of the batches."
         ),
         examples=["carrier = 'UA'"],
     )
@@ -141,6 +166,9 @@ class RestoreJob(Model):
     def _readable(self) -> Self:
         if self.where is None:
             return self
+        if not isinstance(self.where, str):
+            self._refuse_variables(placeholders(self.where))
+            return self
         try:
             parsed = in_any_dialect(parse_where, self.where)
         except SqlError as error:
@@ -149,8 +177,17 @@ class RestoreJob(Model):
                 ("where",), error.message, excerpt or self.where, error.suggestion, error.offset
             )
             raise invalid_together([found]) from error
-        if parsed.placeholders:
-            name = min(parsed.placeholders)
-            message = f"':{name}' stands for nothing here; a restore has no variables"
-            raise invalid_together([Finding(("where",), message, self.where)])
+        self._refuse_variables(dict.fromkeys(sorted(parsed.placeholders), ()))
         return self
+
+    def _refuse_variables(self, names: Mapping[str, Location]) -> None:
+        found = [
+            Finding(
+                ("where", *place),
+                f"':{name}' stands for nothing here; a restore has no variables",
+                self.where if isinstance(self.where, str) else f":{name}",
+            )
+            for name, place in names.items()
+        ]
+        if found:
+            raise invalid_together(found[:1])

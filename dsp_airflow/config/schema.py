@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from dsp_airflow.config.rules import TELLING
+from dsp_airflow.config.ruleschema import SCHEMA as RULES
 from dsp_airflow.config.tasks import FileReference, Once, Task
 
 PUBLISHED = Path(__file__).parents[2] / "dags" / "task.schema.json"
@@ -46,11 +49,13 @@ def task_schema() -> dict[str, Any]:
     schedule = schema["properties"]["schedule"]
     schedule["anyOf"] = [{"type": schedule.pop("type")}, {"$ref": "#/$defs/Once"}]
     definitions["FileReference"] = FileReference.model_json_schema()
+    definitions["Rules"] = deepcopy(RULES)
     reference = {"$ref": "#/$defs/FileReference"}
     jobs = schema["properties"]["jobs"]
     jobs["items"] = {"anyOf": [*jobs["items"]["oneOf"], reference]}
     for job in JOBS:
         properties = definitions[job]["properties"]
+        properties["where"]["anyOf"] = _where(properties["where"]["anyOf"])
         properties["check"]["anyOf"] = [{"$ref": "#/$defs/Check"}, {"const": "none"}]
         if "columns" in properties:
             properties["columns"]["anyOf"].append(reference)
@@ -69,6 +74,13 @@ def task_schema() -> dict[str, Any]:
         "examples": [_EXAMPLE],
         "$defs": dict(sorted(definitions.items())),
     }
+
+
+def _where(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The choices with rules among them; a mapping with their keys is no query document."""
+    telling = {"anyOf": [{"required": [key]} for key in TELLING]}
+    others = [{**one, "not": telling} if one.get("type") == "object" else one for one in choices]
+    return [*others[:1], {"$ref": "#/$defs/Rules"}, *others[1:]]
 
 
 def schema_text() -> str:

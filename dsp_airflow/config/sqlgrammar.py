@@ -110,7 +110,7 @@ class _Reader:
             yield from self._typed_string(word, following)
         elif word == "unknown" and self._after_is():
             yield self._take(Role.KEYWORD)
-        elif word in words.KEYWORDS:
+        elif word in words.KEYWORDS | words.OWN_KEYWORDS[self._dialect]:
             if called and word not in words.BEFORE_PARENTHESIS | {"cast"}:
                 raise SqlError(f"{word.upper()} cannot be followed by '('", token.offset)
             yield self._take(Role.KEYWORD)
@@ -147,8 +147,7 @@ class _Reader:
         cast_to_time = cast and target is not None and target.is_word(*words.TIME_TYPES)
         if cast_to_time and _MOVING_WORDS.search(token.text):
             raise _moving(token)
-        # The server decides from the other side whether a bare string is a time.
-        if _MOVING_TIME.fullmatch(token.text):
+        if is_moving(token.text):
             raise _moving(token)
 
     def _cast_target(self, as_token: Token) -> Iterator[Part]:
@@ -262,6 +261,21 @@ def _refused_function(token: Token, word: str, accepted: frozenset[str]) -> SqlE
     return SqlError(f"the function {word}() is not accepted here", token.offset, hint)
 
 
+def is_moving(text: str) -> bool:
+    """Whether PostgreSQL reads a text as the moment of the statement, where the other side of a
+    comparison is a time.
+    """
+    return _MOVING_TIME.fullmatch(text) is not None
+
+
+def moving_told(text: str) -> str:
+    """Why such a text is not accepted."""
+    return (
+        f"'{text}' can mean the moment of the statement, so that copy and purge would see "
+        "different rows"
+    )
+
+
 def _volatile(token: Token, shown: str, remark: str = "") -> SqlError:
     return SqlError(
         f"{shown} differs between statements or sessions, so that copy and purge would see "
@@ -271,11 +285,7 @@ def _volatile(token: Token, shown: str, remark: str = "") -> SqlError:
 
 
 def _moving(token: Token) -> SqlError:
-    return SqlError(
-        f"'{token.text}' can mean the moment of the statement, so that copy and purge would see "
-        f"different rows; {USE_A_VARIABLE}",
-        token.offset,
-    )
+    return SqlError(f"{moving_told(token.text)}; {USE_A_VARIABLE}", token.offset)
 
 
 def _subquery(token: Token) -> SqlError:

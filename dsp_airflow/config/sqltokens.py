@@ -54,8 +54,7 @@ class Token:
         return self.kind is Kind.WORD and self.text.lower() in words
 
 
-_TOKEN = re.compile(
-    r"""
+_PIECES = r"""
       (?P<blank>[ \t\r\n]+)
     | (?P<string>'(?:[^'\0]|'')*')
     | (?P<double>"(?:[^"\0]|"")+")
@@ -63,10 +62,11 @@ _TOKEN = re.compile(
     | (?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
     | (?P<placeholder>(?<!:):[A-Za-z_][A-Za-z0-9_]*)
     | (?P<word>[^\W\d]\w*)
-    | (?P<symbol>->>|->|\|\||<>|!=|<=|>=|::|[<>=+\-*/%()\[\],])
-    """,
-    re.VERBOSE,
-)
+    | (?P<symbol>OWN->>|->|\|\||<>|!=|<=|>=|::|[<>=+\-*/%()\[\],])
+"""
+# A # begins a comment in MySQL, and ~ turns bits round.
+_OWN = {"postgres": r"\#>>|\#>|@>|<@|!~\*|!~|~\*|~|", "mysql": ""}
+_TOKENS = {name: re.compile(_PIECES.replace("OWN", own), re.VERBOSE) for name, own in _OWN.items()}
 
 # Words that, written against a quote, make another kind of string.
 _STRING_PREFIXES = ("e", "b", "x", "n", "u")
@@ -93,7 +93,7 @@ def tokens(text: str, dialect: str) -> tuple[Token, ...]:
         # Before the symbols: `a--1` would else be read as two minus signs, and hide what follows.
         if text.startswith(("--", "/*"), position):
             raise _refusal(text, position)
-        match = _TOKEN.match(text, position)
+        match = _TOKENS[dialect].match(text, position)
         if match is None:
             raise _refusal(text, position)
         kind = match.lastgroup

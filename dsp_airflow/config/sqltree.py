@@ -29,6 +29,10 @@ _BOOLEAN = (
     exp.Is,
     exp.Boolean,
     exp.StartsWith,
+    exp.RegexpLike,
+    exp.RegexpILike,
+    exp.ArrayContainsAll,
+    exp.ArrayContainedBy,
 )
 # What may be boolean, by the type of a column or variable that is not known here.
 _PERHAPS_BOOLEAN = (exp.Column, exp.Placeholder, exp.Coalesce, exp.Nullif, exp.Case, exp.If)
@@ -48,6 +52,8 @@ _SCALAR = (
     exp.If,
     exp.IntDiv,
     exp.Interval,
+    exp.JSONBExtract,
+    exp.JSONBExtractScalar,
     exp.JSONExtract,
     exp.JSONExtractScalar,
     exp.JSONPath,
@@ -77,11 +83,27 @@ def check_structure(found: Sequence[Part], dialect: str) -> None:
         function = isinstance(node, exp.Func) and not isinstance(node, _NEVER)
         if not function and not isinstance(node, _STRUCTURE):
             raise SqlError(f"{_described(node)} is not accepted in an expression", found[0].offset)
+        if isinstance(node, exp.Cast) and _is_made_up(node):
+            raise SqlError(
+                "a time that is made of constants can turn out to mean the moment of the "
+                "statement; write it as one constant, or use a variable",
+                found[0].offset,
+            )
     columns = {column.name for column in tree.find_all(exp.Column)}
     placeholders = {placeholder.name for placeholder in tree.find_all(exp.Placeholder)}
     ours = _Stand(found)
     if columns != set(ours.columns.values()) or placeholders != set(ours.placeholders.values()):
         raise SqlError(_MISUNDERSTOOD, found[0].offset)
+
+
+def _is_made_up(cast: exp.Cast) -> bool:
+    """Whether a text becomes a time that nothing of the row or the run has part in."""
+    if not cast.to.is_type(*exp.DataType.TEMPORAL_TYPES):
+        return False
+    parts = list(cast.this.walk())
+    return any(isinstance(part, exp.Func | exp.DPipe | exp.Case) for part in parts) and not any(
+        isinstance(part, exp.Column | exp.Placeholder) for part in parts
+    )
 
 
 def check_boolean(found: Sequence[Part], dialect: str) -> None:

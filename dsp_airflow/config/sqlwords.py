@@ -13,8 +13,11 @@ KEYWORDS = _words(
     "and or not in between like ilike is null true false distinct from case when then "
     "else end cast as any array escape for both leading trailing symmetric"
 )
+OWN_KEYWORDS = {"postgres": frozenset[str](), "mysql": _words("regexp rlike")}
 # Keywords that are followed by a parenthesis without being functions.
-BEFORE_PARENTHESIS = _words("and or not in any when then else case between like ilike from")
+BEFORE_PARENTHESIS = _words(
+    "and or not in any when then else case between like ilike from regexp rlike"
+)
 
 _COMMON = _words(
     "abs bit_length ceil ceiling char_length character_length coalesce concat concat_ws "
@@ -25,13 +28,15 @@ _COMMON = _words(
 FUNCTIONS = {
     "postgres": _COMMON
     | _words(
-        "btrim date_part date_trunc div initcap make_date split_part starts_with strpos "
-        "to_char to_date to_number translate trunc"
+        "btrim cardinality date_part date_trunc div initcap json_array_length json_typeof "
+        "jsonb_array_length jsonb_typeof make_date split_part starts_with strpos to_char to_date "
+        "to_number translate trunc"
     ),
     "mysql": _COMMON
     | _words(
-        "date day dayofmonth hour ifnull instr lcase locate minute mid month quarter second "
-        "truncate ucase year"
+        "date day dayofmonth hour if ifnull instr json_contains json_extract json_length "
+        "json_type json_unquote json_valid json_value lcase locate minute mid month quarter "
+        "second truncate ucase year"
     ),
 }
 
@@ -94,8 +99,8 @@ RESERVED = {
         "accessible add alter before by call change condition continue convert databases "
         "day_hour div delete describe drop each exit explain exists force function groups if "
         "ignore index insert interval key keys kill lines load lock long loop match mod over "
-        "partition procedure range rank read regexp release rename repeat replace require "
-        "return rlike row rows schema set show sql ssl starting straight_join system then "
+        "partition procedure range rank read release rename repeat replace require "
+        "return row rows schema set show sql ssl starting straight_join system then "
         "trigger undo unlock update usage use values varying virtual when while write xor "
         "zerofill"
     ),

@@ -90,7 +90,8 @@ def parse_where(text: str, dialect: str = "postgres") -> Filter:
 
     Accepted are comparisons, AND, OR, NOT, IN lists, BETWEEN, LIKE, ILIKE, IS (NOT) NULL, TRUE,
     DISTINCT FROM, arithmetic, `||`, `->`, `->>`, ANY(ARRAY[...]), CASE, casts to ordinary types,
-    listed functions that give the same result each time, and `:name` variables.
+    listed functions that give the same result each time, and `:name` variables. PostgreSQL has
+    `~` and its like, `#>`, `#>>`, `@>` and `<@`, too; MySQL REGEXP and RLIKE.
     """
     found = _read(text, dialect, "filter")
     from dsp_airflow.config.sqltree import check_boolean

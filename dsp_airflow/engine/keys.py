@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dsp_airflow.config import documents
+from dsp_airflow.config import documents, rules
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.config.where import parse_where
 from dsp_airflow.engine import mapping
@@ -126,6 +126,8 @@ def _unindexed(
     if job.where is not None:
         if isinstance(job.where, Mapping):
             columns = sorted(set(documents.fields(job.where)))
+        elif not isinstance(job.where, str):
+            columns = rules.columns(job.where)
         else:
             columns = sorted(parse_where(job.where, dialect).columns)
         if columns and not set(columns) & {*indexed, *key[:1]}:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from dsp_airflow.config import documents
 from dsp_airflow.config.jobs import ColumnMapping, TableJob
@@ -24,7 +23,9 @@ from dsp_airflow.engine.model import (
     OnLoss,
     Shape,
 )
+from dsp_airflow.engine.near import near
 from dsp_airflow.engine.ports import Dialect, Session
+from dsp_airflow.engine.rules import Words, said
 from dsp_airflow.engine.types import fit, narrows, parse_type
 
 E = TypeVar("E", bound=Expression)
@@ -46,14 +47,6 @@ class Entry:
     on_loss: OnLoss = "error"
     null_as: Literal["null", "missing"] = "null"
     """How NULL is written, where the target holds documents."""
-
-
-def near(name: str, names: Sequence[str]) -> str:
-    """``; did you mean ...`` or the names there are."""
-    found = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if found:
-        return f"; did you mean {' or '.join(found)}?"
-    return f"; it has {', '.join(names[:20])}" + (" ..." if len(names) > 20 else "")
 
 
 def column_of(shape: Shape, name: str, why: str) -> Column:
@@ -214,11 +207,15 @@ def rendered(
 
 
 def rendered_filter(
-    job: TableJob, shape: Shape, dialect: Dialect, literals: Mapping[str, str]
+    job: TableJob, shape: Shape, dialect: Dialect, variables: Mapping[str, Any]
 ) -> str | None:
-    """The job's ``where`` with its variables as quoted literals."""
+    """The job's ``where``, with its ``variables`` as the run resolved them."""
     if job.where is None:
         return None
+    if not isinstance(job.where, str | Mapping):
+        words = Words(job, shape, dialect, variables, lambda column: dialect.quote(column.name))
+        return said(job.where, words)
+    literals = {name: dialect.literal(value) for name, value in variables.items()}
     if isinstance(job.where, Mapping):
         return documents.render(job.where, literals)
     why = f"job {job.name}: where"

@@ -125,7 +125,7 @@ def _structure(
     fitting.refuse_types(job, sides, rows, len(key))
     fitting.require_target(job, there, {c.name for _, c, _ in rows}, target_key)
     both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
-    plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, literals)
+    plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, variables)
     if window is not None and job.cursor is not None:
         column = mapping.column_of(shape, window.column, f"job {job.name}: cursor")
         endless = job.cursor.null_cursor == "include"

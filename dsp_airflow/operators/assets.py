@@ -13,20 +13,26 @@ from urllib.parse import quote
 from airflow.sdk import Asset, AssetAlias
 
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Job
+from dsp_airflow.config.templates import texts
 
 SCHEME = "x-dsp"
 """Airflow leaves URIs of schemes with x- as they are; others it takes for its providers'."""
 
 
 def target_uri(job: Job) -> str:
-    """``x-dsp://<connection>/<schema>.<table>``, the names as the task file has them."""
+    """``x-dsp://<connection>/<schema>.<table>``, the names as the task file has them.
+
+    What a run completes is a ``*``, which is percent-encoded in every other name.
+    """
     if isinstance(job, S3Job):
         # The prefix is another one every time; its folder for all runs is what stands before that.
         folder = quote(job.target.prefix.split("{{")[0].rstrip("/"))
         return f"{SCHEME}://{quote(job.target.connection, safe='')}/{job.target.bucket}/{folder}"
-    table = ".".join(quote(part, safe="") for part in split_table(job.target_table))
+    parts = job.target_name if isinstance(job, WarmJob) else split_table(job.target_table)
+    table = ".".join("*".join(quote(text, safe="") for text in texts(part)) for part in parts)
     return f"{SCHEME}://{quote(job.target.connection, safe='')}/{table}"
 
 

@@ -20,6 +20,7 @@ from dsp_airflow.connections import open_store
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused, Terminated
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Phase
+from dsp_airflow.naming import TABLE
 from dsp_airflow.operators.assets import add_event
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
@@ -359,6 +360,9 @@ class StepOperator(TaskOperator):
             facts = counts(run, found)
             told = {name: facts[name] for name in ("run", "job", "rows_written", "rows_checked")}
             job = next(j for j in run.task.jobs if j.name == self.job_name)
+            names = run.run.variables.get(self.job_name, {})
+            # Which table it is this time, the asset's own name does not tell.
+            told |= {"table": names[TABLE]} if TABLE in names else {}
             add_event(list(self.outlets), events, job, told)
 
     @contextmanager

@@ -11,6 +11,7 @@ from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.operators.base import TaskOperator, interval, is_again
 from dsp_airflow.paths import Given
+from dsp_airflow.placing import placing
 from dsp_airflow.steps import TaskRun, resolved_variables
 
 
@@ -34,17 +35,23 @@ class EstimateOperator(TaskOperator):
             if run.run.ended and is_again(run, context):
                 run.begin(interval(context))
             jobs = [j for j in run.task.jobs if self.job in {None, j.name}]
-            rows = {job.name: self._rows(run, job, context) for job in jobs}
+            variables = self._variables(run, context)
+            rows = {job.name: self._rows(run, job, variables) for job in jobs}
             return {"run": run.run.id, "rows": rows}
 
-    def _rows(self, run: TaskRun, job: Job, context: Mapping[str, Any]) -> int:
-        path = run.path(job, "estimate")
+    def _variables(self, run: TaskRun, context: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Only for this look: the run's own values are set when its execution starts."""
+        now, when = run.database.now(), interval(context)
         try:
-            # Only for this look: the run's own values are set when its execution starts.
-            variables = resolved_variables(run.task, job, run.database.now(), interval(context))
+            return {job.name: resolved_variables(run.task, job, now, when) for job in run.task.jobs}
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
-        plan, _ = path.plan(Given(variables, data_digest(run.task)), count=False)
+
+    def _rows(self, run: TaskRun, job: Job, variables: Mapping[str, Mapping[str, Any]]) -> int:
+        path = run.path(job, "estimate", variables)
+        with placing(run.run.file, job.name):
+            given = Given(variables[job.name], data_digest(run.task))
+            plan, _ = path.plan(given, count=False)
         rows = path.rows(plan)
         self.log.info(
             "Job %s: %s rows of %s -> %s%s",

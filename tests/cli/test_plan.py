@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.cli.harness import Dsp, job
 
 
@@ -91,3 +93,43 @@ def test_a_bad_file_is_a_document_too(dsp: Dsp) -> None:
     done = dsp("plan", "nope.yaml", "--json")
     assert done.code == 2
     assert "nope.yaml" in done.document["error"]
+
+
+def test_a_rule_that_does_not_fit_is_told_with_its_place(dsp: Dsp) -> None:
+    dsp.fill(10)
+    where = {
+        "all": [
+            {"column": "id", "operator": "<", "value": ":top"},
+            {"not": {"column": "nmae", "operator": "starts_with", "value": "n"}},
+        ]
+    }
+    file = dsp.write(job(where=where, variables={"top": 5}))
+    wrong = (dsp.folder / file).read_text().split("\n")
+    line = next(n for n, text in enumerate(wrong, 1) if "nmae" in text)
+    done = dsp("plan", file)
+    assert done.code == 2
+    assert f"task.yaml:{line}:17: job copy: where.all[1].not.column: " in done.err
+    assert "has no column 'nmae'; did you mean name?" in done.err
+    where["all"][1] = {"column": "name", "operator": "contains", "value": "5"}
+    file = dsp.write(job(where=where, variables={"top": "five"}))
+    done = dsp("run", file)
+    assert done.code == 2
+    assert "where.all[0].value: :top is 'five', and id is bigint: write a number" in done.err
+    file = dsp.write(job(where={"not": where}, variables={"top": 9}))
+    done = dsp("plan", file)
+    assert done.code == 0, done.err
+    # Not (id < 9 and name like %5%): all but 5.
+    assert "9 (" in done.out
+
+
+def test_the_name_of_a_run_is_shown(dsp: Dsp) -> None:
+    dsp.fill(10)
+    file = dsp.write(
+        job("monthly", target={"table": "public.t_{{ now-1M:%Y_%m }}"}),
+        job("by_interval", target={"table": "public.i_{{ data_interval_start:%Y }}"}),
+    )
+    done = dsp("plan", file)
+    assert done.code == 2
+    assert re.search(r"public\.t_20\d\d_\d\d \(will be created\)", done.out)
+    assert "needs data_interval_start and this run has none" in done.err
+    assert tables(dsp) == []

@@ -27,6 +27,11 @@ PLAIN = """
         target: {connection: flights_target, table: public.shared}
         batch_size: 500
         shards: 3
+      - name: daily
+        type: warm
+        source: {connection: flights_source, table: public.flights}
+        target: {connection: flights_target, table: "public.by_*_{{ run_date:%Y%m%d }}_{{ job }}"}
+        check: {percent: 100}
 """
 BY_HAND = """
 from airflow.sdk import DAG, Asset, Param
@@ -67,7 +72,7 @@ def test_each_target_is_told_once_by_the_step_that_proves_it(
         return {"run": run.id, "job": job, "rows_written": 2500, "rows_checked": checked}
 
     found = {uri: (task, extra) for uri, task, extra in events("proved")}
-    assert len(events("proved")) == 3
+    assert len(events("proved")) == 4
     assert found["x-dsp://flights_target/public.odd%20name%2Fx"] == (
         "flights.check",
         told("flights", 2500),
@@ -75,6 +80,13 @@ def test_each_target_is_told_once_by_the_step_that_proves_it(
     assert found["x-dsp://flights_target/other"] == ("unchecked.copy", told("unchecked", 0))
     task, extra = found["x-dsp://flights_target/public.shared"]
     assert (task, extra["rows_written"]) == ("shared.check", 2500)
+    assert run.started_at is not None
+    name = f"public.by_*_{run.started_at:%Y%m%d}_daily"
+    # A place is a star; a star of the name itself is not.
+    assert found["x-dsp://flights_target/public.by_%2A_*_*"] == (
+        "daily.check",
+        {**told("daily", 2500), "table": name},
+    )
 
 
 def test_a_target_whose_name_is_a_template_is_told_by_its_name(
@@ -104,4 +116,7 @@ def test_rows_that_differ_tell_nobody(world: World, steps: Callable[..., Stepper
         "shared.plan": [],
         "shared.copy": [],
         "shared.check": ["AssetAlias"],
+        "daily.plan": [],
+        "daily.copy": [],
+        "daily.check": ["Asset"],
     }

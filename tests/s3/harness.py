@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsp_airflow.config.loading import load_task
+from dsp_airflow.config.rulereader import parse_rules
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.s3 import S3Store
@@ -63,6 +64,13 @@ class Archives(Bench[Any]):
         return self.going_back(
             of_run(self.state, load_task(self.file), run, job, Wish(**wish), self.store), new=new
         )
+
+    def by_rules(self, where: Any) -> Task:
+        """The task that restores what rules choose of the latest run."""
+        task = of_run(self.state, load_task(self.file), None, None, Wish(), self.store)
+        (job,) = task.jobs
+        chosen = job.model_copy(update={"where": parse_rules(where)})
+        return task.model_copy(update={"jobs": (chosen,)})
 
     def going_back(self, task: Task, *, new: bool = True) -> TaskRun:
         """The run of a task that restores."""

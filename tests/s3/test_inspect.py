@@ -455,13 +455,17 @@ def test_the_youngest_attempt_comes_first(plain: Archives) -> None:
     assert [at.run for at in found] == names[::-1]
 
 
+PLACES = "{{ task }}/наука x/{{ run_date }}/{{ now:%Y/h=%H }}/{{ job }}"
+
+
 def test_a_template_names_every_day(jobs: Archives) -> None:
-    filled(jobs, **KEPT, target={"prefix": "{{ task }}/наука x/{{ run_date }}/{{ job }}"})
+    filled(jobs, **KEPT, target={"prefix": PLACES})
     jobs.run()
     run = jobs.latest().run
     assert run.started_at is not None
-    prefix = f"task/наука x/{run.started_at:%Y-%m-%d}/copy"
-    # Neither of these is of this job.
+    prefix = f"task/наука x/{run.started_at:%Y-%m-%d}/{run.started_at:%Y/h=%H}/copy"
+    # None of these is of this job.
+    put(jobs, f"task/наука x/2026-01-01/2026/h=1/copy/run={run.id}/_manifest.json", b"{}")
     put(jobs, f"task/наука x/other/copy/run={run.id}/_manifest.json", b"{}")
     put(jobs, f"{prefix}/deeper/run={run.id}/_manifest.json", b"{}")
     assert listed(place(jobs)) == [(prefix, "complete", run.id)]
@@ -469,7 +473,7 @@ def test_a_template_names_every_day(jobs: Archives) -> None:
     assert jobs.place is not None
     url = f"s3://{jobs.place.name}"
     every = listed(place_at(url, store))
-    assert sorted(state for _, state, _ in every) == ["complete", "damaged", "damaged"]
+    assert sorted(state for _, state, _ in every) == ["complete", *["damaged"] * 3]
     assert listed(place_at(f"{url}/{prefix}/run={run.id}/", store)) == [
         (prefix, "complete", run.id)
     ]

@@ -218,6 +218,11 @@ def test_only_what_matches_is_put_back(jobs: Archives, where: str, wanted: list[
     run.purge("copy")
     assert jobs.restore(where=where).rows_written == len(wanted)
     assert [row[0] for row in jobs.source.run("SELECT id FROM t ORDER BY id")] == wanted
+    # Rules go by characters.
+    jobs.source.execute("DELETE FROM t")
+    rules = {"column": "name", "operator": "starts_with", "value": "É"}
+    assert finished(jobs.going_back(jobs.by_rules(rules))).rows_written == 1
+    assert jobs.source.run("SELECT id FROM t") == [("5",)]
 
 
 # Between systems

@@ -257,11 +257,13 @@ def test_the_folder_of_another_job(one: Archives) -> None:
 
 
 def test_a_prefix_of_the_day(one: Archives) -> None:
-    filled(one, purge="none", target={"prefix": "наука/x y/{{ run_date }}/{{ job }}"})
+    places = "наука/x y/{{ run_date }}/{{ run_date-100y:%Y/%m }}/{{ job }}"
+    filled(one, purge="none", target={"prefix": places})
     one.run()
     day = one.latest().run.started_at
     assert day is not None
-    assert all(key.startswith(f"наука/x y/{day:%Y-%m-%d}/copy/run=") for key in one.batches())
+    begin = f"наука/x y/{day:%Y-%m-%d}/{day.year - 100}/{day:%m}/copy/run="
+    assert all(key.startswith(begin) for key in one.batches())
 
 
 def test_missing_bucket(one: Archives) -> None:

@@ -106,6 +106,23 @@ def test_only_what_matches(one: Archives, where: str, wanted: list[int]) -> None
     assert ids(one) == wanted
 
 
+def test_only_what_rules_choose(one: Archives) -> None:
+    filled(one)
+    one.run()
+    where = {
+        "all": [
+            {"column": "name", "operator": "like", "value": "é1_"},
+            {"not": {"column": "id", "operator": "between", "value": [12, 13]}},
+        ]
+    }
+    found = finished(one.going_back(one.by_rules(where)))
+    wanted = [n for n in range(10, 20) if n % 7 and n not in (12, 13)]
+    assert (found.rows_written, ids(one)) == (len(wanted), wanted)
+    wrong = one.going_back(one.by_rules({"column": "nmae", "operator": "is_null"}))
+    with pytest.raises(ConfigError, match="has no column 'nmae'; did you mean name"):
+        wrong.plan("copy")
+
+
 def test_the_target_server_judges_the_filter(one: Archives) -> None:
     one.source.execute(
         "CREATE TABLE t (id bigint PRIMARY KEY, at inet, d date, n numeric)",

@@ -109,7 +109,7 @@ def _structure(
     _refuse_columns(job, [c.name for c in there.columns])
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
-    where = mapping.rendered_filter(job, shape, dialect, literals)
+    where = mapping.rendered_filter(job, shape, dialect, variables)
     source_side = planning.source_side_of(job, sides, shape, entries, key, both, where, METHOD)
     _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.where import parse_where
-from dsp_airflow.engine import fitting, mapping
+from dsp_airflow.engine import fitting, mapping, rules
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive.manifest import Manifest
 from dsp_airflow.engine.archive.reader import batches_of, wire_of
@@ -29,6 +29,7 @@ from dsp_airflow.engine.model import (
     Projection,
     Shape,
 )
+from dsp_airflow.engine.near import near
 from dsp_airflow.engine.ports import Dialect, Endpoint, Restores, Session, Store
 
 METHOD = "md5"
@@ -148,9 +149,11 @@ def _structure(
     refusals = session.write_refusals(target_side, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
+    where = _condition(job, [f.column for f in fields], there, dialect, restores)
+    told = job.where if isinstance(job.where, str) else where
     return Plan(
         job=job.name,
-        source=_source_side(job, fields, width, there, restores, dialect.name),
+        source=_source_side(job, fields, width, where),
         target=target_side,
         source_shape=manifest.shape,
         target_shape=there,
@@ -161,8 +164,8 @@ def _structure(
         and all(fitting.ordered_alike(mine, c) for mine, c in rows[:width]),
         wire=wire_of(restores, session, target.system),
         pairs=pairs,
-        filter=job.where,
-        where=job.where,
+        filter=told,
+        where=told,
         on_conflict=job.on_conflict,
         batch_size=BatchSize(max((b.rows for b in manifest.batches), default=1)),
         max_row_size=job.max_row_size,
@@ -177,25 +180,9 @@ def _structure(
 
 
 def _source_side(
-    job: RestoreJob,
-    fields: Sequence[Field],
-    width: int,
-    there: Shape,
-    dialect: Restores,
-    words: str,
+    job: RestoreJob, fields: Sequence[Field], width: int, where: str | None
 ) -> Projection:
-    """What of the archive takes part. The filter is the target server's to judge."""
-    names = [field.column for field in fields]
-
-    def quoted(name: str) -> str:
-        if name not in names:
-            raise ConfigError(
-                f"job {job.name}: where: the archive restores no column {name!r}"
-                f"{mapping.near(name, list(names))}"
-            )
-        return dialect.filtered(mapping.column_of(there, name, f"job {job.name}: where"))
-
-    where = None if job.where is None else parse_where(job.where, words).render({}, quoted)
+    """What of the archive takes part."""
     return Projection(
         table=job.source.table,
         label=job.source.table,
@@ -204,6 +191,27 @@ def _source_side(
         where=where,
         method=METHOD,
     )
+
+
+def _condition(
+    job: RestoreJob, names: Sequence[str], there: Shape, dialect: Dialect, restores: Restores
+) -> str | None:
+    """The job's filter over the columns of these names, for the target server to judge."""
+    if job.where is None:
+        return None
+    if not isinstance(job.where, str):
+        shape = replace(there, columns=tuple(c for c in there.columns if c.name in names))
+        return rules.said(job.where, rules.Words(job, shape, dialect, {}, restores.filtered))
+
+    def quoted(name: str) -> str:
+        if name not in names:
+            raise ConfigError(
+                f"job {job.name}: where: the archive restores no column {name!r}"
+                f"{near(name, list(names))}"
+            )
+        return restores.filtered(mapping.column_of(there, name, f"job {job.name}: where"))
+
+    return parse_where(job.where, dialect.name).render({}, quoted)
 
 
 def _archived(manifest: Manifest, name: str) -> Column:

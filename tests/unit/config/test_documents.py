@@ -26,6 +26,12 @@ REFUSED: list[tuple[dict[Any, Any], str]] = [
     ({"$expr": {"$cond": [{"$accumulator": {}}, 1, 2]}}, "runs code"),
     ({"a": {"$code": "x"}}, "runs code"),
     ({"a": [{"b": {"$code": "x", "$scope": {}}}]}, "runs code"),
+    ({"a": {"$elemMatch": {"$where": "1"}}}, "runs code"),
+    ({"a": {"$all": [{"$elemMatch": {"b": {"$not": {"$where": "1"}}}}]}}, "runs code"),
+    ({"$expr": {"$let": {"vars": {"x": {"$function": {}}}, "in": 1}}}, "runs code"),
+    ({"a": {"$elemMatch": {"$expr": {"$reduce": {"in": {"$accumulator": {}}}}}}}, "runs code"),
+    ({"$expr": {"$eq": ["$a", {"$code": "x"}]}}, "runs code"),
+    ({"$expr": {"$map": {"input": "$a", "in": {"$lt": ["$$this", "$$NOW"]}}}}, "another each"),
     ({"$expr": {"$lt": [{"$rand": {}}, 0.5]}}, "another answer each time"),
     ({"$sampleRate": 0.5}, "another answer each time"),
     ({"$expr": {"$lt": ["$at", "$$NOW"]}}, "another each time"),
@@ -69,6 +75,18 @@ def test_variables_are_found_checked_and_put_in() -> None:
     }
     with pytest.raises(ValidationError, match="used neither in where"):
         job(where={"a": 1}, variables={"x": 1})
+
+
+def test_a_text_stays_a_text_inside_of_an_expression() -> None:
+    """The server would read it as a field, or as a moment that is another one each time."""
+    where = {"a": ":x", "$expr": {"$in": ["$b", [":x", ":y"]]}}
+    found = job(where=where, variables={"x": "$$NOW", "y": "plain"}).where
+    assert isinstance(found, dict)
+    literals = {"x": '"$$NOW"', "y": '"plain"'}
+    assert json.loads(documents.render(found, literals)) == {
+        "a": "$$NOW",
+        "$expr": {"$in": ["$b", [{"$literal": "$$NOW"}, "plain"]]},
+    }
 
 
 def test_moments_of_yaml_are_moments() -> None:

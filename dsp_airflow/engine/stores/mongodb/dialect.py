@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from typing import Any, Final, NoReturn
-
-from bson import Decimal128, Int64
 
 from dsp_airflow.engine.canon import lines, printed
 from dsp_airflow.engine.canon.mongodb import MOST_DIGITS
@@ -23,31 +19,18 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
-from dsp_airflow.engine.stores.mongodb import commands, keys, names
+from dsp_airflow.engine.stores.mongodb import commands, literals, names, rules
 from dsp_airflow.engine.stores.mongodb.reading import CLAMPED, Reading, reading_of, reads
 
 name = "mongodb"
 documents = True
 quote = names.quote
+literal = literals.literal
+test, every, either = rules.test, rules.every, rules.either
 WRITTEN: Final = ("written", "missing")
 """Of a column that documents are made of, and not of one that is read from them."""
 MILLISECONDS: Final = 3
 """Digits of a second that a date of BSON has."""
-
-
-def literal(value: object) -> str:
-    """A value in extended JSON. Moments have milliseconds here, and lose what is below."""
-    if isinstance(value, datetime):
-        return keys.dump(value if value.tzinfo else value.replace(tzinfo=UTC))
-    if isinstance(value, date):
-        return keys.dump(datetime.combine(value, time(), UTC))
-    if isinstance(value, Decimal):
-        return keys.dump(Decimal128(value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return keys.dump(Int64(value))
-    if value is None or isinstance(value, bool | float | str):
-        return keys.dump(value)
-    raise ConfigError(f"{value!r} ({type(value).__name__}) cannot be a value of MongoDB")
 
 
 def qualified(shape: Shape) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
 
 from dsp_airflow.engine.canon import mysql_key_text
-from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import (
     Column,
     Converted,
@@ -17,41 +14,20 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
-from dsp_airflow.engine.stores.mysql import casting, kinds, names, texts
+from dsp_airflow.engine.stores.mysql import casting, kinds, literals, names, rules, texts
 
 name = "mysql"
 documents = False
 MARKERS = "dsp_commits"
 
 base, quote, text_literal = names.base, names.quote, names.text_literal
+literal = literals.literal
+test, every, either = rules.test, rules.every, rules.either
 native, held, compared = kinds.native, kinds.held, kinds.compared
 converted, policy_refusal = casting.converted, casting.policy_refusal
 key_text = mysql_key_text
 own_text, own_cells, own_kinds = texts.own_text, texts.own_cells, texts.KINDS
 wires = ("mysql text",)
-
-
-def literal(value: object) -> str:
-    """A typed literal of a Python value."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int):
-        return f"({value})"
-    if isinstance(value, Decimal):
-        return f"({value:f})"
-    if isinstance(value, float):
-        return f"({value!r}e0)" if "e" not in repr(value) else f"({value!r})"
-    if isinstance(value, datetime):
-        # Sessions are in UTC, and so is what a TIMESTAMP shows them.
-        plain = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-        return f"TIMESTAMP'{plain.isoformat(' ')}'"
-    if isinstance(value, date):
-        return f"DATE'{value.isoformat()}'"
-    if isinstance(value, str):
-        return text_literal(value)
-    raise ConfigError(f"{value!r} ({type(value).__name__}) cannot be a MySQL value")
 
 
 def typed(expression: str, _native: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from dsp_airflow.engine.canon import printed
@@ -20,7 +18,7 @@ from dsp_airflow.engine.model import (
     Shape,
     Window,
 )
-from dsp_airflow.engine.stores.postgres import casting, names
+from dsp_airflow.engine.stores.postgres import casting, literals, names, rules
 from dsp_airflow.engine.stores.postgres import texts as own_texts
 from dsp_airflow.engine.types import INTEGERS
 
@@ -51,35 +49,10 @@ BUILT_IN = {
 }
 
 
-base, quote = names.base, names.quote
+base, quote, literal = names.base, names.quote, literals.literal
 text_literal, user_type = names.text_literal, names.user_type
+test, every, either = rules.test, rules.every, rules.either
 converted, policy_refusal, across = casting.converted, casting.policy_refusal, casting.across
-
-
-def literal(value: object) -> str:
-    """A typed literal of a Python value.
-
-    Text is quoted under ``standard_conforming_strings`` (which sessions switch on), where
-    only the quote itself is special.
-    """
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return f"({value})"
-    if isinstance(value, (float, Decimal)):
-        return (
-            f"{text_literal(str(value))}::{'numeric' if isinstance(value, Decimal) else 'float8'}"
-        )
-    if isinstance(value, datetime):
-        kind = "timestamptz" if value.tzinfo else "timestamp"
-        return f"{text_literal(value.isoformat())}::{kind}"
-    if isinstance(value, date):
-        return f"{text_literal(value.isoformat())}::date"
-    if isinstance(value, str):
-        return text_literal(value)
-    raise ConfigError(f"{value!r} ({type(value).__name__}) cannot be a PostgreSQL value")
 
 
 def qualified(shape: Shape) -> str:
