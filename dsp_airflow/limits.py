@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.endpoints import OpenStore
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.errors import Closed, ConfigError
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.limits import Limit
 from dsp_airflow.engine.model import Rates
@@ -97,6 +98,24 @@ class CurrentLimits:
         if window is None or window.is_open(now):
             return ""
         return f"limits.window is {window}; it opens at {window.next_opening(now):%Y-%m-%d %H:%M}"
+
+    def leave_outside_window(self) -> str:
+        """Raises ``Closed`` with that reason; see ``pace.Brake``."""
+        why = self.outside_window()
+        if why:
+            raise Closed(f"job {self._job}: {why}")
+        return ""
+
+
+def closed_until(window: DailyWindow | None) -> str | None:
+    """When a window opens that is closed now: `22:00 Europe/Vienna`, or a day before that."""
+    now = datetime.now(UTC)
+    if window is None or window.is_open(now):
+        return None
+    opens = window.next_opening(now)
+    today = opens.date() == now.astimezone(window.zone).date()
+    clock = "%H:%M" if today else "%Y-%m-%d %H:%M"
+    return f"{opens:{clock}} {window.zone.key}"
 
 
 def described(limits: Limits) -> str:

@@ -26,7 +26,7 @@ from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variab
 from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
-from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
+from dsp_airflow.engine.errors import Closed, ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
 from dsp_airflow.engine.model import Plan, Window
@@ -45,8 +45,9 @@ from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.limit_changes import LimitChanges
-from dsp_airflow.state.records import JobSummary, Run, RunSummary
+from dsp_airflow.state.records import EndState, JobSummary, Run, RunSummary
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.switches import Switches
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class TaskRun:
     """A run of a task, as this process works on it.
 
     ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
+    ``leaves``: outside its window a step raises ``Closed``, in place of waiting for it.
     """
 
     database: StateDatabase
@@ -70,16 +72,22 @@ class TaskRun:
     run: Run
     open_store: OpenStore
     watch: Watch = field(default_factory=Quiet)
+    leaves: bool = False
     pace: BatchEdgePace = field(init=False)
     runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.database)
-        self.pace = BatchEdgePace(self._stop_requested)
+        self.pace = BatchEdgePace(self._stop)
+        self._opened = self.database.now() if self.run.ended else None
 
-    def _stop_requested(self) -> bool:
+    def _stop(self) -> str | None:
+        """Who asked the run to stop, and why."""
+        run = self.runs.get(self.run.id)
+        asked = run.stop_requested_at
         # A request that an ended run had obeyed does not stop a check or purge of it by hand.
-        return not self.run.ended and self.runs.get(self.run.id).stop_requested
+        late = self._opened is None or (asked is not None and asked > self._opened)
+        return run.stop if late or not self.run.ended else None
 
     # Steps
 
@@ -106,6 +114,7 @@ class TaskRun:
             self.runs.new_attempt(self.run.id, name)
         ledger = SqlLedger(self.database, self.run.id, name)
         with self._recorded(name), placing(self.run.file, name):
+            self.pace.before_batch()
             self._refuse_edited()
             known = ledger.plan()
             if known is not None:
@@ -232,7 +241,12 @@ class TaskRun:
     # The whole run
 
     def begin(self, interval: Interval | None = None) -> None:
-        """The execution starts (or goes on): every variable gets its value once, here."""
+        """The execution starts (or goes on): every variable gets its value once, here.
+
+        One that has ended begins again, unless its task was switched off since.
+        """
+        if self.run.ended:
+            Switches(self.database).require_enabled(self.run.task)
         when = interval or Interval()
         now = self.database.now()
         try:
@@ -249,10 +263,8 @@ class TaskRun:
         if error is None:
             self.runs.finish(self.run.id, "succeeded")
         else:
-            state = "terminated" if isinstance(error, Terminated) else "failed"
-            self.runs.finish(
-                self.run.id, "terminated" if state == "terminated" else "failed", _message(error)
-            )
+            ends: EndState = "terminated" if isinstance(error, Terminated) else "failed"
+            self.runs.finish(self.run.id, ends, _message(error))
         return self.summary()
 
     def summary(self) -> RunSummary:
@@ -325,6 +337,7 @@ class TaskRun:
         self, name: str, step: Phase, *, wait: bool
     ) -> tuple[Path, Job[Any, Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
+        self.pace.before_batch()
         job = self._job(name)
         path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
@@ -350,23 +363,29 @@ class TaskRun:
 
     @contextmanager
     def _limited(self, path: Path, work: Job[Any, Any]) -> Iterator[Job[Any, Any]]:
-        """The same work, which begins no batch above the job's limits."""
+        """The same work, which begins no batch above the job's limits.
+
+        Who waits holds a batch already: so nobody waits once there is none left to begin.
+        """
         name = work.plan.job
         changes = LimitChanges(self.database, self.run.id)
         current = CurrentLimits(self._job(name), partial(changes.of, name), self.watch)
         with ExitStack() as stack:
             gauges = [stack.enter_context(closing(Gauge(limit))) for limit in path.limits]
-            brakes: list[Brake] = [current.outside_window, *gauges]
+            window = current.leave_outside_window if self.leaves else current.outside_window
+            brakes: list[Brake] = [window, *gauges]
             pace = LimitedPace(work.pace, name, brakes, self.watch)
             bucket = Bucket(self.database, self.run.id, name)
             throttle = Throttle(pace, name, current.rates, bucket, self.watch)
-            yield replace(work, pace=pace, throttle=throttle)
+            yield replace(work, throttle=throttle)
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:
         """Records on the job how a step failed, and lets the error go on."""
         try:
             yield
+        except Closed:
+            raise
         except Terminated as error:
             self.runs.move(self.run.id, name, "terminated", str(error))
             raise
@@ -445,12 +464,15 @@ def open_run(
     """The run to work on: Airflow's by its key; else the latest unfinished one, or a new one.
 
     Raises ``Refused`` when the unfinished run copied something by another definition; one
-    that copied nothing is left behind.
+    that copied nothing is left behind. ``SwitchedOff`` where a new one would begin of a task
+    that is switched off.
     """
     runs = Runs(database)
     digest = data_digest(task)
     run: Run | None = None
-    if external_key is None and not new:
+    if external_key is not None:
+        run = runs.find(external_key)
+    elif not new:
         run = runs.latest_unfinished(task.name)
         if run is not None and run.definition_digest != digest:
             begun = any(job.batches_copied for job in runs.summary(run.id).jobs)
@@ -461,6 +483,7 @@ def open_run(
                 "definition; start afresh with --new, or take back the edit"
             )
     if run is None:
+        Switches(database).require_enabled(task.name)
         run = runs.start(
             task.name,
             str(file),

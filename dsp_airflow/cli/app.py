@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from dsp_airflow.cli.task_commands import tasks
+
 
 @dataclass
 class Options:
@@ -38,6 +40,7 @@ archives = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(archives, name="archive")
+app.add_typer(tasks, name="task")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]
@@ -257,6 +260,22 @@ def status(
     command.status(
         run, task=task, limit=limit, verify=verify, differences=differences, as_json=as_json
     )
+
+
+@app.command()
+def terminate(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|TASK", help="A run's id, or a task: its unfinished run.")
+    ],
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why, for who looks later.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Stop a run at the edge of its batches, wherever it works; run it again to go on."""
+    from dsp_airflow.cli import terminate as command
+
+    command.terminate(run, reason=reason, as_json=as_json)
 
 
 @app.command()

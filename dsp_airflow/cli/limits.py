@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.named import run_of
 from dsp_airflow.cli.run import user
 from dsp_airflow.engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from dsp_airflow.state.limit_changes import LimitChange
     from dsp_airflow.state.records import Run
-    from dsp_airflow.state.runs import Runs
 
 
 def limits(
@@ -29,7 +29,7 @@ def limits(
     from dsp_airflow.state.runs import Runs
 
     with open_state(create=True) as database:
-        run = _run(Runs(database), named)
+        run = run_of(Runs(database), named)
         known = LimitChanges(database, run.id)
         _require_job(run, job)
         if clear:
@@ -88,17 +88,6 @@ def _value(name: str, text: str) -> str | int | None:
         option = f"--{name.replace('_', '-')}"
         raise ConfigError(f"{option} {text!r}: {error.errors()[0]['msg']}; or none") from error
     return found if isinstance(found, int) else str(found)
-
-
-def _run(runs: Runs, named: str) -> Run:
-    """A run by its id; of a task the youngest that has not ended, or else the youngest."""
-    found = runs.find_id(named)
-    if found is not None:
-        return found
-    recent = runs.recent(named)
-    if not recent:
-        raise ConfigError(f"{named} is neither a run nor a task with one; see dsp status")
-    return next((run for run in recent if not run.ended), recent[0])
 
 
 def _require_job(run: Run, job: str | None) -> None:

@@ -44,11 +44,13 @@ def purge(
             )
         log_to_stderr()
         from dsp_airflow.state.database import open_state
+        from dsp_airflow.state.switches import Switches
 
         stopper = stack.enter_context(Stopper(report))
         database = stack.enter_context(open_state(create=True))
         watch = shown(task)
         work = existing(database, task, run_id, watch)
+        Switches(database).require_online(task.name)
         report.run = work
         for name in names:
             planned(work, name)

@@ -63,12 +63,14 @@ def _verify(database: StateDatabase, run: str | None, *, as_json: bool) -> None:
 
 
 def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
+    from dsp_airflow.standing import standing
     from dsp_airflow.state.limit_changes import LimitChanges
 
     run, summary = runs.get(run_id), runs.summary(run_id)
     batches = {job.name: runs.batches(run_id, job.name) for job in summary.jobs}
     found = runs.differences(run_id) if differences else []
     changes = [change_document(change) for change in LimitChanges(runs.database, run.id).all()]
+    notes = standing(runs, run)
     if as_json:
         document: dict[str, Any] = {
             "task": run.task,
@@ -76,6 +78,8 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             "state": run.state,
             "jobs": [job_document(job) for job in summary.jobs],
             **_times(run),
+            "stop": _stop(run),
+            "notes": [asdict(note) for note in notes],
             "limits": changes,
             "batches": {name: [_batch(one) for one in some] for name, some in batches.items()},
         }
@@ -91,6 +95,10 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             shown.print(f"{job.name}: {job.error}")
     if run.error and not any(job.error for job in summary.jobs):
         shown.print(f"{run.error}")
+    if run.stop and run.state == "terminated":
+        output.write(f"Terminated: {run.stop}")
+    for note in notes:
+        output.write(str(note))
     for change in changes:
         output.write(change_line(change))
     if differences:
@@ -110,6 +118,16 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
         )
         rows = [_row(one) for one in some]
         shown.print(output.table(f"Job {name}", heads, rows, right=set(heads) - {"state", "note"}))
+
+
+def _stop(run: Run) -> dict[str, Any] | None:
+    if not run.stop_requested:
+        return None
+    return {
+        "asked_by": run.stop_requested_by,
+        "asked_at": run.stop_requested_at,
+        "reason": run.stop_reason,
+    }
 
 
 def _row(one: BatchStatus) -> tuple[object, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from dsp_airflow.config.findings import invalid
 
@@ -19,6 +21,8 @@ _PRESETS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+_LEAP_YEARS = 8 * 366 + 1
+"""Days within which every date comes, also the 29th of February."""
 _PART = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?")
 
 
@@ -57,6 +61,47 @@ def check_cron(text: str) -> str:
     if fields[4] == "*" and min(days) > longest:
         raise invalid(f"never fires: the months given have at most {longest} days")
     return " ".join(fields)
+
+
+def next_time(text: str, after: datetime, zone: ZoneInfo) -> datetime | None:
+    """When a valid expression comes the next time, by the clocks of the zone."""
+    fields = text.split()
+    minutes, hours, days, months, weekdays = (
+        _values(part, field) for part, field in zip(fields, _FIELDS, strict=True)
+    )
+    weekdays = {day % 7 for day in weekdays}
+
+    def comes(day: date) -> bool:
+        by_month, by_week = day.day in days, day.isoweekday() % 7 in weekdays
+        # Where both are given, either is enough.
+        either = "*" not in (fields[2], fields[4])
+        return day.month in months and (by_month or by_week if either else by_month and by_week)
+
+    first = after.astimezone(zone).date()
+    for day in (first + timedelta(days=number) for number in range(_LEAP_YEARS)):
+        if comes(day):
+            times = (
+                moment
+                for hour in hours
+                for minute in minutes
+                for moment in _moments(
+                    datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone),
+                    every_hour="*" in fields[1],
+                )
+                if moment > after
+            )
+            found = min(times, default=None)
+            if found is not None:
+                return found.astimezone(zone)
+    return None
+
+
+def _moments(time: datetime, *, every_hour: bool) -> set[datetime]:
+    """As Airflow has it: a time that is left out comes later; of one that comes twice the second
+    counts, and both do where the expression names no hour.
+    """
+    both = [time.replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return {max(both), both[0]} if every_hour else {max(both)}
 
 
 def _values(text: str, field: _Field) -> set[int]:

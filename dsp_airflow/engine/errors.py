@@ -29,6 +29,10 @@ class Terminated(DspError):
     """Somebody asked the run to stop; it stopped at a batch edge and can be resumed."""
 
 
+class Closed(DspError):
+    """No batch may begin at this time of day. Nothing is held; the work goes on later."""
+
+
 class ConfigError(DspError):
     """The definition does not fit the world: a missing table, an unknown column, a bad file."""
 
@@ -45,6 +49,10 @@ class Refused(DspError):
     """The work would not be safe, so it was not begun (or not finished)."""
 
     exit_code = 4
+
+
+class SwitchedOff(Refused):
+    """Somebody switched the task off: it is disabled, or offline."""
 
 
 class BadValue(Refused):

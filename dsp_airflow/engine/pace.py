@@ -18,10 +18,11 @@ ASK_EVERY = 1.0
 class BatchEdgePace:
     """Stops at a batch edge when a signal or the ledger asks for it.
 
-    Shared by a job's workers. ``stop`` may be called from a signal handler.
+    Shared by a job's workers. ``stop`` may be called from a signal handler. ``asked`` says who
+    asked for it and why, once somebody has.
     """
 
-    def __init__(self, asked: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, asked: Callable[[], str | None] = lambda: None) -> None:
         self._asked = asked
         self._lock = threading.Lock()
         self._looked = 0.0
@@ -36,15 +37,16 @@ class BatchEdgePace:
         with self._lock:
             if self._reason is None and time.monotonic() - self._looked >= ASK_EVERY:
                 self._looked = time.monotonic()
-                if self._asked():
-                    self._reason = "a stop was requested"
+                self._reason = self._asked() or self._reason
             reason = self._reason
         if reason is not None:
             raise Terminated(f"stopped at a batch edge: {reason}; run it again to go on")
 
 
 Brake: TypeAlias = Callable[[], str]
-"""Why no batch may begin now, in words; empty when one may."""
+"""Why no batch may begin now, in words; empty when one may. Raises ``Closed`` to leave the work
+in place of waiting for it.
+"""
 
 
 class LimitedPace:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from dsp_airflow.engine.errors import Contended, DspError, Transient
+from dsp_airflow.engine.errors import Closed, Contended, DspError, Terminated, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.model import Claim, Isolation, Plan
 from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Watch
@@ -70,7 +70,15 @@ def run_phase(
         futures = [pool.submit(_worker, job, phase, step, only, halt) for _ in range(job.workers)]
     errors = [e for e in (f.exception() for f in futures) if e is not None]
     if errors:
-        raise next((e for e in errors if not isinstance(e, Transient)), errors[0])
+        raise min(errors, key=_rank)
+
+
+def _rank(error: BaseException) -> int:
+    """Of several workers' errors the one that a person must know of is raised."""
+    for rank, kind in ((3, Closed), (2, Transient), (1, Terminated)):
+        if isinstance(error, kind):
+            return rank
+    return 0
 
 
 def _worker(

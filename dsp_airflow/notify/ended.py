@@ -15,7 +15,9 @@ from dsp_airflow.notify.end import TIMED_OUT, End
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.landmarks import landmarks
 from dsp_airflow.state.outbox import MailKey
+from dsp_airflow.state.records import EndState, RunSummary
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.switches import Switches
 
 log = logging.getLogger(__name__)
 
@@ -63,26 +65,43 @@ class RunEnded:
     def letter(self, end: End) -> delivery.Letter | None:
         """Records the end, and writes the mail where people want one."""
         facts = self._facts(end)
-        if not self.tells:
+        if facts is None or not self.tells:
             return None
         summary = facts.summary
         own = summary.run if summary and not self.by_hand else end.key
         return delivery.Letter(
-            key=MailKey(own, end.attempt or (summary.attempt if summary else 1), self.event),
+            key=MailKey(
+                own,
+                end.attempt or (summary.attempt if summary else 1),
+                "terminated" if facts.stopped else self.event,
+            ),
             to=tuple(dict.fromkeys(self.to)),
             subject=text.subject(self, end, facts),
             body=text.body(self, end, facts),
         )
 
-    def _facts(self, end: End) -> text.Facts:
-        """How the run ended and what it did, by the state database."""
+    def _facts(self, end: End) -> text.Facts | None:
+        """How the run ended and what it did, by the state database.
+
+        ``None`` where nothing was begun, as somebody had switched the task off.
+        """
         try:
             with open_state() as database:
                 runs = Runs(database)
                 run = self._purged(runs, end) if self.by_hand else self._recorded(runs, end)
+                if self._switched_off(database, run):
+                    return None
                 if run is None:
                     return text.Facts()
-                return text.Facts(runs.summary(run), landmarks(database, run), _now(database))
+                summary = runs.summary(run)
+                stopped = runs.get(run) if self._was_stopped(summary) else None
+                return text.Facts(
+                    summary,
+                    landmarks(database, run),
+                    _now(database),
+                    stopped=stopped.stop if stopped else None,
+                    stopped_by=stopped.stop_requested_by if stopped else None,
+                )
         except DspError as error:
             log.warning("the end of %s could not be recorded: %s", end.key, error)
             return text.Facts(reachable=False)
@@ -93,16 +112,30 @@ class RunEnded:
             return None
         if end.by_hand or end.reason == TIMED_OUT:
             # Airflow ends the steps' processes, each at its next heartbeat; this is no later.
-            runs.request_stop(run.id)
+            runs.request_stop(run.id, reason=text.reason(end, self.event))
         if self.event == "failure":
             jobs = runs.summary(run.id).jobs
             first = next((j.error for j in jobs if j.error), None)
-            runs.finish(run.id, "failed", first or text.reason(end))
+            # As it was before: who asked it to stop got what he asked for.
+            ends: EndState = "terminated" if run.stop_requested else "failed"
+            runs.finish(run.id, ends, first or run.stop or text.reason(end))
         elif end.by_hand:
             runs.finish(run.id, "terminated", text.reason(end, self.event))
         else:
             runs.finish(run.id, "succeeded")
         return run.id
+
+    def _switched_off(self, database: StateDatabase, run: str | None) -> bool:
+        """Whether it was refused for that, which whoever triggered it has seen already."""
+        switch = Switches(database).of(self.task)
+        if switch is None or switch.state == "enabled":
+            return False
+        return run is None or (self.by_hand and switch.state == "offline")
+
+    def _was_stopped(self, summary: RunSummary) -> bool:
+        """Whether somebody may have asked for this end. A purge by hand leaves its run as it is."""
+        ends = {job.state for job in summary.jobs} if self.by_hand else {summary.state}
+        return self.event == "failure" and "terminated" in ends
 
     def _purged(self, runs: Runs, end: End) -> str | None:
         """The earlier run that was purged by hand, as the form of this DAG run named it."""

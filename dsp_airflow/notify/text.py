@@ -37,6 +37,9 @@ class Facts:
     landmarks: Mapping[str, Landmarks] = field(default_factory=dict)
     now: str = ""
     reachable: bool = True
+    stopped: str | None = None
+    """Who asked it to stop and why, where that ended it."""
+    stopped_by: str | None = None
 
     @property
     def jobs(self) -> tuple[JobSummary, ...]:
@@ -64,6 +67,8 @@ def subject(ended: RunEnded, end: End, facts: Facts) -> str:
     notes = []
     if end.by_hand:
         notes.append("marked by hand")
+    elif facts.stopped:
+        notes.append(f"by {one_line(facts.stopped_by)}" if facts.stopped_by else "by hand")
     elif ended.event == "failure" and end.reason == TIMED_OUT:
         notes.append("timed out")
     elif ended.event == "failure" and facts.different:
@@ -72,6 +77,8 @@ def subject(ended: RunEnded, end: End, facts: Facts) -> str:
         notes.append(f"{_rows(facts.kept)} kept")
     note = f" ({notes[0]})" if notes else ""
     word = "FAILED" if ended.event == "failure" else "OK"
+    if facts.stopped and not end.by_hand:
+        word = "TERMINATED"
     return f"[dsp] {word}{note}: {_title(ended)}"
 
 
@@ -81,6 +88,8 @@ def body(ended: RunEnded, end: End, facts: Facts) -> str:
     word = "FAILED" if failed else "succeeded"
     if end.by_hand:
         word = f"was marked as {'FAILED' if failed else 'succeeded'} by hand"
+    elif facts.stopped:
+        word = f"was TERMINATED by {one_line(facts.stopped_by or 'hand')}"
     parts = [_wrapped(f"{_title(ended)} {word}."), _wrapped(_safety(facts, failed=failed))]
     if failed or end.by_hand:
         parts.append(_section("WHAT HAPPENED", _happened(ended, end, facts)))
@@ -138,6 +147,9 @@ def _safety(facts: Facts, *, failed: bool) -> str:
 
 def _happened(ended: RunEnded, end: End, facts: Facts) -> list[str]:
     lines = [f"Job {job.name} {_stopped(job, facts)}." for job in _unfinished(facts)]
+    if facts.stopped and not end.by_hand:
+        lines.append(f"It stopped at the edge of a batch, as {one_line(facts.stopped)}.")
+        return lines
     if end.step and ended.event == "failure":
         lines.append(f"The last step was {end.step}.")
     error = _error(ended, end, facts)
@@ -164,6 +176,11 @@ def _to_do(ended: RunEnded, end: End, facts: Facts) -> list[str]:
     if end.by_hand:
         return [
             f"Ask who marked it, and why. To go on, {again}; what is done stays done.",
+            _safe(facts),
+        ]
+    if facts.stopped:
+        return [
+            f"Nothing, if that was meant. To go on, {again}; what is done stays done.",
             _safe(facts),
         ]
     if end.reason == TIMED_OUT:

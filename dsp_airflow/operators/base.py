@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.execution_time.timeout import timeout as time_limit
 
 from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
-from dsp_airflow.engine.errors import ConfigError, DspError, Refused, Terminated
+from dsp_airflow.engine.errors import (
+    Closed,
+    ConfigError,
+    DspError,
+    Refused,
+    SwitchedOff,
+    Terminated,
+)
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Phase
 from dsp_airflow.naming import TABLE
+from dsp_airflow.limits import limits_in_file
 from dsp_airflow.operators.assets import add_event
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
@@ -32,6 +42,7 @@ from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import EndState, JobSummary
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import Interval, TaskRun, open_run
+from dsp_airflow.triggers.window import WindowTrigger
 
 LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
@@ -214,6 +225,7 @@ class TaskOperator(BaseOperator):
         self.report_values = report_values
         self._pace: BatchEdgePace | None = None
         self._killed = False
+        self._resumed = False
 
     def on_kill(self) -> None:
         """Airflow asks the process to end: the next batch edge is soon enough."""
@@ -261,15 +273,20 @@ class TaskOperator(BaseOperator):
         """The run that belongs to this DAG run, watched and paced."""
         task = self._task(database, context)
         dag_run = context["dag_run"]
-        run = open_run(
-            database,
-            task,
-            Path(self.task_file or ""),
-            open_store,
-            watch=self._watch(task, context),
-            external_key=self._external_key(dag_run),
-            triggered_by=getattr(dag_run, "triggering_user_name", None),
-        )
+        try:
+            run = open_run(
+                database,
+                task,
+                Path(self.task_file or ""),
+                open_store,
+                watch=self._watch(task, context),
+                external_key=self._external_key(dag_run),
+                triggered_by=getattr(dag_run, "triggering_user_name", None),
+            )
+        except SwitchedOff as off:
+            if asked_by_hand(context):
+                raise
+            raise AirflowSkipException(str(off)) from off
         self._paced(run)
         self._show_report(run, context)
         return run
@@ -303,6 +320,8 @@ class TaskOperator(BaseOperator):
         try:
             with self._translated():
                 yield
+        except (TaskDeferred, AirflowSkipException):
+            raise
         except BaseException as error:
             final = isinstance(error, AirflowFailException)
             if final or not has_retries(context):
@@ -314,7 +333,18 @@ class TaskOperator(BaseOperator):
                     runs.finish(run.id, ends, error_text(cause))
             raise
 
+    def _begins_again(self, run: TaskRun, context: Mapping[str, Any]) -> bool:
+        """Whether an ended run does. One that somebody stopped goes on when it is cleared only:
+        what comes later by itself, such as a shard's retry, stops too.
+        """
+        if not self._resumed and is_again(run, context):
+            return True
+        if run.run.state == "terminated" and run.run.stop_requested:
+            raise Terminated(f"run {run.run.id} has ended: {run.run.stop}; clear it to go on")
+        return False
+
     def _paced(self, run: TaskRun) -> None:
+        run.leaves = True
         self._pace = run.pace
         if self._killed:
             self._pace.stop("Airflow asked the task to end")
@@ -338,17 +368,52 @@ class StepOperator(TaskOperator):
         """Does the step, by the facade; may be repeated."""
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Opens the run, does the step, records how it ended, returns ids and counts."""
+        """Opens the run, does the step, records how it ended, returns ids and counts.
+
+        Where the job's window closes meanwhile, the task leaves its worker, and ``resume`` goes
+        on in the same try when it opens.
+        """
+        self._resumed = False
+        return self._do(context)
+
+    def resume(self, context: Any, event: str | None = None, worked: float = 0.0) -> dict[str, Any]:
+        """The window has opened, or somebody asked the run to stop.
+
+        ``worked``: seconds of this try before it left, which count for the ``execution_timeout``
+        as the time in the closed window does not.
+        """
+        self.log.info("Going on after %.0f s of work: %s", worked, event or "the window is open")
+        self._resumed = True
+        if self.execution_timeout is None:
+            return self._do(context, worked)
+        left = self.execution_timeout.total_seconds() - worked
+        # None at all would be no limit.
+        with time_limit(max(left, 0.001)):  # type: ignore[no-untyped-call]
+            return self._do(context, worked)
+
+    # Helpers
+
+    def _do(self, context: Any, worked: float = 0.0) -> dict[str, Any]:
+        began = time.monotonic()
         with (
             self._translated(),
             self._state() as database,
             self._recorded(database, context),
         ):
             with self._working(database, context) as run, self._measured(run):
-                found = self.step(run, context)
+                try:
+                    found = self.step(run, context)
+                except Closed as closed:
+                    self._leave(run, closed, worked + time.monotonic() - began)
             return counts(run, found)
 
-    # Helpers
+    def _leave(self, run: TaskRun, closed: Closed, worked: float) -> NoReturn:
+        """Whatever the step held is given back; the triggerer waits in its place."""
+        self.log.info("%s; until then the task leaves its worker", closed)
+        job = next(j for j in run.task.jobs if j.name == self.job_name)
+        window = limits_in_file(job).window
+        trigger = WindowTrigger(run.run.id, job.name, None if window is None else str(window))
+        self.defer(trigger=trigger, method_name="resume", kwargs={"worked": worked})
 
     def _measured(self, run: TaskRun) -> AbstractContextManager[None]:
         return nullcontext() if self.phase is None else measured(run, self.job_name, self.phase)
@@ -369,7 +434,7 @@ class StepOperator(TaskOperator):
     def _working(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:
         """The run goes on, or begins; when this step was its last one, it has succeeded."""
         run = self._open(database, context)
-        if not run.run.ended or is_again(run, context):
+        if not run.run.ended or self._begins_again(run, context):
             run.begin(interval(context))
         started, timeout = self._started(run, context), run.task.timeout
         run.pace = self._pace = DeadlinePace(run.pace, started, timeout, run.task.windows)
@@ -422,14 +487,23 @@ def is_cleared(context: Mapping[str, Any]) -> bool:
     return first > 1 and int(instance.try_number or 1) == first
 
 
+def asked_by_hand(context: Mapping[str, Any]) -> bool:
+    """Whether a person triggered the DAG run, who is to see why it does nothing."""
+    return bool(getattr(context["dag_run"], "run_type", "manual") == "manual")
+
+
 def is_again(run: TaskRun, context: Mapping[str, Any]) -> bool:
     """Whether an ended run goes on: a retry, or somebody cleared a step or the DAG run.
 
-    A step of another job that merely comes later leaves the end as it was recorded.
+    A step of another job that merely comes later leaves the end as it was recorded. A retry is
+    no reason where somebody stopped the run.
     """
     started, ended = getattr(context["dag_run"], "start_date", None), run.run.ended_at
-    cleared_since = started is not None and ended is not None and started > ended
-    return cleared_since or int(context["ti"].try_number or 1) > 1
+    if started is not None and ended is not None and started > ended:
+        return True
+    if run.run.state == "terminated" and run.run.stop_requested:
+        return is_cleared(context)
+    return int(context["ti"].try_number or 1) > 1
 
 
 def refuse_remote(database: StateDatabase) -> None:

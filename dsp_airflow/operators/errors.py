@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.engine.errors import DspError, Terminated, Transient
@@ -20,7 +20,7 @@ def translated(*, retry_unknown: bool, retry_stopped: Callable[[], bool]) -> Ite
     """
     try:
         yield
-    except (Transient, AirflowFailException):
+    except (Transient, AirflowFailException, AirflowSkipException):
         raise
     except Terminated as error:
         if retry_stopped():

@@ -9,7 +9,7 @@ from dsp_airflow.config.definition import data_digest
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.operators.base import TaskOperator, interval, is_again
+from dsp_airflow.operators.base import TaskOperator, interval
 from dsp_airflow.paths import Given
 from dsp_airflow.placing import placing
 from dsp_airflow.steps import TaskRun, resolved_variables
@@ -32,8 +32,9 @@ class EstimateOperator(TaskOperator):
             self._recorded(database, context),
         ):
             run = self._open(database, context)
-            if run.run.ended and is_again(run, context):
+            if run.run.ended and self._begins_again(run, context):
                 run.begin(interval(context))
+            run.pace.before_batch()
             jobs = [j for j in run.task.jobs if self.job in {None, j.name}]
             variables = self._variables(run, context)
             rows = {job.name: self._rows(run, job, variables) for job in jobs}

@@ -13,6 +13,7 @@ from dsp_airflow.notify import LATEST
 from dsp_airflow.operators.base import StepOperator
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import JobSummary
+from dsp_airflow.state.switches import Switches
 from dsp_airflow.steps import TaskRun, latest_run
 
 
@@ -58,6 +59,7 @@ class PurgeSourceOperator(StepOperator):
             watch=self._watch(task, context),
             run_id=None if wanted in ("", LATEST) else wanted,
         )
+        Switches(database).require_online(run.run.task)
         self._paced(run)
         self._show_report(run, context)
         yield run

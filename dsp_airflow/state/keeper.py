@@ -52,12 +52,20 @@ class Renewal:
 
 
 class Keeper(Renewal):
-    """Renews all leases that a ledger holds every third of their duration."""
+    """Renews all leases that a ledger holds, and says that its job is worked on, every third of
+    their duration.
+    """
 
     def __init__(self, ledger: SqlLedger) -> None:
         super().__init__(lambda: self._keep(ledger), ledger.ttl / 3, f"keeper of {ledger.job}")
+        self._ledger = ledger
+
+    def __enter__(self) -> Self:
+        self._ledger.seen()
+        return super().__enter__()
 
     @staticmethod
     def _keep(ledger: SqlLedger) -> None:
+        ledger.seen()
         for number in ledger.keep_all():
             log.warning("Batch %d of job %s was taken over", number, ledger.job)

@@ -193,6 +193,11 @@ class SqlLedger:
         gone = [claim for claim in lost if self._forget(claim)]
         return tuple(claim.batch.number for claim in gone)
 
+    def seen(self) -> None:
+        """Somebody works on the job now, whether or not he holds a batch."""
+        with self.database.write() as connection:
+            connection.execute(update(JOBS).where(self._its_row()).values(seen_at=server_now()))
+
     def copied(self, claim: Claim, what: Copied) -> None:
         """Records the copy and gives the batch back."""
         written = what.written

@@ -75,20 +75,29 @@ def label(url: URL) -> str:
 
 
 def _configured() -> str | None:
-    value = os.environ.get(SETTING)
+    command = os.environ.get(f"{SETTING}_CMD")
+    if command and not os.environ.get(SETTING):
+        return _output(_expand(command))
+    value = setting("dsp", "sql_alchemy_conn")
+    if value:
+        return value
+    command = _in_file("dsp", "sql_alchemy_conn_cmd")
+    return _output(command) if command else None
+
+
+def setting(section: str, key: str) -> str | None:
+    """A setting of Airflow; ``None`` where nobody has set it. Runs no command to find out."""
+    value = os.environ.get(f"AIRFLOW__{section}__{key}".upper())
     if value:
         return _expand(value)
-    command = os.environ.get(f"{SETTING}_CMD")
-    if command:
-        return _output(_expand(command))
     airflow = sys.modules.get("airflow.configuration")
     conf: Any = getattr(airflow, "conf", None)
     if conf is not None:
-        return str(conf.get("dsp", "sql_alchemy_conn", fallback="") or "") or None
-    return _from_file()
+        return str(conf.get(section, key, fallback="") or "") or None
+    return _in_file(section, key)
 
 
-def _from_file() -> str | None:
+def _in_file(section: str, key: str) -> str | None:
     configured = os.environ.get("AIRFLOW_CONFIG")
     path = Path(_expand(configured)) if configured else airflow_home() / "airflow.cfg"
     parser = configparser.RawConfigParser(strict=False)
@@ -97,11 +106,8 @@ def _from_file() -> str | None:
     except (configparser.Error, UnicodeDecodeError):
         # Not chained: the message quotes lines of the file, which may hold secrets.
         raise ConfigError(f"{path} is not a readable Airflow configuration") from None
-    value = parser.get("dsp", "sql_alchemy_conn", fallback="").replace("%%", "%")
-    if value:
-        return _expand(value)
-    command = parser.get("dsp", "sql_alchemy_conn_cmd", fallback="").replace("%%", "%")
-    return _output(_expand(command)) if command else None
+    value = parser.get(section, key, fallback="").replace("%%", "%")
+    return _expand(value) if value else None
 
 
 def _expand(value: str) -> str:

@@ -43,6 +43,9 @@ class Run:
     variables: Mapping[str, Any]
     state: RunState
     stop_requested: bool
+    stop_requested_by: str | None
+    stop_requested_at: datetime | None
+    stop_reason: str | None
     error: str | None
     triggered_by: str | None
     created_at: datetime
@@ -53,6 +56,15 @@ class Run:
     def ended(self) -> bool:
         """Whether nothing more will happen in this attempt."""
         return self.state in {"succeeded", "failed", "terminated"}
+
+    @property
+    def stop(self) -> str | None:
+        """Who asked it to stop, and why, in words; ``None`` when nobody did."""
+        if not self.stop_requested:
+            return None
+        who = self.stop_requested_by
+        asked = f"{who} asked it to stop" if who else "it was asked to stop"
+        return f"{asked}: {self.stop_reason}" if self.stop_reason else asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,12 @@ class Job:
     planned_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+    seen_at: datetime | None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether somebody works on it, or died while he did."""
+        return self.state in {"copying", "checking", "purging"}
 
 
 @dataclass(frozen=True, slots=True)

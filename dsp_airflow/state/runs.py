@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, text, update
 
 from dsp_airflow.engine.errors import ConfigError, Refused
-from dsp_airflow.state import leases, progress, repeats
+from dsp_airflow.state import leases, progress, repeats, stops
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.records import (
@@ -150,6 +150,9 @@ class Runs:
                     "attempt": found.attempt + 1,
                     "error": None,
                     "stop_requested": False,
+                    "stop_requested_by": None,
+                    "stop_requested_at": None,
+                    "stop_reason": None,
                     "ended_at": None,
                 }
             connection.execute(update(RUNS).where(RUNS.c.id == run).values(**values))
@@ -168,13 +171,13 @@ class Runs:
             )
             return _present(connection, run)
 
-    def request_stop(self, run: str) -> bool:
-        """Asks the run to stop at the next batch; ``False`` when it has ended already."""
-        with self.database.write() as connection:
-            found = _present(connection, run, for_update=True)
-            if not found.ended:
-                connection.execute(update(RUNS).where(RUNS.c.id == run).values(stop_requested=True))
-            return not found.ended
+    def request_stop(self, run: str, by: str | None = None, reason: str | None = None) -> bool:
+        """See ``stops.request``."""
+        return stops.request(self.database, run, by, reason)
+
+    def end_idle(self, run: str, why: str) -> bool:
+        """See ``stops.end_idle``."""
+        return stops.end_idle(self.database, run, why)
 
     def add_job(
         self,

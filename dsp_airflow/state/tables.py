@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from dsp_airflow.state.clock import UtcDateTime
 
+TASK_STATES = ("enabled", "disabled", "offline")
 RUN_STATES = ("planned", "running", "succeeded", "failed", "terminated")
 JOB_STATES = (
     "waiting",
@@ -82,6 +83,10 @@ RUNS = Table(
     Column("variables", Text, nullable=False),
     Column("state", State, nullable=False),
     Column("stop_requested", Boolean(), nullable=False),
+    # None: it was not asked for by name (marked as failed in Airflow, timed out).
+    Column("stop_requested_by", Text),
+    Column("stop_requested_at", UtcDateTime),
+    Column("stop_reason", Text),
     Column("error", Text),
     Column("triggered_by", Text),
     Column("created_at", UtcDateTime, nullable=False),
@@ -115,6 +120,8 @@ JOBS = Table(
     Column("planned_at", UtcDateTime),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
+    # When a process that works on it last said so.
+    Column("seen_at", UtcDateTime),
     _one_of("state", JOB_STATES),
     ForeignKeyConstraint(["run"], ["runs.id"], ondelete="CASCADE"),
 )
@@ -309,3 +316,16 @@ LIMIT_CHANGES = Table(
     Column("changed_at", UtcDateTime, nullable=False),
 )
 """Limits of a run that somebody set by hand, in place of the file's."""
+
+
+TASKS = Table(
+    "tasks",
+    METADATA,
+    Column("name", Name, primary_key=True),
+    Column("state", State, nullable=False),
+    Column("reason", Text),
+    Column("changed_by", Text),
+    Column("changed_at", UtcDateTime, nullable=False),
+    _one_of("state", TASK_STATES),
+)
+"""Whether a task may run, as somebody set it; one that is not here may."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from dsp_airflow.operators.report_link import dag_of
+from dsp_airflow.standing import Note, standing
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
 from dsp_airflow.state.runs import Runs
@@ -46,6 +47,8 @@ class RunReport:
     jobs: list[JobReport]
     differences: list[BatchDifference]
     differences_left_out: int
+    notes: list[Note]
+    """What it waits for, who stops it, and whether anybody is there."""
 
     @property
     def title(self) -> str:
@@ -81,6 +84,7 @@ def run_report(database: StateDatabase, dag_id: str, run_id: str) -> RunReport |
         jobs=[_job(runs, run, job) for job in runs.summary(run.id).jobs],
         differences=found[:LISTED],
         differences_left_out=max(0, len(found) - LISTED),
+        notes=standing(runs, run),
     )
 
 

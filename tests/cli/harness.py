@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,17 @@ class Dsp:
             f"INSERT INTO {table} "
             f"SELECT n, 'name ' || n, n / 7.0 FROM generate_series(1, {rows}) n",
         )
+
+    def execute_state(self, statement: str) -> None:
+        """In the state database, which is SQLite's."""
+        with sqlite3.connect(self.state, isolation_level=None) as connection:
+            connection.execute(statement)
+
+    @staticmethod
+    def shut() -> str:
+        """A window that opens in some hours."""
+        now = datetime.now(UTC)
+        return f"{now + timedelta(hours=3):%H:%M}-{now + timedelta(hours=4):%H:%M}"
 
 
 def cold(

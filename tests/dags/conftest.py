@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.runs import Runs
@@ -139,24 +140,38 @@ class Stepper:
 
     def __call__(self, task_id: str, **changes: Any) -> Any:
         """Another try, with some of the operator's arguments replaced (mapped or rendered)."""
+        tried, most = self.tries.get(task_id, (0, self.dag.get_task(task_id).retries))
+        self.tries[task_id] = (tried + 1, most)
+        operator, context = self._prepared(task_id, changes)
+        return self._quietly(type(operator).execute.__wrapped__, operator, context)
+
+    def resume(self, task_id: str, left: TaskDeferred, event: str, **changes: Any) -> Any:
+        """The same try goes on after its trigger fired, as Airflow does it in a new process."""
+        operator, context = self._prepared(task_id, changes)
+        values = {**(left.kwargs or {}), "event": event}
+        return self._quietly(operator.resume_execution, left.method_name, values, context)
+
+    def _prepared(self, task_id: str, changes: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         operator = self.dag.get_task(task_id)
         if operator.is_mapped:
             operator = operator.unmap({**changes})
         for name, value in changes.items():
             setattr(operator, name, value)
-        tried, most = self.tries.get(task_id, (0, operator.retries))
-        self.tries[task_id] = (tried + 1, most)
-        context = {
+        tried, most = self.tries[task_id]
+        return operator, {
             "dag": self.dag,
             "dag_run": self.dag_run,
             "run_id": self.dag_run.run_id,
             "task": operator,
-            "ti": SimpleNamespace(try_number=tried + 1, max_tries=most, xcom_push=self._push),
+            "ti": SimpleNamespace(try_number=tried, max_tries=most, xcom_push=self._push),
             "task_state_store": SimpleNamespace(set=self.keep),
         }
+
+    @staticmethod
+    def _quietly(act: Callable[..., Any], *arguments: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return type(operator).execute.__wrapped__(operator, context)
+            return act(*arguments)
 
     def _push(self, key: str, value: Any) -> None:
         self.pushed[key] = value

@@ -378,8 +378,8 @@ def test_a_requested_stop_fails_without_retry(world: World, steps: Build) -> Non
     world.fill()
     step = ready(steps(task(retries=3)))
     run = world.runs.recent()[0]
-    world.runs.request_stop(run.id)
-    with pytest.raises(AirflowFailException, match="stop was requested"):
+    world.runs.request_stop(run.id, "ann", "wrong table")
+    with pytest.raises(AirflowFailException, match="ann asked it to stop: wrong table"):
         step("job.copy")
     assert world.runs.get(run.id).state == "terminated"
 

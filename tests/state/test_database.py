@@ -24,6 +24,7 @@ from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.location import normalised, state_url
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.switches import Switches
 from dsp_airflow.state.tables import METADATA
 from tests.servers import Database, free_port
 from tests.state import processes
@@ -261,16 +262,20 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
     """What it holds stays."""
     run = Runs(state).start("task", "task.yaml", {}, "digest")
     with state.write() as connection:
-        for table in ("limit_changes", "buckets", "cursors"):
+        for table in ("tasks", "limit_changes", "buckets", "cursors"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
+        for column in ("stop_requested_by", "stop_requested_at", "stop_reason"):
+            connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
     set_version(state, "0001")
-    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0003"):
+    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0004"):
         open_state(state_url)
     assert upgrade(state_url) == schema.HEAD
     with open_state(state_url) as database:
         assert Runs(database).get(run.id).task == "task"
         assert Cursors(database).of_task("task") == []
         assert LimitChanges(database, run.id).all() == []
+        assert Switches(database).of("task") is None
         assert Bucket(database, run.id, "job")(Rates(rows=1), 1, 1) == 0
 
 

@@ -1,0 +1,1 @@
+"""What Airflow's triggerer waits for in place of workers."""
