@@ -216,6 +216,8 @@ class ArchivePath:
             prefix,
             given.definition,
             count=count,
+            since=given.since,
+            window=given.window,
         )
 
     def rows(self, plan: Plan) -> int:

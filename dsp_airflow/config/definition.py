@@ -9,7 +9,8 @@ from typing import Any
 
 from dsp_airflow.config import documents
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
+from dsp_airflow.config.cursors import Cursor
+from dsp_airflow.config.jobs import Check, ColumnMapping, WarmJob
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
@@ -80,7 +81,7 @@ def job_definition(job: Job) -> dict[str, Any]:
         "columns": None if columns is None else [_column(column) for column in columns],
         "where": _where(job.where),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
-        **(_writing(job) if isinstance(job, WarmJob) else {}),
+        **(_writing(job) if isinstance(job, WarmJob) else _moving(job)),
         "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
@@ -131,6 +132,11 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         # Left out where it is false, so that other jobs have the digests that they had.
         **({"gridfs": True} if job.gridfs else {}),
     }
+
+
+def _moving(job: S3Job) -> dict[str, Any]:
+    # Left out where all rows are archived, so that such jobs have the digests that they had.
+    return {} if job.cursor is None else {"mode": job.mode, "cursor": _cursor(job.cursor)}
 
 
 def _cursor(cursor: Cursor) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from bson import Decimal128, Int64
 
@@ -20,14 +20,14 @@ from dsp_airflow.engine.model import (
     LogicalType,
     OnLoss,
     Shape,
-    Window,
 )
-from dsp_airflow.engine.stores.mongodb import commands, keys, names
+from dsp_airflow.engine.stores.mongodb import commands, cursor, keys, names
 from dsp_airflow.engine.stores.mongodb.reading import CLAMPED, Reading, reads
 
 name = "mongodb"
 documents = True
 quote = names.quote
+in_window, without_cursor = cursor.in_window, cursor.without_cursor
 WRITTEN: Final = ("written", "missing")
 """Of a column that documents are made of, and not of one that is read from them."""
 MILLISECONDS: Final = 3
@@ -202,22 +202,3 @@ def ddl(shape: Shape) -> tuple[str, ...]:
     """See ``ports.Restores``. Commands, in extended JSON."""
     needs = [need for column in shape.columns for need in column.needs]
     return commands.named(needs, shape.name)
-
-
-def in_window(_column: Column, _window: Window, *, endless: bool) -> NoReturn:
-    """See ``ports.Dialect``."""
-    del endless
-    raise no_cursor()
-
-
-def without_cursor(_column: Column) -> NoReturn:
-    """See ``ports.Dialect``."""
-    raise no_cursor()
-
-
-def no_cursor() -> ConfigError:
-    """The error for an incremental job."""
-    return ConfigError(
-        "mode: incremental is not for documents of MongoDB; use mode: full, with a where on the "
-        "field that tells what is new"
-    )
