@@ -212,6 +212,8 @@ class ArchivePath:
             given.variables[PREFIX],
             given.definition,
             count=count,
+            since=given.since,
+            window=given.window,
         )
 
     def rows(self, plan: Plan) -> int:

@@ -440,8 +440,8 @@ class TaskRun:
         found = self._job_summary(name)
         if found.batches_copied < found.batches:
             return
-        if key is not None and plan.window is not None and plan.window.upto is not None:
-            Cursors(self.database).move(key, plan.window.upto, self.run.id)
+        if key is not None and plan.window is not None and plan.window.end is not None:
+            Cursors(self.database).move(key, plan.window.end, self.run.id)
 
     def _require_derived(self, path: Path, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
@@ -532,7 +532,7 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
 
 def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
     """Whose cursor an incremental job moves; ``None`` for any other job."""
-    if not isinstance(job, WarmJob) or job.cursor is None:
+    if isinstance(job, RestoreJob) or job.cursor is None:
         return None
     table = ".".join(split_table(job.source.table))
     return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
 
 if TYPE_CHECKING:
-    from dsp_airflow.config import Task, WarmJob
+    from dsp_airflow.config import S3Job, Task, WarmJob
     from dsp_airflow.engine.ports import Store
     from dsp_airflow.state.cursors import CursorKey, Cursors, CursorState
     from dsp_airflow.state.database import StateDatabase
@@ -25,8 +26,8 @@ def cursor(file: Path, *, job: str | None, reset: bool, value: str | None, as_js
     report = Report("Cursor", as_json=as_json)
     task = load(report, file)
     names = chosen(report, task, job)
-    warm = [one for one in task.jobs if one.name in names and one.type == "warm"]
-    jobs = [one for one in warm if one.cursor is not None]
+    named = [one for one in task.jobs if one.name in names and one.type != "restore"]
+    jobs = [one for one in named if one.cursor is not None]
     if not jobs:
         raise ConfigError(f"task {task.name} has no incremental job{f' {job}' if job else ''}")
     if reset and value is not None:
@@ -46,7 +47,7 @@ def cursor(file: Path, *, job: str | None, reset: bool, value: str | None, as_js
     _show(task, keys, known, as_json=as_json)
 
 
-def _key(task: Task, job: WarmJob, source: Store) -> CursorKey:
+def _key(task: Task, job: WarmJob | S3Job, source: Store) -> CursorKey:
     from dsp_airflow.steps import cursor_key
 
     key = cursor_key(task.name, job, source)
@@ -59,11 +60,12 @@ def _change(
     database: StateDatabase,
     cursors: Cursors,
     task: Task,
-    jobs: list[WarmJob],
+    jobs: Sequence[WarmJob | S3Job],
     open_store: Any,
     value: str | None,
 ) -> None:
     """One job's cursor. An unfinished run would move it again when it ends."""
+    from dsp_airflow.engine.window import column_of
     from dsp_airflow.state.runs import Runs
 
     if len(jobs) > 1:
@@ -83,9 +85,9 @@ def _change(
         return
     with source.session() as session:
         shape = session.describe(job.source.table)
-        column = shape.column(key.column) if shape else None
-        if shape is None or column is None:
-            raise ConfigError(f"{job.source.table} has no column {key.column}")
+        if shape is None:
+            raise ConfigError(f"there is no table {job.source.table}")
+        column = column_of(shape, key.column, source.dialect, f"job {job.name}: cursor")
         # The database reads the value: what it cannot read is an error here, not in a run.
         try:
             spelled = session.typed_value(column, value)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dsp_airflow.config import Job, Task
-    from dsp_airflow.engine.model import Batch, Plan, Shape
+    from dsp_airflow.engine.model import Batch, Plan, Shape, Window
     from dsp_airflow.engine.ports import Located, Store
 
 _RANGES = 5
@@ -188,6 +188,7 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
             f"{job.target.connection}: {plan.target.label}{create}",
         ),
         ("key", ", ".join(plan.key) or "none: copied as a whole"),
+        *_cursor(plan.window),
         ("filter", plan.filter or "all rows"),
         ("rows", f"{plan.rows:,} ({_bytes(plan.bytes)} estimated)"),
         ("batches", f"{plan.batches:,} of up to {size.rows:,} rows{limit}"),
@@ -196,6 +197,13 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
         ("check", f"{sampled:,} batches ({job.check.percent:g} %)" if job.check else "none"),
         ("purge", job.purge + _but(plan)),
     ]
+
+
+def _cursor(window: Window | None) -> list[tuple[str, str]]:
+    if window is None:
+        return []
+    after = "the beginning" if window.after is None else window.after
+    return [("cursor", f"{window.column} from {after} to {window.upto or 'nothing yet'}")]
 
 
 def _but(plan: Plan) -> str:

@@ -25,7 +25,7 @@ def job_findings(job: TableJob) -> list[Finding]:
     return [
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
-        *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
+        *_cursor_findings(job),
         *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
         *(_order_findings(job) if isinstance(job, WarmJob) else ()),
         *duplicates("key", job.key),
@@ -64,7 +64,7 @@ def _purge_findings(job: TableJob) -> Iterator[Finding]:
         )
 
 
-def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
+def _cursor_findings(job: TableJob) -> Iterator[Finding]:
     both = frozenset({"mode", "cursor"})
     if job.mode == "full" and job.cursor is not None:
         message = "is only used with mode: incremental; write that, or leave cursor out"
@@ -72,7 +72,7 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
     if job.mode == "incremental" and job.cursor is None:
         message = "needs cursor, such as {column: updated_at, overlap: 5m}"
         yield Finding(("mode",), message, "incremental", involves=both)
-    if job.mode == "incremental" and job.on_conflict != "update":
+    if isinstance(job, WarmJob) and job.mode == "incremental" and job.on_conflict != "update":
         yield Finding(
             ("on_conflict",),
             "must be update with mode: incremental, as changed rows are there already",
@@ -83,7 +83,7 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
 
 
 def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
-    for name in ("columns", "key", "cursor", "accept_loss", "max_row_size"):
+    for name in ("columns", "key", "accept_loss", "max_row_size"):
         if name in job.model_fields_set and getattr(job, name):
             why = "files pass in chunks" if name == "max_row_size" else "files are copied whole"
             yield Finding(
@@ -91,14 +91,6 @@ def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
                 f"must not be given with gridfs: true, as {why}; leave it out",
                 involves=frozenset({name, "gridfs"}),
             )
-    if job.mode == "incremental":
-        yield Finding(
-            ("mode",),
-            "must be full with gridfs: true; a where on uploadDate tells what is new",
-            job.mode,
-            "full",
-            involves=frozenset({"mode", "gridfs"}),
-        )
 
 
 def _order_findings(job: WarmJob) -> Iterator[Finding]:

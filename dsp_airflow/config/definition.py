@@ -10,7 +10,8 @@ from typing import Any
 
 from dsp_airflow.config import documents, rules
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
+from dsp_airflow.config.cursors import Cursor
+from dsp_airflow.config.jobs import Check, ColumnMapping, WarmJob
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
@@ -81,7 +82,7 @@ def job_definition(job: Job) -> dict[str, Any]:
         "columns": None if columns is None else [_column(column) for column in columns],
         "where": _where(job.where),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
-        **(_writing(job) if isinstance(job, WarmJob) else {}),
+        **(_writing(job) if isinstance(job, WarmJob) else _moving(job)),
         "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
@@ -135,6 +136,11 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         **({"gridfs": True} if job.gridfs else {}),
         **({"field_order": job.field_order} if job.field_order != "count" else {}),
     }
+
+
+def _moving(job: S3Job) -> dict[str, Any]:
+    # Left out where all rows are archived, so that such jobs have the digests that they had.
+    return {} if job.cursor is None else {"mode": job.mode, "cursor": _cursor(job.cursor)}
 
 
 def _cursor(cursor: Cursor) -> dict[str, Any]:

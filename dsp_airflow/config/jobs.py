@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from typing import Annotated, Literal, Self, TypeAlias
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,19 +16,19 @@ from pydantic import (
 )
 
 from dsp_airflow.config.base import Model
+from dsp_airflow.config.cursors import Cursor, Mode
 from dsp_airflow.config.documents import Buckets, FieldOrderOption, Query, check_query
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.rulereader import are_rules, parse_rules
 from dsp_airflow.config.rules import Group, Not, Rule, Rules
-from dsp_airflow.config.scalars import parse_duration, parse_size
+from dsp_airflow.config.scalars import parse_size
 from dsp_airflow.config.templates import check_target_table, split_target
 from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.typenames import TypeName, parse_type
 from dsp_airflow.config.variables import Constant, Variable, parse_variable
 
-Overlap: TypeAlias = timedelta | int
 MIN_ROW_SIZE = 1024
 MAX_ROW_SIZE = 1024**3
 
@@ -70,14 +70,6 @@ def _batch_size(value: object) -> int | Literal["auto"]:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     raise invalid("must be auto or a number of rows from 1", "auto")
-
-
-def _overlap(value: object) -> Overlap:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str | timedelta):
-        return parse_duration(value)
-    raise invalid("must be a duration such as 5m, or a number for a cursor of numbers", "5m")
 
 
 def check_or_none(value: object) -> object:
@@ -283,45 +275,6 @@ class Check(Model):
     )
 
 
-class Cursor(Model):
-    """How an incremental job knows what is new."""
-
-    column: Text = Field(
-        description=(
-            "Source column that grows with every insert and update: a timestamp, a date, a whole "
-            "number or a decimal. An index on it keeps a run as short as what is new."
-        ),
-        examples=["updated_at"],
-    )
-    overlap: Annotated[
-        Overlap,
-        PlainValidator(_overlap),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "pattern": "^[0-9]{1,12}(s|m|h|d|w)$"},
-                    {"type": "integer", "minimum": 0},
-                ]
-            }
-        ),
-    ] = Field(
-        default=0,
-        description=(
-            "How far before the last run's end the next one reads again, for rows that were "
-            "committed late: longer than the longest transaction that writes. A duration, or a "
-            "number for a cursor of numbers."
-        ),
-        examples=["5m"],
-    )
-    null_cursor: Literal["error", "include", "exclude"] = Field(
-        default="error",
-        description=(
-            "Rows whose cursor is NULL or infinite. error: the run stops and says so. include: "
-            "every run copies them all. exclude: none does."
-        ),
-    )
-
-
 class TableJob(Model):
     """What jobs of every type say of the table they read."""
 
@@ -466,6 +419,10 @@ class TableJob(Model):
         default=False,
         description="Show values in difference reports. Default: keys and hashes only.",
     )
+    mode: Mode = "full"
+    cursor: Cursor | None = Field(
+        default=None, description="For mode: incremental, and only there."
+    )
 
     @property
     def target_table(self) -> str:
@@ -487,17 +444,6 @@ class WarmJob(TableJob):
 
     type: Literal["warm"] = Field(description="warm: from database table to database table.")
     target: Target = Field(description="Connection and table to write to.")
-    mode: Literal["full", "incremental"] = Field(
-        default="full",
-        description=(
-            "full: every run copies all rows of the job. incremental: every run copies the rows "
-            "whose cursor moved since the last run that was copied and checked. Rows deleted in "
-            "the source stay in the target either way."
-        ),
-    )
-    cursor: Cursor | None = Field(
-        default=None, description="For mode: incremental, and only there."
-    )
     gridfs: Buckets = False
     field_order: FieldOrderOption = "count"
     on_conflict: Literal["update", "ignore", "error"] = Field(

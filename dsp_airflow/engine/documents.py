@@ -60,11 +60,6 @@ def _no_documents(job: TableJob) -> str:
         return "where is a condition of SQL; MongoDB takes a query document: {status: done}"
     if job.key not in {(), (KEY,)}:
         return f"key: documents are told apart by {KEY}, not by {', '.join(job.key)}; remove it"
-    if isinstance(job, WarmJob) and job.mode == "incremental":
-        return (
-            "mode: incremental is not for documents of MongoDB; use mode: full, with a where on "
-            "the field that tells what is new"
-        )
     return ""
 
 

@@ -119,7 +119,7 @@ def _unindexed(
     found = []
     if key and key[0] not in indexed:
         found.append(f"no index on key column {key[0]}: every batch reads all of {shape.table}")
-    if isinstance(job, WarmJob) and job.cursor and job.cursor.column not in indexed:
+    if job.cursor and job.cursor.column not in indexed:
         found.append(
             f"no index on cursor column {job.cursor.column}: every run reads all of {shape.table}"
         )

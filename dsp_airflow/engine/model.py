@@ -410,6 +410,9 @@ class Copied:
     seconds: float
     objects: tuple[ArchivedObject, ...] = ()
     """Of an archive: where the batch lies."""
+    stood: bool = False
+    """Once it was written the target was seen to hold it, value for value. Looked at where a check
+    could not tell later which rows have changed since."""
 
     @property
     def digest(self) -> Digest | None:
@@ -530,14 +533,21 @@ class Claim:
 class Window:
     """What an incremental run reads of its cursor: ``after <= cursor <= upto``.
 
-    Both are the database's own text at native precision. ``after`` is ``None`` on the first run,
-    ``upto`` when no row has a finite value; it is where the next run begins, and never moves back
-    because rows were purged.
+    All are the database's own text at native precision. ``after`` is ``None`` on the first run,
+    ``upto`` when no row has a finite value; it never moves back because rows were purged.
     """
 
     column: str
     after: str | None
     upto: str | None
+    reached: str | None = None
+    """Where the next run begins, if not at ``upto``: no further than the source's clock. Rows
+    beyond it are read again, so that one of the year 9999 does not hide all that come after it."""
+
+    @property
+    def end(self) -> str | None:
+        """Where the cursor stands once all of it is copied and checked."""
+        return self.upto if self.reached is None else self.reached
 
 
 @dataclass(frozen=True, slots=True)

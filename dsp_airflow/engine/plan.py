@@ -17,7 +17,7 @@ from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import Batch, BatchSize, Plan, Projection, Shape, Window
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.sides import Sides, described
-from dsp_airflow.engine.window import refuse_endless, window_of
+from dsp_airflow.engine.window import moved, refuse_endless, warnings_of, window_of
 
 AUTO_ROWS = 100_000
 AUTO_BYTES = 64 * 1024 * 1024
@@ -53,7 +53,7 @@ def plan_job(
         sides = Sides(source, target, read, write)
         documents.refuse_unfit(job, source, target.system)
         if job.cursor is not None and window is None:
-            window = window_of(job, sides, since)
+            window = window_of(job, sides, variables, since)
         plan = _structure(job, sides, variables, definition, window, shared=shared)
         if count:
             refuse_endless(job, plan, sides)
@@ -126,11 +126,8 @@ def _structure(
     fitting.require_target(job, there, {c.name for _, c, _ in rows}, target_key)
     both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
     plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, variables)
-    if window is not None and job.cursor is not None:
-        column = mapping.column_of(shape, window.column, f"job {job.name}: cursor")
-        endless = job.cursor.null_cursor == "include"
-        moved = sides.source.dialect.in_window(column, window, endless=endless)
-        where = f"({moved})" if plain is None else f"({plain}) AND ({moved})"
+    if window is not None:
+        where = moved(job, shape, sides.source.dialect, window, plain)
     # Of rows made of documents, or documents of rows, texts are all that both sides have.
     method = "md5" if mapped else fitting.method(sides, job)
     source_side = source_side_of(job, sides, shape, entries, key, both, where, method)
@@ -181,6 +178,7 @@ def _structure(
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
             + ([] if create else sides.write.move_sequences(target_side, dry=True))
             + keys.warnings_of(job, shape, there, key, sides.source.dialect, source_side)
+            + warnings_of(window)
         ),
     )
 

@@ -7,7 +7,15 @@ method may raise ``Transient`` (the connection is then unusable; open another se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from threading import Event
@@ -122,7 +130,10 @@ class Reads(Protocol):
     def window(
         self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
     ) -> Window:
-        """What of a cursor is to be read now, ``since`` being the end of the last run."""
+        """What of a cursor is to be read now, ``since`` being the end of the last run.
+
+        ``ConfigError`` where values of the column would not tell what is new.
+        """
         ...
 
     def typed_value(self, column: Column, text: str) -> str:
@@ -381,6 +392,21 @@ class Quarantines(Protocol):
 
     def quarantined(self, what: Projection, within: KeyRange) -> Iterator[Difference]:
         """The damaged ones among the matching rows of the range, each with the reason."""
+        ...
+
+
+@runtime_checkable
+class FindsCursors(Protocol):
+    """A session whose tables do not say of what type a cursor is: each value does."""
+
+    def cursor_column(
+        self, shape: Shape, name: str, since: str | None, where: str | None
+    ) -> Column:
+        """The cursor at the type of ``since``, or of the largest value among the matching rows."""
+        ...
+
+    def of_other_types(self, what: Projection, column: Column) -> Mapping[str, int]:
+        """How many matching rows have a value of another type there, which no window holds."""
         ...
 
 

@@ -29,8 +29,8 @@ from dsp_airflow.engine.errors import (
 )
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Phase
-from dsp_airflow.naming import TABLE
 from dsp_airflow.limits import limits_in_file
+from dsp_airflow.naming import TABLE
 from dsp_airflow.operators.assets import add_event
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.ports import Phase, Watch
 from dsp_airflow.state.cursors import Cursors
@@ -140,14 +141,16 @@ def cursor_lag(run: TaskRun, name: str) -> float | None:
 
     Times without a zone are taken for UTC.
     """
-    warm = [j for j in run.task.jobs if isinstance(j, WarmJob)]
-    job = next((j for j in warm if j.name == name), None)
-    plan = SqlLedger(run.database, run.run.id, name).plan() if job and job.cursor else None
-    if job is None or job.cursor is None or plan is None:
+    job = next((j for j in run.task.jobs if j.name == name), None)
+    if job is None or isinstance(job, RestoreJob) or job.cursor is None:
+        return None
+    plan = SqlLedger(run.database, run.run.id, name).plan()
+    if plan is None:
         return None
     column = plan.source_shape.column(job.cursor.column)
     key = cursor_key(run.task.name, job, run.open_store(job.source.connection))
-    if column is None or column.type.name not in TIMES or key is None:
+    # Of what documents have each value tells its type.
+    if key is None or (column is not None and column.type.name not in TIMES):
         return None
     at = _moment(Cursors(run.database).get(key))
     return None if at is None else max(0.0, (run.database.now() - at).total_seconds())
@@ -157,6 +160,8 @@ def _moment(text: str | None) -> datetime | None:
     """A time as the database prints it; ``None`` for what no calendar of Python's has."""
     if text is None:
         return None
+    if text.startswith('{"$date": "'):
+        text = json.loads(text)["$date"]
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -7,18 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.engine.model import Column
-from dsp_airflow.engine.stores.mongodb import dialect
+from dsp_airflow.engine import window
+from dsp_airflow.engine.errors import BadValue, ConfigError
+from dsp_airflow.engine.model import Projection, Shape, Window
+from dsp_airflow.engine.ports import FindsCursors
+from dsp_airflow.engine.stores.mongodb import cursor, dialect
 from tests.conftest import NewMongoDatabase
 from tests.contract.mongo_place import MongoPlace
-from tests.contract.places import ALL, BIGINT, ITEMS, items
-
-SIZE = Column("size", BIGINT, "int64")
-CURSOR = r"^mode: incremental is not for documents of MongoDB; use mode: full, with a where"
+from tests.contract.places import ALL, ITEMS, items
 
 
-def test_documents_have_no_expressions_and_no_cursor(new_mongo_db: NewMongoDatabase) -> None:
+def test_documents_have_no_expressions(new_mongo_db: NewMongoDatabase) -> None:
     place = MongoPlace(new_mongo_db())
     place.make(ITEMS, items(1, 2))
     shape, what = place.shape(ITEMS), place.project(ITEMS)
@@ -31,10 +30,6 @@ def test_documents_have_no_expressions_and_no_cursor(new_mongo_db: NewMongoDatab
                 r"items: MongoDB has no SQL expressions: 1 \+ 1$",
                 lambda: session.typed(shape, ["1 + 1"]),
             ),
-            (CURSOR, lambda: session.window(shape, SIZE, None, 0)),
-            (CURSOR, lambda: session.typed_value(SIZE, "7")),
-            (CURSOR, lambda: dialect.in_window(SIZE, None, endless=False)),  # type: ignore[arg-type]
-            (CURSOR, lambda: dialect.without_cursor(SIZE)),
             (
                 r"^where: not extended JSON: ",
                 lambda: session.count(replace(what, where="1 > 0"), ALL),
@@ -47,3 +42,59 @@ def test_documents_have_no_expressions_and_no_cursor(new_mongo_db: NewMongoDatab
         for match, act in told:
             with pytest.raises(ConfigError, match=match):
                 act()
+
+
+def number(value: int) -> str:
+    return f'{{"$numberInt": "{value}"}}'
+
+
+def test_windows_of_a_cursor(new_mongo_db: NewMongoDatabase) -> None:
+    """As of any table; only that each value tells its type."""
+    place = MongoPlace(new_mongo_db())
+    place.make(ITEMS)
+    shape = place.shape(ITEMS)
+
+    def read(since: int | None, overlap: int = 0) -> tuple[Window, int]:
+        with place.store.session() as session:
+            assert isinstance(session, FindsCursors)
+            stood = None if since is None else number(since)
+            size = session.cursor_column(shape, "size", stood, None)
+            found = session.window(shape, size, stood, overlap)
+            where = dialect.in_window(size, found, endless=False)
+            return found, session.count(replaced(where), ALL)
+
+    def replaced(where: str) -> Projection:
+        return replace(place.project(ITEMS), where=where)
+
+    assert read(None) == (Window("size", None, None), 0)
+    place.insert(ITEMS.name, items(1, 2, 3, 4))
+    assert read(None) == (Window("size", None, number(40)), 4)
+    assert read(30) == (Window("size", number(30), number(40)), 2)
+    assert read(30, 15) == (Window("size", '{"$numberLong": "15"}', number(40)), 3)
+    # Documents that were purged do not move it back.
+    assert read(70) == (Window("size", number(70), number(70)), 0)
+
+
+GIVEN = {
+    "007": '{"$numberLong": "7"}',
+    "-1.50": '{"$numberDecimal": "-1.50"}',
+    "2026-03-29T01:00:00+02:00": '{"$date": "2026-03-28T23:00:00.000Z"}',
+    "2026-03-29": '{"$date": "2026-03-29T00:00:00.000Z"}',
+    "1969-01-01": '{"$date": {"$numberLong": "-31536000000"}}',
+    "6553f1c20000000000000001": '{"$oid": "6553f1c20000000000000001"}',
+    '"007"': '"007"',
+    '{"$timestamp": {"t": 1, "i": 2}}': '{"$timestamp": {"t": 1, "i": 2}}',
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_values_of_a_cursor(given: str) -> None:
+    column = window.column_of(Shape("", "t", (), ()), "at", dialect, "job")
+    assert cursor.typed_value(column, given) == GIVEN[given]
+
+
+@pytest.mark.parametrize("given", ["yesterday", "", '{"a": 1}', "true", '{"$oid": "1"}', "{"])
+def test_what_is_no_value_of_a_cursor(given: str) -> None:
+    column = window.column_of(Shape("", "t", (), ()), "at", dialect, "job")
+    with pytest.raises(BadValue, match="extended JSON"):
+        cursor.typed_value(column, given)

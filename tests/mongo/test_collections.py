@@ -67,7 +67,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], type[DspError], str]] =
     ("t", {"key": ["v"]}, {}, ConfigError, "_id"),
     ("t", {"where": "v > 1"}, {}, ConfigError, "query document"),
     ("tt", {}, {}, ConfigError, r"did you mean .*\.t"),
-    ("t", {"mode": "incremental", "cursor": {"column": "v"}}, {}, ConfigError, "incremental"),
+    ("t", {"mode": "incremental", "cursor": {"column": "v.0"}}, {}, ConfigError, "no path"),
     ("t", {}, {"table": "german"}, ConfigError, "collation"),
 ]
 

@@ -22,10 +22,12 @@ from dsp_airflow.engine.model import (
     Partition,
     Plan,
     Projection,
+    Window,
 )
 from dsp_airflow.engine.ports import ReadsArrow, Restores, Store
 from dsp_airflow.engine.sides import Sides, described
 from dsp_airflow.engine.stores.s3 import S3Store
+from dsp_airflow.engine.window import moved, refuse_endless, warnings_of, window_of
 
 METHOD: Final = "md5"
 _PADDED: Final = "bpchar[]"
@@ -42,6 +44,8 @@ def plan_archive(
     definition: str,
     *,
     count: bool = True,
+    since: str | None = None,
+    window: Window | None = None,
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches; ``prefix`` is resolved. See ``plan.plan_job``.
 
@@ -56,12 +60,15 @@ def plan_archive(
             raise ConfigError(f"job {job.name}: {source.system} cannot be archived to S3")
         ddl = source.dialect.ddl
         archive = replace(archive, partitions=_partitions(job, sides, variables))
-        plan = _structure(job, sides, target, archive, variables, definition)
+        if job.cursor is not None and window is None:
+            window = window_of(job, sides, variables, since)
+        plan = _structure(job, sides, target, archive, variables, definition, window)
         plan = replace(plan, ddl=ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
         batches: Sequence[Batch] = ()
         size = 0
         if count:
+            refuse_endless(job, plan, sides)
             batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
             percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
             sampled = planning.sample(len(batches), percent, seed)
@@ -82,6 +89,7 @@ def _structure(
     archive: Archive,
     variables: Mapping[str, Any],
     definition: str,
+    window: Window | None,
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
@@ -109,7 +117,9 @@ def _structure(
     _refuse_columns(job, [c.name for c in there.columns])
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
-    where = mapping.rendered_filter(job, shape, dialect, variables)
+    plain = where = mapping.rendered_filter(job, shape, dialect, variables)
+    if window is not None:
+        where = moved(job, shape, dialect, window, plain)
     source_side = planning.source_side_of(job, sides, shape, entries, key, both, where, METHOD)
     _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)
@@ -132,7 +142,8 @@ def _structure(
         wire="arrow",
         pairs=tuple(_pair(p, form) for (_, _, p), form in zip(rows, forms, strict=True)),
         filter=where,
-        where=where,
+        where=plain,
+        window=window,
         on_conflict="update",
         batch_size=planning.batch_size_of(job),
         max_row_size=job.max_row_size,
@@ -144,6 +155,7 @@ def _structure(
         warnings=tuple(
             planning.source_warnings(sides, source_side)
             + keys.warnings_of(job, shape, there, key, dialect, source_side)
+            + warnings_of(window)
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from dsp_airflow.engine.canon import lines, printed
 from dsp_airflow.engine.canon.mongodb import MOST_DIGITS
@@ -17,9 +17,8 @@ from dsp_airflow.engine.model import (
     LogicalType,
     OnLoss,
     Shape,
-    Window,
 )
-from dsp_airflow.engine.stores.mongodb import commands, literals, names, rules
+from dsp_airflow.engine.stores.mongodb import commands, cursor, literals, names, rules
 from dsp_airflow.engine.stores.mongodb.reading import CLAMPED, Reading, reading_of, reads
 
 name = "mongodb"
@@ -27,6 +26,7 @@ documents = True
 quote = names.quote
 literal = literals.literal
 test, every, either = rules.test, rules.every, rules.either
+in_window, without_cursor = cursor.in_window, cursor.without_cursor
 WRITTEN: Final = ("written", "missing")
 """Of a column that documents are made of, and not of one that is read from them."""
 MILLISECONDS: Final = 3
@@ -190,22 +190,3 @@ def ddl(shape: Shape) -> tuple[str, ...]:
     """See ``ports.Restores``. Commands, in extended JSON."""
     needs = [need for column in shape.columns for need in column.needs]
     return commands.named(needs, shape.name)
-
-
-def in_window(_column: Column, _window: Window, *, endless: bool) -> NoReturn:
-    """See ``ports.Dialect``."""
-    del endless
-    raise no_cursor()
-
-
-def without_cursor(_column: Column) -> NoReturn:
-    """See ``ports.Dialect``."""
-    raise no_cursor()
-
-
-def no_cursor() -> ConfigError:
-    """The error for an incremental job."""
-    return ConfigError(
-        "mode: incremental is not for documents of MongoDB; use mode: full, with a where on the "
-        "field that tells what is new"
-    )

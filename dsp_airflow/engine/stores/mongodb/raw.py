@@ -28,6 +28,7 @@ SCOPED: Final = 0x0F
 INT32: Final = 0x10
 TIMESTAMP: Final = 0x11
 INT64: Final = 0x12
+DECIMAL: Final = 0x13
 OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     # Dates beyond the year 9999 are numbers.
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,

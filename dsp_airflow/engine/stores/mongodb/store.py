@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,6 +36,7 @@ from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Restores, Session, Stream
 from dsp_airflow.engine.stores.mongodb import (
     catalog,
+    cursor,
     dialect,
     identity,
     infer,
@@ -149,12 +151,32 @@ class MongoSession:
         raise ConfigError(f"{shape.table}: MongoDB has no SQL expressions: {expressions[0]}")
 
     def typed_value(self, column: Column, text: str) -> str:
-        raise dialect.no_cursor()
+        return cursor.typed_value(column, text)
 
     def window(
         self, shape: Shape, column: Column, since: str | None, overlap: timedelta | int
     ) -> Window:
-        raise dialect.no_cursor()
+        table = self._documents(dialect.qualified(shape))
+        with self._at(shape.table):
+            return cursor.window(self.connection, table, column, since, overlap)
+
+    def cursor_column(
+        self, shape: Shape, name: str, since: str | None, where: str | None
+    ) -> Column:
+        """See ``ports.FindsCursors``."""
+        table = self._documents(dialect.qualified(shape))
+        with self._at(shape.table):
+            return cursor.column(self.connection, table, name, since, where)
+
+    def of_other_types(self, what: Projection, column: Column) -> Mapping[str, int]:
+        """See ``ports.FindsCursors``."""
+        within = replace(what, table=self._documents(what.table))
+        with self._at(what.label):
+            return cursor.of_other_types(self.connection, within, column)
+
+    def _documents(self, table: str) -> str:
+        """The collection whose documents have the fields that conditions name."""
+        return table
 
     @contextmanager
     def snapshot(self, isolation: Isolation = "repeatable_read") -> Iterator[str | None]:

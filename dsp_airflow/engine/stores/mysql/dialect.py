@@ -121,22 +121,35 @@ def _beyond(key: Sequence[KeyColumn], values: Sequence[str], sign: str, last: st
 
 def in_window(column: Column, window: Window, *, endless: bool) -> str:
     """See ``ports.Dialect``."""
-    key = key_column(column)
-    parts = []
+    key, missing = key_column(column), without_cursor(column)
+    if window.upto is None:
+        return missing if endless else "FALSE"
+    condition = f"{key.column} <= {names.bound(window.upto, key.native)}"
     if window.after is not None:
-        parts.append(f"{key.column} >= {names.bound(window.after, key.native)}")
-    parts.append(
-        "FALSE"
-        if window.upto is None
-        else f"{key.column} <= {names.bound(window.upto, key.native)}"
-    )
-    condition = " AND ".join(parts)
-    return f"({condition}) OR {without_cursor(column)}" if endless else condition
+        condition = f"{key.column} >= {names.bound(window.after, key.native)} AND {condition}"
+    elif not endless:
+        condition += f" AND {with_cursor(column)}"
+    return f"(({condition}) OR {missing})" if endless else condition
+
+
+FIRST = {
+    "date": "'0001-01-01'",
+    "timestamp": "'0001-01-01 00:00:00'",
+    "timestamptz": "'1970-01-01 00:00:01'",
+}
+"""Nothing that comes in its turn is before that: 0000-00-00 stands where no time is known."""
+
+
+def with_cursor(column: Column) -> str:
+    """Condition of the rows whose cursor is neither NULL nor a date of zeros."""
+    name, first = quote(column.name), FIRST.get(column.type.name)
+    return f"{name} IS NOT NULL" if first is None else f"{name} >= {first}"
 
 
 def without_cursor(column: Column) -> str:
     """See ``ports.Dialect``."""
-    return f"{quote(column.name)} IS NULL"
+    name, first = quote(column.name), FIRST.get(column.type.name)
+    return f"({name} IS NULL)" if first is None else f"({name} IS NULL OR {name} < {first})"
 
 
 def archived(shape: Shape) -> Shape:

@@ -20,7 +20,6 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.stores.postgres import casting, literals, names, rules
 from dsp_airflow.engine.stores.postgres import texts as own_texts
-from dsp_airflow.engine.types import INTEGERS
 
 name = "postgres"
 documents = False
@@ -99,6 +98,8 @@ def utf8(_column: Column) -> bool:
     return False
 
 
+INFINITE = frozenset(["timestamp", "timestamptz", "date", "decimal", "float64"])
+"""Types that have infinity."""
 BINARY = frozenset(
     [
         *("bit", "varbit", "timetz", "money", "inet", "cidr", "macaddr", "macaddr8", "tid"),
@@ -221,25 +222,39 @@ def range_condition(key: Sequence[KeyColumn], within: KeyRange) -> str:
 
 def in_window(column: Column, window: Window, *, endless: bool) -> str:
     """See ``ports.Dialect``."""
-    name, kind = quote(column.name), base(column.carrier or column.native)
-    parts = []
+    name, missing = quote(column.name), without_cursor(column)
+    if window.upto is None:
+        return missing if endless else "false"
+    condition = f"{name} <= {cursor_bound(column, window.upto)}"
     if window.after is not None:
-        parts.append(f"{name} >= {text_literal(window.after)}::{kind}")
-    parts.append(
-        "false" if window.upto is None else f"{name} <= {text_literal(window.upto)}::{kind}"
-    )
-    condition = " AND ".join(parts)
-    return f"({condition}) OR {without_cursor(column)}" if endless else condition
+        condition = f"{name} >= {cursor_bound(column, window.after)} AND {condition}"
+    elif not endless:
+        condition += f" AND {with_cursor(column)}"
+    return f"(({condition}) OR {missing})" if endless else condition
+
+
+def cursor_bound(column: Column, text: str) -> str:
+    """A value of a cursor as a constant to compare the column with."""
+    return f"{text_literal(text)}::{base(column.carrier or column.native)}"
+
+
+def with_cursor(column: Column) -> str:
+    """Condition of the rows whose cursor is neither NULL nor infinite, as an index serves it."""
+    name = quote(column.name)
+    if column.type.name not in INFINITE:
+        return f"{name} IS NOT NULL"
+    kind = base(column.carrier or column.native)
+    return f"{name} < 'Infinity'::{kind} AND {name} > '-Infinity'::{kind}"
 
 
 def without_cursor(column: Column) -> str:
     """See ``ports.Dialect``. NaN sorts above infinity."""
     name = quote(column.name)
     missing = f"{name} IS NULL"
-    if column.type.name in INTEGERS:
-        return missing
-    kind = base(column.carrier or column.native)
-    return f"({missing} OR {name} >= 'Infinity'::{kind} OR {name} <= '-Infinity'::{kind})"
+    if column.type.name in INFINITE:
+        kind = base(column.carrier or column.native)
+        missing += f" OR {name} >= 'Infinity'::{kind} OR {name} <= '-Infinity'::{kind}"
+    return f"({missing})"
 
 
 def caveat(source: Column, target: Column) -> str:

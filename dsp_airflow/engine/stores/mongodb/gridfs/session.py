@@ -63,6 +63,9 @@ class FilesSession(MongoSession):
         with self._at(table):
             return refusals.read_warnings(self.connection, table)
 
+    def _documents(self, table: str) -> str:
+        return bucket.bucket_of(self.connection, table).files
+
     def nearest(self, table: str) -> list[str]:
         with self._at(table):
             return bucket.nearest(self.connection, table)

@@ -1,0 +1,1 @@
+"""Incremental jobs on every system."""
