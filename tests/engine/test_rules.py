@@ -392,3 +392,43 @@ def test_copied_proved_and_purged_by_rules(
     assert pg.rows("SELECT * FROM t ORDER BY id") == left
     assert my_db.value("SELECT count(*) FROM t") == 0
     assert [n for (n,) in other.rows("SELECT id FROM t ORDER BY id")] == [1, 4, 8, 9]
+
+
+def test_types_that_are_texts_or_numbers_at_heart(pg15_db: Database, my_db: MySQLDatabase) -> None:
+    """Labels sort as texts, and one that there is not is no error."""
+    pg15_db.execute(
+        "CREATE EXTENSION citext",
+        "CREATE TYPE mood AS ENUM ('z', 'a')",
+        "CREATE DOMAIN word AS text",
+        "CREATE TABLE t (id int PRIMARY KEY, label mood, word word, caseless citext, name char(9), "
+        "small smallint, rough real)",
+        "INSERT INTO t VALUES (1, 'z', 'A', 'A', 'A', 7, 0.5), (2, 'a', 'a', 'a', 'a', 8, 'NaN')",
+    )
+    my_db.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, label ENUM('z', 'a'), word SET('A', 'b'), "
+        "caseless TEXT, name VARCHAR(9) CHARACTER SET ucs2, small YEAR, rough FLOAT)",
+        "INSERT INTO t VALUES (1, 'z', 'A,b', 'A', 'A', 2007, 0.5), "
+        "(2, 'a', '', 'a', 'a', 2008, 1)",
+    )
+
+    def both(rule: dict[str, Any]) -> tuple[list[int], list[int]]:
+        [mine] = conditions(PostgresStore("pg", conninfo_to_dict(pg15_db.uri)), [rule])
+        [other] = conditions(MySqlStore("my", my_db.arguments), [rule])
+        queries = [f"SELECT id FROM t WHERE {where} ORDER BY id" for where in (mine, other)]
+        return (
+            [n for (n,) in pg15_db.rows(queries[0])],
+            [n for (n,) in my_db.rows(queries[1])],
+        )
+
+    def of(column: str, operator: str, value: Any) -> dict[str, Any]:
+        return {"column": column, "operator": operator, "value": value}
+
+    assert both(of("label", "<", "b")) == ([2], [2])
+    assert both(of("label", "in", ["nothing", "z"])) == ([1], [1])
+    assert both(of("label", "starts_with", "z")) == ([1], [1])
+    for column in ("caseless", "name"):
+        assert both(of(column, "=", "a")) == ([2], [2]), column
+        assert both({"not": of(column, "like", "A")}) == ([2], [2]), column
+    assert both(of("word", "contains", "A")) == ([1], [1])
+    assert both(of("small", ">", 7.5)) == ([2], [1, 2])
+    assert both(of("rough", ">", 0.5)) == ([2], [2])
