@@ -42,7 +42,9 @@ TEXTS: Final = ("string", "enum", "set")
 MOMENTS: Final = ("date", "timestamp", "timestamptz")
 _FREELY: Final = (*TEXTS, *MOMENTS, *INTEGERS, "decimal", *FLOATS, "objectid", *EXACT)
 _LONGEST_NUMBER: Final = 34
-"""Digits of a whole number that every system compares exactly."""
+"""Digits of a whole number that every system compares exactly,"""
+_LONGEST_FRACTION: Final = 30
+"""and of what is after the point."""
 _FLAG: Final = "tinyint(1)"
 """What MySQL has for bool."""
 
@@ -109,8 +111,7 @@ def _said(rules: Rules, words: Words, dialect: Ruled, *, opposite: bool) -> str:
     match rules:
         case Rule():
             column = _column(rules, words)
-            values = [_value(rules, n, column, words) for n in range(len(rules.values))]
-            _refuse_mixed(rules, values, words)
+            values = _values(rules, column, words)
             subject = words.subject(column)
             return dialect.test(column, subject, rules.operator, values, opposite=opposite)
         case Not():
@@ -126,45 +127,13 @@ def _column(rule: Rule, words: Words) -> Column:
     if words.dialect.documents:
         return _field(rule, words)
     if rule.operator == "exists":
-        raise _wrong(
-            rule,
-            words,
-            "operator",
-            "exists is for fields of documents; a column always does: use is_not_null",
-        )
+        why = "exists is for fields of documents; a column always does: use is_not_null"
+        raise _wrong(rule, words, "operator", why)
     found = words.shape.column(rule.column)
     if found is None:
         names = [c.name for c in words.shape.columns]
-        raise _wrong(
-            rule,
-            words,
-            "column",
-            f"{words.shape.table} has no column {rule.column!r}{near(rule.column, names)}",
-        )
-    name = found.type.name
-    if rule.values and name not in _FREELY:
-        raise _wrong(
-            rule,
-            words,
-            "operator",
-            f"{rule.column} is {found.native}, whose values rules do not compare; look for NULL "
-            "with is_null, or write where as SQL",
-        )
-    if rule.operator in PATTERNS and name not in TEXTS:
-        raise _wrong(
-            rule,
-            words,
-            "operator",
-            f"{rule.operator} is for texts, and {rule.column} is {found.native}",
-        )
-    if rule.operator not in ("=", "!=", *LISTS) and rule.values and name in EXACT:
-        raise _wrong(
-            rule,
-            words,
-            "operator",
-            f"{rule.column} is {found.native}, which systems sort in "
-            "different ways; use =, !=, in or not_in",
-        )
+        why = f"{words.shape.table} has no column {rule.column!r}{near(rule.column, names)}"
+        raise _wrong(rule, words, "column", why)
     return found
 
 
@@ -172,13 +141,11 @@ def _field(rule: Rule, words: Words) -> Column:
     """A field of documents: of the type that the job gives it, or of any."""
     parts = rule.column.split(".")
     if not all(parts) or any(part.startswith("$") or "\0" in part for part in parts):
-        raise _wrong(
-            rule,
-            words,
-            "column",
-            f"{rule.column!r} is no path of fields; names between the dots "
-            "are not empty and begin with no $",
+        why = (
+            f"{rule.column!r} is no path of fields; names between the dots are not empty and begin "
+            "with no $"
         )
+        raise _wrong(rule, words, "column", why)
     columns = words.job.columns if isinstance(words.job, TableJob) else None
     declared = next((c.type for c in columns or () if c.source == rule.column and c.type), None)
     kind = LogicalType("other", identity=UNKNOWN) if declared is None else parse_type(str(declared))
@@ -188,6 +155,36 @@ def _field(rule: Rule, words: Words) -> Column:
         str(kind) if declared else "a field of any type",
         collation=words.shape.columns[0].collation,
     )
+
+
+def _refuse_operator(rule: Rule, column: Column, values: Sequence[Typed], words: Words) -> None:
+    """What values of this type are not compared by."""
+    kind, why = column.type.name, ""
+    if _unknown(column):
+        kind = kind_of(values[0])
+    elif kind not in _FREELY:
+        why = (
+            "whose values rules do not compare; look for NULL with is_null, or write where as SQL, "
+            "or as a query document"
+        )
+    elif rule.operator in PATTERNS and kind not in TEXTS:
+        why = f"and {rule.operator} is for texts"
+    if rule.operator not in ("=", "!=", *LISTS) and kind in EXACT:
+        why = "which systems sort in different ways; use =, !=, in or not_in"
+    if why:
+        raise _wrong(rule, words, "operator", f"{rule.column} is {column.native}, {why}")
+
+
+def _values(rule: Rule, column: Column, words: Words) -> list[Typed]:
+    if not rule.values:
+        return []
+    if not _unknown(column):
+        _refuse_operator(rule, column, (), words)
+    values = [_value(rule, n, column, words) for n in range(len(rule.values))]
+    if _unknown(column):
+        _refuse_operator(rule, column, values, words)
+    _refuse_mixed(rule, values, words)
+    return values
 
 
 def _value(rule: Rule, number: int, column: Column, words: Words) -> Typed:
@@ -248,7 +245,13 @@ def _number(value: float | Decimal, column: Column) -> Typed:
         raise ValueError(f"a number has {_LONGEST_NUMBER} digits at most")
     if isinstance(value, float) and not _unknown(column):
         # As it was written: 0.1 is a tenth.
-        return Decimal(repr(value))
+        exact = Decimal(repr(value))
+        if exact.adjusted() >= _LONGEST_NUMBER or exact.as_tuple().exponent < -_LONGEST_FRACTION:  # type: ignore[operator]
+            raise ValueError(
+                f"a number has {_LONGEST_NUMBER} digits at most, and {_LONGEST_FRACTION} after the "
+                "point"
+            )
+        return exact
     return value
 
 

@@ -126,7 +126,8 @@ class TaskOperator(BaseOperator):
         ``compression``.
     :param key: source columns that identify a row; default: the primary key.
     :param columns: column mappings; default: all columns under their own names.
-    :param where: SQL condition with ``:name`` variables; of MongoDB a query document.
+    :param where: rules, or an SQL condition with ``:name`` variables; of MongoDB also a query
+        document.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
     :param mode: ``full`` (default) or ``incremental``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.

@@ -6,9 +6,9 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +23,8 @@ from dsp_airflow.engine.stores.mongodb import query
 from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
+from tests.conftest import NewDatabase
+from tests.engine.harness import Bench
 from tests.servers import Database, MongoDatabase, MySQLDatabase
 from tests.share import share
 
@@ -285,7 +287,6 @@ def conditions(store: Store, trees: Iterable[Any], **more: Any) -> list[str]:
     with store.session() as session:
         shape = session.describe("t")
         assert shape is not None
-        shape = replace(shape)
         found = [
             mapping.rendered_filter(job(tree, **more), shape, store.dialect, VARIABLES)
             for tree in trees
@@ -307,7 +308,14 @@ def test_the_same_rules_choose_the_same_rows(
     pg15_db: Database, my_db: MySQLDatabase, mongo_db: MongoDatabase
 ) -> None:
     chance = random.Random(20241129)
-    trees = [a_rule(chance) for _ in range(share(2_000, 200))]
+    trees: list[Any] = [
+        {"column": column, "operator": operator, "value": [text] if operator == "in" else text}
+        for text in TEXTS
+        for column in ("text", "latin")
+        for operator in ("=", "in", "<", "contains")
+        if text or operator != "contains"
+    ]
+    trees += [a_rule(chance) for _ in range(share(2_000, 100))]
     trees += [{"not": tree} for tree in trees]
     trees += [a_tree(chance) for _ in range(share(3_000, 200))]
     wanted = [{row["id"] for row in ROWS if truth(tree, row)} for tree in trees]
@@ -348,3 +356,79 @@ def test_the_same_rules_choose_the_same_rows(
             for w in wheres
         ),
     )
+
+
+WHERE: Final = {
+    "all": [
+        {"column": "id", "operator": "<=", "value": ":top"},
+        {"column": "name", "operator": "like", "value": "_\\%%\\\\'|"},
+        {"not": {"column": "id", "operator": "in", "value": [3, 5]}},
+    ]
+}
+"""Signs that mean something to the pattern, the quotes, the driver, and what stands between."""
+
+
+def test_copied_proved_and_purged_by_rules(
+    tmp_path: Path, my_db: MySQLDatabase, new_pg_db: NewDatabase
+) -> None:
+    """There and back: a row that leaves the rules before the purge stays."""
+    pg, other = new_pg_db(), new_pg_db()
+    names = [(n, ("x%yz\\'|", "X%\\'|", "x_\\'|", "xx%\\'|")[n % 4]) for n in range(1, 13)]
+    for database in (pg, my_db):
+        database.execute("CREATE TABLE t (id int PRIMARY KEY, name varchar(20))")
+    with pg.connect() as connection, connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO t VALUES (%s, %s)", names)
+    left = [(n, name) for n, name in names if not (n <= 9 and n % 4 in (0, 1) and n != 5)]
+    ends: list[tuple[Any, Any]] = [(pg, my_db), (my_db, other)]
+    for number, (source, target) in enumerate(ends):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        bench: Bench[Any] = Bench(folder, source, target)
+        more: dict[str, Any] = {"purge": "system", "batch_size": 2, "check": {"percent": 100}}
+        bench.write(bench.job(table="t", where=WHERE, variables={"top": 9}, **more))
+        (found,) = bench.run().jobs
+        # 1, 4, 8 and 9; on the way back they are all that is there.
+        assert (found.rows_written, found.rows_checked, found.rows_purged) == (4, 4, 4)
+    assert pg.rows("SELECT * FROM t ORDER BY id") == left
+    assert my_db.value("SELECT count(*) FROM t") == 0
+    assert [n for (n,) in other.rows("SELECT id FROM t ORDER BY id")] == [1, 4, 8, 9]
+
+
+def test_types_that_are_texts_or_numbers_at_heart(pg15_db: Database, my_db: MySQLDatabase) -> None:
+    """Labels sort as texts, and one that there is not is no error."""
+    pg15_db.execute(
+        "CREATE EXTENSION citext",
+        "CREATE TYPE mood AS ENUM ('z', 'a')",
+        "CREATE DOMAIN word AS text",
+        "CREATE TABLE t (id int PRIMARY KEY, label mood, word word, caseless citext, name char(9), "
+        "small smallint, rough real)",
+        "INSERT INTO t VALUES (1, 'z', 'A', 'A', 'A', 7, 0.5), (2, 'a', 'a', 'a', 'a', 8, 'NaN')",
+    )
+    my_db.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, label ENUM('z', 'a'), word SET('A', 'b'), "
+        "caseless TEXT, name VARCHAR(9) CHARACTER SET ucs2, small YEAR, rough FLOAT)",
+        "INSERT INTO t VALUES (1, 'z', 'A,b', 'A', 'A', 2007, 0.5), "
+        "(2, 'a', '', 'a', 'a', 2008, 1)",
+    )
+
+    def both(rule: dict[str, Any]) -> tuple[list[int], list[int]]:
+        [mine] = conditions(PostgresStore("pg", conninfo_to_dict(pg15_db.uri)), [rule])
+        [other] = conditions(MySqlStore("my", my_db.arguments), [rule])
+        queries = [f"SELECT id FROM t WHERE {where} ORDER BY id" for where in (mine, other)]
+        return (
+            [n for (n,) in pg15_db.rows(queries[0])],
+            [n for (n,) in my_db.rows(queries[1])],
+        )
+
+    def of(column: str, operator: str, value: Any) -> dict[str, Any]:
+        return {"column": column, "operator": operator, "value": value}
+
+    assert both(of("label", "<", "b")) == ([2], [2])
+    assert both(of("label", "in", ["nothing", "z"])) == ([1], [1])
+    assert both(of("label", "starts_with", "z")) == ([1], [1])
+    for column in ("caseless", "name"):
+        assert both(of(column, "=", "a")) == ([2], [2]), column
+        assert both({"not": of(column, "like", "A")}) == ([2], [2]), column
+    assert both(of("word", "contains", "A")) == ([1], [1])
+    assert both(of("small", ">", 7.5)) == ([2], [1, 2])
+    assert both(of("rough", ">", 0.5)) == ([2], [2])

@@ -241,7 +241,8 @@ def test_what_is_refused(bench: BucketBench, source: Bucket) -> None:
 def test_filter_over_files(bench: BucketBench, source: Bucket, target: Bucket) -> None:
     for n in range(6):
         source.put(content(n * CHUNK), f"{n % 2}", own=n)
-    bench.write(bench.job(where={"filename": "1"}, purge="system"))
+    where = {"all": [{"column": "filename", "operator": "=", "value": "1"}]}
+    bench.write(bench.job(where=where, purge="system"))
     bench.run()
     assert target.ids() == {1, 3, 5}
     assert source.ids() == {0, 2, 4}

@@ -65,6 +65,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (one("number", "=", True), "True: number is native int32"),
     (one("number", "in", [1, "2"]), r"where\.value\[1\]: '2': "),
     (one("number", "=", 10**40), "34 digits"),
+    (one("exact", "<", 1e300), "34 digits"),
+    (one("exact", ">=", 5e-324), "30 after the point"),
     (one("text", "=", 5), "write a text"),
     (one("text", "=", date(2024, 1, 1)), "write a text"),
     (one("flag", "=", 1), "truth value"),
@@ -72,7 +74,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (one("who", "=", "x"), "01234567-89ab"),
     (one("who", "between", ["a", "b"]), "systems sort in different ways"),
     (one("at", "<", "2024-01-01"), "without quotes, or a variable"),
-    (one("day", "like", "2024%"), r"like is for texts, and day is native date"),
+    (one("day", "like", "2024%"), "day is native date, and like is for texts"),
     (one("bytes", "=", "x"), "whose values rules do not compare"),
     (one("doc", "contains", "x"), "whose values rules do not compare"),
     (one("number", "exists"), "exists is for fields of documents"),
@@ -95,6 +97,14 @@ def test_what_does_not_fit_documents() -> None:
     columns = [{"source": "_id", "type": "objectid"}]
     with pytest.raises(WrongRule, match="24 hex digits"):
         said(one("_id", "=", "x"), mongodb, DOCUMENTS, columns=columns)
+    for where, message in (
+        (one("a", "<", True), "sort in different ways"),
+        (one("_id", "like", "x"), "like is for texts"),
+        (one("b", "=", "x"), "rules do not compare"),
+    ):
+        columns = [{"source": "_id", "type": "int32"}, {"source": "b", "type": "bytes"}]
+        with pytest.raises(WrongRule, match=message):
+            said(where, mongodb, DOCUMENTS, columns=columns)
     collated = Shape("db", "t", catalog.columns("en 2", ()), key=("_id",), open=True)
     assert said(one("a", "<", 5), mongodb, collated)
     with pytest.raises(ConfigError, match="by a collation of its own"):
