@@ -318,7 +318,7 @@ def fields(
         wanted = column if source.name == target.name else _said_by(source, column)
         made = source.converted(entry.sql, entry.source, wanted, report.fit, report.on_loss, key)
         if source.name != target.name:
-            made = source.across(made, column, key)
+            made = source.across(made, column, key, target.name)
         loose = not column.deterministic
         kind = column.type
         for dialect in (source, target):

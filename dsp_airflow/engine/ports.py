@@ -595,7 +595,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def across(self, made: Converted, target: Column, key: str) -> Converted:
+    def across(self, made: Converted, target: Column, key: str, system: str) -> Converted:
         """A value on its way to another system, refused if that would change it silently."""
         ...
 

@@ -121,6 +121,23 @@ def test_what_a_server_refuses_by_itself(pair: Cross) -> None:
     assert pair.target.value("SELECT COUNT(*) FROM t") == 0
 
 
+def test_numbers_inside_of_json(
+    tmp_path: Path, mongo_db: MongoDatabase, mysql_db: MySQLDatabase
+) -> None:
+    """MySQL makes doubles of them, and tells nobody."""
+    pair = Cross(tmp_path, mongo_db, mysql_db)
+    mysql_db.execute("CREATE TABLE t (id INT PRIMARY KEY, c JSON)")
+    kept = [{"n": 0.1}, [Int64(2**63 - 1), 1.5], Decimal128("2.5"), "0.12345678901234567890"]
+    for n, value in enumerate(kept):
+        mongo_db.insert_raw("t", [document(n, c=value)])
+    given = [field("_id", "int32", "id"), field("c", "json")]
+    pair.moved(pair.warm(given, accept_loss=["c"]), len(kept))
+    mongo_db.insert_raw("t", [document(9, c={"n": [Decimal128("0.12345678901234567890")]})])
+    with pytest.raises(BadValue, match="digits that a double does not hold"):
+        pair.run(new=True)
+    assert mysql_db.value("SELECT COUNT(*) FROM t") == len(kept)
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
@@ -150,6 +167,7 @@ def test_times_are_written_one_way(
     assert pg18_db.value("SELECT count(*) FROM t") == 0
 
 
+JSON = LogicalType("json")
 DOUBLE, SINGLE = LogicalType("float64"), LogicalType("float32")
 
 
@@ -172,8 +190,13 @@ DOUBLE, SINGLE = LogicalType("float64"), LogicalType("float32")
         ("char(2)", LogicalType("string", length=2), "a ", False),
         ("character(2)", LogicalType("string", length=2), "a ", False),
         ("varchar(2)", LogicalType("string", length=2), "a ", True),
+        ("json", JSON, '{"a": 0.1234567890123456, "b": "0.12345678901234567890"}', True),
+        ("json", JSON, "[18446744073709551615, -9223372036854775808, 1e23]", True),
+        ("json", JSON, "[0.12345678901234567890]", False),
+        ("json", JSON, "18446744073709551617", False),
+        ("json", JSON, "9" * 5000, False),
     ],
 )
 def test_what_is_kept(native: str, kind: LogicalType, text: str, *, kept: bool) -> None:
-    keeps = keeps_of(native, kind)
+    keeps = keeps_of("mysql", native, kind)
     assert (keeps is None or not changed(text, kind, keeps)) == kept

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bson
 import pytest
-from bson import Int64
+from bson import Decimal128, Int64
 from bson.datetime_ms import DatetimeMS
 
 from dsp_airflow.config.loading import load_task
@@ -508,3 +509,82 @@ def test_a_difference_names_its_columns(out: Cross, mongo_db: MongoDatabase) -> 
         run.check("copy")
     (told,) = [one.difference for one in run.runs.differences(run.run.id)]
     assert (told.key, told.columns, told.source, told.target) == (("2",), ("a",), ("x",), ("y",))
+
+
+@pytest.mark.parametrize("standing", ["text", ["a", "b"], 5])
+def test_what_stands_in_the_way_of_a_field_stays(
+    back: Cross, mongo_db: MongoDatabase, standing: Any
+) -> None:
+    """A field inside of a text or a list could only be written in place of it."""
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, city text, note text)",
+        "INSERT INTO t VALUES (1, 'Wien', 'x'), (2, NULL, 'y')",
+    )
+    fill(
+        mongo_db,
+        {"_id": 1, "address": standing, "other": 1},
+        {"_id": 2, "address": None, "other": 2},
+    )
+    before = mongo_db.raw("t")
+    columns = [{"source": "id", "target": "_id"}, {"source": "note"}]
+    columns.append({"source": "city", "target": "address.city", "null_as": "missing"})
+    back.write(back.warm(columns))
+    with pytest.raises(BadValue, match=r"address.city cannot be written: address is of type"):
+        back.run()
+    assert mongo_db.raw("t") == before
+    mongo_db["t"].update_one({"_id": 1}, {"$set": {"address": {"zip": "1010"}}})
+    assert back.run(new=True).jobs[0].rows_different == 0
+    assert [mongo_db["t"].find_one({"_id": n}) for n in (1, 2)] == [
+        {"_id": 1, "address": {"zip": "1010", "city": "Wien"}, "other": 1, "note": "x"},
+        {"_id": 2, "address": None, "other": 2, "note": "y"},
+    ]
+
+
+TWINS: list[tuple[str, list[Any]]] = [
+    ("json", [{"a": 1, "b": 2}, {"b": 2, "a": 1}]),
+    ("json", [{"n": 0.1}, {"n": Decimal128("0.1")}]),
+    ("float64", [0.1, Decimal128("0.1")]),
+    ("decimal(5,2)", [0.1, Decimal128("0.1")]),
+]
+
+
+@pytest.mark.parametrize(("kind", "ids"), TWINS)
+def test_two_ids_never_become_one_row(
+    out: Cross, mongo_db: MongoDatabase, kind: str, ids: list[Any]
+) -> None:
+    """Each in a batch of its own, and nothing else to tell them apart."""
+    fill(mongo_db, *({"_id": own, "v": "same"} for own in ids))
+    job = out.warm([field("_id", kind, "id"), field("v", "string")], purge="system", batch_size=1)
+    out.write(job)
+    with pytest.raises(BadValue, match="another id may be the same there"):
+        out.run()
+    assert mongo_db["t"].count_documents({}) == 2
+    out.write({**job, "accept_loss": ["_id"]})
+    assert out.run(new=True).jobs[0].rows_written == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids"),
+    [
+        ("json", [{"a": Int64(1), "bb": [1.5, None, {"x": True}]}, {"a": 2}, "text", 7, OID]),
+        ("float64", [0.1, 0.5, Decimal128("2.5"), 3, math.nan, -math.inf, -0.0]),
+        ("decimal(5,2)", [Decimal128("0.1"), 0.25, 3, Decimal128("1.50")]),
+    ],
+)
+def test_ids_that_are_told_apart(
+    out: Cross, mongo_db: MongoDatabase, kind: str, ids: list[Any]
+) -> None:
+    fill(mongo_db, *({"_id": own} for own in ids))
+    out.moved(out.warm([field("_id", kind, "id")]), len(ids))
+
+
+def test_long_numbers_inside_of_json_become_decimals(back: Cross, mongo_db: MongoDatabase) -> None:
+    number = "0.12345678901234567890"
+    back.source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, j jsonb)",
+        f"""INSERT INTO t VALUES (1, '{{"n": {number}, "m": 18446744073709551617}}')""",
+    )
+    back.moved(back.warm(accept_loss=["j"]), 1)
+    found = mongo_db["t"].find_one({})
+    assert found is not None
+    assert found["j"] == {"n": Decimal128(number), "m": Decimal128("18446744073709551617")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bson
 import pytest
@@ -11,9 +12,10 @@ from bson import Timestamp
 
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused, Transient
 from dsp_airflow.engine.model import KeyRange, Origin
-from dsp_airflow.engine.stores.mongodb import proof
+from dsp_airflow.engine.stores.mongodb import proof, rows
+from tests.mongo.cross import Cross
 from tests.mongo.harness import BIG, MongoBench, nasty, projection, put
-from tests.servers import MongoDatabase, MongoServer, fresh_mongo_database
+from tests.servers import Database, MongoDatabase, MongoServer, fresh_mongo_database
 
 ALL = KeyRange()
 
@@ -100,6 +102,34 @@ def test_what_needs_transactions_is_refused(bench: MongoBench) -> None:
             read = list(session.read(what, ALL, "bson", BIG))
             assert proof.digest_of(map(bytes, read)) == digest
         assert session.digest(what, ALL) != digest
+
+
+def test_fields_that_somebody_else_writes_meanwhile_stay(
+    bench: MongoBench, pg18_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of documents that rows are written into: without a transaction nothing else sees to it."""
+    pg18_db.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'new'), (2, 'new')"
+    )
+    target = bench.target["t"]
+    target.insert_many([{"_id": 1, "v": "old", "n": 1}, {"_id": 2, "v": "old", "n": 1}])
+    cross = Cross(bench.folder, pg18_db, bench.target)
+    cross.write(cross.warm())
+    plain, acts = rows.merged, [lambda: target.update_one({"_id": 2}, {"$inc": {"n": 1}})]
+
+    def merged(*given: Any) -> bytes:
+        if acts:
+            acts.pop()()
+        return plain(*given)
+
+    monkeypatch.setattr(rows, "merged", merged)
+    with pytest.raises(Transient, match="somebody changed"):
+        cross.run()
+    assert cross.run().jobs[0].rows_different == 0
+    assert list(target.find().sort("_id")) == [
+        {"_id": 1, "v": "new", "n": 1},
+        {"_id": 2, "v": "new", "n": 2},
+    ]
 
 
 def test_a_name_needs_its_database(alone: MongoServer) -> None:

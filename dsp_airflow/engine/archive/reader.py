@@ -153,7 +153,7 @@ class ArchiveReader:
         found: dict[int, Keeps] = {}
         for n, (field_, number) in enumerate(zip(what.fields, self.run.columns, strict=True)):
             mine = shape.column(archived[number].name)
-            keeps = keeps_of(field_.native, field_.type)
+            keeps = keeps_of(self.run.target.system, field_.native, field_.type)
             if keeps is not None and (mine is None or mine.native != field_.native):
                 found[n] = keeps
         return found

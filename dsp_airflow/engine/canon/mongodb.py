@@ -414,7 +414,7 @@ def json_text(value: Any) -> str:
 def _pieces(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield "{"
-        for n, key in enumerate(sorted(value, key=_json_order)):
+        for n, key in enumerate(sorted(value, key=json_order)):
             yield f"{', ' if n else ''}{_quoted(key)}: "
             yield from _pieces(value[key])
         yield "}"
@@ -429,7 +429,8 @@ def _pieces(value: Any) -> Iterator[str]:
         yield _scalar(value)
 
 
-def _json_order(key: str) -> tuple[int, bytes]:
+def json_order(key: str) -> tuple[int, bytes]:
+    """How ``json_text`` sorts names."""
     octets = key.encode()
     return len(octets), octets
 

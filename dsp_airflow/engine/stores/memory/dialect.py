@@ -122,7 +122,7 @@ class MemoryDialect:
         del source, target
         return True
 
-    def across(self, made: Converted, _target: Column, _key: str) -> Converted:
+    def across(self, made: Converted, _target: Column, _key: str, _system: str) -> Converted:
         return made
 
     def converted(

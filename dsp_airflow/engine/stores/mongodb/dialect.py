@@ -86,9 +86,9 @@ def converted(
     return Converted(reading.text(), target.native, counted)
 
 
-def across(made: Converted, target: Column, _key: str) -> Converted:
+def across(made: Converted, target: Column, _key: str, system: str) -> Converted:
     """See ``ports.Dialect``. What the other system cannot hold, it refuses, or changes."""
-    keeps = keeps_of(target.native, target.type)
+    keeps = keeps_of(system, target.native, target.type)
     if keeps is None:
         return made
     reading = replace(reading_of(made.expression), keeps=keeps)

@@ -14,7 +14,7 @@ import bson
 from bson.errors import BSONError, InvalidBSON
 
 from dsp_airflow.engine.canon import lines, python_digest_md5, python_row_hash_md5
-from dsp_airflow.engine.canon.mongodb import OPTIONS, Misfit, mongodb_value
+from dsp_airflow.engine.canon.mongodb import OPTIONS, Misfit, mongodb_value, type_name
 from dsp_airflow.engine.canon.printed import printed, unprinted
 from dsp_airflow.engine.errors import BadValue
 from dsp_airflow.engine.model import (
@@ -26,7 +26,7 @@ from dsp_airflow.engine.model import (
     Projection,
     RowHash,
 )
-from dsp_airflow.engine.stores.mongodb import keys, raw
+from dsp_airflow.engine.stores.mongodb import keys, raw, twins
 from dsp_airflow.engine.stores.mongodb.raw import Value
 from dsp_airflow.engine.stores.mongodb.reading import (
     KEY,
@@ -70,6 +70,14 @@ class Rows:
         self._width = len(what.key)
         self.whole = is_whole(what)
         self._tree = tree_of([reading.parts for _, reading in self._fields])
+        self._key = self._key_to_tell()
+
+    def _key_to_tell(self) -> int | None:
+        """The place of the column that has to tell the ids apart; nobody asks of what we wrote."""
+        if self.whole or not self._own_key or is_accepted(KEY, self.what.accepted):
+            return None
+        places = (n for n, (_, reading) in enumerate(self._fields) if reading.path == KEY)
+        return next(places, None)
 
     def texts(self, document: bytes) -> list[str | None]:
         """The row's canonical texts. ``BadValue`` names the document, never a value."""
@@ -94,7 +102,25 @@ class Rows:
                 found.append(made.text)
             else:
                 found.append(made)
+        if self._key is not None:
+            self._refuse_twin(values, document, found[self._key], *self._fields[self._key])
         return found
+
+    def _refuse_twin(
+        self,
+        values: Mapping[str, Any],
+        document: bytes,
+        text: str | None,
+        field: Field,
+        reading: Reading,
+    ) -> None:
+        if text is not None and not twins.has_none(values[KEY], text, field.type):
+            raise BadValue(
+                f"{self.what.label}: document {self.id_text(document)}: field {reading.path} -> "
+                f"{field.column}: another id may be the same there, as {field.type} tells neither "
+                "the order of fields nor a double from a decimal; name a type that tells all ids "
+                f"apart, or list {KEY} under accept_loss where no two are alike"
+            )
 
     def kept(self, document: bytes) -> str:
         """Why the document may not be deleted: fields that no column holds; empty when it may."""
@@ -284,7 +310,8 @@ def _is_document(reading: Reading) -> bool:
 def merged(old: bytes, new: bytes, what: Projection) -> bytes:
     """A document that stands there, with the fields of a row in place of its own.
 
-    Its id stays as it is: both are one to the server.
+    Its id stays as it is: both are one to the server. ``BadValue`` where something stands in the
+    way of a field, and would be gone.
     """
     if is_whole(what):
         return new
@@ -292,16 +319,27 @@ def merged(old: bytes, new: bytes, what: Projection) -> bytes:
     for field in what.fields[len(what.key) :]:
         parts = reading_of(field.expression).parts
         value = found_at(values, parts)
-        _put(there, parts, value)
+        try:
+            _put(there, parts, value)
+        except Misfit as error:
+            raise BadValue(
+                f"{what.label}: document {keys.of(old)[0]}: {field.column} cannot be written: "
+                f"{error}; nothing of the batch was written. Map the column to another field, or "
+                "correct the document"
+            ) from error
     return bson.encode(there, codec_options=OPTIONS)
 
 
 def _put(at: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     *before, last = parts
-    for name in before:
-        if not isinstance(at.get(name), dict):
+    for n, name in enumerate(before, 1):
+        inner = at.get(name)
+        if not isinstance(inner, dict):
             if value is MISSING:
                 return
+            if inner is not None:
+                path = ".".join(parts[:n])
+                raise Misfit(f"{path} is of type {type_name(inner)}, and has no fields")
             at[name] = {}
         at = at[name]
     if value is MISSING:

@@ -310,13 +310,23 @@ class _Batch:
         self._bulk(
             [
                 UpdateOne(
-                    query.by_id(raw.id_of(old)),
-                    [{"$replaceWith": {"$literal": RawBSONDocument(new)}}],
+                    self._as_read(old), [{"$replaceWith": {"$literal": RawBSONDocument(new)}}]
                 )
                 for old, new in pairs
             ],
             pairs,
         )
+
+    def _as_read(self, old: bytes) -> raw.Query:
+        """The document that stands there, if it is still the one that was read.
+
+        A transaction sees to that by itself. Without one, fields that no column is written to
+        could be somebody else's by now, and would be set back.
+        """
+        found = query.by_id(raw.id_of(old))
+        if self.session is None and query.is_mapped(self.what):
+            found["$expr"] = {"$eq": ["$$ROOT", {"$literal": RawBSONDocument(old)}]}
+        return found
 
     def _bulk(
         self,
@@ -331,8 +341,8 @@ class _Batch:
             raise self._refused(error, [new for _, new in pairs]) from error
         if done.matched_count != len(requests):
             raise Transient(
-                f"{self.what.label}: somebody deleted documents of the batch's ids meanwhile; "
-                "nothing of the batch was written, retry"
+                f"{self.what.label}: somebody changed or deleted documents of the batch's ids "
+                "meanwhile; the batch is not written, retry"
             )
 
     def _collision(self) -> Collision:

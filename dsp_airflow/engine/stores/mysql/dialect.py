@@ -57,7 +57,7 @@ def key_column(column: Column) -> KeyColumn:
     return KeyColumn(quote(column.name), column.native)
 
 
-def across(made: Converted, _target: Column, _key: str) -> Converted:
+def across(made: Converted, _target: Column, _key: str, _system: str) -> Converted:
     """See ``ports.Dialect``. PostgreSQL refuses what it cannot hold."""
     return made
 

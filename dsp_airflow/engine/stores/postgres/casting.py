@@ -60,13 +60,13 @@ def converted(
     return _guarded(cast(x, source, target), wanted, x, source, target, fit, on_loss, key)
 
 
-def across(made: Converted, target: Column, key: str) -> Converted:
-    """See ``ports.Dialect``. Numbers of JSON are doubles elsewhere, but for integers of 64 bits."""
+def across(made: Converted, target: Column, key: str, system: str) -> Converted:
+    """See ``ports.Dialect``. Numbers of JSON are doubles in MySQL, but for integers of 64 bits."""
     if kept := _kept(f"({made.expression})", target):
         x, failure = made.expression, _failure(target, key, made.native)
         guarded = f"CASE WHEN {x} IS NULL OR {kept} THEN {x} ELSE {failure} END"
         return replace(made, expression=guarded)
-    if target.type.name != "json":
+    if target.type.name != "json" or system != "mysql":
         return made
     x = f"({made.expression})"
     number = "(v #>> '{}')::numeric"
