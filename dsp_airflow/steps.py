@@ -74,20 +74,19 @@ class TaskRun:
     watch: Watch = field(default_factory=Quiet)
     leaves: bool = False
     pace: BatchEdgePace = field(init=False)
+    opened_at: datetime = field(init=False)
+    """A check or purge by hand of an ended run obeys what is asked for later than that."""
     runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.database)
         self.pace = BatchEdgePace(self._stop)
-        self._opened = self.database.now() if self.run.ended else None
+        self.opened_at = self.database.now()
 
     def _stop(self) -> str | None:
         """Who asked the run to stop, and why."""
         run = self.runs.get(self.run.id)
-        asked = run.stop_requested_at
-        # A request that an ended run had obeyed does not stop a check or purge of it by hand.
-        late = self._opened is None or (asked is not None and asked > self._opened)
-        return run.stop if late or not self.run.ended else None
+        return run.stop if not self.run.ended or run.stopped_since(self.opened_at) else None
 
     # Steps
 
@@ -256,7 +255,14 @@ class TaskRun:
             }
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
-        self.run = self.runs.begin(self.run.id, resolved)
+        # Another step may have ended it since it was looked at.
+        self.run = self.runs.begin(self.run.id, resolved, anew=self.run.ended)
+        self.require_going()
+
+    def require_going(self) -> None:
+        """Raises ``Terminated`` for a run that somebody ended: it goes on once it begins again."""
+        if self.run.state == "terminated" and self.run.stop_requested:
+            raise Terminated(f"run {self.run.id} has ended: {self.run.stop}; clear it to go on")
 
     def finish(self, error: BaseException | None = None) -> RunSummary:
         """Records how the run ended."""

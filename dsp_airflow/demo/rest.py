@@ -83,6 +83,10 @@ class AirflowApi:
         """Set a run's state by hand, as its page does."""
         self._send("PATCH", f"/dags/{dag}/dagRuns/{run}", json={"state": state})
 
+    def clear(self, dag: str, run: str) -> None:
+        """Have every step of a run done again, as its page does."""
+        self._send("POST", f"/dags/{dag}/dagRuns/{run}/clear", json={"dry_run": False})
+
     def run_state(self, dag: str, run: str) -> str:
         """Return `queued`, `running`, `success` or `failed`."""
         state: str = self._send("GET", f"/dags/{dag}/dagRuns/{run}").json()["state"]

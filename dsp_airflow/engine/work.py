@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from dsp_airflow.engine.errors import Closed, Contended, DspError, Terminated, Transient
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
+from dsp_airflow.engine.interrupt import Interrupter
 from dsp_airflow.engine.model import Claim, Isolation, Plan
 from dsp_airflow.engine.ports import Ledger, Opens, Pace, Phase, Watch
 from dsp_airflow.engine.throttle import Throttle, load
@@ -63,11 +64,15 @@ def run_phase(
     its error; the other workers stop at their next batch edge and the first error is raised.
     """
     halt = threading.Event()
-    if job.workers == 1:
-        _worker(job, phase, step, only, halt)
-        return
-    with ThreadPoolExecutor(job.workers, thread_name_prefix=f"dsp-{phase}") as pool:
-        futures = [pool.submit(_worker, job, phase, step, only, halt) for _ in range(job.workers)]
+    with Interrupter(job.pace) as interrupter:
+        if job.workers == 1:
+            _worker(job, phase, step, only, halt, interrupter)
+            return
+        with ThreadPoolExecutor(job.workers, thread_name_prefix=f"dsp-{phase}") as pool:
+            futures = [
+                pool.submit(_worker, job, phase, step, only, halt, interrupter)
+                for _ in range(job.workers)
+            ]
     errors = [e for e in (f.exception() for f in futures) if e is not None]
     if errors:
         raise min(errors, key=_rank)
@@ -87,6 +92,7 @@ def _worker(
     step: Step[S, T],
     only: Collection[int] | None,
     halt: threading.Event,
+    interrupter: Interrupter,
 ) -> None:
     lost = Counter[int]()
     with ExitStack() as stack:
@@ -105,6 +111,8 @@ def _worker(
                         stack.enter_context(job.source.session()),
                         stack.enter_context(job.target.session()),
                     )
+                    interrupter.watch(*sessions)
+                    stack.callback(interrupter.forget, *sessions)
                 _work(job, phase, step, sessions, claim)
             except Contended as error:
                 number = claim.batch.number
@@ -121,8 +129,22 @@ def _worker(
                 halt.wait(random.uniform(0, PAUSE))  # noqa: S311 - no secret
             except BaseException as error:
                 halt.set()
-                _give_back(job, claim, error, _text(error))
+                stop = _stop(job) if isinstance(error, Transient) else None
+                _give_back(job, claim, error, None if stop else _text(error))
+                if stop is not None:
+                    raise stop from error
                 raise
+
+
+def _stop(job: Job[Any, Any]) -> Terminated | None:
+    """What fails while the run is to stop, as a wait that was interrupted, is not what ends it."""
+    try:
+        job.pace.before_batch()
+    except Terminated as stop:
+        return stop
+    except DspError:
+        return None
+    return None
 
 
 def _next(

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -110,6 +111,14 @@ class DeadlinePace(BatchEdgePace):
             return False
         closed = [window.closed_between(self._started, now) for window in self._windows]
         return now > self._started + self._timeout + max(closed, default=timedelta())
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a task worked on when it left its worker."""
+
+    run: str
+    since: datetime
 
 
 class TaskOperator(BaseOperator):
@@ -226,7 +235,7 @@ class TaskOperator(BaseOperator):
         self.report_values = report_values
         self._pace: BatchEdgePace | None = None
         self._killed = False
-        self._resumed = False
+        self._left: Left | None = None
 
     def on_kill(self) -> None:
         """Airflow asks the process to end: the next batch edge is soon enough."""
@@ -338,14 +347,15 @@ class TaskOperator(BaseOperator):
         """Whether an ended run does. One that somebody stopped goes on when it is cleared only:
         what comes later by itself, such as a shard's retry, stops too.
         """
-        if not self._resumed and is_again(run, context):
+        if self._left is None and is_again(run, context):
             return True
-        if run.run.state == "terminated" and run.run.stop_requested:
-            raise Terminated(f"run {run.run.id} has ended: {run.run.stop}; clear it to go on")
+        run.require_going()
         return False
 
     def _paced(self, run: TaskRun) -> None:
         run.leaves = True
+        if self._left is not None:
+            run.opened_at = self._left.since
         self._pace = run.pace
         if self._killed:
             self._pace.stop("Airflow asked the task to end")
@@ -374,17 +384,25 @@ class StepOperator(TaskOperator):
         Where the job's window closes meanwhile, the task leaves its worker, and ``resume`` goes
         on in the same try when it opens.
         """
-        self._resumed = False
+        self._left = None
         return self._do(context)
 
-    def resume(self, context: Any, event: str | None = None, worked: float = 0.0) -> dict[str, Any]:
+    def resume(
+        self,
+        context: Any,
+        event: str | None = None,
+        worked: float = 0.0,
+        run: str = "",
+        since: str = "",
+    ) -> dict[str, Any]:
         """The window has opened, or somebody asked the run to stop.
 
         ``worked``: seconds of this try before it left, which count for the ``execution_timeout``
-        as the time in the closed window does not.
+        as the time in the closed window does not. ``run`` and ``since``: what it worked on, and
+        when it was opened first.
         """
         self.log.info("Going on after %.0f s of work: %s", worked, event or "the window is open")
-        self._resumed = True
+        self._left = Left(run, datetime.fromisoformat(since) if since else datetime.now(UTC))
         if self.execution_timeout is None:
             return self._do(context, worked)
         left = self.execution_timeout.total_seconds() - worked
@@ -413,8 +431,14 @@ class StepOperator(TaskOperator):
         self.log.info("%s; until then the task leaves its worker", closed)
         job = next(j for j in run.task.jobs if j.name == self.job_name)
         window = limits_in_file(job).window
-        trigger = WindowTrigger(run.run.id, job.name, None if window is None else str(window))
-        self.defer(trigger=trigger, method_name="resume", kwargs={"worked": worked})
+        since = run.opened_at.isoformat()
+        self.defer(
+            trigger=WindowTrigger(
+                run.run.id, job.name, None if window is None else str(window), since
+            ),
+            method_name="resume",
+            kwargs={"worked": worked, "run": run.run.id, "since": since},
+        )
 
     def _measured(self, run: TaskRun) -> AbstractContextManager[None]:
         return nullcontext() if self.phase is None else measured(run, self.job_name, self.phase)

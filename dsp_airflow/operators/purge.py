@@ -50,7 +50,8 @@ class PurgeSourceOperator(StepOperator):
             with super()._working(database, context) as run:
                 yield run
             return
-        wanted = self.earlier_run.strip()
+        # The latest run may be another one by now.
+        wanted = (self._left.run if self._left else "") or self.earlier_run.strip()
         task = self.definition()
         run = latest_run(
             database,

@@ -39,7 +39,7 @@ from dsp_airflow.engine.model import (
     Purged,
 )
 from dsp_airflow.engine.ports import Phase
-from dsp_airflow.state import receipts
+from dsp_airflow.state import receipts, stops
 from dsp_airflow.state.clock import server_now
 from dsp_airflow.state.codec import canonical, dump, dump_key, load, load_key, message
 from dsp_airflow.state.database import StateDatabase, clock
@@ -194,9 +194,8 @@ class SqlLedger:
         return tuple(claim.batch.number for claim in gone)
 
     def seen(self) -> None:
-        """Somebody works on the job now, whether or not he holds a batch."""
-        with self.database.write() as connection:
-            connection.execute(update(JOBS).where(self._its_row()).values(seen_at=server_now()))
+        """See ``stops.seen``; whether or not a batch is held."""
+        stops.seen(self.database, self.run_id, self.job)
 
     def copied(self, claim: Claim, what: Copied) -> None:
         """Records the copy and gives the batch back."""

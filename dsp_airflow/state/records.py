@@ -57,6 +57,11 @@ class Run:
         """Whether nothing more will happen in this attempt."""
         return self.state in {"succeeded", "failed", "terminated"}
 
+    def stopped_since(self, moment: datetime) -> bool:
+        """Whether somebody asked it to stop after that."""
+        asked = self.stop_requested_at
+        return self.stop_requested and asked is not None and asked > moment
+
     @property
     def stop(self) -> str | None:
         """Who asked it to stop, and why, in words; ``None`` when nobody did."""

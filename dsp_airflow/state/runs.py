@@ -133,13 +133,18 @@ class Runs:
             found = _one(connection, RUNS.c.task == task, RUNS.c.external_key.is_(None))
         return None if found is None or found.state == "succeeded" else found
 
-    def begin(self, run: str, variables: Mapping[str, Any] | None = None) -> Run:
+    def begin(
+        self, run: str, variables: Mapping[str, Any] | None = None, *, anew: bool = True
+    ) -> Run:
         """The run works, from now on or still; ``variables`` are kept at the first time only.
 
-        An ended run begins a new attempt: its error and its stop request are forgotten.
+        An ended run begins a new attempt: its error and its stop request are forgotten. Without
+        ``anew`` it is left as it is: who takes it for one that goes on has not seen its end.
         """
         with self.database.write() as connection:
             found = _present(connection, run, for_update=True)
+            if found.ended and not anew:
+                return found
             values: dict[str, Any] = {"state": "running"}
             if found.started_at is None:
                 values["started_at"] = clock(connection)

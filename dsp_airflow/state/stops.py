@@ -42,6 +42,16 @@ def request(database: StateDatabase, run: str, by: str | None, reason: str | Non
         return True
 
 
+def seen(database: StateDatabase, run: str, job: str) -> None:
+    """Somebody works on the job now, or waits to."""
+    with database.write() as connection:
+        connection.execute(
+            update(JOBS)
+            .where(JOBS.c.run == run, JOBS.c.name == job)
+            .values(seen_at=clock(connection))
+        )
+
+
 def end_idle(database: StateDatabase, run: str, why: str) -> bool:
     """Ends a run that nobody works on, so that nobody could hear of a request to stop.
 

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from dsp_airflow.notify.end import End
 from dsp_airflow.state.outbox import MailKey, Outbox
 from dsp_airflow.state.switches import Switches
+from dsp_airflow.steps import TaskRun
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_mails import context, ended, text
 from tests.dags.test_steps_of_a_dag import Build, copied, ready, task
@@ -56,6 +57,27 @@ def test_a_stop_ends_every_branch_and_only_a_clear_goes_on(world: World, steps: 
     assert (again.state, again.attempt, again.stop) == ("running", 2, None)
     assert step("second.copy")["rows_written"] == 2500
     assert world.runs.get(run.id).state == "succeeded"
+
+
+def test_a_step_that_begins_as_another_ends_the_run_does_not_revive_it(
+    world: World, steps: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked at the run a moment before."""
+    world.fill()
+    step = ready(steps(task(retries=3)))
+    [run] = world.runs.recent()
+    begin = TaskRun.begin
+
+    def late(self: TaskRun, *arguments: Any) -> None:
+        world.runs.request_stop(run.id, "ann")
+        world.runs.finish(run.id, "terminated")
+        begin(self, *arguments)
+
+    monkeypatch.setattr(TaskRun, "begin", late)
+    with pytest.raises(AirflowFailException, match="has ended: ann asked it to stop"):
+        step("job.copy")
+    found = world.runs.get(run.id)
+    assert (found.state, found.attempt, found.stop_requested_by) == ("terminated", 1, "ann")
 
 
 def test_a_cleared_dag_run_goes_on_from_its_first_step(world: World, steps: Build) -> None:

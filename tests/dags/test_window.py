@@ -13,15 +13,17 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from dsp_airflow.standing import standing
+from dsp_airflow.state import stops
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import Run
 from dsp_airflow.triggers import window
 from dsp_airflow.triggers.window import WindowTrigger
 from tests.dags.conftest import Stepper, World
-from tests.dags.test_steps_of_a_dag import Build, ready, task
+from tests.dags.test_steps_of_a_dag import Build, copied, ready, task
 from tests.engine.test_rates import shut
 
 OPEN = "00:00-23:59"
+NOW = "2026-12-01T00:00:00+00:00"
 
 
 def left(step: Stepper, task_id: str, **changes: Any) -> TaskDeferred:
@@ -30,7 +32,7 @@ def left(step: Stepper, task_id: str, **changes: Any) -> TaskDeferred:
     return caught.value
 
 
-def fired(deferred: TaskDeferred) -> str:
+def fired(deferred: TaskDeferred, seconds: float = 10) -> str:
     """By a trigger that was made anew of what Airflow keeps of it."""
     path, values = deferred.trigger.serialize()
     assert path == "dsp_airflow.triggers.window.WindowTrigger"
@@ -38,7 +40,7 @@ def fired(deferred: TaskDeferred) -> str:
     async def first() -> Any:
         return await anext(WindowTrigger(**values).run())
 
-    return str(asyncio.run(asyncio.wait_for(first(), 10)).payload)
+    return str(asyncio.run(asyncio.wait_for(first(), seconds)).payload)
 
 
 def set_window(world: World, value: str | None, run: Run | None = None) -> None:
@@ -107,6 +109,38 @@ def test_a_run_that_was_ended_meanwhile_does_not_come_back(world: World, steps: 
     assert world.runs.get(run.id).attempt == 1
 
 
+def test_a_purge_by_hand_comes_back_to_its_run_and_hears_what_is_asked_later(
+    world: World, steps: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "LOOK_EVERY", 0.1)
+    world.fill()
+    run = copied(world, steps)
+    # What stopped an earlier purge of it is over.
+    world.runs.move(run, "job", "purging")
+    stops.seen(world.state, run, "job")
+    assert world.runs.request_stop(run, "ben", "an earlier one")
+    [old] = world.runs.recent()
+    set_window(world, shut(), old)
+    step = steps(task("manual"), "flights__purge", "by_hand")
+    values = {"job": "job", "earlier_run": "latest"}
+    deferred = left(step, "purge", batches="1", **values)
+    with pytest.raises(TimeoutError):
+        fired(deferred, 0.5)
+    ready(steps(task("manual"), run_id="newer"))
+    set_window(world, None, old)
+    assert fired(deferred) == "open"
+    done = step.resume("purge", deferred, "open", batches="1", **values)
+    assert (done["run"], done["rows_purged"]) == (run, 500)
+
+    set_window(world, shut(), old)
+    deferred = left(step, "purge", batches="2", job="job", earlier_run=run)
+    threading.Timer(0.3, world.runs.request_stop, (run, "ann", "not tonight")).start()
+    assert fired(deferred) == "stopped"
+    with pytest.raises(AirflowFailException, match="ann asked it to stop: not tonight"):
+        step.resume("purge", deferred, "stopped", batches="2", job="job", earlier_run=run)
+    assert world.count() == (2000, 2500)
+
+
 def test_the_window_counts_while_the_state_database_is_out_of_reach(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +148,7 @@ def test_the_window_counts_while_the_state_database_is_out_of_reach(
     monkeypatch.setenv("AIRFLOW__DSP__SQL_ALCHEMY_CONN", "sqlite:////nowhere/state.db")
 
     async def first(text: str) -> Any:
-        return await asyncio.wait_for(anext(WindowTrigger("r", "job", text).run()), 0.5)
+        return await asyncio.wait_for(anext(WindowTrigger("r", "job", text, NOW).run()), 0.5)
 
     assert asyncio.run(first(OPEN)).payload == "open"
     with pytest.raises(TimeoutError):

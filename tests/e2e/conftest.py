@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -74,6 +78,31 @@ TASKS = {
             source: {connection: shop, table: public.visits}
             target: {connection: warehouse, table: public.visits}
             timeouts: {lock: 10m}
+            check: none
+        """,
+    "nightly": """\
+        name: nightly
+        display_name: Every night
+        notify: {when: failure, to: [oncall@example.com]}
+        jobs:
+          - name: nights
+            type: warm
+            source: {connection: shop, table: public.visits}
+            target: {connection: warehouse, table: public.nights}
+            batch_size: 10
+            shards: 2
+            limits: {window: "SHUT"}
+            check: none
+        """,
+    "once": """\
+        name: once
+        schedule: {once: 2020-03-29T02:30+07:00}
+        notify: {when: always, to: [once@example.com]}
+        jobs:
+          - name: visits
+            type: warm
+            source: {connection: shop, table: public.visits}
+            target: {connection: warehouse, table: public.once}
             check: none
         """,
     "broken": """\
@@ -144,6 +173,19 @@ class World:
         self.api.trigger(dag, run, conf)
         return self.api.wait_for_run(dag, run, RUN_SECONDS)
 
+    def dsp(self, *arguments: str) -> str:
+        """The command, as on the scheduler's machine; what it says on both outputs."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "dsp"), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**kept, **self.airflow.settings},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def logs(self, dag: str, run: str = "first") -> str:
         """The ends of all task logs of a run, for the message of a test that fails."""
         tasks = self.api.task_instances(dag, run)
@@ -189,8 +231,15 @@ def _dags_folder(folder: Path) -> Path:
     (folder / "probe.py").write_text(PROBE)
     (folder / "waiting.py").write_text(WAITING)
     for name, text in TASKS.items():
-        (folder / "tasks" / f"{name}.yaml").write_text(textwrap.dedent(text))
+        file = folder / "tasks" / f"{name}.yaml"
+        file.write_text(textwrap.dedent(text).replace("SHUT", shut()))
     return folder
+
+
+def shut() -> str:
+    """A window that opens in some hours."""
+    now = datetime.now(UTC)
+    return f"{now + timedelta(hours=3):%H:%M}-{now + timedelta(hours=4):%H:%M}"
 
 
 def _fill(source: Database) -> None:

@@ -6,6 +6,7 @@ errors as people see them, and the form of the purge DAG.
 
 from __future__ import annotations
 
+import json
 import time
 from email.message import EmailMessage
 
@@ -13,6 +14,9 @@ import httpx
 import pytest
 
 from dsp_airflow.demo.standalone import AirflowStandalone, processes_of
+from dsp_airflow.standing import standing
+from dsp_airflow.state.limit_changes import LimitChanges
+from dsp_airflow.state.records import Run
 from tests.e2e.conftest import RUN_SECONDS, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -172,6 +176,100 @@ def test_a_broken_file_is_one_import_error_with_its_line(world: World) -> None:
     # Its neighbours are there all the same.
     assert all(world.api.has_dag(dag) for dag in ("archive", "missing", "by_hand"))
     assert not world.api.has_dag("broken")
+
+
+def test_a_task_holds_no_worker_while_its_window_is_closed(world: World) -> None:
+    world.api.wait_for_dag("nightly", 120)
+    world.api.unpause("nightly")
+    run = _deferred(world, "first")
+
+    pool = world.api.get("/pools/default_pool")
+    assert (pool["running_slots"], pool["deferred_slots"]) == (0, 2)
+    [note] = standing(world.runs, run)
+    assert str(note).startswith("nights: waiting for the window until ")
+    assert world.target.value("SELECT count(*) FROM nights") == 0
+
+    LimitChanges(world.runs.database, run.id).set(None, {"window": None}, "ann")
+    assert world.api.wait_for_run("nightly", "first", RUN_SECONDS) == "success"
+    assert world.target.value("SELECT count(*) FROM nights") == 50
+    assert _tries(world, "first") == [1, 1]
+    assert world.runs.get(run.id).attempt == 1
+
+
+def test_a_waiting_run_is_ended_by_hand_and_goes_on_when_it_is_cleared(world: World) -> None:
+    run = _deferred(world, "second")
+    assert world.runs.request_stop(run.id, "ann", "not tonight")
+    assert world.api.wait_for_run("nightly", "second", RUN_SECONDS) == "failed"
+
+    ended = world.runs.get(run.id)
+    assert (ended.state, ended.stop) == ("terminated", "ann asked it to stop: not tonight")
+    assert _tries(world, "second") == [1, 1]
+    (mail,) = _mails(world, "Every night")
+    assert mail["Subject"] == "[dsp] TERMINATED (by ann): Every night"
+
+    world.api.clear("nightly", "second")
+    LimitChanges(world.runs.database, run.id).set(None, {"window": None}, "ann")
+    assert world.api.wait_for_run("nightly", "second", RUN_SECONDS) == "success"
+    again = world.runs.get(run.id)
+    assert (again.state, again.attempt, again.stop) == ("succeeded", 2, None)
+
+
+def _deferred(world: World, run: str) -> Run:
+    """A run of which every shard waits for its window."""
+    world.api.trigger("nightly", run)
+
+    def states() -> list[str | None]:
+        found = world.api.task_instances("nightly", run)
+        return [t.state for t in found if t.task == "nights.copy"]
+
+    assert world.api.wait_for(lambda: states() == ["deferred"] * 2, RUN_SECONDS), states()
+    found = world.runs.latest("nightly")
+    assert found is not None
+    return found
+
+
+def _tries(world: World, run: str) -> list[int]:
+    found = world.api.task_instances("nightly", run)
+    return [t.tries for t in found if t.task == "nights.copy"]
+
+
+def test_a_one_off_whose_time_has_passed_runs_when_it_is_unpaused(world: World) -> None:
+    api = world.api
+    api.wait_for_dag("once", 120)
+    assert api.get("/dags/once/dagRuns")["dag_runs"] == []
+
+    api.unpause("once")
+
+    def runs() -> list[tuple[str, str]]:
+        found = api.get("/dags/once/dagRuns")["dag_runs"]
+        return [(run["run_type"], run["state"]) for run in found]
+
+    assert api.wait_for(lambda: runs() == [("scheduled", "success")], RUN_SECONDS), runs()
+    assert api.get("/dags/once/dagRuns")["dag_runs"][0]["run_after"] == "2020-03-28T19:30:00Z"
+    assert api.get("/dags/once")["next_dagrun_run_after"] is None
+
+
+def test_a_task_is_switched_off_and_on_and_run_by_the_command(world: World) -> None:
+    """Airflow's pause follows; whoever takes it back in the UI gets no run all the same."""
+    api = world.api
+    assert "DAG once is paused in Airflow" in world.dsp("task", "disable", "once")
+    assert api.get("/dags/once")["is_paused"] is True
+    api.unpause("once")
+    assert world.run("once", "by_hand") == "failed"
+    assert "task once is disabled by" in world.logs("once", "by_hand")
+    assert len(world.runs.recent("once")) == 1
+    tasks = json.loads(world.dsp("task", "list", "--json"))["tasks"]
+    (once,) = [task for task in tasks if task["name"] == "once"]
+    assert (once["state"], once["paused"], once["next_at"]) == ("disabled", False, None)
+
+    assert "DAG once is not paused in Airflow" in world.dsp("task", "enable", "once")
+    told = world.dsp("task", "run", "once")
+    run = told.split("DAG run ")[1].strip()
+    assert api.wait_for_run("once", run, RUN_SECONDS) == "success"
+    # One for each of the two runs that there were, and none for the one that was refused.
+    subjects = [str(m["Subject"]) for m in world.mails_about("once")]
+    assert api.wait_for(lambda: len(world.mails_about("once")) == 2, MAIL_SECONDS), subjects
+    assert {str(m["Subject"]) for m in world.mails_about("once")} == {"[dsp] OK: once"}
 
 
 def test_nothing_is_left_when_airflow_is_stopped_while_it_starts(

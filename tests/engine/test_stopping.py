@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -53,6 +54,44 @@ def test_a_stop_is_heard_in_every_phase_and_the_run_goes_on_later(bench: Db) -> 
     assert run.runs.job(run.run.id, "copy").state == "succeeded"
     assert bench.source.value("SELECT count(*) FROM t") == 0
     assert bench.target.value("SELECT count(*) FROM t") == 300
+
+
+def test_who_waits_for_a_lock_in_the_database_hears_of_a_stop(bench: Db) -> None:
+    """Long before `timeouts.lock`: of a row that somebody holds, and of another run's copy."""
+    run = small(bench, rows=300, batch_size=100, timeouts={"lock": "1h"})
+    run.copy("copy")
+    run.check("copy")
+    row = "SELECT * FROM t WHERE id = 50 FOR UPDATE"
+    copying = 'SELECT pg_advisory_lock_shared(hashtextextended(\'dsp_airflow "public"."t"\', 0))'
+    for place, held in ((bench.source, row), (bench.target, copying)):
+        with place.connect() as somebody:
+            somebody.execute("BEGIN")
+            somebody.execute(held.encode())
+            step = Step(run, "purge")
+            wait_until(lambda place=place: place.value(WAITS) == 1)  # type: ignore[misc]
+            asked = time.monotonic()
+            run.runs.request_stop(run.run.id, "ann", "now")
+            error = step.end()
+            assert time.monotonic() - asked < 20
+        assert isinstance(error, Terminated), error
+        first = run.runs.batches(run.run.id, "copy")[0]
+        assert (first.holder, first.error, first.rows_purged) == (None, None, 0)
+        run.finish(error)
+        run = bench.open()
+    assert run.purge("copy").rows_purged == 300
+
+
+WAITS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+    "AND datname = current_database()"
+)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_no_step_begins_once_a_stop_is_asked_for(bench: Db) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import MySQLdb
 import pytest
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores.mysql import locks
-from dsp_airflow.engine.stores.mysql.query import one
+from dsp_airflow.engine.stores.mysql.query import execute, one, rows
 from tests.mysql.conftest import Connect
 from tests.servers import MySQLFamilyServer
 
@@ -128,3 +129,52 @@ def test_one_server_knows_itself(
         locks.same_database(here, connect(**server.arguments(""))) for server in (mariadb, mysql)
     }
     assert others == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("hold", "wait"),
+    [
+        (("BEGIN", "SELECT * FROM t FOR UPDATE"), "UPDATE t SET v = 2"),
+        (("BEGIN", "SELECT * FROM t"), "ALTER TABLE t ADD w INT"),
+        (("SELECT GET_LOCK('it', 0)",), "SELECT GET_LOCK('it', 60)"),
+    ],
+    ids=["row", "table", "named"],
+)
+def test_who_waits_for_a_lock_is_told_to_stop(
+    connect: Connect, hold: tuple[str, ...], wait: str
+) -> None:
+    holder, waiter, beside = connect(), connect(lock=60), connect()
+    execute(holder, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+    execute(holder, "INSERT INTO t VALUES (1, 1)")
+    for statement in hold:
+        rows(holder, statement)
+    ended: list[object] = []
+    session = waiter.thread_id()
+
+    def work() -> None:
+        try:
+            ended.append(rows(waiter, wait))
+        except MySQLdb.Error as error:
+            ended.append(error.args[0])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until = time.monotonic() + 30
+    while thread.is_alive() and time.monotonic() < until:
+        locks.unblock(beside, session)
+        thread.join(0.2)
+    thread.join(30)
+    # Interrupted; of a named lock the server may say that it was not had.
+    assert ended in ([1317], [[(None,)]])
+
+
+def test_who_works_is_left_alone(connect: Connect) -> None:
+    worker, beside = connect(), connect()
+    session = worker.thread_id()
+    thread = threading.Thread(target=lambda: rows(worker, "SELECT SLEEP(0.6) INTO @slept"))
+    thread.start()
+    for _ in range(3):
+        locks.unblock(beside, session)
+        time.sleep(0.1)
+    thread.join(30)
+    assert rows(worker, "SELECT @slept")[0][0] == b"0"

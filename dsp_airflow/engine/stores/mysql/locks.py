@@ -18,7 +18,7 @@ import MySQLdb
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores.mysql.names import split_name, text_literal
-from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
+from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, texts
 
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
@@ -110,6 +110,28 @@ def release(connection: Connection, name: str) -> None:
 def holder(connection: Connection, name: str) -> str | None:
     """The id of the session that holds a lock; ``None`` when nobody does."""
     return one(connection, f"SELECT IS_USED_LOCK({text_literal(name)})")[0]
+
+
+def unblock(connection: Connection, session: int) -> None:
+    """Ends the statement of another session that waits for a lock.
+
+    Waits for rows are told to who has the privilege PROCESS only; those of tables and of our own
+    locks to everybody, of his own sessions.
+    """
+    waits = one(
+        connection,
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE id = "
+        f"{session} AND (state LIKE 'Waiting for %lock' OR state = 'User lock')",
+    )[0]
+    if waits == "0":
+        with contextlib.suppress(MySQLdb.Error):
+            waits = one(
+                connection,
+                "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE "
+                f"trx_mysql_thread_id = {session} AND trx_state = 'LOCK WAIT'",
+            )[0]
+    if waits != "0":
+        execute(connection, f"KILL QUERY {session}")
 
 
 def same_database(connection: Connection, other: Connection) -> bool:

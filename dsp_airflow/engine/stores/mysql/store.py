@@ -91,7 +91,7 @@ class MySqlStore:
         """Opens one connection; closing it rolls back what is open."""
         where = f"connection {self.name} ({self.identity})"
         connection = login.connect(self._renew(), self.options, where)
-        session = MySqlSession(connection, self.name, self.options)
+        session = MySqlSession(connection, self.name, self.options, self._renew)
         try:
             yield session
         finally:
@@ -101,10 +101,19 @@ class MySqlStore:
 class MySqlSession:
     """One connection. Every driver error leaves it translated, naming connection and object."""
 
-    def __init__(self, connection: Connection, name: str, options: SessionOptions) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        options: SessionOptions,
+        arguments: Callable[[], Mapping[str, Any]],
+    ) -> None:
         self.connection = connection
         self._name = name
         self._options = options
+        self._arguments = arguments
+        # The driver refuses to be asked while another thread works.
+        self._thread_id = int(connection.thread_id())
 
     def _at(self, label: str) -> AbstractContextManager[None]:
         return translate.translating(f"{self._name}: {label}", self._options)
@@ -113,6 +122,15 @@ class MySqlSession:
         # Closed already where a stream was left in the middle.
         with contextlib.suppress(MySQLdb.Error):
             self.connection.close()
+
+    def unblock(self) -> None:
+        """See ``interrupt.Unblocks``."""
+        where = f"connection {self._name}"
+        with (
+            contextlib.closing(login.connect(self._arguments(), self._options, where)) as beside,
+            translate.translating(where),
+        ):
+            locks.unblock(beside, self._thread_id)
 
     # Reads
 

@@ -128,6 +128,19 @@ class PostgresSession:
             self._arrow.close()
         self.connection.close()
 
+    def unblock(self) -> None:
+        """See ``interrupt.Unblocks``. A lock that is had meanwhile may cost its statement too."""
+        where = f"connection {self._name}"
+        with (
+            contextlib.closing(login.connect(self._conninfo(), self._options, where)) as beside,
+            translate.translating(where),
+        ):
+            beside.execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+                "WHERE pid = %s AND wait_event_type = 'Lock'",
+                (self.connection.info.backend_pid,),
+            )
+
     # Reads
 
     def describe(self, table: str) -> Shape | None:
