@@ -64,7 +64,7 @@ class Change(Protocol):
         """Deletes a row. Raises ``LockedError``."""
 
     def commit(self) -> None:
-        """What was changed."""
+        """What was changed. Raises ``LockedError`` where the server has given it up."""
 
     def close(self) -> None:
         """Rolls back what is not committed, and ends the session."""
@@ -203,7 +203,10 @@ class _Documents:
         raise LockedError from error
 
     def commit(self) -> None:
-        self._session.commit_transaction()
+        try:
+            self._session.commit_transaction()
+        except PyMongoError as error:
+            self._refuse(error)
 
     def close(self) -> None:
         self._session.end_session()

@@ -10,7 +10,7 @@ import multiprocessing
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.incremental.way import Way, address_of, whole
 from tests.share import share
 
 RUNS = share(200, 6)
+CHANGES = 60
+"""For each run, at most: however slow a machine is, there is as much to do."""
 AT_ONCE = share(3_000, 500)
 """Rows of one instant."""
 STEP = timedelta(milliseconds=20, microseconds=1)
@@ -67,6 +69,11 @@ class Application:
         self._clock = Clock(chance)
         self._late: list[tuple[Change, int]] = []
         self._last = 0
+        self._left = threading.Semaphore(0)
+
+    def go_on(self) -> None:
+        """There is another run."""
+        self._left.release(CHANGES)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -76,8 +83,9 @@ class Application:
         def work() -> None:
             try:
                 while not stop.is_set():
-                    self._change()
-                    stop.wait(0.01)
+                    if self._left.acquire(timeout=0.1):
+                        self._change()
+                        stop.wait(0.01)
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failed.append(error)
 
@@ -102,12 +110,11 @@ class Application:
         if self._chance.random() < 0.2 and len(self._late) < 5:
             self._late.append((change, began))
         else:
-            change.commit()
-            change.close()
+            commit(change)
 
     def _work(self, change: Change) -> None:
         luck = self._chance.random()
-        if luck < 0.01:
+        if luck < 0.005:
             self._put(change, [self._new() for _ in range(AT_ONCE)])
         elif luck < 0.5:
             self._put(change, [self._new()])
@@ -131,15 +138,21 @@ class Application:
     def _commit(self, upto: int) -> None:
         for change, began in list(self._late):
             if began <= upto:
-                change.commit()
-                change.close()
+                commit(change)
                 self._late.remove((change, began))
 
 
-def killed_runs(way: Way, chance: random.Random) -> tuple[int, int]:
+def commit(change: Change) -> None:
+    """And ends it. One that had to wait for too long is gone."""
+    with closing(change), suppress(LockedError):
+        change.commit()
+
+
+def killed_runs(way: Way, chance: random.Random, application: Application) -> tuple[int, int]:
     """Runs one after the other; how many were killed, and how many came to their end."""
     kills = ends = 0
     for number in range(RUNS):
+        application.go_on()
         process = processes.Process(target=whole, args=(address_of(way), chance.random() < 0.5))
         process.start()
         # The first of them begins in a process that has to be warmed up.
@@ -164,10 +177,10 @@ def test_incremental_runs_killed_at_random_moments(way: Way) -> None:
     chance = random.Random(7)
     table = way.table().make("moment")
     cursor = {"overlap": OVERLAP, "null_cursor": "include"}
-    way.write(way.moving(cursor=cursor, batch_size=200, check={"percent": 50}))
+    way.write(way.moving(cursor=cursor, batch_size=500, check={"percent": 50}))
     application = Application(table, random.Random(107))
     with application.working():
-        kills, ends = killed_runs(way, chance)
+        kills, ends = killed_runs(way, chance, application)
     print(f"{RUNS} runs: {kills} killed, {ends} through")  # noqa: T201
     assert ends
     way.run()

@@ -86,7 +86,8 @@ def _refuse_numbers(connection: Connection, shape: Shape, column: Column, upto: 
     if parted is None:
         return
     before, digits = parted
-    name, width = f"{dialect.quote(column.name)}::text", len(before)
+    # Neither patterns nor parts of a text are for every collation.
+    name, width = f'({dialect.quote(column.name)}::text COLLATE "C")', len(before)
     found = connection.execute(
         f"SELECT {name} FROM {dialect.qualified(shape)} "
         f"WHERE left({name}, {width}) = {dialect.text_literal(before)} "
