@@ -25,7 +25,8 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
-        *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
+        *(_bucket_findings(job) if isinstance(job, WarmJob | S3Job) and job.gridfs else ()),
+        *(_object_findings(job) if isinstance(job, S3Job) else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -80,7 +81,7 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
         )
 
 
-def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
+def _bucket_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
     for name in ("columns", "key", "cursor", "accept_loss", "max_row_size"):
         if name in job.model_fields_set and getattr(job, name):
             why = "files pass in chunks" if name == "max_row_size" else "files are copied whole"
@@ -89,13 +90,30 @@ def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
                 f"must not be given with gridfs: true, as {why}; leave it out",
                 involves=frozenset({name, "gridfs"}),
             )
-    if job.mode == "incremental":
+    if isinstance(job, WarmJob) and job.mode == "incremental":
         yield Finding(
             ("mode",),
             "must be full with gridfs: true; a where on uploadDate tells what is new",
             job.mode,
             "full",
             involves=frozenset({"mode", "gridfs"}),
+        )
+
+
+def _object_findings(job: S3Job) -> Iterator[Finding]:
+    """Of what files become in a bucket of S3."""
+    if job.gridfs and job.target.partitions:
+        yield Finding(
+            ("target", "partitions"),
+            "must not be given with gridfs: true, as files lie by their names; leave it out",
+            involves=frozenset({"target", "gridfs"}),
+        )
+    if not job.gridfs and job.target.name_mode is not None:
+        yield Finding(
+            ("target", "name_mode"),
+            "is only used with gridfs: true; write that, or leave it out",
+            job.target.name_mode,
+            involves=frozenset({"target", "gridfs"}),
         )
 
 

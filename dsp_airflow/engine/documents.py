@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.documents import escaped
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.engine.errors import ConfigError, Refused
@@ -32,6 +33,8 @@ def refuse_unfit(job: TableJob, source: Endpoint, target: str) -> None:
     why = ""
     if isinstance(job, WarmJob) and job.gridfs and {source.system, target} != {SYSTEM}:
         why = f"from {source.system} to {target}: gridfs is for MongoDB at both ends"
+    elif isinstance(job, S3Job) and job.gridfs and source.system != SYSTEM:
+        why = f"gridfs is for buckets of MongoDB, and {source.system} has none; leave it out"
     elif source.system == SYSTEM:
         why = _no_documents(job)
     elif isinstance(job.where, Mapping):

@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -82,6 +83,10 @@ class MongoStore:
         other = copy.copy(self)
         other.options = options
         return other
+
+    def buckets(self) -> MongoStore:
+        """See ``archive.gridfs.source``."""
+        return self.having(replace(self.options, files=True))
 
     def telling(self, words: Restores) -> MongoStore:
         """See ``ports.Tells``."""
