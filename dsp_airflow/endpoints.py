@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.engine.options import SessionOptions, session_name
@@ -20,6 +21,6 @@ def for_step(open_store: OpenStore, task: str, job: Job, step: str) -> OpenStore
         session_name(task, job.name, step),
         job.timeouts.lock,
         job.timeouts.statement,
-        files=isinstance(job, WarmJob) and job.gridfs,
+        files=isinstance(job, WarmJob | S3Job) and job.gridfs,
     )
     return lambda connection: open_store(connection).having(options)

@@ -289,7 +289,7 @@ class RestorePath:
         from dsp_airflow.engine.archive.restoring import plan_restore
 
         return plan_restore(
-            self.job, self._manifest(), self.archive, self.store, self._bound(given.definition)
+            self.job, self._manifest(), self.archive, self._target(), self._bound(given.definition)
         )
 
     def rows(self, plan: Plan) -> int:
@@ -299,7 +299,7 @@ class RestorePath:
     def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:
         """See ``Path``."""
         bound = self._bound(digest)
-        definition.verify_target_unchanged(plan, bound, self.archive, self.store, begun=begun)
+        definition.verify_target_unchanged(plan, bound, self.archive, self._target(), begun=begun)
 
     def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:  # noqa: ARG002
         """See ``Path``."""
@@ -307,6 +307,10 @@ class RestorePath:
         from dsp_airflow.engine.archive.restoring import restored_columns, restored_kinds
 
         manifest = self._manifest()
+        if manifest.of_files:
+            from dsp_airflow.engine.archive.gridfs.reader import ArchivedFiles
+
+            return ArchivedFiles(self.archive, manifest), self._target()
         columns = restored_columns(manifest, plan.target_shape)
         kinds = restored_kinds(manifest, plan.target_shape)
         return ArchivedRun(self.archive, manifest, self.store, columns, kinds), self.store
@@ -327,6 +331,14 @@ class RestorePath:
     ) -> None:
         """Never: an archive is not purged."""
         raise Refused(f"job {self.job.name} restores; there is nothing to purge")
+
+    def _target(self) -> Store:
+        """Where rows go; what the archive holds tells whether they are files."""
+        if not self._manifest().of_files:
+            return self.store
+        from dsp_airflow.engine.archive.gridfs.restoring import buckets_of
+
+        return buckets_of(self.job, self.store)
 
     def _manifest(self) -> Manifest:
         from dsp_airflow.engine.archive.manifest import read_manifest

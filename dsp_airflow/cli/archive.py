@@ -157,6 +157,7 @@ def _show(
         ("rows", manifest.rows),
         ("batches", len(manifest.batches)),
         ("bytes", sum(o.size for b in manifest.batches for o in b.objects)),
+        *([("files", _of_files(manifest))] if manifest.of_files else []),
         ("format", f"{manifest.file_format}, compression {manifest.compression}"),
         *[("partition", f"{p.name} = {p.expression}") for p in manifest.partitions],
         ("key", ", ".join(manifest.key)),
@@ -192,6 +193,11 @@ def _show(
     shown.print(output.table(title, (*heads, "version"), batches, right=numbers))
     for statement in manifest.ddl:
         shown.print(f"Restored as: {statement}")
+
+
+def _of_files(manifest: Manifest) -> str:
+    """The rows are those of indexes, and their bytes too."""
+    return f"an object for each, named by {manifest.name_mode}; the batches are their indexes"
 
 
 def _place(manifest: Manifest, key: str) -> str:

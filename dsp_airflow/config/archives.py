@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from dsp_airflow.config import templates
 from dsp_airflow.config.base import Model
@@ -112,6 +112,16 @@ class S3Target(Endpoint):
             "none."
         ),
     )
+    name_mode: Literal["keep", "newest", "id_and_filename"] | None = Field(
+        default=None,
+        description=(
+            "With gridfs: true, how the objects of files are named below the run's folder. "
+            "id_and_filename: by the file's name with its id before it, so that every file has an "
+            "object. keep: by the name alone; of files of one name the one uploaded first is "
+            "archived. newest: the one uploaded last is. The others stay in the source, are not "
+            "purged, and are told of. Default: id_and_filename."
+        ),
+    )
 
 
 class S3Job(TableJob):
@@ -119,16 +129,18 @@ class S3Job(TableJob):
 
     type: Literal["s3"] = Field(description="s3: from database table to object storage.")
     target: S3Target = Field(description="Connection, bucket and folder to write to.")
+    gridfs: bool = Field(
+        default=False,
+        description=(
+            "Of MongoDB: the table is a bucket of GridFS, and every file becomes an object. where "
+            "is a query document over the bucket's files."
+        ),
+    )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_files(cls, values: object) -> object:
-        if isinstance(values, Mapping) and values.get("gridfs"):
-            raise invalid(
-                "must not have gridfs: true: buckets of GridFS are copied between MongoDB only, by "
-                "a job of type warm; their files are not archived to S3"
-            )
-        return values
+    @property
+    def name_mode(self) -> str:
+        """How objects of files are named; empty where rows are archived."""
+        return (self.target.name_mode or "id_and_filename") if self.gridfs else ""
 
 
 def same_folder(one: S3Job, other: S3Job) -> bool:

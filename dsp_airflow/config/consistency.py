@@ -26,8 +26,9 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *_cursor_findings(job),
-        *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
+        *(_bucket_findings(job) if isinstance(job, WarmJob | S3Job) and job.gridfs else ()),
         *(_order_findings(job) if isinstance(job, WarmJob) else ()),
+        *(_object_findings(job) if isinstance(job, S3Job) else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
         *duplicates("accept_triggers", job.accept_triggers),
@@ -82,7 +83,7 @@ def _cursor_findings(job: TableJob) -> Iterator[Finding]:
         )
 
 
-def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
+def _bucket_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
     for name in ("columns", "key", "accept_loss", "max_row_size"):
         if name in job.model_fields_set and getattr(job, name):
             why = "files pass in chunks" if name == "max_row_size" else "files are copied whole"
@@ -91,6 +92,14 @@ def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
                 f"must not be given with gridfs: true, as {why}; leave it out",
                 involves=frozenset({name, "gridfs"}),
             )
+    if isinstance(job, S3Job) and job.mode == "incremental":
+        yield Finding(
+            ("mode",),
+            "must be full with gridfs: true; a where on uploadDate tells what is new",
+            job.mode,
+            "full",
+            involves=frozenset({"mode", "gridfs"}),
+        )
 
 
 def _order_findings(job: WarmJob) -> Iterator[Finding]:
@@ -111,6 +120,23 @@ def _order_findings(job: WarmJob) -> Iterator[Finding]:
             job.field_order,
             "count",
             involves=frozenset({"field_order", "columns", "gridfs", "where", "mode"}),
+        )
+
+
+def _object_findings(job: S3Job) -> Iterator[Finding]:
+    """Of what files become in a bucket of S3."""
+    if job.gridfs and job.target.partitions:
+        yield Finding(
+            ("target", "partitions"),
+            "must not be given with gridfs: true, as files lie by their names; leave it out",
+            involves=frozenset({"target", "gridfs"}),
+        )
+    if not job.gridfs and job.target.name_mode is not None:
+        yield Finding(
+            ("target", "name_mode"),
+            "is only used with gridfs: true; write that, or leave it out",
+            job.target.name_mode,
+            involves=frozenset({"target", "gridfs"}),
         )
 
 

@@ -83,6 +83,8 @@ def job_definition(job: Job) -> dict[str, Any]:
         "where": _where(job.where),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
         **(_writing(job) if isinstance(job, WarmJob) else _moving(job)),
+        # Left out where rows are archived, so that such jobs have the digests that they had.
+        **({"gridfs": True} if isinstance(job, S3Job) and job.gridfs else {}),
         "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
@@ -119,7 +121,8 @@ def _check(check: Check | None) -> dict[str, Any] | None:
 
 def _target(job: WarmJob | S3Job) -> dict[str, Any]:
     if isinstance(job, S3Job):
-        return job.target.model_dump()
+        told = job.target.model_dump(exclude={"name_mode"})
+        return {**told, "name_mode": job.name_mode} if job.gridfs else told
     return {
         "connection": job.target.connection,
         "table": list(job.target_name),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.documents import escaped
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.engine.errors import ConfigError, Refused
@@ -37,6 +38,8 @@ def refuse_unfit(job: TableJob, source: Endpoint, target: str) -> None:
         why = f"from {source.system} to {target}: gridfs is for MongoDB at both ends"
     elif _in_any_order(job) and {source.system, target} != {SYSTEM}:
         why = f"from {source.system} to {target}: field_order: ignore is for MongoDB at both ends"
+    elif isinstance(job, S3Job) and job.gridfs and source.system != SYSTEM:
+        why = f"gridfs is for buckets of MongoDB, and {source.system} has none; leave it out"
     elif source.system == SYSTEM:
         why = _no_documents(job)
     elif isinstance(job.where, Mapping):

@@ -436,7 +436,8 @@ class Difference:
 
     ``kind``: ``missing`` (not in the target), ``extra`` (not in the source), ``changed``
     (columns named); for purge also ``new``, ``left_filter`` and ``newest``; ``damaged`` (not
-    whole in the source, so neither copied nor purged). Values are hashed unless the job says
+    whole in the source, so neither copied nor purged); ``kept_back`` (whole, and not copied on
+    purpose, so not purged). Values are hashed unless the job says
     ``report_values``.
     """
 
@@ -568,6 +569,8 @@ class Archive:
     compression: str
     partitions: tuple[Partition, ...] = ()
     """By which the rows of a batch are told apart, each group in an object of its own."""
+    name_mode: str = ""
+    """Of a bucket of files: how their objects are named. Empty where rows are archived."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from dsp_airflow.engine import compare, definition, quarantine
+from dsp_airflow.engine import compare, definition, keptback, quarantine
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import JobStarted, tell
@@ -320,6 +320,7 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
     count = known = 0
     found: list[Difference] = []
     newest = work.transaction.newest(plan.source)
+    kept_back = keptback.of(work.target)
     standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
     for chunk in _chunks(standing):
         theirs = compare.by_key(work.target.hashes(plan.target, keys=compare.keys_of(chunk)))
@@ -328,7 +329,9 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
         rows = chunk[: max(0, compare.REPORTED - len(found))]
         spared = [row for row in rows if row.at in newest]
         found += [Difference("newest", row.key, reason=NEWEST) for row in spared]
-        others = [row for row in rows if row.at not in newest]
+        back = [row for row in rows if row.at in kept_back and row.at not in newest]
+        found += [kept_back[row.at] for row in back]
+        others = [row for row in rows if row.at not in newest and row.at not in kept_back]
         found += _reasons(work, others, theirs, still=still)
     return count, known, found
 

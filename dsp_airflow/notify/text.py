@@ -252,7 +252,8 @@ def _job(job: JobSummary, facts: Facts) -> str:
         f"checked  {_rows(job.rows_checked)} compared, {job.rows_different:,} differ"
         if marks.checks
         else "checked  no, the job has no check",
-        *_damaged(marks),
+        *_left_out("damaged  {} in the source, neither copied nor deleted:", marks.damaged),
+        *_left_out("left out {} of the source, neither archived nor deleted:", marks.kept_back),
         f"deleted  {_rows(job.rows_purged)} from the source",
         f"kept     {_rows(job.rows_kept)} in the source",
     ]
@@ -278,15 +279,11 @@ def _job(job: JobSummary, facts: Facts) -> str:
     return _section(f"JOB {job.name}: {was}{job.state}", lines, bullets=False)
 
 
-def _damaged(marks: Landmarks) -> list[str]:
-    """Only files can be."""
-    if not marks.damaged:
+def _left_out(line: str, found: Sequence[tuple[str, int]]) -> list[str]:
+    """Only files are damaged, or kept back."""
+    if not found:
         return []
-    count = sum(count for _, count in marks.damaged)
-    return [
-        f"damaged  {_rows(count)} in the source, neither copied nor deleted:",
-        *_reasons(marks.damaged),
-    ]
+    return [line.format(_rows(sum(count for _, count in found))), *_reasons(found)]
 
 
 def _reasons(found: Sequence[tuple[str, int]]) -> list[str]:

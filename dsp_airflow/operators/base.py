@@ -140,7 +140,7 @@ class TaskOperator(BaseOperator):
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
     :param mode: ``full`` (default) or ``incremental``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
-    :param gridfs: source and target are buckets of GridFS, between two MongoDB.
+    :param gridfs: the source is a bucket of GridFS, and so is the target, or it is S3.
     :param field_order: of documents between two MongoDB: ``count`` (default) or ``ignore``.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).

@@ -25,6 +25,8 @@ class Landmarks:
     damaged: tuple[tuple[str, int], ...]
     """What is wrong with rows of the source that were not copied for it, and how many of those
     that the check reported have it, most first."""
+    kept_back: tuple[tuple[str, int], ...]
+    """Why rows were not copied, on purpose, and how many of those that the check reported."""
     last: int | None
     """The batch that was finished last, what was done with it (``copied``), and when."""
     last_phase: str
@@ -84,6 +86,7 @@ def _of_job(connection: Connection, run: str, job: str, attempt: int, *, checks:
         checks=checks,
         kept=reasons(DIFFERENCES.c.phase == "purge"),
         damaged=reasons(and_(DIFFERENCES.c.phase == "check", DIFFERENCES.c.kind == "damaged")),
+        kept_back=reasons(and_(DIFFERENCES.c.phase == "check", DIFFERENCES.c.kind == "kept_back")),
         last=last,
         last_phase=phase,
         last_at=at,

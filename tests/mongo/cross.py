@@ -78,7 +78,7 @@ class Cross(Archives):
     def back_to(self, database: AnyDatabase, table: str = "t", **wish: Any) -> JobSummary:
         """What lies in the bucket, restored to a database of any kind by its manifest."""
         assert self.place is not None
-        (key,) = [key for key in self.objects() if key.endswith("_manifest.json")]
+        (key,) = [key for key in self.objects() if key.endswith("/_manifest.json")]
         self.target = database
         given = Wish(connection="target", table=self.named(database, table), **wish)
         task = of_manifest(f"s3://{self.place.name}/{key}", "archive", given, self.store)

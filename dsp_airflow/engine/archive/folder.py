@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.engine.archive import layout
 from dsp_airflow.engine.archive.formats import format_of
@@ -16,6 +16,9 @@ from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Archive, ArchivedObject, Claim, Plan
 from dsp_airflow.engine.ports import Restores
 from dsp_airflow.engine.stores.s3 import Bucket, Conflict, S3Store
+
+if TYPE_CHECKING:
+    from dsp_airflow.engine.archive.gridfs.witness import FilesWitness
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,21 @@ class RunFolder:
                 if match and match["name"].startswith("batch=") and found.key not in known:
                     bucket.delete(found.key)
 
-    def witness(self, claim: Claim) -> ArchiveWitness:
+    @property
+    def of_files(self) -> bool:
+        """Whether files of a bucket are archived, and no rows of a table."""
+        return bool(self.archive.name_mode)
+
+    def witness(self, claim: Claim) -> ArchiveWitness | FilesWitness:
         """What lies there of a batch; to be used as a context manager."""
         if claim.copied is None or (claim.copied.written.rows and not claim.copied.objects):
             raise Refused(
                 f"batch {claim.batch.number} of job {self.plan.job} has no record of being archived"
             )
+        if self.of_files:
+            from dsp_airflow.engine.archive.gridfs.witness import FilesWitness
+
+            return FilesWitness(self.bucket, self.archive, claim.copied)
         return ArchiveWitness(
             bucket=self.bucket,
             archive=self.archive,

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from dsp_airflow.engine.archive.formats import extension
 from dsp_airflow.engine.model import Archive
 
+FILES: Final = "_files/"
 NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -37,6 +38,11 @@ def batch_key(archive: Archive, run: str, number: int, values: Sequence[str | No
     names = [partition.name for partition in archive.partitions]
     folders = [f"{name}={_value(text)}/" for name, text in zip(names, values, strict=True)]
     return f"{archive.prefix}/{''.join(folders)}{run_part(run)}batch={number}.{ending}"
+
+
+def files_folder(archive: Archive, run: str) -> str:
+    """The files of a bucket lie in it, each by its name."""
+    return f"{run_folder(archive, run)}{FILES}"
 
 
 def own_names(archive: Archive, run: str) -> re.Pattern[str]:

@@ -19,6 +19,7 @@ READERS: Final = 8
 """Manifests read at once."""
 OWNER: Final = "_dsp.json"
 _RUN: Final = re.compile(r"(?P<above>.+)/run=(?P<run>[^/]+)/(?P<name>[^/]+)", re.DOTALL)
+_FILE: Final = re.compile(rf"(?P<above>.+?)/run=(?P<run>[^/]+)/{layout.FILES}.+", re.DOTALL)
 _PARTITION: Final = re.compile(r"(?P<above>.+)/[A-Za-z_][A-Za-z0-9_]*=[^/]*", re.DOTALL)
 _URL: Final = re.compile(r"s3://(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?", re.DOTALL)
 
@@ -81,7 +82,7 @@ class FoundRun:
     objects: int = 0
     """Besides the manifest and the receipts."""
     size: int = 0
-    """Of those, in bytes."""
+    """Of those, in bytes, and of the files of a bucket."""
     manifest: Listed | None = None
     receipts: Listed | None = None
     last: Listed | None = field(default=None, repr=False)
@@ -139,7 +140,17 @@ def find(place: Place) -> list[FoundRun]:
     """
     folders: dict[tuple[str, str], list[Listed]] = {}
     prefixes: set[str] = set()
+    files: dict[tuple[str, str], int] = {}
     for found in place.bucket.list(place.begin):
+        file = _FILE.fullmatch(found.key)
+        if file is not None:
+            # There may be millions, and their names mean nothing here.
+            if place.run not in (None, file["run"]):
+                continue
+            at_file = file["above"], file["run"]
+            folders.setdefault(at_file, [])
+            files[at_file] = files.get(at_file, 0) + found.size
+            continue
         match = _RUN.fullmatch(found.key)
         if match is None:
             above, _, name = found.key.rpartition("/")
@@ -156,6 +167,7 @@ def find(place: Place) -> list[FoundRun]:
             at = runs.setdefault((prefix, run), FoundRun(place.bucket, prefix, run))
             for each in objects:
                 at.add(each)
+            at.size += files.get((above, run), 0)
     if not runs and not any(map(place.holds, prefixes)):
         raise ConfigError(
             f"{place.label} holds no archive: below it is neither a folder run=... nor an object "

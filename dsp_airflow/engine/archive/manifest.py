@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from dsp_airflow.engine.archive.forms import FORMAT_VERSION, Form, form_of
+from dsp_airflow.engine.archive.gridfs import columns
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import ConfigError, Mismatch
 from dsp_airflow.engine.model import (
@@ -30,6 +31,8 @@ from dsp_airflow.engine.model import (
 from dsp_airflow.engine.stores.s3 import Bucket, Gone
 
 KIND: Final = "dsp_airflow archive"
+FILES_KIND: Final = f"{KIND} of files"
+"""Of a bucket's files: the objects of its batches are indexes, which name all others."""
 RECEIPTS_KIND: Final = f"{KIND} receipts"
 CHECKSUM: Final = "sha256"
 """Of the document without it."""
@@ -93,9 +96,16 @@ class Manifest:
     variables: Mapping[str, Any]
     rows: int
     batches: tuple[ArchivedBatch, ...]
+    name_mode: str = ""
+    """Of files: how their objects are named; in the manifest of no other archive."""
 
     digest: str = ""
     """SHA-256 of the object that it was read from, in hex; no part of it."""
+
+    @property
+    def of_files(self) -> bool:
+        """Whether it tells of files, and of no rows of a table."""
+        return self.kind == FILES_KIND
 
     def forms(self) -> tuple[Form, ...]:
         """How the files' columns are held."""
@@ -123,8 +133,10 @@ def manifest_of(plan: Plan, run: str, facts: Facts, records: Iterable[BatchRecor
         raise ValueError(f"job {plan.job} is no S3 job")
     batches = tuple(_batch(record) for record in records)
     nullable = {c.name: c.nullable for c in plan.target_shape.columns}
+    if archive.name_mode:
+        nullable = dict(columns.NULLABLE)
     return Manifest(
-        kind=KIND,
+        kind=FILES_KIND if archive.name_mode else KIND,
         format_version=FORMAT_VERSION,
         canon_version=CANON_VERSION,
         task=facts.task,
@@ -147,17 +159,21 @@ def manifest_of(plan: Plan, run: str, facts: Facts, records: Iterable[BatchRecor
         variables=dict(sorted(facts.variables.items())),
         rows=sum(batch.rows for batch in batches),
         batches=batches,
+        name_mode=archive.name_mode,
     )
 
 
 def forms_of(plan: Plan) -> tuple[Form, ...]:
     """How a job's files hold its columns."""
+    if plan.archive is not None and plan.archive.name_mode:
+        return columns.FORMS
     return tuple(form_of(f.column, f.type, f.native) for f in plan.target.fields)
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The object's content."""
-    values = _MANIFESTS.dump_python(manifest, mode="json", exclude={"digest"})
+    left_out = {"digest"} if manifest.of_files else {"digest", "name_mode"}
+    values = _MANIFESTS.dump_python(manifest, mode="json", exclude=left_out)
     return _json(values | {CHECKSUM: _checksum(values)})
 
 
@@ -203,7 +219,7 @@ def _document(data: bytes, label: str) -> dict[str, Any]:
         values = json.loads(data)
     except ValueError as error:
         raise Mismatch(f"{label} is no manifest: {error}") from error
-    if not isinstance(values, dict) or values.get("kind") != KIND:
+    if not isinstance(values, dict) or values.get("kind") not in {KIND, FILES_KIND}:
         raise Mismatch(f"{label} is no manifest of {KIND}")
     version = values.get("format_version")
     if version != FORMAT_VERSION:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import documents, fitting, keys, mapping
+from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -51,25 +52,36 @@ def plan_archive(
 
     Raises ``ConfigError`` too when the bucket is not there or the prefix is another job's.
     """
-    archive = Archive(job.target.bucket, prefix, job.target.format, job.target.compression)
+    archive = Archive(
+        job.target.bucket,
+        prefix,
+        job.target.format,
+        job.target.compression,
+        name_mode=job.name_mode,
+    )
     documents.refuse_unfit(job, source, "s3")
     with source.session() as read:
         # What is archived is designed as if it were to stand in the source's own system again.
         sides = Sides(source, source, read, read)
         if not (isinstance(read, ReadsArrow) and isinstance(source.dialect, Restores)):
             raise ConfigError(f"job {job.name}: {source.system} cannot be archived to S3")
-        ddl = source.dialect.ddl
-        archive = replace(archive, partitions=_partitions(job, sides, variables))
-        if job.cursor is not None and window is None:
-            window = window_of(job, sides, variables, since)
-        plan = _structure(job, sides, target, archive, variables, definition, window)
-        plan = replace(plan, ddl=ddl(plan.target_shape))
+        files = _of_files() if job.gridfs else None
+        if files:
+            plan = files.structure(job, sides, target, archive, variables, definition)
+        else:
+            archive = replace(archive, partitions=_partitions(job, sides, variables))
+            if job.cursor is not None and window is None:
+                window = window_of(job, sides, variables, since)
+            plan = _structure(job, sides, target, archive, variables, definition, window)
+            plan = replace(plan, ddl=source.dialect.ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
         batches: Sequence[Batch] = ()
         size = 0
         if count:
             refuse_endless(job, plan, sides)
             batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
+            warnings += quarantine.warnings(read, plan.source)
+            warnings += files.namesakes(plan, read) if files else []
             percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
             sampled = planning.sample(len(batches), percent, seed)
             batches = [replace(b, sampled=b.number in sampled) for b in batches]
@@ -80,6 +92,13 @@ def plan_archive(
         batches=len(batches),
         warnings=(*plan.warnings, *warnings),
     ), batches
+
+
+def _of_files() -> ModuleType:
+    """How files are planned. For rows of tables their driver is not needed."""
+    from dsp_airflow.engine.archive.gridfs import planning as files
+
+    return files
 
 
 def _structure(

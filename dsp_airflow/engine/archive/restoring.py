@@ -48,6 +48,11 @@ def plan_restore(
     ``Refused`` for one that may not be written to.
     """
     chosen = batches_of(manifest, parse_batches(job.source.batches))
+    if manifest.of_files:
+        # Of other archives the driver is not needed.
+        from dsp_airflow.engine.archive.gridfs import restoring as files
+
+        return files.plan_restore(job, manifest, chosen, source, target, definition)
     with target.session() as session:
         plan = _structure(job, manifest, source, target, session, definition)
         warnings = list(plan.warnings)

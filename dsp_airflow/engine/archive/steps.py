@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from dsp_airflow.engine import check as checking
-from dsp_airflow.engine import definition
+from dsp_airflow.engine import compare, definition, keptback
 from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.archive import layout, manifest, owner
 from dsp_airflow.engine.archive.folder import RunFolder
 from dsp_airflow.engine.archive.formats import format_of
 from dsp_airflow.engine.archive.forms import Beyond
 from dsp_airflow.engine.archive.manifest import Facts
-from dsp_airflow.engine.archive.witness import Altered, ArchiveWitness
+from dsp_airflow.engine.archive.witness import Altered
 from dsp_airflow.engine.errors import Mismatch, Refused
 from dsp_airflow.engine.events import JobStarted, tell
 from dsp_airflow.engine.model import (
@@ -30,8 +30,10 @@ from dsp_airflow.engine.model import (
     Purged,
     Written,
 )
-from dsp_airflow.engine.ports import ReadsArrow, Session
+from dsp_airflow.engine.ports import ReadsArrow, Session, Witness
 from dsp_airflow.engine.work import Done, Job, run_phase
+
+ArchiveBatch: TypeAlias = Callable[[Job[Session, RunFolder], Session, RunFolder, Claim], Copied]
 
 MOST_PARTS: Final = 200
 """Partitions that the rows of one batch may fall into."""
@@ -45,8 +47,10 @@ def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     owner.take(folder.bucket, folder.archive, mine)
     tell(job.watch, JobStarted("copy", plan.job, plan.source.label, plan.rows, plan.batches))
 
+    archive = _batches(job)
+
     def step(source: Session, target: RunFolder, claim: Claim) -> Done:
-        done = archive_batch(job, source, target, claim)
+        done = archive(job, source, target, claim)
         job.ledger.copied(claim, done)
         return done.written.rows, 0
 
@@ -56,6 +60,24 @@ def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     _finish(job, facts)
 
 
+def _batches(job: Job[Session, RunFolder]) -> ArchiveBatch:
+    """How a batch is archived."""
+    if not _folder(job).of_files:
+        return archive_batch
+    from dsp_airflow.engine.archive.gridfs import archiving
+
+    upto = None
+    for record in job.ledger.records():
+        upto = record.batch.within.upto
+
+    def files(
+        job: Job[Session, RunFolder], source: Session, target: RunFolder, claim: Claim
+    ) -> Copied:
+        return archiving.archive_batch(job, source, target, claim, upto)
+
+    return files
+
+
 def _finish(job: Job[Session, RunFolder], facts: Facts) -> None:
     """Every batch is recorded: nothing else is left in the folder, and the manifest says so."""
     plan, folder = job.plan, _folder(job)
@@ -63,6 +85,10 @@ def _finish(job: Job[Session, RunFolder], facts: Facts) -> None:
     _require_types(job)
     records = list(job.ledger.records())
     folder.sweep({stored.key for r in records if r.copied for stored in r.copied.objects})
+    if folder.of_files:
+        from dsp_airflow.engine.archive.gridfs.sweep import sweep
+
+        sweep(folder, records)
     made = manifest.manifest_of(plan, folder.run, facts, records)
     key = layout.manifest_key(folder.archive, folder.run)
     folder.replace(key, manifest.manifest_bytes(made))
@@ -71,7 +97,7 @@ def _finish(job: Job[Session, RunFolder], facts: Facts) -> None:
 def _require_types(job: Job[Session, RunFolder]) -> None:
     """``Refused`` when types are made of something else than the manifest is going to say."""
     planned = {column.name: column.needs for column in job.plan.source_shape.columns}
-    if job.plan.source_shape.open or not any(planned.values()):
+    if job.plan.source_shape.open or _folder(job).of_files or not any(planned.values()):
         return
     with job.source.session() as session:
         shape = session.describe(job.plan.source.table)
@@ -173,15 +199,33 @@ def check(job: Job[Session, RunFolder]) -> None:
 
 
 def check_batch(
-    job: Job[Session, RunFolder], source: Session, witness: ArchiveWitness, claim: Claim
+    job: Job[Session, RunFolder], source: Session, witness: Witness, claim: Claim
 ) -> Checked:
     """The verdict on one batch. An object that is not what was uploaded holds none of its rows."""
     try:
-        return checking.check_batch(job.plan, source, witness, claim)
+        found = _compared(job, source, witness, claim)
+        back = keptback.on_purpose(witness)
+        return replace(
+            found,
+            differences=(*found.differences, *back)[: compare.REPORTED],
+            note="; ".join(filter(None, [found.note, keptback.note(len(back))])),
+        )
     except Mismatch as error:
         rows = claim.copied.written.rows if claim.copied else 0
         why = Difference("missing", (), reason=str(error))
         return Checked(rows, compared=True, different=max(1, rows), differences=(why,))
+
+
+def _compared(
+    job: Job[Session, RunFolder], source: Session, witness: Witness, claim: Claim
+) -> Checked:
+    if claim.batch.sampled and claim.copied is not None:
+        witness.digest(job.plan.target, claim.batch.within)
+        altered = keptback.altered(witness)
+        if altered:
+            rows = claim.copied.written.rows
+            return Checked(rows, compared=True, different=len(altered), differences=tuple(altered))
+    return checking.check_batch(job.plan, source, witness, claim)
 
 
 def purge(job: Job[Session, RunFolder], facts: Facts, only: Collection[int] | None = None) -> None:

@@ -8,8 +8,9 @@ the manifest does, shows that the manifest was edited.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.listing import FoundRun, out_of_place
@@ -30,6 +31,12 @@ from dsp_airflow.engine.errors import DspError, Mismatch
 from dsp_airflow.engine.model import ArchivedObject, Digest
 from dsp_airflow.engine.stores.s3 import Gone
 
+if TYPE_CHECKING:
+    from dsp_airflow.engine.archive.formats import File
+    from dsp_airflow.engine.archive.gridfs.verify import FileObjects, Seen
+
+FILES: Final = "gridfs"
+"""Method of the digests of files."""
 GIVE_UP: Final = 3
 """Objects in a row that cannot be read: the rest will not be any better."""
 SHOWN: Final = 5
@@ -99,6 +106,8 @@ class _Verification:
         self.misfit = False
         """The files' columns are not those of the manifest."""
         self.in_a_row = 0
+        self.files: FileObjects | None = None
+        """Of an archive of files, whose indexes name them."""
 
     def do(self, record_of: RecordOf) -> None:
         """Everything, as far as there is something to go by."""
@@ -114,8 +123,10 @@ class _Verification:
         except Mismatch as error:
             self._find(self.at.manifest_key, str(error), _MANIFEST_REMEDY)
             return
-        self._folder(one)
-        self._objects(one)
+        with self._of_files(one) as self.files:
+            self._folder(one)
+            self._objects(one)
+            self._unnamed_files(one.manifest)
         source = "the state database" if self.verdict.recorded else "the manifest"
         recorded = record.receipts if record else None
         for what in contradictions(self.entries, expected, recorded, self.blamed, source):
@@ -197,7 +208,10 @@ class _Verification:
         """Objects that nobody named, and uploads that nobody finished."""
         wanted = {stored.key for batch in one.manifest.batches for stored in batch.objects}
         wanted |= {self.at.manifest_key, self.at.receipts_key}
+        apart = layout.files_folder(self.at.archive, self.at.run) if self.files else None
         for found in self.bucket.list(one.beneath):
+            if apart is not None and found.key.startswith(apart):
+                continue
             mine = found.key.startswith(self.at.folder) or one.is_in_folder(found.key)
             if mine and found.key not in wanted:
                 self._find(
@@ -207,7 +221,8 @@ class _Verification:
                 )
         try:
             for upload in list(self.bucket.unfinished(one.beneath)):
-                if not one.is_in_folder(upload.key):
+                of_a_file = apart is not None and upload.key.startswith(apart)
+                if not (of_a_file or one.is_in_folder(upload.key)):
                     continue
                 self._find(
                     upload.key,
@@ -230,7 +245,7 @@ class _Verification:
                 f"version ({CANON_VERSION}): rows are only counted"
             )
         for batch in expected.batches:
-            total: Digest | None = Digest(0, 0, METHOD)
+            total: Digest | None = Digest(0, 0, FILES if expected.of_files else METHOD)
             for stored in batch.objects:
                 part = self._one(one, batch, stored, digests=digests)
                 if self.verdict.broken_off:
@@ -250,6 +265,7 @@ class _Verification:
         try:
             if self.quick:
                 self._look(one, stored)
+                self._look_at_files(one, batch, stored)
                 found = None
             else:
                 found = self._read(one, batch, stored, digest=digests and batch.digest is not None)
@@ -298,7 +314,11 @@ class _Verification:
                     return None
                 file = file_of(found, self.bucket, one, stored)
                 try:
-                    if digest:
+                    if self.files is not None:
+                        part = self._read_files(one, batch, file)
+                        if part is None:
+                            return None
+                    elif digest:
                         part = file_digest(file, Choice(0))
                     else:
                         rows = sum(rows.num_rows for rows in file.batches())
@@ -319,6 +339,67 @@ class _Verification:
         if stored.version is not None and one.manifest.bucket == self.bucket.name:
             self._versions(stored)
         return part
+
+    # Files, which only the indexes name
+
+    @contextmanager
+    def _of_files(self, one: Expected) -> Iterator[FileObjects | None]:
+        if not one.manifest.of_files:
+            yield None
+            return
+        # Of other archives the driver is not needed.
+        from dsp_airflow.engine.archive.gridfs.verify import FileObjects
+
+        with FileObjects(self.bucket, layout.files_folder(self.at.archive, self.at.run)) as found:
+            yield found
+
+    def _look_at_files(self, one: Expected, batch: ArchivedBatch, stored: ArchivedObject) -> None:
+        """The same without reading them; the index itself has to be read for it."""
+        if self.files is None or self.bucket.head(stored.key) is None:
+            return
+        with fetched(self.bucket, stored.key) as found:
+            if not found.is_as(stored):
+                self._altered(one, batch, stored, found)
+                return
+            for each in self.files.named(file_of(found, self.bucket, one, stored)):
+                self.verdict.objects += 1
+                self._look(one, each)
+
+    def _read_files(self, one: Expected, batch: ArchivedBatch, file: File) -> Digest | None:
+        """Every file that an index names; ``None`` when one of them is not what it was."""
+        from dsp_airflow.engine.archive.gridfs.verify import digest_of
+
+        if self.files is None:
+            raise ValueError("the archive is none of files")
+        right: list[Seen] = []
+        count = 0
+        for seen in self.files.seen(file):
+            count += 1
+            stored = seen.stored
+            self.verdict.objects += 1
+            self.verdict.size += seen.size
+            if not self.files.is_in_place(stored):
+                self._blame(batch, f"names {stored.key}, which is none of the run's files")
+            elif isinstance(seen.error, Gone):
+                self._find(stored.key, "is missing", self._remedy(one, stored))
+            elif seen.error is not None:
+                self.unread(self.bucket.label(stored.key), seen.error)
+            elif not seen.is_right:
+                self._altered(one, batch, stored, Fetched(file.path, seen.size, seen.sha256))
+            elif not seen.hashed:
+                self._blame(batch, f"says other chunks for {stored.key} than it has bytes for")
+            else:
+                right.append(seen)
+            self.tell(stored)
+        return digest_of(right) if len(right) == count else None
+
+    def _unnamed_files(self, manifest: Manifest) -> None:
+        """Unless an index could not be read: then nobody knows what it names."""
+        indexes = sum(len(batch.objects) for batch in manifest.batches)
+        if self.files is None or self.files.read != indexes:
+            return
+        for key in self.files.unnamed():
+            self._find(key, "is in no index", "delete it: a try that broke off has left it")
 
     def _versions(self, stored: ArchivedObject) -> None:
         found = self.bucket.head(stored.key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from bson import Int64, ObjectId
+from bson import Binary, Int64, ObjectId
 
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
@@ -34,9 +34,13 @@ def test_files_of_every_kind_arrive_and_leave(bench: BucketBench) -> None:
     for size, own in zip(sizes, ids, strict=True):
         source.put(content(size), "one name", own=own, kind="x", at=datetime.now(UTC))
     source.put(content(700_000), "large chunks", own="large", chunk_size=255 * 1024)
-    # A driver of old: lengths of another type, an md5, and a chunk for a file without bytes.
+    # Drivers of old: lengths of another type, an md5, a chunk for a file without bytes, and bytes
+    # that have their length twice.
     source.put(b"", "old", own="old")
-    source.chunks.insert_one({"files_id": "old", "n": 0, "data": b""})
+    source.chunks.insert_one({"files_id": "old", "n": 0, "data": Binary(b"", 2)})
+    source.chunks.update_one(
+        {"files_id": 7.5, "n": 0}, {"$set": {"data": Binary(content(CHUNK), 2)}}
+    )
     source.files.update_one(
         {"_id": "old"},
         {"$set": {"length": 0.0, "md5": "d41d8cd98f00b204e9800998ecf8427e", "aliases": [None]}},

@@ -146,11 +146,12 @@ class Connection:
         limit: int = 0,
         descending: bool = False,
         required: bool = True,
+        at_once: int = BATCH,
     ) -> Iterator[bytes]:
         """Buffers of matching documents, as bytes, in the order of their ids if ``ordered``.
 
         ``order`` names other fields to sort by. Of a collection that is not ``required`` nothing
-        is read where it is missing.
+        is read where it is missing. ``at_once`` is how many documents a buffer has at most.
         """
         session = session or self.view or self.after
         if ordered and order is None:
@@ -162,7 +163,7 @@ class Connection:
             sort=None if order is None else list(order.items()),
             skip=skip,
             limit=limit,
-            batch_size=0 if limit else BATCH,
+            batch_size=0 if limit else at_once,
             max_time_ms=self.limit,
             allow_disk_use=None if order is None else True,
         )
@@ -215,6 +216,17 @@ class Connection:
             pipeline, session=session, allowDiskUse=True, **more
         ) as cursor:
             return list(cursor)
+
+    def aggregate_raw(self, table: str, pipeline: list[Query]) -> Iterator[bytes]:
+        """What a pipeline makes, as bytes."""
+        session = self.view or self.after
+        more: dict[str, Any] = {} if self.limit is None else {"maxTimeMS": self.limit}
+        with self._read(table, session).aggregate_raw_batches(
+            pipeline, session=session, allowDiskUse=True, **more
+        ) as cursor:
+            for batch in cursor:
+                # The driver's types tell of decoded documents, and these are bytes.
+                yield from raw.documents(cast("bytes", batch))
 
     def sample(self, table: str, query: Query, most: int) -> Iterator[bytes]:
         """At most so many matching documents, chosen by chance."""

@@ -152,6 +152,11 @@ def array(values: Iterable[Value]) -> Value:
     return Value(ARRAY, assembled((b"%d" % n, value) for n, value in enumerate(values)))
 
 
+def text(given: bytes) -> bytes:
+    """The bytes of a text's value."""
+    return struct.pack("<i", len(given) + 1) + given + b"\0"
+
+
 def assembled(fields: Iterable[tuple[bytes, Value]]) -> bytes:
     """A document of these fields."""
     inner = b"".join(b"%c%b\0%b" % (value.kind, name, value.data) for name, value in fields)

@@ -85,6 +85,10 @@ class MongoStore:
         other.options = options
         return other
 
+    def buckets(self) -> MongoStore:
+        """See ``archive.gridfs.source``."""
+        return self.having(replace(self.options, files=True))
+
     def telling(self, words: Restores) -> MongoStore:
         """See ``ports.Tells``."""
         other = copy.copy(self)

@@ -31,6 +31,14 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a new object says of itself: a content type, and metadata of its own."""
+
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """An object as it stands there now."""
 
@@ -40,6 +48,8 @@ class Listed:
     version: str | None = None
     """Told by ``head`` only."""
     modified: datetime | None = field(default=None, compare=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Told by ``head`` only, too; not every server keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,9 @@ class Bucket:
     # Writing
 
     @contextmanager
-    def upload(self, key: str, *, replaces: str | None) -> Iterator[Upload]:
+    def upload(
+        self, key: str, *, replaces: str | None, about: About | None = None
+    ) -> Iterator[Upload]:
         """A sink for the object's bytes; leaving without ``finish`` leaves nothing there.
 
         ``replaces``: the ETag of the object to replace, ``None`` when there is none. Raises
@@ -98,6 +110,7 @@ class Bucket:
             self._named(key),
             replaces=replaces,
             part=self._part,
+            about=about,
         )
         try:
             yield work
@@ -161,6 +174,7 @@ class Bucket:
             found["ETag"],
             None if told in (None, "null") else told,
             found.get("LastModified"),
+            found.get("Metadata", {}),
         )
 
     def download(self, key: str, sink: BinaryIO, version: str | None = None) -> tuple[int, str]:

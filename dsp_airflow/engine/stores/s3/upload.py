@@ -24,7 +24,7 @@ from dsp_airflow.engine.stores.s3.translate import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dsp_airflow.engine.stores.s3.bucket import Stored
+    from dsp_airflow.engine.stores.s3.bucket import About, Stored
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +54,14 @@ class Upload(io.RawIOBase):
         *,
         replaces: str | None,
         part: int = PART,
+        about: About | None = None,
     ) -> None:
         super().__init__()
         self.size = 0
         self.mark = secrets.token_hex(16)
         self._client = client
         self._at = {"Bucket": bucket, "Key": key}
-        self._arguments = {**arguments, "Metadata": {MARK: self.mark}}
+        self._arguments = {**arguments, **_told(about, self.mark)}
         self._where = where
         self._replaces = replaces
         self._condition = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
@@ -220,6 +221,13 @@ class Upload(io.RawIOBase):
             version=_version(answer),
             sha256=self.sha256,
         )
+
+
+def _told(about: About | None, mark: str) -> dict[str, Any]:
+    if about is None:
+        return {"Metadata": {MARK: mark}}
+    typed = {} if about.content_type is None else {"ContentType": about.content_type}
+    return {**typed, "Metadata": {**about.metadata, MARK: mark}}
 
 
 def _version(answer: Any) -> str | None:

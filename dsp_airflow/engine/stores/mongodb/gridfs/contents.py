@@ -12,7 +12,7 @@ from pymongo.client_session import ClientSession
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Key, KeyRange, Projection
 from dsp_airflow.engine.stores.mongodb import keys, query, raw
-from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.connection import BATCH, Connection
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import Bucket, bucket_of
 from dsp_airflow.engine.stores.mongodb.gridfs.files import (
     Account,
@@ -28,6 +28,8 @@ GROUP: Final = 1_000
 """Files whose chunks are asked for at once,"""
 GROUP_BYTES: Final = 4 * 1024 * 1024
 """and the bytes of their documents."""
+READ_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of chunks that are asked for at once, by their size as the files' documents have it."""
 IN_ORDER: Final = {"files_id": 1, "n": 1}
 _SIZE: Final = {
     "_id": 0,
@@ -99,7 +101,8 @@ def parted(
 ) -> tuple[list[File], list[Damaged]]:
     """Files that are whole: their chunks, and what an older driver left of their content's md5.
 
-    The server tells the sizes of chunks; only files with an md5 are read for it.
+    The server tells the sizes of chunks; read are only files with an md5, and those of which it
+    counts more bytes than there are.
     """
     accounts = {comparable(file.id): Account(file) for file in files}
     # A bucket whose files are all empty has no chunks.
@@ -120,12 +123,13 @@ def parted(
     reasons = {
         file.id: account.damage() for file, account in zip(files, accounts.values(), strict=True)
     }
-    to_hash = [file for file in files if file.md5 and not reasons[file.id]]
-    for file, chunks in contents(connection, bucket, to_hash, session):
+    padded = {file.id for file, told in zip(files, accounts.values(), strict=True) if told.padded}
+    to_read = [file for file in files if file.id in padded or (file.md5 and not reasons[file.id])]
+    for file, chunks in contents(connection, bucket, to_read, session):
         account = Account(file)
         for chunk in chunks:
             account.read(chunk)
-        reasons[file.id] = account.wrong_md5()
+        reasons[file.id] = account.damage() or account.wrong_md5()
     whole = [file for file in files if not reasons[file.id]]
     return whole, [Damaged(file, reasons[file.id]) for file in files if reasons[file.id]]
 
@@ -160,8 +164,14 @@ def contents(
         return
     known = {comparable(file.id): file for file in files}
     seen: set[object] = set()
+    largest = max(file.chunk_size for file in files)
     found = connection.find(
-        bucket.chunks, of_files(files), session=session, order=IN_ORDER, required=False
+        bucket.chunks,
+        of_files(files),
+        session=session,
+        order=IN_ORDER,
+        required=False,
+        at_once=max(1, min(BATCH, READ_BYTES // max(1, largest))),
     )
     chunks = (chunk for buffer in found for chunk in raw.documents(buffer))
     for own, group in groupby(chunks, lambda chunk: comparable(_named(chunk))):

@@ -11,7 +11,10 @@ from dsp_airflow.engine.stores.mongodb import keys, raw
 from dsp_airflow.engine.stores.mongodb.raw import Value
 
 _STRING, _BINARY, _INT32, _INT64, _DOUBLE = 0x02, 0x05, 0x10, 0x12, 0x01
+TEXTS: Final = frozenset({raw.STRING, 0x0E})
+"""Texts, and symbols, which a server takes for the same."""
 _OLD_BINARY: Final = 0x02
+_SECOND_LENGTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,12 @@ def file_of(document: bytes) -> File:
         whole_number(fields.get(b"chunkSize")),
         _text(md5) if md5 is not None and md5.kind == _STRING else "",
     )
+
+
+def filename_of(document: bytes) -> bytes | None:
+    """The name in a file's document, in its bytes; ``None`` when it has none, or no text."""
+    found = dict(raw.elements(document)).get(b"filename")
+    return found.data[4:-1] if found is not None and found.kind in TEXTS else None
 
 
 def _text(value: Value) -> str:
@@ -101,6 +110,9 @@ class Account:
     """Takes note of a file's chunks in the order of their numbers, and tells what is wrong."""
 
     file: File
+    padded: bool = False
+    """A chunk has four bytes too many, as far as the server tells: so it counts the length that
+    stands a second time in a binary value of the oldest subtype."""
     _expected: int = 0
     _reason: str = ""
     _md5: Any = None
@@ -143,6 +155,7 @@ class Account:
         else:
             wanted = max(0, min(file.chunk_size, file.length - n * file.chunk_size))
             if size != wanted:
+                self.padded = size == wanted + _SECOND_LENGTH
                 told = "no bytes" if size < 0 else f"{size:,} bytes"
                 self._reason = f"chunk {n:,} has {told}, and has to have {wanted:,}"
         self._expected = max(self._expected, n + 1)

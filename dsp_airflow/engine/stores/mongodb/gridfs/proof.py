@@ -130,13 +130,18 @@ def texts(
     given: dict[Key, tuple[str | None, ...]] = {}
     for group in documents(connection, what, None, listed):
         for file, chunks in contents(connection, bucket, group):
-            fields = [
-                [name.decode(errors="surrogateescape"), keys.text(value)]
-                for name, value in raw.elements(file.document)
-            ]
-            numbered = [[f"chunk {_number(chunk)}", md5_of(chunk).hex()] for chunk in chunks]
-            given[file.key] = (file.key[0], json.dumps(fields), json.dumps(numbered))
+            given[file.key] = text_of(file.document, chunks)
     return given
+
+
+def text_of(document: bytes, chunks: Iterable[bytes]) -> tuple[str, str, str]:
+    """The same of one file."""
+    fields = [
+        [name.decode(errors="surrogateescape"), keys.text(value)]
+        for name, value in raw.elements(document)
+    ]
+    numbered = [[f"chunk {_number(chunk)}", md5_of(chunk).hex()] for chunk in chunks]
+    return keys.text(raw.id_of(document)), json.dumps(fields), json.dumps(numbered)
 
 
 def _number(chunk: bytes) -> int:

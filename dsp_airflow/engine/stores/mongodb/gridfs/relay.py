@@ -5,13 +5,14 @@ A file's document comes first, and then its chunks, in order. Buffers hold whole
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Final
 
 from dsp_airflow.engine.ahead import ahead
 from dsp_airflow.engine.errors import Transient
-from dsp_airflow.engine.model import KeyRange, Projection
+from dsp_airflow.engine.model import Key, KeyRange, Projection
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs.bucket import bucket_of
 from dsp_airflow.engine.stores.mongodb.gridfs.contents import contents, sorted_out
@@ -27,12 +28,22 @@ BUFFER: Final = 4 * 1024 * 1024
 
 
 class FilesOut:
-    """See ``ports.Stream``. A row is a file; those that are not whole are left out."""
+    """See ``ports.Stream``. A row is a file; those that are not whole are left out.
 
-    def __init__(self, connection: Connection, what: Projection, within: KeyRange) -> None:
+    Of the ``bare`` ones only the documents are sent.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        what: Projection,
+        within: KeyRange,
+        bare: Collection[Key] = (),
+    ) -> None:
         self._connection = connection
         self._what = what
         self._within = within
+        self._bare = frozenset(bare)
         self._rows = -1
         self._size = 0
         self._count = 0
@@ -54,20 +65,17 @@ class FilesOut:
         self._rows = self._count
 
     def _buffers(self) -> Generator[bytes, None, None]:
-        buffer = bytearray()
-        for letter, document in self._documents():
-            buffer.append(letter)
-            buffer += document
-            if len(buffer) >= BUFFER:
-                yield bytes(buffer)
-                buffer.clear()
-        if buffer:
-            yield bytes(buffer)
+        yield from _gathered(self._documents())
 
     def _documents(self) -> Iterator[tuple[int, bytes]]:
         bucket = bucket_of(self._connection, self._what.table)
         for whole, _ in sorted_out(self._connection, self._what, self._within):
-            for file, chunks in contents(self._connection, bucket, whole):
+            for file in whole:
+                if file.key in self._bare:
+                    self._count += 1
+                    yield FILE, file.document
+            sent = [file for file in whole if file.key not in self._bare] if self._bare else whole
+            for file, chunks in contents(self._connection, bucket, sent):
                 self._count += 1
                 yield FILE, file.document
                 account = Account(file)
@@ -81,6 +89,23 @@ class FilesOut:
                         f"{self._what.label}: file {file.key[0]} changed while it was read "
                         f"({damage}); retry"
                     )
+
+
+def buffered(document: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """One file, as it is sent."""
+    return _gathered(chain([(FILE, document)], ((CHUNK, chunk) for chunk in chunks)))
+
+
+def _gathered(documents: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+    buffer = bytearray()
+    for letter, document in documents:
+        buffer.append(letter)
+        buffer += document
+        if len(buffer) >= BUFFER:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
 
 
 def arrivals(buffers: Iterator[bytes | memoryview]) -> Iterator[File | bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pymongo.errors import PyMongoError
@@ -28,6 +28,7 @@ from dsp_airflow.engine.stores.mongodb import catalog
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.gridfs import (
     bucket,
+    namesakes,
     proof,
     purge,
     refusals,
@@ -81,6 +82,23 @@ class FilesSession(MongoSession):
         del wire, max_row_size
         stream = relay.FilesOut(self.connection, what, within)
         return TranslatedStream(stream, self._at, what.label)
+
+    def files(self, what: Projection, within: KeyRange, bare: Collection[Key]) -> Stream:
+        """See ``archive.gridfs.source``."""
+        stream = relay.FilesOut(self.connection, what, within, bare)
+        return TranslatedStream(stream, self._at, what.label)
+
+    def namesakes(
+        self, what: Projection, within: KeyRange, *, newest: bool, upto: Key | None
+    ) -> Mapping[Key, str]:
+        """See ``archive.gridfs.source``."""
+        with self._at(what.label):
+            return namesakes.found(self.connection, what, within, newest=newest, upto=upto)
+
+    def count_namesakes(self, what: Projection) -> int:
+        """See ``archive.gridfs.source``."""
+        with self._at(what.label):
+            return namesakes.count(self.connection, what)
 
     def split(
         self, what: Projection, size: BatchSize, max_row_size: int
