@@ -30,8 +30,7 @@ def window_of(
         raise ValueError(f"job {job.name} has no cursor")
     dialect = sides.source.dialect
     shape = described(job, sides)
-    literals = {name: dialect.literal(value) for name, value in variables.items()}
-    where = mapping.rendered_filter(job, shape, dialect, literals)
+    where = mapping.rendered_filter(job, shape, dialect, variables)
     column = _cursor(job, sides, shape, since, where)
     _refuse_overlap(job, shape, column, job.cursor.overlap)
     overlap = job.cursor.overlap or (timedelta() if column.type.name in MOMENTS else 0)

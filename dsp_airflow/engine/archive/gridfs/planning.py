@@ -50,8 +50,7 @@ def structure(
     if job.target.partitions:
         raise ConfigError(f"job {job.name}: partitions are for rows of tables; leave them out")
     shape = described(job, sides)
-    literals = {name: dialect.literal(v) for name, v in variables.items()}
-    where = mapping.rendered_filter(job, shape, dialect, literals)
+    where = mapping.rendered_filter(job, shape, dialect, variables)
     place = f"s3://{archive.bucket}/{archive.prefix}"
     source = Projection(
         table=dialect.qualified(shape),
