@@ -35,7 +35,7 @@ class Interrupter:
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._sessions: set[Unblocks] = set()
+        self._sessions: dict[int, Unblocks] = {}
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dsp-interrupter", daemon=True)
@@ -56,12 +56,13 @@ class Interrupter:
     def watch(self, *sessions: object) -> None:
         """From now on, until ``forget``."""
         with self._lock:
-            self._sessions |= {one for one in sessions if isinstance(one, Unblocks)}
+            self._sessions |= {id(one): one for one in sessions if isinstance(one, Unblocks)}
 
     def forget(self, *sessions: object) -> None:
         """They are about to be closed."""
         with self._lock:
-            self._sessions -= set(sessions)
+            for one in sessions:
+                self._sessions.pop(id(one), None)
 
     def _run(self) -> None:
         while not self._done.wait(ASK_EVERY):
@@ -74,7 +75,7 @@ class Interrupter:
 
     def _unblock(self) -> None:
         with self._lock:
-            sessions = list(self._sessions)
+            sessions = list(self._sessions.values())
         for session in sessions:
             try:
                 session.unblock()

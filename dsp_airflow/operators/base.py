@@ -6,15 +6,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from airflow.sdk.execution_time.timeout import timeout as time_limit
 
 from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.config.hours import DailyWindow
@@ -30,11 +28,11 @@ from dsp_airflow.engine.errors import (
 )
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Phase
-from dsp_airflow.limits import limits_in_file
 from dsp_airflow.naming import TABLE
 from dsp_airflow.operators.assets import add_event
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
+from dsp_airflow.operators.leaving import Left, came_back, leave, time_left
 from dsp_airflow.operators.metrics import measured
 from dsp_airflow.operators.report_link import RunReportLink, report_url
 from dsp_airflow.operators.watch import TaskWatch
@@ -43,7 +41,6 @@ from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import EndState, JobSummary
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import Interval, TaskRun, open_run
-from dsp_airflow.triggers.window import WindowTrigger
 
 LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
@@ -111,14 +108,6 @@ class DeadlinePace(BatchEdgePace):
             return False
         closed = [window.closed_between(self._started, now) for window in self._windows]
         return now > self._started + self._timeout + max(closed, default=timedelta())
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a task worked on when it left its worker."""
-
-    run: str
-    since: datetime
 
 
 class TaskOperator(BaseOperator):
@@ -402,12 +391,8 @@ class StepOperator(TaskOperator):
         when it was opened first.
         """
         self.log.info("Going on after %.0f s of work: %s", worked, event or "the window is open")
-        self._left = Left(run, datetime.fromisoformat(since) if since else datetime.now(UTC))
-        if self.execution_timeout is None:
-            return self._do(context, worked)
-        left = self.execution_timeout.total_seconds() - worked
-        # None at all would be no limit.
-        with time_limit(max(left, 0.001)):  # type: ignore[no-untyped-call]
+        self._left = came_back(run, since)
+        with time_left(self.execution_timeout, worked):
             return self._do(context, worked)
 
     # Helpers
@@ -423,22 +408,9 @@ class StepOperator(TaskOperator):
                 try:
                     found = self.step(run, context)
                 except Closed as closed:
-                    self._leave(run, closed, worked + time.monotonic() - began)
+                    self.log.info("%s; until then the task leaves its worker", closed)
+                    leave(self, run, self.job_name, worked + time.monotonic() - began)
             return counts(run, found)
-
-    def _leave(self, run: TaskRun, closed: Closed, worked: float) -> NoReturn:
-        """Whatever the step held is given back; the triggerer waits in its place."""
-        self.log.info("%s; until then the task leaves its worker", closed)
-        job = next(j for j in run.task.jobs if j.name == self.job_name)
-        window = limits_in_file(job).window
-        since = run.opened_at.isoformat()
-        self.defer(
-            trigger=WindowTrigger(
-                run.run.id, job.name, None if window is None else str(window), since
-            ),
-            method_name="resume",
-            kwargs={"worked": worked, "run": run.run.id, "since": since},
-        )
 
     def _measured(self, run: TaskRun) -> AbstractContextManager[None]:
         return nullcontext() if self.phase is None else measured(run, self.job_name, self.phase)

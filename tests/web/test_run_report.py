@@ -48,7 +48,10 @@ def test_a_run_without_a_job_and_a_job_without_rows(bench: Db, visit: Visit) -> 
     assert "No batches: nothing to copy." in visit(path(run)).text
     bench.write(bench.job(), name="other")
     other = bench.open(new=True)
-    assert "No job has begun yet." in visit(path(other, "other")).text
+    other.runs.request_stop(other.run.id, "ann", HOSTILE)
+    text = visit(path(other, "other")).text
+    assert "No job has begun yet." in text
+    assert "ann asked it to stop: &lt;script&gt;" in text
 
 
 def test_differences_are_named_and_their_values_are_not(bench: Db, visit: Visit) -> None:
