@@ -20,8 +20,11 @@ from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.limits import Limit, refuse_unknown
 from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
 from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store, Tells
+from dsp_airflow.engine.step import Step
+from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import limits_of
+from dsp_airflow.state.bounds import Bound
 
 if TYPE_CHECKING:
     from dsp_airflow.engine.archive.folder import RunFolder
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 PREFIX = "{prefix}"
 """Among a run's resolved variables, where an S3 job's folder stands; no variable has this name."""
+END = "{end}"
+"""And what no step of a job in ``mode: step`` goes beyond, where that is a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,24 @@ class Given:
     definition: str
     since: str | None = None
     window: Window | None = None
+    bound: Bound | None = None
+    step: Step | None = None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The variables that the job's texts may name."""
+        return {k: v for k, v in self.variables.items() if k not in (PREFIX, END)}
+
+    @property
+    def stand(self) -> Stand:
+        """Where a job stands that goes by steps."""
+        at = self.bound
+        return Stand(
+            bound=None if at is None else at.value,
+            start=None if at is None else at.start,
+            end=self.variables.get(END),
+            step=self.step,
+        )
 
 
 class Path(Protocol):
@@ -111,6 +134,8 @@ def _database(open_store: OpenStore, job: AnyJob, conn_id: str) -> Store:
 
 
 def _counted(source: Store, plan: Plan) -> int:
+    if plan.step is not None and plan.step.waits:
+        return 0
     with source.session() as session:
         return session.count(plan.source, KeyRange())
 
@@ -124,6 +149,53 @@ def _object_storage(open_store: OpenStore, job: AnyJob, conn_id: str) -> S3Store
             f"job {job.name}: connection {conn_id} is no connection to S3; name one of type aws"
         )
     return found
+
+
+@dataclass(frozen=True)
+class WaitingPath:
+    """Of a job whose step waits: there is nothing to do."""
+
+    inner: Path
+
+    @property
+    def source(self) -> Endpoint:
+        """See ``Path``."""
+        return self.inner.source
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """See ``Path``: nothing is asked."""
+        return ()
+
+    def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
+        """See ``Path``."""
+        return self.inner.plan(given, count=count)
+
+    def rows(self, plan: Plan) -> int:
+        """See ``Path``."""
+        return self.inner.rows(plan)
+
+    def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:
+        """See ``Path``."""
+        self.inner.verify_unchanged(plan, digest, begun=begun)
+
+    def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:
+        """See ``Path``."""
+        return self.inner.work(plan, ledger)
+
+    def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:
+        """Creates nothing either."""
+
+    def check(self, work: Job[Any, Any]) -> None:
+        """There is nothing to compare."""
+
+    def purge(
+        self,
+        work: Job[Any, Any],
+        numbers: Collection[int] | None,
+        variables: Mapping[str, Any],
+    ) -> None:
+        """Nor to delete."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +215,13 @@ class WarmPath:
             self.job,
             self.source,
             self.store,
-            given.variables,
+            given.named,
             given.definition,
             count=count,
             shared=self._shares_target(),
             since=given.since,
             window=given.window,
+            stand=given.stand,
         )
 
     def rows(self, plan: Plan) -> int:
@@ -205,17 +278,16 @@ class ArchivePath:
         from dsp_airflow.engine.archive.planning import plan_archive
 
         refuse_unknown(self.job.name, self.limits)
-        variables = dict(given.variables)
-        prefix = variables.pop(PREFIX)
         return plan_archive(
             self.job,
             self.task.name,
             self.source,
             self.store,
-            variables,
-            prefix,
+            given.named,
+            given.variables[PREFIX],
             given.definition,
             count=count,
+            stand=given.stand,
         )
 
     def rows(self, plan: Plan) -> int:
@@ -243,7 +315,7 @@ class ArchivePath:
         """What the manifest says beyond the plan; ``variables`` as the run resolved them."""
         from dsp_airflow.engine.archive.manifest import Facts
 
-        known = {name: value for name, value in variables.items() if name != PREFIX}
+        known = {name: value for name, value in variables.items() if name not in (PREFIX, END)}
         return Facts(self.task.name, known, self.source.system, self.source.identity)
 
     def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:

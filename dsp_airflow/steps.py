@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
+from dsp_airflow.advancing import Advance, bound_of
 from dsp_airflow.config.archives import (
     PREFIX_NAMES,
     S3Job,
@@ -29,24 +30,26 @@ from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import (
+    TimeVariable,
     UnresolvedVariableError,
     parse_variable,
     resolve_variables,
 )
 from dsp_airflow.endpoints import OpenStore, for_step
-from dsp_airflow.engine import definition
+from dsp_airflow.engine import definition, stepping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
-from dsp_airflow.engine.events import JobDone, Quiet, tell
+from dsp_airflow.engine.events import JobDone, Noted, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
-from dsp_airflow.engine.model import Plan, Window
+from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.pace import BatchEdgePace, Brake, LimitedPace
 from dsp_airflow.engine.ports import Located, Phase, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
-from dsp_airflow.paths import PREFIX, Given, Path, path_of
+from dsp_airflow.paths import END, PREFIX, Given, Path, WaitingPath, path_of
 from dsp_airflow.purge_conditions import PurgeConditions
+from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
@@ -124,9 +127,13 @@ class TaskRun:
                     self.runs.move(self.run.id, name, "planned")
                 return known
             self._refuse_shared_folder(job)
-            plan, batches = path.plan(self._given(job, since=self._since(job, source)))
+            given = self._given(job)
+            given = replace(given, since=self._since(job, source), bound=self._bound(job, source))
+            plan, batches = path.plan(given)
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
+        if plan.step is not None:
+            tell(self.watch, Noted(stepping.told(name, plan.step)))
         return plan
 
     def copy(self, name: str, *, wait: bool = True) -> JobSummary:
@@ -144,6 +151,7 @@ class TaskRun:
             self.runs.move(self.run.id, name, "copied")
             if self._job(name).check is None:
                 self._move_cursor(name, plan, work.source)
+                self._advance(name, plan, work.source, purged=False)
             if self._through(name, checked=False):
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
@@ -178,6 +186,7 @@ class TaskRun:
             if work.ledger.waiting("check"):
                 return found
             self._move_cursor(name, plan, work.source)
+            self._advance(name, plan, work.source, purged=False)
             self.runs.move(self.run.id, name, "checked")
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
@@ -229,6 +238,7 @@ class TaskRun:
                 self._limited(path, work) as limited,
             ):
                 path.purge(limited, numbers, self.run.variables.get(name, {}))
+            self._advance(name, plan, work.source, purged=True)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -284,8 +294,8 @@ class TaskRun:
         """A job's way, for one step of it."""
         return path_of(self.task, job, for_step(self.open_store, self.task.name, job, step))
 
-    def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
-        return Given(self._variables(job), self._definition(), since, window)
+    def _given(self, job: AnyJob) -> Given:
+        return Given(self._variables(job), self._definition())
 
     def _definition(self) -> str:
         return data_digest(self.task)
@@ -330,6 +340,8 @@ class TaskRun:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
         begun = self._job_summary(name).batches_copied > 0
+        if plan.step is not None and plan.step.waits:
+            path = WaitingPath(path)
         path.verify_unchanged(plan, self._definition(), begun=begun)
         source, target = path.work(plan, ledger)
         work: Job[Any, Any] = Job(
@@ -421,9 +433,23 @@ class TaskRun:
         if key is not None and plan.window is not None and plan.window.upto is not None:
             Cursors(self.database).move(key, plan.window.upto, self.run.id)
 
+    def _bound(self, job: AnyJob, source: Located) -> Bound | None:
+        return bound_of(self.database, self.task.name, job, source)
+
+    def _advance(self, name: str, plan: Plan, source: Located, *, purged: bool) -> None:
+        """The step is through as far as the job goes: the next run takes the next one.
+
+        ``purged``: what was copied is deleted, as far as it was proved.
+        """
+        job = self._job(name)
+        if plan.step is not None and purged == (job.purge == "system"):
+            advance = Advance(self.runs, self.run.id, self.task.name, job, source)
+            tell(self.watch, Noted(advance.to_next(plan, self._job_summary(name))))
+
     def _require_derived(self, path: Path, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
-        given = self._given(self._job(plan.job), window=plan.window)
+        given = self._given(self._job(plan.job))
+        given = replace(given, window=plan.window, step=plan.step)
         anew, _ = path.plan(given, count=False)
         definition.verify_derived(plan, anew)
 
@@ -502,6 +528,9 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
     if isinstance(job, RestoreJob):
         return {}
     found = resolve(job.variables)
+    if job.step is not None and job.step.is_timed:
+        end = TimeVariable("now") if job.step.end is None else job.step.end
+        found |= resolve({END: end}) if isinstance(end, TimeVariable) else {}
     if isinstance(job, S3Job):
         days = {n for n in names_in(job.target.prefix) if n in PREFIX_NAMES}
         moments = resolve({name: parse_variable(name) for name in days})

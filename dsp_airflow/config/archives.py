@@ -144,6 +144,13 @@ class S3Job(TableJob):
 
     type: Literal["s3"] = Field(description="s3: from database table to object storage.")
     target: S3Target = Field(description="Connection, bucket and folder to write to.")
+    mode: Literal["full", "step"] = Field(
+        default="full",
+        description=(
+            "full: every run archives all rows of the job. step: every run archives the rows of "
+            "one step, and the next run those of the next."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod

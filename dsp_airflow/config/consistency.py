@@ -25,6 +25,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
+        *(_step_findings(job) if isinstance(job, WarmJob | S3Job) else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
@@ -78,6 +79,28 @@ def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
             "update",
             involves=frozenset({"mode", "on_conflict"}),
         )
+
+
+def _step_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
+    both = frozenset({"mode", "step"})
+    if job.mode != "step" and job.step is not None:
+        message = "is only used with mode: step; write that, or leave step out"
+        yield Finding(("step",), message, involves=both)
+    if job.mode == "step" and job.step is None:
+        message = "needs step, such as {column: created_at, start: 2024-01-01, size: 1M}"
+        yield Finding(("mode",), message, "step", involves=both)
+    if isinstance(job, WarmJob) and job.mode == "step":
+        if job.on_conflict == "error":
+            yield Finding(
+                ("on_conflict",),
+                "must be update or ignore with mode: step, as a step that failed is repeated",
+                "error",
+                "update",
+                involves=frozenset({"mode", "on_conflict"}),
+            )
+        if job.cursor is not None:
+            message = "is only used with mode: incremental; leave it out"
+            yield Finding(("cursor",), message, involves=frozenset({"mode", "cursor"}))
 
 
 def _bucket_findings(job: WarmJob) -> Iterator[Finding]:

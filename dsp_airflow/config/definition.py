@@ -14,6 +14,7 @@ from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import format_duration
+from dsp_airflow.config.stepping import Step, point_text
 from dsp_airflow.config.tasks import Job, Once, Task
 from dsp_airflow.config.variables import TimeVariable, Variable
 
@@ -81,6 +82,8 @@ def job_definition(job: Job) -> dict[str, Any]:
         "where": _where(job.where),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
         **(_writing(job) if isinstance(job, WarmJob) else {}),
+        # Left out where there are none, so that other jobs have the digests that they had.
+        **({} if job.step is None else {"mode": job.mode, "step": _step(job.step)}),
         "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
@@ -142,6 +145,17 @@ def _cursor(cursor: Cursor) -> dict[str, Any]:
     }
 
 
+def _step(step: Step) -> dict[str, Any]:
+    end = step.end
+    return {
+        "column": step.column,
+        "start": point_text(step.start),
+        "size": str(step.size),
+        "end": None if end is None else point_text(end),
+        "zone": step.zone.key,
+    }
+
+
 def _pace(job: Job) -> dict[str, Any]:
     timeouts = job.timeouts
     return {
@@ -165,6 +179,8 @@ def _kept(job: Job) -> dict[str, Any]:
     if isinstance(job, RestoreJob):
         return {}
     return {
+        "mode": job.mode,
+        "step": None if job.step is None else _step(job.step),
         "keep_last_auto_increment": job.keep_last_auto_increment,
         "limits": None if job.limits is None else _limits(job.limits),
     }

@@ -21,6 +21,7 @@ from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.scalars import parse_duration, parse_size
+from dsp_airflow.config.stepping import Step
 from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.typenames import TypeName, parse_type
 from dsp_airflow.config.variables import Constant, Variable, parse_variable
@@ -448,6 +449,7 @@ class TableJob(Model):
         default=False,
         description="Show values in difference reports. Default: keys and hashes only.",
     )
+    step: Step | None = Field(default=None, description="For mode: step, and only there.")
 
     @property
     def target_table(self) -> str:
@@ -469,11 +471,12 @@ class WarmJob(TableJob):
 
     type: Literal["warm"] = Field(description="warm: from database table to database table.")
     target: Target = Field(description="Connection and table to write to.")
-    mode: Literal["full", "incremental"] = Field(
+    mode: Literal["full", "incremental", "step"] = Field(
         default="full",
         description=(
             "full: every run copies all rows of the job. incremental: every run copies the rows "
-            "whose cursor moved since the last run that was copied and checked. Rows deleted in "
+            "whose cursor moved since the last run that was copied and checked. step: every run "
+            "copies the rows of one step, and the next run those of the next. Rows deleted in "
             "the source stay in the target either way."
         ),
     )

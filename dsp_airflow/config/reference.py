@@ -27,6 +27,7 @@ SECTIONS = {
     "`target` of a restore job": "RestoreTarget",
     "An entry of `columns`": "ColumnMapping",
     "`cursor`": "Cursor",
+    "`step`": "Step",
     "`check`": "Check",
     "`timeouts`": "Timeouts",
     "`limits`": "Limits",

@@ -43,6 +43,7 @@ JOB_FIELDS = (
     "variables",
     "mode",
     "cursor",
+    "step",
     "gridfs",
     "on_conflict",
     "batch_size",
@@ -115,8 +116,9 @@ class TaskOperator(BaseOperator):
     :param columns: column mappings; default: all columns under their own names.
     :param where: SQL condition with ``:name`` variables; of MongoDB a query document.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
-    :param mode: ``full`` (default) or ``incremental``.
+    :param mode: ``full`` (default), ``incremental`` or ``step``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
+    :param step: ``{"column": "created_at", "start": "2024-01-01", "size": "1M"}``, for ``step``.
     :param gridfs: source and target are buckets of GridFS, between two MongoDB.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
@@ -166,6 +168,7 @@ class TaskOperator(BaseOperator):
         variables: Mapping[str, Any] | None = None,
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,
+        step: Mapping[str, Any] | None = None,
         gridfs: bool | None = None,
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
@@ -193,6 +196,7 @@ class TaskOperator(BaseOperator):
         self.variables = variables
         self.mode = mode
         self.cursor = cursor
+        self.step = step
         self.gridfs = gridfs
         self.on_conflict = on_conflict
         self.batch_size = batch_size
@@ -329,7 +333,7 @@ class StepOperator(TaskOperator):
         return self.job
 
     @abstractmethod
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Does the step, by the facade; may be repeated."""
 
     def execute(self, context: Any) -> dict[str, Any]:
@@ -340,7 +344,7 @@ class StepOperator(TaskOperator):
             self._recorded(database, context),
         ):
             with self._working(database, context) as run, self._measured(run):
-                found = self.step(run, context)
+                found = self.do_step(run, context)
             return counts(run, found)
 
     # Helpers

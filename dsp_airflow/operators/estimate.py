@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dsp_airflow.advancing import bound_of
 from dsp_airflow.config.definition import data_digest
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.config.variables import UnresolvedVariableError
+from dsp_airflow.engine import stepping
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.operators.base import TaskOperator, interval, is_again
 from dsp_airflow.paths import Given
@@ -44,7 +46,8 @@ class EstimateOperator(TaskOperator):
             variables = resolved_variables(run.task, job, run.database.now(), interval(context))
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
-        plan, _ = path.plan(Given(variables, data_digest(run.task)), count=False)
+        bound = bound_of(run.database, run.task.name, job, path.source)
+        plan, _ = path.plan(Given(variables, data_digest(run.task), bound=bound), count=False)
         rows = path.rows(plan)
         self.log.info(
             "Job %s: %s rows of %s -> %s%s",
@@ -54,6 +57,8 @@ class EstimateOperator(TaskOperator):
             plan.target.label,
             " (to be created)" if plan.create else "",
         )
+        if plan.step is not None:
+            self.log.info("%s", stepping.told(job.name, plan.step))
         for warning in plan.warnings:
             self.log.warning("Job %s: %s", job.name, warning)
         return rows

@@ -285,6 +285,24 @@ CURSORS = Table(
 """How far an incremental job has come: moved when all of a run is copied and checked."""
 
 
+BOUNDS = Table(
+    "bounds",
+    METADATA,
+    Column("task", Name, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # As of a cursor.
+    Column("source", String(500), primary_key=True),
+    Column("column", Name, primary_key=True),
+    # As the engine's steps write it.
+    Column("value", Text, nullable=False),
+    # What step.start was.
+    Column("start", Text, nullable=False),
+    Column("run", RunId),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""Where the next step of a job begins: moved when all of a step is through."""
+
+
 BUCKETS = Table(
     "buckets",
     METADATA,

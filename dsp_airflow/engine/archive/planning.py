@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import documents, fitting, keys, mapping
+from dsp_airflow.engine import documents, fitting, keys, mapping, stepping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -25,6 +25,8 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import ReadsArrow, Restores, Store
 from dsp_airflow.engine.sides import Sides, described
+from dsp_airflow.engine.step import Step
+from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.stores.s3 import S3Store
 
 METHOD: Final = "md5"
@@ -42,6 +44,7 @@ def plan_archive(
     definition: str,
     *,
     count: bool = True,
+    stand: Stand = planning.BEGINNING,
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches; ``prefix`` is resolved. See ``plan.plan_job``.
 
@@ -56,13 +59,15 @@ def plan_archive(
             raise ConfigError(f"job {job.name}: {source.system} cannot be archived to S3")
         ddl = source.dialect.ddl
         archive = replace(archive, partitions=_partitions(job, sides, variables))
-        plan = _structure(job, sides, target, archive, variables, definition)
+        step = stepping.step_of(job, sides, stand)
+        plan = _structure(job, sides, target, archive, variables, definition, step)
         plan = replace(plan, ddl=ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
         batches: Sequence[Batch] = ()
         size = 0
         if count:
-            batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
+            batches, size = planning.cut(read, plan)
+            warnings += stepping.warnings(job, plan, read, source.dialect, stand)
             percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
             sampled = planning.sample(len(batches), percent, seed)
             batches = [replace(b, sampled=b.number in sampled) for b in batches]
@@ -82,6 +87,7 @@ def _structure(
     archive: Archive,
     variables: Mapping[str, Any],
     definition: str,
+    step: Step | None,
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
@@ -109,7 +115,9 @@ def _structure(
     _refuse_columns(job, [c.name for c in there.columns])
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
-    where = mapping.rendered_filter(job, shape, dialect, literals)
+    plain = where = mapping.rendered_filter(job, shape, dialect, literals)
+    if step is not None:
+        where = stepping.narrowed(plain, job, shape, dialect, step)
     source_side = planning.source_side_of(job, sides, shape, entries, key, both, where, METHOD)
     _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)
@@ -132,7 +140,8 @@ def _structure(
         wire="arrow",
         pairs=tuple(_pair(p, form) for (_, _, p), form in zip(rows, forms, strict=True)),
         filter=where,
-        where=where,
+        where=plain,
+        step=step,
         on_conflict="update",
         batch_size=planning.batch_size_of(job),
         max_row_size=job.max_row_size,
