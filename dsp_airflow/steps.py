@@ -36,14 +36,14 @@ from dsp_airflow.config.variables import (
     resolve_variables,
 )
 from dsp_airflow.endpoints import OpenStore, for_step
-from dsp_airflow.engine import definition, stepping
+from dsp_airflow.engine import definition, missing, stepping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Noted, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.pace import BatchEdgePace, Brake, LimitedPace
-from dsp_airflow.engine.ports import Located, Phase, Watch
+from dsp_airflow.engine.ports import Located, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
@@ -53,11 +53,16 @@ from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.deletions import Deletions
 from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import JobSummary, Run, RunSummary
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.target_conditions import TargetConditions
+
+DELETE_MISSING = "delete_missing"
+"""The step that deletes from the target what the source does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,35 @@ class TaskRun:
         )
         return found
 
+    def deletes_missing(self, name: str) -> bool:
+        """Whether the job deletes rows of the target that the source does not have."""
+        return deletes_missing(self._job(name))
+
+    def delete_missing(self, name: str) -> JobSummary:
+        """Deletes rows of the target that the source does not have, where the job asks for it.
+
+        Raises ``Refused`` while anything is not copied and checked, when more than the job's
+        limit is missing, or other rows than the job's own stand in the target.
+        """
+        job = self._job(name)
+        if not isinstance(job, WarmJob) or job.delete_missing is None:
+            return self._job_summary(name)
+        path, work, plan, _ = self._work(name, DELETE_MISSING, wait=True)
+        conditions = TargetConditions(self.runs, self.task, self.open_store)
+        conditions.require_proved(job, self._job_summary(name))
+        conditions.require_alone(job, plan)
+        self._require_derived(path, plan)
+        record = Deletions(self.database, self.run.id, name)
+        resource = f"{work.target.identity} {plan.target.label}"
+        with self._recorded(name), self.runs.table_lease(resource, self.run.id):
+            done = missing.delete_missing(work, job.delete_missing, record)
+            record.end()
+            if self._through(name, checked=True):
+                self.runs.move(self.run.id, name, "succeeded")
+        told = f"Deleted from {plan.target.label}: {done.deleted:,}, kept: {done.kept:,}"
+        tell(self.watch, Noted(told))
+        return self._job_summary(name)
+
     # The whole run
 
     def begin(self, interval: Interval | None = None) -> None:
@@ -329,7 +363,7 @@ class TaskRun:
                 )
 
     def _work(
-        self, name: str, step: Phase, *, wait: bool
+        self, name: str, step: str, *, wait: bool
     ) -> tuple[Path, Job[Any, Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         job = self._job(name)
@@ -415,7 +449,7 @@ class TaskRun:
         job, found = self._job(name), self._job_summary(name)
         checked = checked or job.check is None or found.batches_checked == found.batches > 0
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
-        return checked and purged
+        return checked and purged and (found.deletion_done or not deletes_missing(job))
 
     def _since(self, job: AnyJob, source: Located) -> str | None:
         key = cursor_key(self.task.name, job, source)
@@ -546,6 +580,11 @@ def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
         return None
     table = ".".join(split_table(job.source.table))
     return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)
+
+
+def deletes_missing(job: AnyJob) -> bool:
+    """Whether a job deletes rows of the target that the source does not have."""
+    return isinstance(job, WarmJob) and job.delete_missing is not None
 
 
 def _message(error: BaseException) -> str:

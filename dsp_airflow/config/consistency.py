@@ -26,6 +26,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
         *(_step_findings(job) if isinstance(job, WarmJob | S3Job) else ()),
+        *(_missing_findings(job) if isinstance(job, WarmJob) and job.delete_missing else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
@@ -101,6 +102,30 @@ def _step_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
         if job.cursor is not None:
             message = "is only used with mode: incremental; leave it out"
             yield Finding(("cursor",), message, involves=frozenset({"mode", "cursor"}))
+
+
+def _missing_findings(job: WarmJob) -> Iterator[Finding]:
+    """What cannot be beside ``delete_missing``, and why."""
+    purged = "would make every purged row a missing one, and delete its copy"
+    reasons = {
+        "mode": (
+            job.mode != "full",
+            "does not see all rows, and would take the others for missing",
+        ),
+        "purge": (job.purge != "none", purged),
+        "where": (job.where is not None, "takes some of the rows only; others are not missing"),
+        "on_conflict": (job.on_conflict == "error", "lets no second run write the same rows"),
+        "gridfs": (job.gridfs, "is for buckets, whose files are deleted with all their chunks"),
+    }
+    for name, (given, why) in reasons.items():
+        if given:
+            value = getattr(job, name)
+            shown = value if isinstance(value, str) and name != "where" else None
+            yield Finding(
+                ("delete_missing",),
+                f"must not be given with {name}{f': {shown}' if shown else ''}, which {why}",
+                involves=frozenset({"delete_missing", name}),
+            )
 
 
 def _bucket_findings(job: WarmJob) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from dsp_airflow.config import documents
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import Check, ColumnMapping, Cursor, WarmJob
 from dsp_airflow.config.limits import Limits
+from dsp_airflow.config.missing import DeleteMissing
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import format_duration
@@ -133,7 +134,12 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         "on_conflict": job.on_conflict,
         # Left out where it is false, so that other jobs have the digests that they had.
         **({"gridfs": True} if job.gridfs else {}),
+        **({} if job.delete_missing is None else {"delete_missing": _missing(job.delete_missing)}),
     }
+
+
+def _missing(wanted: DeleteMissing) -> dict[str, Any]:
+    return {"limit": str(wanted.limit), "allow_empty": wanted.allow_empty}
 
 
 def _cursor(cursor: Cursor) -> dict[str, Any]:
@@ -162,7 +168,7 @@ def _pace(job: Job) -> dict[str, Any]:
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,
-        **({"isolation": job.isolation, "gridfs": job.gridfs} if isinstance(job, WarmJob) else {}),
+        **(_warm(job) if isinstance(job, WarmJob) else {}),
         **_kept(job),
         "timeouts": {
             "lock": format_duration(timeouts.lock),
@@ -172,6 +178,15 @@ def _pace(job: Job) -> dict[str, Any]:
         },
         "max_row_size": job.max_row_size,
         "report_values": job.report_values,
+    }
+
+
+def _warm(job: WarmJob) -> dict[str, Any]:
+    wanted = job.delete_missing
+    return {
+        "isolation": job.isolation,
+        "gridfs": job.gridfs,
+        "delete_missing": None if wanted is None else _missing(wanted),
     }
 
 

@@ -19,6 +19,7 @@ from dsp_airflow.config.base import Model
 from dsp_airflow.config.documents import Query, check_query
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
+from dsp_airflow.config.missing import DeleteMissing
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.scalars import parse_duration, parse_size
 from dsp_airflow.config.stepping import Step
@@ -477,7 +478,7 @@ class WarmJob(TableJob):
             "full: every run copies all rows of the job. incremental: every run copies the rows "
             "whose cursor moved since the last run that was copied and checked. step: every run "
             "copies the rows of one step, and the next run those of the next. Rows deleted in "
-            "the source stay in the target either way."
+            "the source stay in the target, unless delete_missing says otherwise."
         ),
     )
     cursor: Cursor | None = Field(
@@ -496,6 +497,15 @@ class WarmJob(TableJob):
             "When the target holds a row of the same key: update it, ignore the new row, or fail "
             "with an error."
         ),
+    )
+    delete_missing: DeleteMissing | None = Field(
+        default=None,
+        description=(
+            "With mode: full: once all is copied and checked, rows of the target whose key the "
+            "source does not have are deleted, up to a limit: {limit: 1000}. The one job on that "
+            "target, without where and purge. Default: they stay."
+        ),
+        examples=[{"limit": "5%"}],
     )
     isolation: IsolationLevel = Field(
         default="repeatable_read",

@@ -28,6 +28,7 @@ SECTIONS = {
     "An entry of `columns`": "ColumnMapping",
     "`cursor`": "Cursor",
     "`step`": "Step",
+    "`delete_missing`": "DeleteMissing",
     "`check`": "Check",
     "`timeouts`": "Timeouts",
     "`limits`": "Limits",

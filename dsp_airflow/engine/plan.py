@@ -9,7 +9,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine, stepping
+from dsp_airflow.engine import (
+    documents,
+    fitting,
+    keys,
+    mapping,
+    missing,
+    quarantine,
+    stepping,
+)
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
@@ -61,6 +69,8 @@ def plan_job(
             window = window_of(job, sides, since)
         step = stepping.step_of(job, sides, stand)
         plan = _structure(job, sides, variables, definition, window, step, shared=shared)
+        if job.delete_missing is not None:
+            missing.refuse_unfit(job.name, plan, read, write)
         if count:
             refuse_endless(job, plan, sides)
         if not count:
@@ -82,6 +92,7 @@ def plan_job(
             *plan.warnings,
             *quarantine.warnings(read, plan.source),
             *stepping.warnings(job, plan, read, source.dialect, stand),
+            *missing.warnings(job.delete_missing, plan, write, rows),
             *_size_warnings(job, rows, plan, sides),
         )
     return replace(plan, rows=rows, bytes=size, batches=len(batches), warnings=warnings), batches

@@ -46,6 +46,7 @@ JOB_FIELDS = (
     "step",
     "gridfs",
     "on_conflict",
+    "delete_missing",
     "batch_size",
     "workers",
     "isolation",
@@ -121,6 +122,8 @@ class TaskOperator(BaseOperator):
     :param step: ``{"column": "created_at", "start": "2024-01-01", "size": "1M"}``, for ``step``.
     :param gridfs: source and target are buckets of GridFS, between two MongoDB.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
+    :param delete_missing: ``{"limit": 1000}`` or ``{"limit": "5%"}``; give it to a
+        ``DeleteMissingOperator``, too, which does it.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
     :param isolation: ``repeatable_read`` (default) or ``read_committed``; of MySQL also
@@ -171,6 +174,7 @@ class TaskOperator(BaseOperator):
         step: Mapping[str, Any] | None = None,
         gridfs: bool | None = None,
         on_conflict: str | None = None,
+        delete_missing: Mapping[str, Any] | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
         isolation: str | None = None,
@@ -199,6 +203,7 @@ class TaskOperator(BaseOperator):
         self.step = step
         self.gridfs = gridfs
         self.on_conflict = on_conflict
+        self.delete_missing = delete_missing
         self.batch_size = batch_size
         self.workers = workers
         self.isolation = isolation
@@ -453,4 +458,5 @@ def counts(run: TaskRun, job: JobSummary) -> dict[str, Any]:
         "rows_purged": job.rows_purged,
         "rows_kept": job.rows_kept,
         "batches": job.batches,
+        **({"rows_deleted": job.rows_deleted} if job.rows_missing else {}),
     }

@@ -303,6 +303,22 @@ BOUNDS = Table(
 """Where the next step of a job begins: moved when all of a step is through."""
 
 
+DELETIONS = Table(
+    "deletions",
+    METADATA,
+    Column("run", RunId, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # The job's, when the last one ended.
+    Column("attempt", Integer),
+    Column("missing", Count, nullable=False),
+    Column("deleted", Count, nullable=False),
+    Column("intent", Text),
+    Column("done_at", UtcDateTime),
+    ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
+)
+"""Rows of a target that the source does not have, and those that were deleted."""
+
+
 BUCKETS = Table(
     "buckets",
     METADATA,

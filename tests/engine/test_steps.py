@@ -18,6 +18,7 @@ from dsp_airflow.engine.model import Plan
 from dsp_airflow.state.bounds import Bounds
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun
+from tests.engine.anywhere import databases
 from tests.mongo.cross import Cross
 from tests.servers import Database, MongoDatabase, MySQLDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
@@ -115,20 +116,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A source of each system, into one of its kind or into S3."""
     system, _, kind = request.param.partition("-")
     moto: S3Server = request.getfixturevalue("moto")
-    name = {"pg18": "new_pg18_db", "mongo": "new_mongo_db"}.get(system)
     with ExitStack() as stack:
-        if name == "new_mongo_db":
-            new = request.getfixturevalue(name)
-        else:
-            new = _new(stack, request.getfixturevalue(system))
-        yield World(Cross(tmp_path, new(), new(), place=fresh_bucket(moto)), kind)
-
-
-def _new(stack: ExitStack, server: Any) -> Any:
-    from tests.servers import PostgresServer, fresh_database, fresh_mysql_database
-
-    fresh: Any = fresh_database if isinstance(server, PostgresServer) else fresh_mysql_database
-    return lambda: stack.enter_context(fresh(server))
+        source, target = databases(request, stack, system, system)
+        yield World(Cross(tmp_path, source, target, place=fresh_bucket(moto)), kind)
 
 
 def test_a_step_a_run(world: World) -> None:

@@ -261,7 +261,7 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
     """What it holds stays."""
     run = Runs(state).start("task", "task.yaml", {}, "digest")
     with state.write() as connection:
-        for table in ("bounds", "limit_changes", "buckets", "cursors"):
+        for table in ("deletions", "bounds", "limit_changes", "buckets", "cursors"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
     set_version(state, "0001")
     with pytest.raises(ConfigError, match="has schema 0001, this package needs 0005"):

@@ -1,4 +1,4 @@
-"""Where jobs stand that go by steps."""
+"""Where jobs stand that go by steps, and what they deleted from targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Creates the table."""
+    """Creates the tables."""
     op.create_table(
         "bounds",
         sa.Column("task", sa.String(250), nullable=False),
@@ -25,8 +25,26 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("task", "job", "source", "column", name="pk_bounds"),
     )
+    op.create_table(
+        "deletions",
+        sa.Column("run", sa.String(40), nullable=False),
+        sa.Column("job", sa.String(250), nullable=False),
+        sa.Column("attempt", sa.Integer()),
+        sa.Column("missing", sa.BigInteger(), nullable=False),
+        sa.Column("deleted", sa.BigInteger(), nullable=False),
+        sa.Column("intent", sa.Text()),
+        sa.Column("done_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("run", "job", name="pk_deletions"),
+        sa.ForeignKeyConstraint(
+            ["run", "job"],
+            ["jobs.run", "jobs.name"],
+            name="fk_deletions_jobs",
+            ondelete="CASCADE",
+        ),
+    )
 
 
 def downgrade() -> None:
     """Every job that goes by steps begins at its start."""
+    op.drop_table("deletions")
     op.drop_table("bounds")
