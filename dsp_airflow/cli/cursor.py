@@ -133,7 +133,7 @@ def _change_step(
         shape = session.describe(job.source.table)
     if shape is None:
         raise ConfigError(f"there is no table {job.source.table}")
-    steps = steps_of(job, step, shape)
+    steps = steps_of(job, step, shape, source.dialect)
     try:
         bound = steps.read(value)
     except ValueError as error:

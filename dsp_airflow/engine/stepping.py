@@ -43,10 +43,10 @@ class Stand:
     """The step itself, where that was decided before."""
 
 
-def steps_of(job: TableJob, wanted: Wanted, shape: Shape) -> Steps:
+def steps_of(job: TableJob, wanted: Wanted, shape: Shape, dialect: Dialect) -> Steps:
     """The steps through the column. ``ConfigError`` when its type is none for them."""
     scale: Scale = "timestamptz" if wanted.is_timed else "number"
-    if not shape.open:
+    if not dialect.documents:
         column = mapping.column_of(shape, wanted.column, f"job {job.name}: step")
         found = _SCALES.get(column.type.name)
         if found is None:
@@ -96,7 +96,7 @@ def step_of(job: TableJob, sides: Sides, stand: Stand) -> Step | None:
     if wanted is None or stand.step is not None:
         return stand.step
     shape = described(job, sides)
-    steps = steps_of(job, wanted, shape)
+    steps = steps_of(job, wanted, shape, sides.source.dialect)
     try:
         begin = steps.at(wanted.start) if stand.bound is None else steps.read(stand.bound)
         end = steps.after(begin)
@@ -145,7 +145,7 @@ def narrowed(where: str | None, job: TableJob, shape: Shape, dialect: Dialect, s
     """A condition, rendered, and that a row is in the step."""
     if job.step is None:
         raise ValueError(f"job {job.name} goes by no steps")
-    steps = steps_of(job, job.step, shape)
+    steps = steps_of(job, job.step, shape, dialect)
     begin, end = (steps.value(steps.read(text)) for text in (step.at_least, step.below))
     return _both(dialect, where, _compared(dialect, step.column, {">=": begin, "<": end}))
 
@@ -176,7 +176,7 @@ def warnings(
     if wanted is None or step is None:
         return []
     found = []
-    steps = steps_of(job, wanted, shape)
+    steps = steps_of(job, wanted, shape, dialect)
     if stand.start is not None and stand.start != point_text(wanted.start):
         found.append(
             f"step.start was {stand.start} and is {point_text(wanted.start)}, which counts for a "
