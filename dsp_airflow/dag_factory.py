@@ -26,12 +26,14 @@ from dsp_airflow.notify import LATEST, Event, RunEnded
 from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.assets import target_alias, target_asset
 from dsp_airflow.operators.check import ConsistencyCheckOperator
+from dsp_airflow.operators.delete_missing import DeleteMissingOperator
 from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeSourceOperator
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.sensors.approval import ApprovalSensor
+from dsp_airflow.steps import DELETE_MISSING, deletes_missing
 
 GRACE = timedelta(minutes=15)
 """A run stops by itself at the first batch edge after its timeout; Airflow waits this longer."""
@@ -72,7 +74,7 @@ def build_dags(task: Task, path: str | Path) -> list[DAG]:
 
 
 def build_dag(task: Task, path: str | Path) -> DAG:
-    """``estimate >> approval >> jobs (plan >> copy >> check) >> purge``."""
+    """``estimate >> approval >> jobs (plan >> copy >> check >> delete_missing) >> purge``."""
     file = str(path)
     schedule, start = _schedule(task)
     with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
@@ -255,15 +257,22 @@ def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
         told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
         checked = job.check is not None
+        deletes = deletes_missing(job)
         first: type[TableSyncOperator] = TableSyncOperator
         name = "copy"
         if isinstance(job, S3Job):
             first, name = S3ArchiveOperator, "archive"
         elif isinstance(job, RestoreJob):
             first, name = RestoreOperator, "restore"
-        steps.append(_sharded(first, name, job, file, [] if checked else told))
+        steps.append(_sharded(first, name, job, file, [] if checked or deletes else told))
         if checked:
-            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, told))
+            outlets = [] if deletes else told
+            steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, outlets))
+        if deletes:
+            last = DeleteMissingOperator(
+                task_id=DELETE_MISSING, task_file=file, job=job.name, outlets=told
+            )
+            steps.append(last)
         chain(*steps)
     return group
 

@@ -16,6 +16,8 @@ PREFIX: Final = "{prefix}"
 TABLE: Final = "{table}"
 """Among a run's resolved variables, where an S3 job's folder stands, and the table of a warm job
 whose name the run completes; no variable has these names."""
+END: Final = "{end}"
+"""And what no step of a job in ``mode: step`` goes beyond, where that is a time."""
 
 
 def names_of(
@@ -56,7 +58,7 @@ def is_open(job: Job) -> bool:
 
 def plain(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of the task file alone."""
-    return {name: value for name, value in variables.items() if name not in (PREFIX, TABLE)}
+    return {name: value for name, value in variables.items() if name not in (PREFIX, TABLE, END)}
 
 
 def _template(job: Job) -> str | None:

@@ -20,9 +20,12 @@ from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.limits import Limit, refuse_unknown
 from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
 from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store, Tells
+from dsp_airflow.engine.step import Step
+from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import limits_of
-from dsp_airflow.naming import PREFIX, plain
+from dsp_airflow.naming import END, PREFIX, plain
+from dsp_airflow.state.bounds import Bound
 
 if TYPE_CHECKING:
     from dsp_airflow.engine.archive.folder import RunFolder
@@ -38,6 +41,19 @@ class Given:
     definition: str
     since: str | None = None
     window: Window | None = None
+    bound: Bound | None = None
+    step: Step | None = None
+
+    @property
+    def stand(self) -> Stand:
+        """Where a job stands that goes by steps."""
+        at = self.bound
+        return Stand(
+            bound=None if at is None else at.value,
+            start=None if at is None else at.start,
+            end=self.variables.get(END),
+            step=self.step,
+        )
 
 
 class Path(Protocol):
@@ -109,6 +125,8 @@ def _database(open_store: OpenStore, job: AnyJob, conn_id: str) -> Store:
 
 
 def _counted(source: Store, plan: Plan) -> int:
+    if plan.step is not None and plan.step.waits:
+        return 0
     with source.session() as session:
         return session.count(plan.source, KeyRange())
 
@@ -122,6 +140,53 @@ def _object_storage(open_store: OpenStore, job: AnyJob, conn_id: str) -> S3Store
             f"job {job.name}: connection {conn_id} is no connection to S3; name one of type aws"
         )
     return found
+
+
+@dataclass(frozen=True)
+class WaitingPath:
+    """Of a job whose step waits: there is nothing to do."""
+
+    inner: Path
+
+    @property
+    def source(self) -> Endpoint:
+        """See ``Path``."""
+        return self.inner.source
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """See ``Path``: nothing is asked."""
+        return ()
+
+    def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
+        """See ``Path``."""
+        return self.inner.plan(given, count=count)
+
+    def rows(self, plan: Plan) -> int:
+        """See ``Path``."""
+        return self.inner.rows(plan)
+
+    def verify_unchanged(self, plan: Plan, digest: str, *, begun: bool) -> None:
+        """See ``Path``."""
+        self.inner.verify_unchanged(plan, digest, begun=begun)
+
+    def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:
+        """See ``Path``."""
+        return self.inner.work(plan, ledger)
+
+    def copy(self, work: Job[Any, Any], variables: Mapping[str, Any]) -> None:
+        """Creates nothing either."""
+
+    def check(self, work: Job[Any, Any]) -> None:
+        """There is nothing to compare."""
+
+    def purge(
+        self,
+        work: Job[Any, Any],
+        numbers: Collection[int] | None,
+        variables: Mapping[str, Any],
+    ) -> None:
+        """Nor to delete."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +212,7 @@ class WarmPath:
             shared=self._shares_target(),
             since=given.since,
             window=given.window,
+            stand=given.stand,
         )
 
     def rows(self, plan: Plan) -> int:
@@ -214,6 +280,7 @@ class ArchivePath:
             count=count,
             since=given.since,
             window=given.window,
+            stand=given.stand,
         )
 
     def rows(self, plan: Plan) -> int:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
+from dsp_airflow.advancing import Advance, bound_of
 from dsp_airflow.config.archives import S3Job, same_place
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
@@ -22,32 +23,38 @@ from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
-from dsp_airflow.config.variables import UnresolvedVariableError, resolve_variables
+from dsp_airflow.config.variables import TimeVariable, UnresolvedVariableError, resolve_variables
 from dsp_airflow.endpoints import OpenStore, for_step
-from dsp_airflow.engine import definition
+from dsp_airflow.engine import definition, missing, stepping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.errors import Closed, ConfigError, DspError, Mismatch, Refused, Terminated
-from dsp_airflow.engine.events import JobDone, Quiet, tell
+from dsp_airflow.engine.events import JobDone, Noted, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
-from dsp_airflow.engine.model import Plan, Window
+from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.pace import BatchEdgePace, Brake, LimitedPace
-from dsp_airflow.engine.ports import Located, Phase, Watch
+from dsp_airflow.engine.ports import Located, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
-from dsp_airflow.naming import PREFIX, is_open, named, names_of
-from dsp_airflow.paths import Given, Path, path_of
+from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
+from dsp_airflow.paths import Given, Path, WaitingPath, path_of
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
+from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.deletions import Deletions
 from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import EndState, JobSummary, Run, RunSummary
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
+from dsp_airflow.target_conditions import TargetConditions
+
+DELETE_MISSING = "delete_missing"
+"""The step that deletes from the target what the source does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +131,13 @@ class TaskRun:
                     self.runs.move(self.run.id, name, "planned")
                 return known
             self._refuse_shared_folder(job)
-            plan, batches = path.plan(self._given(job, since=self._since(job, source)))
+            given = self._given(job)
+            given = replace(given, since=self._since(job, source), bound=self._bound(job, source))
+            plan, batches = path.plan(given)
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
+        if plan.step is not None:
+            tell(self.watch, Noted(stepping.told(name, plan.step)))
         return plan
 
     def copy(self, name: str, *, wait: bool = True) -> JobSummary:
@@ -144,6 +155,7 @@ class TaskRun:
             self.runs.move(self.run.id, name, "copied")
             if self._job(name).check is None:
                 self._move_cursor(name, plan, work.source)
+                self._advance(name, plan, work.source, purged=False)
             if self._through(name, checked=False):
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
@@ -178,6 +190,7 @@ class TaskRun:
             if work.ledger.waiting("check"):
                 return found
             self._move_cursor(name, plan, work.source)
+            self._advance(name, plan, work.source, purged=False)
             self.runs.move(self.run.id, name, "checked")
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
@@ -229,6 +242,7 @@ class TaskRun:
                 self._limited(path, work) as limited,
             ):
                 path.purge(limited, numbers, self.run.variables.get(name, {}))
+            self._advance(name, plan, work.source, purged=True)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
@@ -236,6 +250,35 @@ class TaskRun:
             JobDone("purge", name, found.rows_total, found.rows_purged, found.rows_kept),
         )
         return found
+
+    def deletes_missing(self, name: str) -> bool:
+        """Whether the job deletes rows of the target that the source does not have."""
+        return deletes_missing(self._job(name))
+
+    def delete_missing(self, name: str) -> JobSummary:
+        """Deletes rows of the target that the source does not have, where the job asks for it.
+
+        Raises ``Refused`` while anything is not copied and checked, when more than the job's
+        limit is missing, or other rows than the job's own stand in the target.
+        """
+        job = self._job(name)
+        if not isinstance(job, WarmJob) or job.delete_missing is None:
+            return self._job_summary(name)
+        path, work, plan, _ = self._work(name, DELETE_MISSING, wait=True)
+        conditions = TargetConditions(self.runs, self.task, self.open_store)
+        conditions.require_proved(job, self._job_summary(name))
+        conditions.require_alone(job, plan)
+        self._require_derived(path, plan)
+        record = Deletions(self.database, self.run.id, name)
+        resource = f"{work.target.identity} {plan.target.label}"
+        with self._recorded(name), self.runs.table_lease(resource, self.run.id):
+            done = missing.delete_missing(work, job.delete_missing, record)
+            record.end()
+            if self._through(name, checked=True):
+                self.runs.move(self.run.id, name, "succeeded")
+        told = f"Deleted from {plan.target.label}: {done.deleted:,}, kept: {done.kept:,}"
+        tell(self.watch, Noted(told))
+        return self._job_summary(name)
 
     # The whole run
 
@@ -305,8 +348,8 @@ class TaskRun:
             )
         return path_of(task, job, for_step(self.open_store, task.name, job, step))
 
-    def _given(self, job: AnyJob, since: str | None = None, window: Window | None = None) -> Given:
-        return Given(self._variables(job), self._definition(), since, window)
+    def _given(self, job: AnyJob) -> Given:
+        return Given(self._variables(job), self._definition())
 
     def _definition(self) -> str:
         return data_digest(self.task)
@@ -340,7 +383,7 @@ class TaskRun:
                 )
 
     def _work(
-        self, name: str, step: Phase, *, wait: bool
+        self, name: str, step: str, *, wait: bool
     ) -> tuple[Path, Job[Any, Any], Plan, SqlLedger]:
         """The engine's job, once definition, tables and endpoints are proved unchanged."""
         self.pace.before_batch()
@@ -352,6 +395,8 @@ class TaskRun:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
         begun = self._job_summary(name).batches_copied > 0
+        if plan.step is not None and plan.step.waits:
+            path = WaitingPath(path)
         path.verify_unchanged(plan, self._definition(), begun=begun)
         source, target = path.work(plan, ledger)
         work: Job[Any, Any] = Job(
@@ -431,7 +476,7 @@ class TaskRun:
         job, found = self._job(name), self._job_summary(name)
         checked = checked or job.check is None or found.batches_checked == found.batches > 0
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
-        return checked and purged
+        return checked and purged and (found.deletion_done or not deletes_missing(job))
 
     def _since(self, job: AnyJob, source: Located) -> str | None:
         key = cursor_key(self.task.name, job, source)
@@ -449,9 +494,23 @@ class TaskRun:
         if key is not None and plan.window is not None and plan.window.end is not None:
             Cursors(self.database).move(key, plan.window.end, self.run.id)
 
+    def _bound(self, job: AnyJob, source: Located) -> Bound | None:
+        return bound_of(self.database, self.task.name, job, source)
+
+    def _advance(self, name: str, plan: Plan, source: Located, *, purged: bool) -> None:
+        """The step is through as far as the job goes: the next run takes the next one.
+
+        ``purged``: what was copied is deleted, as far as it was proved.
+        """
+        job = self._job(name)
+        if plan.step is not None and purged == (job.purge == "system"):
+            advance = Advance(self.runs, self.run.id, self.task.name, job, source)
+            tell(self.watch, Noted(advance.to_next(plan, self._job_summary(name))))
+
     def _require_derived(self, path: Path, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
-        given = self._given(self._job(plan.job), window=plan.window)
+        given = self._given(self._job(plan.job))
+        given = replace(given, window=plan.window, step=plan.step)
         anew, _ = path.plan(given, count=False)
         definition.verify_derived(plan, anew)
 
@@ -533,7 +592,11 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
 
     if isinstance(job, RestoreJob):
         return {}
-    return {**resolve(job.variables), **names_of(task, job, resolve)}
+    found = {**resolve(job.variables), **names_of(task, job, resolve)}
+    if job.step is not None and job.step.is_timed:
+        end = TimeVariable("now") if job.step.end is None else job.step.end
+        found |= resolve({END: end}) if isinstance(end, TimeVariable) else {}
+    return found
 
 
 def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
@@ -542,6 +605,11 @@ def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
         return None
     table = ".".join(split_table(job.source.table))
     return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)
+
+
+def deletes_missing(job: AnyJob) -> bool:
+    """Whether a job deletes rows of the target that the source does not have."""
+    return isinstance(job, WarmJob) and job.delete_missing is not None
 
 
 def _message(error: BaseException) -> str:

@@ -297,15 +297,19 @@ def cursor(
     file: File,
     job: JobName = None,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Forget it: the next run copies everything.")
+        bool, typer.Option("--reset", help="Forget it: the next run begins at the beginning.")
     ] = False,
     value: Annotated[
         str | None,
-        typer.Option("--set", metavar="VALUE", help="Where the next run begins, as SQL text."),
+        typer.Option(
+            "--set",
+            metavar="VALUE",
+            help="Where the next run begins, as SQL text; of steps as plan shows it.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show, set or reset how far the incremental jobs of a task have come."""
+    """Show, set or reset how far incremental jobs, and those that go by steps, have come."""
     from dsp_airflow.cli import cursor as command
 
     command.cursor(file, job=job, reset=reset, value=value, as_json=as_json)

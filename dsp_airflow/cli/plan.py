@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dsp_airflow.config import Job, Task
     from dsp_airflow.engine.model import Batch, Plan, Shape, Window
     from dsp_airflow.engine.ports import Located, Store
+    from dsp_airflow.state.bounds import Bound
 
 _RANGES = 5
 """How many batches are listed by their keys."""
@@ -75,9 +76,9 @@ def _planned(file: Path, task: Task, job: Job, open_store: Callable[[str], Store
         whole = named(task, others)
         (own,) = named(task.model_copy(update={"jobs": (job,)}), {job.name: values}).jobs
         path = path_of(whole, own, for_step(open_store, task.name, job, "plan"))
-        since = _since(task, job, path.source)
+        since, bound = _stands(task, job, path.source)
         with placing(file, job.name):
-            return path.plan(Given(values, data_digest(task), since))
+            return path.plan(Given(values, data_digest(task), since, bound=bound))
 
     try:
         made, batches = planned(job)
@@ -113,10 +114,11 @@ def _known(task: Task, job: Job, now: datetime) -> dict[str, Any]:
         return {}
 
 
-def _since(task: Task, job: Job, source: Located) -> str | None:
-    """Where the next run of an incremental job begins."""
-    if getattr(job, "cursor", None) is None:
-        return None
+def _stands(task: Task, job: Job, source: Located) -> tuple[str | None, Bound | None]:
+    """Where the next run begins: of an incremental job, and of one that goes by steps."""
+    if getattr(job, "cursor", None) is None and getattr(job, "step", None) is None:
+        return None, None
+    from dsp_airflow.advancing import bound_of
     from dsp_airflow.state.cursors import Cursors
     from dsp_airflow.state.database import open_state
     from dsp_airflow.state.location import state_url
@@ -125,10 +127,11 @@ def _since(task: Task, job: Job, source: Located) -> str | None:
     url = state_url(None)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         # No run has made the state database yet; a plan makes nothing.
-        return None
+        return None, None
     key = cursor_key(task.name, job, source)
     with open_state() as database:
-        return None if key is None else Cursors(database).get(key)
+        since = None if key is None else Cursors(database).get(key)
+        return since, bound_of(database, task.name, job, source)
 
 
 def _document(one: _Planned) -> dict[str, Any]:
@@ -189,6 +192,7 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
         ),
         ("key", ", ".join(plan.key) or "none: copied as a whole"),
         *_cursor(plan.window),
+        *_steps(plan),
         ("filter", plan.filter or "all rows"),
         ("rows", f"{plan.rows:,} ({_bytes(plan.bytes)} estimated)"),
         ("batches", f"{plan.batches:,} of up to {size.rows:,} rows{limit}"),
@@ -204,6 +208,14 @@ def _cursor(window: Window | None) -> list[tuple[str, str]]:
         return []
     after = "the beginning" if window.after is None else window.after
     return [("cursor", f"{window.column} from {after} to {window.upto or 'nothing yet'}")]
+
+
+def _steps(plan: Plan) -> list[tuple[str, str]]:
+    step = plan.step
+    if step is None:
+        return []
+    waits = f"; it waits: {step.waits}" if step.waits else ""
+    return [("step", f"{step}{waits}"), ("next step", step.following)]
 
 
 def _but(plan: Plan) -> str:

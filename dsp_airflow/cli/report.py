@@ -120,6 +120,8 @@ class Report:
 def job_document(job: JobSummary) -> dict[str, Any]:
     """A job's counts under the document's names."""
     found = {key: getattr(job, key) for key in JOB_KEYS}
+    if job.rows_missing:
+        found |= {"rows_missing": job.rows_missing, "rows_deleted": job.rows_deleted}
     if job.losses:
         found["losses"] = [asdict(loss) for loss in job.losses]
     return found
@@ -139,6 +141,11 @@ def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> 
         made = output.table(title, [str(name) for name in names], facts)
     shown.print(made)
     for job in jobs:
+        if "rows_missing" in job:
+            shown.print(
+                f"Deleted from the target: {job['name']}: {job['rows_deleted']:,} of "
+                f"{job['rows_missing']:,} rows that the source does not have"
+            )
         for loss in job.get("losses", ()):
             shown.print(f"Loss: {job['name']}: {_lost(loss)}")
 

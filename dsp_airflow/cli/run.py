@@ -91,9 +91,10 @@ class Whole:
             ("plan", self.work.plan),
             ("copy", self.work.copy),
             ("check", self.work.check),
+            ("delete_missing", self.work.delete_missing),
         ):
             self.work.pace.before_batch()
-            if phase != "plan":
+            if phase in ("copy", "check"):
                 expect(self.watch, self.work, "copy" if phase == "copy" else "check", name)
             step(name)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dsp_airflow.cli import output
 from dsp_airflow.cli.limits import change_document, change_line
 from dsp_airflow.cli.report import job_document, show_jobs
+from dsp_airflow.cli.steps import step_line, steps_of
 from dsp_airflow.engine.errors import Mismatch
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
     found = runs.differences(run_id) if differences else []
     changes = [change_document(change) for change in LimitChanges(runs.database, run.id).all()]
     notes = standing(runs, run)
+    steps = steps_of(runs.database, run, [job.name for job in summary.jobs])
     if as_json:
         document: dict[str, Any] = {
             "task": run.task,
@@ -81,6 +83,7 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             "stop": _stop(run),
             "notes": [asdict(note) for note in notes],
             "limits": changes,
+            "steps": steps,
             "batches": {name: [_batch(one) for one in some] for name, some in batches.items()},
         }
         if differences:
@@ -101,6 +104,8 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
         output.write(str(note))
     for change in changes:
         output.write(change_line(change))
+    for step in steps:
+        output.write(step_line(step))
     if differences:
         _show_differences(found)
         return

@@ -26,6 +26,8 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *_cursor_findings(job),
+        *_step_findings(job),
+        *(_missing_findings(job) if isinstance(job, WarmJob) and job.delete_missing else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob | S3Job) and job.gridfs else ()),
         *(_order_findings(job) if isinstance(job, WarmJob) else ()),
         *(_object_findings(job) if isinstance(job, S3Job) else ()),
@@ -67,7 +69,7 @@ def _purge_findings(job: TableJob) -> Iterator[Finding]:
 
 def _cursor_findings(job: TableJob) -> Iterator[Finding]:
     both = frozenset({"mode", "cursor"})
-    if job.mode == "full" and job.cursor is not None:
+    if job.mode != "incremental" and job.cursor is not None:
         message = "is only used with mode: incremental; write that, or leave cursor out"
         yield Finding(("cursor",), message, involves=both)
     if job.mode == "incremental" and job.cursor is None:
@@ -83,6 +85,48 @@ def _cursor_findings(job: TableJob) -> Iterator[Finding]:
         )
 
 
+def _step_findings(job: TableJob) -> Iterator[Finding]:
+    both = frozenset({"mode", "step"})
+    if job.mode != "step" and job.step is not None:
+        message = "is only used with mode: step; write that, or leave step out"
+        yield Finding(("step",), message, involves=both)
+    if job.mode == "step" and job.step is None:
+        message = "needs step, such as {column: created_at, start: 2024-01-01, size: 1M}"
+        yield Finding(("mode",), message, "step", involves=both)
+    if isinstance(job, WarmJob) and job.mode == "step" and job.on_conflict == "error":
+        yield Finding(
+            ("on_conflict",),
+            "must be update or ignore with mode: step, as a step that failed is repeated",
+            "error",
+            "update",
+            involves=frozenset({"mode", "on_conflict"}),
+        )
+
+
+def _missing_findings(job: WarmJob) -> Iterator[Finding]:
+    """What cannot be beside ``delete_missing``, and why."""
+    purged = "would make every purged row a missing one, and delete its copy"
+    reasons = {
+        "mode": (
+            job.mode != "full",
+            "does not see all rows, and would take the others for missing",
+        ),
+        "purge": (job.purge != "none", purged),
+        "where": (job.where is not None, "takes some of the rows only; others are not missing"),
+        "on_conflict": (job.on_conflict == "error", "lets no second run write the same rows"),
+        "gridfs": (job.gridfs, "is for buckets, whose files are deleted with all their chunks"),
+    }
+    for name, (given, why) in reasons.items():
+        if given:
+            value = getattr(job, name)
+            shown = value if isinstance(value, str) and name != "where" else None
+            yield Finding(
+                ("delete_missing",),
+                f"must not be given with {name}{f': {shown}' if shown else ''}, which {why}",
+                involves=frozenset({"delete_missing", name}),
+            )
+
+
 def _bucket_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
     for name in ("columns", "key", "accept_loss", "max_row_size"):
         if name in job.model_fields_set and getattr(job, name):
@@ -92,7 +136,7 @@ def _bucket_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
                 f"must not be given with gridfs: true, as {why}; leave it out",
                 involves=frozenset({name, "gridfs"}),
             )
-    if isinstance(job, S3Job) and job.mode == "incremental":
+    if isinstance(job, S3Job) and job.mode != "full":
         yield Finding(
             ("mode",),
             "must be full with gridfs: true; a where on uploadDate tells what is new",

@@ -13,13 +13,14 @@ from dsp_airflow.config.scalars import parse_duration
 
 Overlap: TypeAlias = timedelta | int
 Mode: TypeAlias = Annotated[
-    Literal["full", "incremental"],
+    Literal["full", "incremental", "step"],
     Field(
         description=(
             "full: every run copies all rows of the job. incremental: every run copies the rows "
             "whose cursor moved since the last run that was copied and checked; an S3 job archives "
-            "them in a folder of their own. Rows deleted in the source stay in the target either "
-            "way."
+            "them in a folder of their own. step: every run copies the rows of one step, and the "
+            "next run those of the next. Rows deleted in the source stay in the target, unless "
+            "delete_missing says otherwise."
         ),
     ),
 ]

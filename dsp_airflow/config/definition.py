@@ -13,9 +13,11 @@ from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.cursors import Cursor
 from dsp_airflow.config.jobs import Check, ColumnMapping, WarmJob
 from dsp_airflow.config.limits import Limits
+from dsp_airflow.config.missing import DeleteMissing
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import format_duration
+from dsp_airflow.config.stepping import Step, point_text
 from dsp_airflow.config.tasks import Job, Once, Task
 from dsp_airflow.config.variables import TimeVariable, Variable
 
@@ -85,6 +87,8 @@ def job_definition(job: Job) -> dict[str, Any]:
         **(_writing(job) if isinstance(job, WarmJob) else _moving(job)),
         # Left out where rows are archived, so that such jobs have the digests that they had.
         **({"gridfs": True} if isinstance(job, S3Job) and job.gridfs else {}),
+        # Left out where there are none, so that other jobs have the digests that they had.
+        **({} if job.step is None else {"mode": job.mode, "step": _step(job.step)}),
         "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),
@@ -138,7 +142,12 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         # Left out where it is false, so that other jobs have the digests that they had.
         **({"gridfs": True} if job.gridfs else {}),
         **({"field_order": job.field_order} if job.field_order != "count" else {}),
+        **({} if job.delete_missing is None else {"delete_missing": _missing(job.delete_missing)}),
     }
+
+
+def _missing(wanted: DeleteMissing) -> dict[str, Any]:
+    return {"limit": str(wanted.limit), "allow_empty": wanted.allow_empty}
 
 
 def _moving(job: S3Job) -> dict[str, Any]:
@@ -155,13 +164,24 @@ def _cursor(cursor: Cursor) -> dict[str, Any]:
     }
 
 
+def _step(step: Step) -> dict[str, Any]:
+    end = step.end
+    return {
+        "column": step.column,
+        "start": point_text(step.start),
+        "size": str(step.size),
+        "end": None if end is None else point_text(end),
+        "zone": step.zone.key,
+    }
+
+
 def _pace(job: Job) -> dict[str, Any]:
     timeouts = job.timeouts
     return {
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,
-        **(_of_warm(job) if isinstance(job, WarmJob) else {}),
+        **(_warm(job) if isinstance(job, WarmJob) else {}),
         **_kept(job),
         "timeouts": {
             "lock": format_duration(timeouts.lock),
@@ -174,14 +194,22 @@ def _pace(job: Job) -> dict[str, Any]:
     }
 
 
-def _of_warm(job: WarmJob) -> dict[str, Any]:
-    return {"isolation": job.isolation, "gridfs": job.gridfs, "field_order": job.field_order}
+def _warm(job: WarmJob) -> dict[str, Any]:
+    wanted = job.delete_missing
+    return {
+        "isolation": job.isolation,
+        "gridfs": job.gridfs,
+        "field_order": job.field_order,
+        "delete_missing": None if wanted is None else _missing(wanted),
+    }
 
 
 def _kept(job: Job) -> dict[str, Any]:
     if isinstance(job, RestoreJob):
         return {}
     return {
+        "mode": job.mode,
+        "step": None if job.step is None else _step(job.step),
         "keep_last_auto_increment": job.keep_last_auto_increment,
         "limits": None if job.limits is None else _limits(job.limits),
     }

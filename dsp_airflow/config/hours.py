@@ -79,8 +79,12 @@ def parse_window(value: object) -> DailyWindow:
     opens, closes = map(time.fromisoformat, times.split("-"))
     if opens == closes:
         raise invalid("must not open and close at one time; without window it is always open")
+    return DailyWindow(opens, closes, zone_named(name or "UTC"))
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone of this name."""
     try:
-        zone = ZoneInfo(name or "UTC")
+        return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
         raise invalid(f"{name} is no time zone that is known here") from error
-    return DailyWindow(opens, closes, zone)

@@ -20,10 +20,12 @@ from dsp_airflow.config.cursors import Cursor, Mode
 from dsp_airflow.config.documents import Buckets, FieldOrderOption, Query, check_query
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
+from dsp_airflow.config.missing import DeleteMissing
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
 from dsp_airflow.config.rulereader import are_rules, parse_rules
 from dsp_airflow.config.rules import Group, Not, Rule, Rules
 from dsp_airflow.config.scalars import parse_size
+from dsp_airflow.config.stepping import Step
 from dsp_airflow.config.templates import check_target_table, split_target
 from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.typenames import TypeName, parse_type
@@ -423,6 +425,7 @@ class TableJob(Model):
     cursor: Cursor | None = Field(
         default=None, description="For mode: incremental, and only there."
     )
+    step: Step | None = Field(default=None, description="For mode: step, and only there.")
 
     @property
     def target_table(self) -> str:
@@ -452,6 +455,15 @@ class WarmJob(TableJob):
             "When the target holds a row of the same key: update it, ignore the new row, or fail "
             "with an error."
         ),
+    )
+    delete_missing: DeleteMissing | None = Field(
+        default=None,
+        description=(
+            "With mode: full: once all is copied and checked, rows of the target whose key the "
+            "source does not have are deleted, up to a limit: {limit: 1000}. The one job on that "
+            "target, without where and purge. Default: they stay."
+        ),
+        examples=[{"limit": "5%"}],
     )
     isolation: IsolationLevel = Field(
         default="repeatable_read",

@@ -28,6 +28,8 @@ SECTIONS = {
     "`where` as rules": "Rules",
     "An entry of `columns`": "ColumnMapping",
     "`cursor`": "Cursor",
+    "`step`": "Step",
+    "`delete_missing`": "DeleteMissing",
     "`check`": "Check",
     "`timeouts`": "Timeouts",
     "`limits`": "Limits",

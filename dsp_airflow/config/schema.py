@@ -127,6 +127,7 @@ def _add_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
         job["max_row_size"]["default"] = "64MiB"
         job["check"]["default"] = {"percent": 100 if name == "RestoreJob" else 10}
     definitions["Timeouts"]["properties"]["lock"]["default"] = "30s"
+    definitions["Step"]["properties"]["zone"]["default"] = "UTC"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,12 @@ from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import Listed, Text, WarmJob
-from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
+from dsp_airflow.config.names import (
+    TASK_NAME_PATTERN,
+    check_email,
+    check_task_name,
+    split_table,
+)
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import parse_duration
 from dsp_airflow.config.timeouts import DURATION_SCHEMA
@@ -198,7 +203,8 @@ class Task(Model):
     @model_validator(mode="after")
     def _unique_jobs(self) -> Task:
         named = list(enumerate(job.name for job in self.jobs))
-        found = [*duplicate_jobs(named), *shared_folders(list(enumerate(self.jobs)))]
+        jobs = list(enumerate(self.jobs))
+        found = [*duplicate_jobs(named), *shared_folders(jobs), *touched_targets(jobs)]
         if found:
             raise invalid_together(found)
         return self
@@ -214,6 +220,38 @@ def duplicate_jobs(names: list[tuple[int, str]]) -> list[Finding]:
             found.append(Finding(("jobs", index, "name"), message, name))
         seen.setdefault(name, index)
     return found
+
+
+def touched_targets(jobs: list[tuple[int, Job]]) -> list[Finding]:
+    """A finding for every job that deletes missing rows where others of the task have theirs.
+
+    Rows that another job writes into the target, or takes from the source, would be missing ones.
+    """
+    found: list[Finding] = []
+    for index, job in jobs:
+        if not isinstance(job, WarmJob) or job.delete_missing is None:
+            continue
+        for other_index, other in jobs:
+            if other is job:
+                continue
+            why = ""
+            if not isinstance(other, S3Job) and _target(other) == _target(job):
+                why = "writes into the same target, and its rows would be missing in this source"
+            elif not isinstance(other, RestoreJob) and _source(other) == _source(job):
+                why = "" if other.purge == "none" else f"has purge: {other.purge} on this source"
+                why += ", and what it deletes there would be missing" if why else ""
+            if why:
+                message = f"must not be given, as jobs[{other_index}] {why}"
+                found.append(Finding(("jobs", index, "delete_missing"), message))
+    return found
+
+
+def _target(job: WarmJob | RestoreJob) -> tuple[str, tuple[str, ...]]:
+    return job.target.connection, tuple(split_table(job.target_table))
+
+
+def _source(job: WarmJob | S3Job) -> tuple[str, tuple[str, ...]]:
+    return job.source.connection, tuple(split_table(job.source.table))
 
 
 def shared_folders(jobs: list[tuple[int, Job]]) -> list[Finding]:

@@ -31,8 +31,8 @@ def key_of(job: TableJob, shape: Shape, *, shared: bool) -> tuple[str, ...]:
             f"job {job.name}: {shape.table} has no primary key; name unique columns under key, "
             f"such as {choices}"
         )
-    merged = isinstance(job, WarmJob) and job.mode == "incremental"
-    why = "mode: incremental merges rows by their key" if merged else ""
+    mode = job.mode if isinstance(job, WarmJob) else "full"
+    why = f"mode: {mode} merges rows by their key" if mode != "full" else ""
     if shared:
         why = f"other jobs of the task write into {job.target_table}, too"
     if why:
@@ -122,6 +122,10 @@ def _unindexed(
     if job.cursor and job.cursor.column not in indexed:
         found.append(
             f"no index on cursor column {job.cursor.column}: every run reads all of {shape.table}"
+        )
+    if job.step is not None and job.step.column not in indexed:
+        found.append(
+            f"no index on step column {job.step.column}: every run reads all of {shape.table}"
         )
     if job.where is not None:
         if isinstance(job.where, Mapping):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from dsp_airflow.engine.step import Step
+
 Key: TypeAlias = tuple[str, ...]
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
 Isolation: TypeAlias = Literal[
@@ -608,6 +610,8 @@ class Plan:
     where: str | None = None
     """The job's own condition, rendered; ``filter`` adds the window to it."""
     window: Window | None = None
+    step: Step | None = None
+    """Of a job that goes by steps; ``filter`` has its condition, too."""
     archive: Archive | None = None
     """Of an S3 job, whose target shape is what the table would be when restored."""
     rows: int = 0

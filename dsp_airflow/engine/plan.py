@@ -9,18 +9,29 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
-from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine
+from dsp_airflow.engine import (
+    documents,
+    fitting,
+    keys,
+    mapping,
+    missing,
+    quarantine,
+    stepping,
+)
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
 from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import Batch, BatchSize, Plan, Projection, Shape, Window
-from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.ports import Session, Store
 from dsp_airflow.engine.sides import Sides, described
+from dsp_airflow.engine.step import Step
+from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.window import moved, refuse_endless, warnings_of, window_of
 
 AUTO_ROWS = 100_000
 AUTO_BYTES = 64 * 1024 * 1024
+BEGINNING = Stand()
 BURST = 2
 """Seconds' worth of a limited rate that a batch may have, unless that would be fewer than these."""
 FEWEST_ROWS = 1_000
@@ -40,21 +51,26 @@ def plan_job(
     shared: bool = False,
     since: str | None = None,
     window: Window | None = None,
+    stand: Stand = BEGINNING,
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches. ``variables`` are resolved; ``definition`` is the data digest.
 
     ``count=False`` leaves the batches out, for a quick look. ``shared``: another job of the task
     has the same target table. ``since``: where the cursor of an incremental job stood at the end
-    of its last run; ``window``: what it reads, if that was decided before. Raises
-    ``ConfigError`` when the job does not fit the tables, ``Refused`` when a purge it asks for
-    would not be safe, and ``Denied`` when a privilege is missing.
+    of its last run; ``window``: what it reads, if that was decided before; ``stand``: the same of
+    a job that goes by steps. Raises ``ConfigError`` when the job does not fit the tables,
+    ``Refused`` when a purge it asks for would not be safe, and ``Denied`` when a privilege is
+    missing.
     """
     with source.session() as read, target.session() as write:
         sides = Sides(source, target, read, write)
         documents.refuse_unfit(job, source, target.system)
         if job.cursor is not None and window is None:
             window = window_of(job, sides, variables, since)
-        plan = _structure(job, sides, variables, definition, window, shared=shared)
+        step = stepping.step_of(job, sides, stand)
+        plan = _structure(job, sides, variables, definition, window, step, shared=shared)
+        if job.delete_missing is not None:
+            missing.refuse_unfit(job.name, plan, read, write)
         if count:
             refuse_endless(job, plan, sides)
         if not count:
@@ -68,16 +84,25 @@ def plan_job(
         if plan.source.loose and plan.window is not None:
             # A row that came with a key of one that was copied before would take its place.
             read.prove_key(replace(plan.source, where=plan.where))
-        batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
+        batches, size = cut(read, plan)
         sampled = sample(len(batches), job.check.percent, job.check.seed) if job.check else set()
         batches = [replace(b, sampled=b.number in sampled) for b in batches]
         rows = sum(b.rows for b in batches)
         warnings = (
             *plan.warnings,
             *quarantine.warnings(read, plan.source),
+            *stepping.warnings(job, plan, read, source.dialect, stand),
+            *missing.warnings(job.delete_missing, plan, write, rows),
             *_size_warnings(job, rows, plan, sides),
         )
     return replace(plan, rows=rows, bytes=size, batches=len(batches), warnings=warnings), batches
+
+
+def cut(session: Session, plan: Plan) -> tuple[Sequence[Batch], int]:
+    """The batches, and their bytes; none of a step that waits."""
+    if plan.step is not None and plan.step.waits:
+        return (), 0
+    return session.split(plan.source, plan.batch_size, plan.max_row_size)
 
 
 def sample(batches: int, percent: float, seed: int) -> set[int]:
@@ -92,6 +117,7 @@ def _structure(
     variables: Mapping[str, Any],
     definition: str,
     window: Window | None,
+    step: Step | None,
     *,
     shared: bool,
 ) -> Plan:
@@ -128,6 +154,8 @@ def _structure(
     plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, variables)
     if window is not None:
         where = moved(job, shape, sides.source.dialect, window, plain)
+    if step is not None:
+        where = stepping.narrowed(plain, job, shape, sides.source.dialect, step)
     # Of rows made of documents, or documents of rows, texts are all that both sides have.
     method = "md5" if mapped else fitting.method(sides, job)
     source_side = source_side_of(job, sides, shape, entries, key, both, where, method)
@@ -165,6 +193,7 @@ def _structure(
         filter=where,
         where=plain,
         window=window,
+        step=step,
         on_conflict=job.on_conflict,
         batch_size=batch_size_of(job),
         max_row_size=job.max_row_size,

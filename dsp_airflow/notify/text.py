@@ -263,6 +263,11 @@ def _job(job: JobSummary, facts: Facts) -> str:
         more = job.rows_kept - sum(count for _, count in marks.kept)
         if more > 0:
             lines.append(f"         - {more:,} more, without a report")
+    if job.rows_missing:
+        lines.append(
+            f"target   {_rows(job.rows_deleted)} deleted there of {job.rows_missing:,} that the "
+            "source does not have"
+        )
     lines.append(
         f"batches  {job.batches_copied:,} of {job.batches:,} copied, {job.batches_checked:,} "
         f"checked, {job.batches_purged:,} purged"

@@ -53,9 +53,11 @@ JOB_FIELDS = (
     "variables",
     "mode",
     "cursor",
+    "step",
     "gridfs",
     "field_order",
     "on_conflict",
+    "delete_missing",
     "batch_size",
     "workers",
     "isolation",
@@ -127,11 +129,14 @@ class TaskOperator(BaseOperator):
     :param where: rules, or an SQL condition with ``:name`` variables; of MongoDB also a query
         document.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
-    :param mode: ``full`` (default) or ``incremental``.
+    :param mode: ``full`` (default), ``incremental`` or ``step``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
+    :param step: ``{"column": "created_at", "start": "2024-01-01", "size": "1M"}``, for ``step``.
     :param gridfs: the source is a bucket of GridFS, and so is the target, or it is S3.
     :param field_order: of documents between two MongoDB: ``count`` (default) or ``ignore``.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
+    :param delete_missing: ``{"limit": 1000}`` or ``{"limit": "5%"}``; give it to a
+        ``DeleteMissingOperator``, too, which does it.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
     :param isolation: ``repeatable_read`` (default) or ``read_committed``; of MySQL also
@@ -179,9 +184,11 @@ class TaskOperator(BaseOperator):
         variables: Mapping[str, Any] | None = None,
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,
+        step: Mapping[str, Any] | None = None,
         gridfs: bool | None = None,
         field_order: str | None = None,
         on_conflict: str | None = None,
+        delete_missing: Mapping[str, Any] | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
         isolation: str | None = None,
@@ -207,9 +214,11 @@ class TaskOperator(BaseOperator):
         self.variables = variables
         self.mode = mode
         self.cursor = cursor
+        self.step = step
         self.gridfs = gridfs
         self.field_order = field_order
         self.on_conflict = on_conflict
+        self.delete_missing = delete_missing
         self.batch_size = batch_size
         self.workers = workers
         self.isolation = isolation
@@ -364,7 +373,7 @@ class StepOperator(TaskOperator):
         return self.job
 
     @abstractmethod
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Does the step, by the facade; may be repeated."""
 
     def execute(self, context: Any) -> dict[str, Any]:
@@ -406,7 +415,7 @@ class StepOperator(TaskOperator):
         ):
             with self._working(database, context) as run, self._measured(run):
                 try:
-                    found = self.step(run, context)
+                    found = self.do_step(run, context)
                 except Closed as closed:
                     self.log.info("%s; until then the task leaves its worker", closed)
                     leave(self, run, self.job_name, worked + time.monotonic() - began)
@@ -528,4 +537,5 @@ def counts(run: TaskRun, job: JobSummary) -> dict[str, Any]:
         "rows_purged": job.rows_purged,
         "rows_kept": job.rows_kept,
         "batches": job.batches,
+        **({"rows_deleted": job.rows_deleted} if job.rows_missing else {}),
     }

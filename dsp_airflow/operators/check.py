@@ -34,7 +34,7 @@ class ConsistencyCheckOperator(StepOperator):
         """Whether this task sees the job to its end; one shard does, for all of them."""
         return self.shard in {None, 1}
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Checks every batch that is not checked yet, and those that differed before."""
         found = run.check(self.job_name, wait=self.leads)
         if self.leads and run.is_checked(self.job_name):

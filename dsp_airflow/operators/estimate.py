@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dsp_airflow.advancing import bound_of
 from dsp_airflow.config.definition import data_digest
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.config.variables import UnresolvedVariableError
+from dsp_airflow.engine import stepping
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.operators.base import TaskOperator, interval
 from dsp_airflow.paths import Given
@@ -51,7 +53,8 @@ class EstimateOperator(TaskOperator):
     def _rows(self, run: TaskRun, job: Job, variables: Mapping[str, Mapping[str, Any]]) -> int:
         path = run.path(job, "estimate", variables)
         with placing(run.run.file, job.name):
-            given = Given(variables[job.name], data_digest(run.task))
+            bound = bound_of(run.database, run.task.name, job, path.source)
+            given = Given(variables[job.name], data_digest(run.task), bound=bound)
             plan, _ = path.plan(given, count=False)
         rows = path.rows(plan)
         self.log.info(
@@ -62,6 +65,8 @@ class EstimateOperator(TaskOperator):
             plan.target.label,
             " (to be created)" if plan.create else "",
         )
+        if plan.step is not None:
+            self.log.info("%s", stepping.told(job.name, plan.step))
         for warning in plan.warnings:
             self.log.warning("Job %s: %s", job.name, warning)
         return rows

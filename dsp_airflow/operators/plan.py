@@ -16,7 +16,7 @@ class PlanOperator(StepOperator):
     A retry goes on with the plan there is. A clear begins a new attempt, which copies anew.
     """
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Plans, unless the job is planned already."""
         plan = run.plan(self.job_name, anew=is_cleared(context))
         for pair in plan.pairs:

@@ -65,7 +65,7 @@ class PurgeSourceOperator(StepOperator):
         self._show_report(run, context)
         yield run
 
-    def step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
         """Purges every batch that was asked for."""
         job = next((j for j in run.task.jobs if j.name == self.job_name), None)
         if job is not None and job.purge == "none":

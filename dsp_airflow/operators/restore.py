@@ -103,11 +103,11 @@ class RestoreOperator(AskedToRestore, TableSyncOperator):
     :param shard: number of this task among several that share the job's batches.
     """
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Restores every batch that is not restored yet."""
         if self.earlier_run is not None:
             run.plan(self.job_name)
-        return super().step(run, context)
+        return super().do_step(run, context)
 
 
 class RestoreCheckOperator(AskedToRestore, ConsistencyCheckOperator):

@@ -51,7 +51,7 @@ class TableSyncOperator(StepOperator):
         """Whether this task sees the job to its end; one shard does, for all of them."""
         return self.shard in {None, 1}
 
-    def step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:
         """Copies every batch that is not copied yet."""
         if self.stands_alone:
             run.plan(self.job_name)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import (
     BATCHES,
+    DELETIONS,
     DIFFERENCES,
     JOBS,
     LEASES,
@@ -36,10 +37,10 @@ class Pruned:
 def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
     """Removes what ended longer ago than ``older_than``, by the state database's clock.
 
-    Kept for good, whatever their age: receipts; runs that have a receipt, a purged row or a
-    purge whose outcome is not recorded, with all their batches and differences; runs that
-    have not ended. Removed: other runs with their jobs, batches and differences; mails that
-    were sent or given up; leases that nobody holds.
+    Kept for good, whatever their age: receipts; runs that have a receipt, a purged row, a row
+    deleted from the target, or a deletion whose outcome is not recorded, with all their batches
+    and differences; runs that have not ended. Removed: other runs with their jobs, batches and
+    differences; mails that were sent or given up; leases that nobody holds.
     """
     with database.read() as connection:
         before = clock(connection) - older_than
@@ -77,6 +78,10 @@ def _removable(before: datetime) -> ColumnElement[bool]:
         exists().where(
             BATCHES.c.run == RUNS.c.id,
             or_(BATCHES.c.rows_purged > 0, BATCHES.c.intent.is_not(None)),
+        ),
+        exists().where(
+            DELETIONS.c.run == RUNS.c.id,
+            or_(DELETIONS.c.deleted > 0, DELETIONS.c.intent.is_not(None)),
         ),
     )
     return and_(RUNS.c.state.in_(_ENDED), RUNS.c.ended_at < before, ~evidence)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Copied, Difference, KeyRange, LossCount
+from dsp_airflow.state import deletions
 from dsp_airflow.state.codec import load, load_key
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.owner import holder
@@ -56,6 +57,7 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
             .order_by(JOBS.c.ordinal, JOBS.c.name)
         ).all()
         changed = _losses(connection, run)
+        deleted = deletions.of_run(connection, run)
     return RunSummary(
         run=row.id,
         task=row.task,
@@ -66,7 +68,12 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
         started_at=row.started_at,
         ended_at=row.ended_at,
         jobs=tuple(
-            replace(_job(job._mapping), losses=tuple(changed.get(job.name, ()))) for job in jobs
+            replace(
+                _job(job._mapping),
+                losses=tuple(changed.get(job.name, ())),
+                **_deleted(deleted.get(job.name)),
+            )
+            for job in jobs
         ),
     )
 
@@ -124,6 +131,16 @@ def _losses(connection: Connection, run: str) -> dict[str, list[LossCount]]:
     for (job, column, rule), values in sorted(counts.items()):
         found.setdefault(job, []).append(LossCount(column, rule, values))
     return found
+
+
+def _deleted(found: deletions.Deletion | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        "rows_missing": found.missing,
+        "rows_deleted": found.deleted,
+        "deletion_done": found.done,
+    }
 
 
 def _present() -> ColumnElement[bool]:

@@ -128,6 +128,12 @@ class JobSummary:
     error: str | None
     losses: tuple[LossCount, ...] = ()
     """The values that the job's ``on_loss`` policies changed in the batches copied."""
+    rows_missing: int = 0
+    """Rows of the target that the source did not have, where the job deletes such."""
+    rows_deleted: int = 0
+    """Those of them that were deleted, in all attempts."""
+    deletion_done: bool = False
+    """Whether the present attempt has nothing left of that to do."""
 
 
 @dataclass(frozen=True, slots=True)

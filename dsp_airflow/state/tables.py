@@ -292,6 +292,40 @@ CURSORS = Table(
 """How far an incremental job has come: moved when all of a run is copied and checked."""
 
 
+BOUNDS = Table(
+    "bounds",
+    METADATA,
+    Column("task", Name, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # As of a cursor.
+    Column("source", String(500), primary_key=True),
+    Column("column", Name, primary_key=True),
+    # As the engine's steps write it.
+    Column("value", Text, nullable=False),
+    # What step.start was.
+    Column("start", Text, nullable=False),
+    Column("run", RunId),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""Where the next step of a job begins: moved when all of a step is through."""
+
+
+DELETIONS = Table(
+    "deletions",
+    METADATA,
+    Column("run", RunId, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # The job's, when the last one ended.
+    Column("attempt", Integer),
+    Column("missing", Count, nullable=False),
+    Column("deleted", Count, nullable=False),
+    Column("intent", Text),
+    Column("done_at", UtcDateTime),
+    ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
+)
+"""Rows of a target that the source does not have, and those that were deleted."""
+
+
 BUCKETS = Table(
     "buckets",
     METADATA,

@@ -64,3 +64,31 @@ def test_a_task_without_incremental_jobs(dsp: Dsp) -> None:
     none = dsp("cursor", plain)
     assert none.code == 2
     assert "no incremental job" in none.err
+
+
+def test_steps_are_shown_set_and_reset(dsp: Dsp) -> None:
+    dsp.fill(100)
+    file = dsp.write(job(mode="step", step={"column": "id", "start": 1, "size": 30}))
+    assert "none is through yet" in dsp("cursor", file).out
+    planned = dsp("plan", file)
+    assert "id >= 1 and < 31" in planned.out
+    assert "id >= 31 and < 61" in planned.out
+    done = dsp("run", file, "--json")
+    assert done.job["rows_written"] == 30
+    assert "[INFO] Job copy: this step: id >= 1 and < 31" in done.err
+    assert "[INFO] Job copy: the next step: id >= 31 and < 61" in done.err
+    found = where(dsp, file)
+    assert (found["mode"], found["value"], found["run"]) == ("step", "31", done.document["run"])
+    status = dsp("status", done.document["run"])
+    assert "step id >= 1 and < 31; next: id >= 31 and < 61" in status.out
+    assert where(dsp, file, "--set", "71")["value"] == "71"
+    status = dsp("status", done.document["run"])
+    assert "next: the one that begins at 71" in status.out
+    waiting = dsp("run", file, "--new", "--json")
+    assert (waiting.code, waiting.job["state"], waiting.job["rows_total"]) == (0, "succeeded", 0)
+    assert "nothing to do: the next step, id >= 71 and < 101, waits" in waiting.err
+    assert "it waits: no row has reached 101" in " ".join(dsp("plan", file).out.split())
+    wrong = dsp("cursor", file, "--set", "soon")
+    assert (wrong.code, "'soon' is no number; give one such as 1" in wrong.err) == (2, True)
+    assert where(dsp, file, "--reset")["value"] is None
+    assert dsp("run", file, "--new", "--json").job["rows_total"] == 30

@@ -78,3 +78,22 @@ def test_a_connection(dsp: Dsp) -> None:
     assert "PostgreSQL 18" in done.out
     found = dsp("check-connection", "source", "--json").document["findings"]
     assert {one["state"] for one in found} <= {"ok", "warning"}
+
+
+def test_what_the_source_does_not_have_is_told(dsp: Dsp) -> None:
+    dsp.fill(20)
+    file = dsp.write(job(delete_missing={"limit": "50%"}))
+    assert dsp("run", file).code == 0
+    dsp.source.execute("DELETE FROM t WHERE id < 4")
+    assert "at least 3 are missing there and would be deleted, of up to 10" in " ".join(
+        dsp("plan", file).out.split()
+    )
+    done = dsp("run", file, "--new", "--json")
+    assert (done.code, done.job["rows_missing"], done.job["rows_deleted"]) == (0, 3, 3)
+    told = dsp("status", done.document["run"])
+    assert "Deleted from the target: copy: 3 of 3 rows that the source does not have" in told.out
+    assert dsp.target.value("SELECT count(*) FROM t") == 17
+    dsp.source.execute("DELETE FROM t WHERE id < 19")
+    refused = dsp("run", file, "--new", "--json")
+    assert refused.code == 4
+    assert "15 of 17 rows of the target public.t are missing" in refused.job["error"]

@@ -102,6 +102,21 @@ def test_shards_share_a_job(world: World, steps: Build) -> None:
     assert world.runs.recent()[0].state == "succeeded"
 
 
+def test_what_the_source_does_not_have_goes_last(world: World, steps: Build) -> None:
+    world.fill()
+    step = ready(steps(task("none", extra="delete_missing: {limit: 5}")))
+    downstream = {t.task_id: set(t.downstream_task_ids) for t in step.dag.tasks}
+    assert downstream["job.check"] == {"job.delete_missing"}
+    step("job.copy")
+    assert not step.dag.get_task("job.check").outlets
+    step("job.check")
+    world.target.execute("INSERT INTO flights VALUES (-1, 'JFK', 1, now())")
+    assert world.runs.recent()[0].state == "running"
+    assert step("job.delete_missing")["rows_deleted"] == 1
+    assert world.runs.recent()[0].state == "succeeded"
+    assert world.target.value("SELECT count(*) FROM flights") == 2500
+
+
 def test_missing_table_fails_before_approval_without_retry(world: World, steps: Build) -> None:
     step = steps(task(retries=3))
     with pytest.raises(AirflowFailException, match=r"public\.flights"):

@@ -106,6 +106,7 @@ class Bench(Generic[DB]):
                 run.plan(job.name)
                 run.copy(job.name)
                 run.check(job.name)
+                run.delete_missing(job.name)
             for job in run.task.jobs:
                 if job.purge == "system":
                     run.purge(job.name)

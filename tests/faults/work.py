@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from dsp_airflow.engine import missing
 from dsp_airflow.engine.errors import DspError
+from dsp_airflow.engine.stores.mongodb import leases
 from tests.engine.harness import Bench
 
 
@@ -28,6 +31,14 @@ def phase(folder: Path, source: str, target: str, name: str) -> None:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)
     sys.exit(0)
+
+
+def few_at_once(folder: Path, source: str, target: str, chunk: int) -> None:
+    """Deletes what is missing, so many rows in a transaction."""
+    missing.CHUNK = chunk  # type: ignore[misc]
+    # What a killed process holds in MongoDB would be waited for.
+    leases.TERM = timedelta(seconds=2)  # type: ignore[misc]
+    phase(folder, source, target, "delete_missing")
 
 
 def whole(folder: Path, source: str, target: str, new: bool) -> None:

@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dsp_airflow.engine.errors import BadValue, DspError, Mismatch
+from tests.engine.anywhere import databases
 from tests.mysql import nasty as mine
 from tests.mysql.pairs import Pair, Values
 from tests.servers import (
     Database,
-    PostgresServer,
-    fresh_database,
     fresh_mysql_database,
 )
 from tests.unit.engine import nasty
@@ -34,15 +32,7 @@ def named(ways: list[tuple[str, str]]) -> pytest.MarkDecorator:
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     """Fresh databases on two servers."""
     with ExitStack() as stack:
-        found = []
-        for name in request.param:
-            if name == "mongo":
-                found.append(request.getfixturevalue("new_mongo_db")())
-                continue
-            server = request.getfixturevalue(name)
-            fresh: Any = fresh_database(server) if isinstance(server, PostgresServer) else None
-            found.append(stack.enter_context(fresh or fresh_mysql_database(server)))
-        yield Pair(tmp_path, *found)
+        yield Pair(tmp_path, *databases(request, stack, *request.param))
 
 
 ZEROS = ("0000-00-00", "2024-00-00", "2024-02-30", "2024-12-00")

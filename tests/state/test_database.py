@@ -262,13 +262,13 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
     """What it holds stays."""
     run = Runs(state).start("task", "task.yaml", {}, "digest")
     with state.write() as connection:
-        for table in ("tasks", "limit_changes", "buckets", "cursors"):
+        for table in ("deletions", "bounds", "tasks", "limit_changes", "buckets", "cursors"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         for column in ("stop_requested_by", "stop_requested_at", "stop_reason"):
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
     set_version(state, "0001")
-    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0004"):
+    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0005"):
         open_state(state_url)
     assert upgrade(state_url) == schema.HEAD
     with open_state(state_url) as database:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine
+from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine, stepping
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -27,6 +27,8 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import ReadsArrow, Restores, Store
 from dsp_airflow.engine.sides import Sides, described
+from dsp_airflow.engine.step import Step
+from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.stores.s3 import S3Store
 from dsp_airflow.engine.window import moved, refuse_endless, warnings_of, window_of
 
@@ -47,6 +49,7 @@ def plan_archive(
     count: bool = True,
     since: str | None = None,
     window: Window | None = None,
+    stand: Stand = planning.BEGINNING,
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches; ``prefix`` is resolved. See ``plan.plan_job``.
 
@@ -72,16 +75,18 @@ def plan_archive(
             archive = replace(archive, partitions=_partitions(job, sides, variables))
             if job.cursor is not None and window is None:
                 window = window_of(job, sides, variables, since)
-            plan = _structure(job, sides, target, archive, variables, definition, window)
+            step = stepping.step_of(job, sides, stand)
+            plan = _structure(job, sides, target, archive, variables, definition, window, step)
             plan = replace(plan, ddl=source.dialect.ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
         batches: Sequence[Batch] = ()
         size = 0
         if count:
             refuse_endless(job, plan, sides)
-            batches, size = read.split(plan.source, plan.batch_size, plan.max_row_size)
+            batches, size = planning.cut(read, plan)
             warnings += quarantine.warnings(read, plan.source)
             warnings += files.namesakes(plan, read) if files else []
+            warnings += stepping.warnings(job, plan, read, source.dialect, stand)
             percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
             sampled = planning.sample(len(batches), percent, seed)
             batches = [replace(b, sampled=b.number in sampled) for b in batches]
@@ -109,6 +114,7 @@ def _structure(
     variables: Mapping[str, Any],
     definition: str,
     window: Window | None,
+    step: Step | None,
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
@@ -139,6 +145,8 @@ def _structure(
     plain = where = mapping.rendered_filter(job, shape, dialect, variables)
     if window is not None:
         where = moved(job, shape, dialect, window, plain)
+    if step is not None:
+        where = stepping.narrowed(plain, job, shape, dialect, step)
     source_side = planning.source_side_of(job, sides, shape, entries, key, both, where, METHOD)
     _refuse_keys(job, source_side.key, forms)
     hidden = sides.read.read_refusals(source_side.table)
@@ -163,6 +171,7 @@ def _structure(
         filter=where,
         where=plain,
         window=window,
+        step=step,
         on_conflict="update",
         batch_size=planning.batch_size_of(job),
         max_row_size=job.max_row_size,

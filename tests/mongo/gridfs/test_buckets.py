@@ -69,6 +69,18 @@ def test_files_of_every_kind_arrive_and_leave(bench: BucketBench) -> None:
     assert bench.only().rows_purged == 8
 
 
+def test_files_go_by_steps_of_their_date(
+    bench: BucketBench, source: Bucket, target: Bucket
+) -> None:
+    for day in (1, 1, 2, 4):
+        source.put(content(CHUNK), at=datetime(2026, 3, day, 12, tzinfo=UTC))
+    step = {"column": "metadata.at", "start": "2026-03-01", "size": "1d", "end": "2026-03-03"}
+    bench.write(bench.job(mode="step", step=step, purge="system"))
+    assert [bench.run(new=True).jobs[0].rows_purged for _ in range(3)] == [2, 1, 0]
+    assert len(source.raw()[0]) == 1
+    assert len(target.raw()[0]) == 3
+
+
 def test_damaged_files_are_told_of_and_stay(
     bench: BucketBench, source: Bucket, target: Bucket
 ) -> None:

@@ -73,14 +73,17 @@ def found(
     listed: Sequence[Key] | None,
     session: ClientSession | None = None,
 ) -> Iterator[bytes]:
-    """Buffers of the matching documents."""
+    """Buffers of the matching documents; of their ids alone where nothing else is asked for."""
+    part = {"_id": 1} if query.is_ids(what) else None
     if listed is None:
         matching = query.matching(what, within)
-        yield from connection.find(what.table, matching, session=session)
+        yield from connection.find(what.table, matching, session=session, projection=part)
         return
     for chunk in query.chunks(listed):
         matching = query.matching(what, within, chunk)
-        yield from connection.find(what.table, matching, session=session, ordered=False)
+        yield from connection.find(
+            what.table, matching, session=session, projection=part, ordered=False
+        )
 
 
 def digest(

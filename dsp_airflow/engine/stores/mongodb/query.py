@@ -81,6 +81,11 @@ def is_mapped(what: Projection) -> bool:
     return any(field.expression.startswith("{") for field in what.fields)
 
 
+def is_ids(what: Projection) -> bool:
+    """Whether its only field is the id, of documents that are not mapped."""
+    return len(what.fields) == len(what.key) == 1 and not is_mapped(what)
+
+
 def ids(listed: Sequence[Key]) -> list[raw.Value]:
     """The ids of keys that are extended JSON."""
     return [keys.value(key[0]) for key in listed]

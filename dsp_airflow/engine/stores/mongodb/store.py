@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from dsp_airflow.engine.canon import lines
 from dsp_airflow.engine.errors import ConfigError, Refused
+from dsp_airflow.engine.missing import Missing
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -55,6 +56,7 @@ from dsp_airflow.engine.stores.mongodb import (
 )
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
+from dsp_airflow.engine.stores.mongodb.missing import MongoMissing
 from dsp_airflow.engine.stores.mongodb.rows import Rows
 from dsp_airflow.engine.stores.mongodb.spool import Spool
 from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
@@ -404,6 +406,11 @@ class MongoSession:
                 direct=direct,
                 pieces=pieces,
             )
+
+    def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
+        """See ``missing.FindsMissing``."""
+        with self._at(what.label):
+            return MongoMissing(self.connection, what, stream, wire=wire, at=self._at)
 
     @contextmanager
     def _noted(self, within: KeyRange, on_conflict: OnConflict) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import MySQLdb
 
+from dsp_airflow.engine.missing import Missing
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -53,6 +54,7 @@ from dsp_airflow.engine.stores.mysql import (
     translate,
     write,
 )
+from dsp_airflow.engine.stores.mysql.missing import MySqlMissing
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
 from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
 
@@ -340,6 +342,11 @@ class MySqlSession:
                 fence=fence,
                 direct=direct,
             )
+
+    def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
+        """See ``missing.FindsMissing``."""
+        with self._at(what.label):
+            return MySqlMissing(self.connection, what, stream, wire=wire)
 
     def matching(self, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
         with self._at(what.label):

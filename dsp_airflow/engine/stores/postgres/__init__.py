@@ -14,6 +14,7 @@ import psycopg
 
 from dsp_airflow.engine.canon import lines
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.missing import Missing
 from dsp_airflow.engine.model import (
     Batch,
     BatchSize,
@@ -50,6 +51,7 @@ from dsp_airflow.engine.stores.postgres import (
     tree,
     write,
 )
+from dsp_airflow.engine.stores.postgres.missing import PostgresMissing
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
 
@@ -334,6 +336,11 @@ class PostgresSession:
                 fence=fence,
                 direct=direct,
             )
+
+    def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
+        """See ``missing.FindsMissing``."""
+        with self._at(what.label):
+            return PostgresMissing(self.connection, what, stream, wire=wire)
 
     def matching(self, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
         with self._at(what.label):

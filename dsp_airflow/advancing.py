@@ -1,0 +1,82 @@
+"""From one step of a job to the next: when it is through, and where that is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dsp_airflow.config.names import split_table
+from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.stepping import point_text
+from dsp_airflow.config.tasks import Job
+from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.ports import Located
+from dsp_airflow.state.bounds import Bound, Bounds
+from dsp_airflow.state.cursors import CursorKey
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.records import JobSummary
+from dsp_airflow.state.runs import Runs
+
+STAYING = ("newest", "damaged")
+"""Kinds of kept rows that stay however often a step is repeated."""
+
+
+def bound_key(task: str, job: Job, source: Located) -> CursorKey | None:
+    """By which it is known where a job stands; ``None`` for one that goes by no steps."""
+    if isinstance(job, RestoreJob) or job.step is None:
+        return None
+    table = ".".join(split_table(job.source.table))
+    return CursorKey(task, job.name, f"{source.identity} {table}", job.step.column)
+
+
+def bound_of(database: StateDatabase, task: str, job: Job, source: Located) -> Bound | None:
+    """Where the next step of a job begins; ``None`` at its start."""
+    key = bound_key(task, job, source)
+    return None if key is None else Bounds(database).get(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A run of a job, when all that it does with its step is done."""
+
+    runs: Runs
+    run: str
+    task: str
+    job: Job
+    source: Located
+
+    def to_next(self, plan: Plan, found: JobSummary) -> str:
+        """Moves on, unless something of the step is left; a line that says which.
+
+        A step that was not copied, checked or deleted whole is the next run's, too.
+        """
+        step, key = plan.step, bound_key(self.task, self.job, self.source)
+        if step is None or key is None or isinstance(self.job, RestoreJob) or self.job.step is None:
+            raise ValueError(f"job {plan.job} goes by no steps")
+        if step.waits:
+            return f"Job {plan.job}: the next step is still {step}"
+        why = self._left(plan, found)
+        if why:
+            return f"Job {plan.job}: the next run repeats this step, {step}, as {why}"
+        start = point_text(self.job.step.start)
+        moved = Bounds(self.runs.database).advance(
+            key, step.since, step.below, start=start, run=self.run
+        )
+        if not moved:
+            return (
+                f"Job {plan.job}: the step {step} is through, and the job stands elsewhere by now: "
+                "another run or somebody moved it (dsp cursor shows where)"
+            )
+        return f"Job {plan.job}: the next step: {step.following}"
+
+    def _left(self, plan: Plan, found: JobSummary) -> str:
+        if found.batches_copied < found.batches:
+            return f"{found.batches - found.batches_copied:,} batches are not copied"
+        if self.job.purge != "system":
+            return ""
+        if found.batches_purged < found.batches:
+            return f"{found.batches - found.batches_purged:,} batches are not purged"
+        kept = found.rows_kept
+        if kept:
+            told = self.runs.differences(self.run, plan.job)
+            kept -= sum(d.phase == "purge" and d.difference.kind in STAYING for d in told)
+        return f"{kept:,} of its rows were kept" if kept > 0 else ""
