@@ -30,7 +30,9 @@ from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeSourceOperator
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
+from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
+from dsp_airflow.replacing import replaces
 from dsp_airflow.sensors.approval import ApprovalSensor
 
 GRACE = timedelta(minutes=15)
@@ -72,7 +74,7 @@ def build_dags(task: Task, path: str | Path) -> list[DAG]:
 
 
 def build_dag(task: Task, path: str | Path) -> DAG:
-    """``estimate >> approval >> jobs (plan >> copy >> check) >> purge``."""
+    """``estimate >> approval >> jobs (plan >> copy >> check >> swap) >> purge``."""
     file = str(path)
     schedule, start = _schedule(task)
     with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
@@ -253,8 +255,11 @@ def _documentation(task: Task) -> str | None:
 def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
-        told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
+        mapped = job.shards > 1 and not replaces(job)
+        told = [target_alias(task.name, job.name) if mapped else target_asset(job)]
         checked = job.check is not None
+        swapped = told if replaces(job) else []
+        told = [] if swapped else told
         first: type[TableSyncOperator] = TableSyncOperator
         name = "copy"
         if isinstance(job, S3Job):
@@ -264,6 +269,10 @@ def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
         steps.append(_sharded(first, name, job, file, [] if checked else told))
         if checked:
             steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, told))
+        if swapped:
+            steps.append(
+                SwapOperator(task_id="swap", task_file=file, job=job.name, outlets=swapped)
+            )
         chain(*steps)
     return group
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 from dsp_airflow.config.archives import (
     PREFIX_NAMES,
@@ -36,6 +36,7 @@ from dsp_airflow.config.variables import (
 from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import definition
 from dsp_airflow.engine import plan as planning
+from dsp_airflow.engine import swap as swapping
 from dsp_airflow.engine.errors import ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
@@ -47,6 +48,7 @@ from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.paths import PREFIX, Given, Path, path_of
 from dsp_airflow.purge_conditions import PurgeConditions
+from dsp_airflow.replacing import Replacing, alone, replaces
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
@@ -117,8 +119,7 @@ class TaskRun:
             self._refuse_edited()
             known = ledger.plan()
             if known is not None:
-                begun = self._job_summary(name).batches_copied > 0
-                path.verify_unchanged(known, self._definition(), begun=begun)
+                self._verify_unchanged(path, known)
                 if self.runs.job(self.run.id, name).state == "waiting":
                     # Whoever stored the plan was killed before it could say so.
                     self.runs.move(self.run.id, name, "planned")
@@ -135,21 +136,25 @@ class TaskRun:
         ``wait=False``: come back when only batches that others hold are left (a shard).
         """
         with self._recorded(name):
-            path, work, plan, ledger = self._work(name, "copy", wait=wait)
+            path, work, replacing, ledger = self._work(name, "copy", wait=wait)
             self.runs.move(self.run.id, name, "copying")
-            with Keeper(ledger), self._limited(path, work) as limited:
-                path.copy(limited, self.run.variables.get(name, {}))
+            begun = self._job_summary(name).batches_copied > 0
+            with alone(replacing):
+                if replacing is not None:
+                    replacing.begin(self.watch, begun=begun)
+                with Keeper(ledger), self._limited(path, work) as limited:
+                    path.copy(limited, self.run.variables.get(name, {}))
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
             if self._job(name).check is None:
-                self._move_cursor(name, plan, work.source)
+                self._move_cursor(name, work.plan, work.source)
             if self._through(name, checked=False):
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
             self.watch,
-            JobDone("copy", name, plan.rows, found.rows_written, found.rows_failed),
+            JobDone("copy", name, work.plan.rows, found.rows_written, found.rows_failed),
         )
         return found
 
@@ -164,20 +169,24 @@ class TaskRun:
 
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            path, work, plan, ledger = self._work(name, "check", wait=wait)
+            path, work, replacing, ledger = self._work(name, "check", wait=wait)
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
             if differed:
                 self.runs.reopen(self.run.id, name, "check", differed)
-            with Keeper(ledger), self._limited(path, work) as limited:
+            with (
+                alone(replacing),
+                Keeper(ledger),
+                self._limited(path, work) as limited,
+            ):
                 path.check(limited)
             found = self._job_summary(name)
             if found.rows_different:
                 raise Mismatch(self._differing(name, found))
             if work.ledger.waiting("check"):
                 return found
-            self._move_cursor(name, plan, work.source)
+            self._move_cursor(name, work.plan, work.source)
             self.runs.move(self.run.id, name, "checked")
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
@@ -212,7 +221,8 @@ class TaskRun:
                 "with purge: manual can be purged"
             )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
-        path, work, plan, ledger = self._work(name, "purge", wait=True)
+        path, work, _, ledger = self._work(name, "purge", wait=True)
+        plan = work.plan
         opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
         conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
@@ -236,6 +246,33 @@ class TaskRun:
             JobDone("purge", name, found.rows_total, found.rows_purged, found.rows_kept),
         )
         return found
+
+    def swap(self, name: str) -> JobSummary:
+        """Puts what a job of ``mode: replace`` built in the target's place; others have nothing.
+
+        Raises ``Refused`` unless all of it is copied and, where the job asks for that, checked.
+        """
+        job = self._job(name)
+        if not isinstance(job, WarmJob) or not replaces(job):
+            return self._job_summary(name)
+        with self._recorded(name):
+            _, work, replacing, ledger = self._work(name, "swap", wait=True)
+            found = self._job_summary(name)
+            self._require_copied(found)
+            if job.check is not None and (
+                found.batches_checked < found.batches or found.rows_different
+            ):
+                raise Refused(
+                    f"job {name}: {found.batches_checked} of {found.batches} batches are checked, "
+                    f"and {found.rows_different:,} rows differ; the target stays as it is until "
+                    "the check has found no difference"
+                )
+            if replacing is not None:
+                with alone(replacing), Keeper(ledger):
+                    replacing.finish(work, allow_empty=job.allow_empty)
+            if self._through(name, checked=True):
+                self.runs.move(self.run.id, name, "succeeded")
+        return self._job_summary(name)
 
     # The whole run
 
@@ -319,9 +356,12 @@ class TaskRun:
                 )
 
     def _work(
-        self, name: str, step: Phase, *, wait: bool
-    ) -> tuple[Path, Job[Any, Any], Plan, SqlLedger]:
-        """The engine's job, once definition, tables and endpoints are proved unchanged."""
+        self, name: str, step: Phase | Literal["swap"], *, wait: bool
+    ) -> tuple[Path, Job[Any, Any], Replacing | None, SqlLedger]:
+        """The engine's job, once definition, tables and endpoints are proved unchanged.
+
+        With what is built to replace the target, by which the job works until it has.
+        """
         job = self._job(name)
         path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
@@ -329,11 +369,11 @@ class TaskRun:
         if plan is None:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
-        begun = self._job_summary(name).batches_copied > 0
-        path.verify_unchanged(plan, self._definition(), begun=begun)
+        self._verify_unchanged(path, plan)
         source, target = path.work(plan, ledger)
+        replacing = self._replacement(plan, ledger)
         work: Job[Any, Any] = Job(
-            plan=plan,
+            plan=plan if replacing is None else swapping.filling(plan, replacing.new),
             source=source,
             target=target,
             ledger=ledger,
@@ -343,7 +383,23 @@ class TaskRun:
             isolation=job.isolation if isinstance(job, WarmJob) else "repeatable_read",
             wait=wait,
         )
-        return path, work, plan, ledger
+        return path, work, replacing, ledger
+
+    def _verify_unchanged(self, path: Path, plan: Plan) -> None:
+        found = self._job_summary(plan.job)
+        # What is built to replace a table is not the target yet.
+        begun = found.batches_copied > 0 and (not plan.replaces or found.swapped_at is not None)
+        path.verify_unchanged(plan, self._definition(), begun=begun)
+
+    def _replacement(self, plan: Plan, ledger: SqlLedger) -> Replacing | None:
+        """What a job replaces, and has not yet; ``None`` for any other job."""
+        job = self._job(plan.job)
+        if not plan.replaces or not isinstance(job, WarmJob):
+            return None
+        store = for_step(self.open_store, self.task.name, job, "swap")(job.target.connection)
+        new = swapping.replacement(plan, ledger.run, store.dialect)
+        replacing = Replacing(self.runs, self.run.id, self.task.name, plan, store, new)
+        return None if replacing.settled else replacing
 
     @contextmanager
     def _limited(self, path: Path, work: Job[Any, Any]) -> Iterator[Job[Any, Any]]:
@@ -403,7 +459,8 @@ class TaskRun:
         job, found = self._job(name), self._job_summary(name)
         checked = checked or job.check is None or found.batches_checked == found.batches > 0
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
-        return checked and purged
+        swapped = not replaces(job) or found.swapped_at is not None
+        return checked and purged and swapped
 
     def _since(self, job: AnyJob, source: Located) -> str | None:
         key = cursor_key(self.task.name, job, source)

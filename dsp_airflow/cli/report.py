@@ -120,6 +120,8 @@ class Report:
 def job_document(job: JobSummary) -> dict[str, Any]:
     """A job's counts under the document's names."""
     found = {key: getattr(job, key) for key in JOB_KEYS}
+    if job.swapped_at is not None:
+        found["swapped_at"] = job.swapped_at
     if job.losses:
         found["losses"] = [asdict(loss) for loss in job.losses]
     return found
@@ -139,6 +141,8 @@ def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> 
         made = output.table(title, [str(name) for name in names], facts)
     shown.print(made)
     for job in jobs:
+        if "swapped_at" in job:
+            shown.print(f"Swap: {job['name']}: the new table stands in the target's place")
         for loss in job.get("losses", ()):
             shown.print(f"Loss: {job['name']}: {_lost(loss)}")
 

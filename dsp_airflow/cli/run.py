@@ -96,6 +96,7 @@ class Whole:
             if phase != "plan":
                 expect(self.watch, self.work, "copy" if phase == "copy" else "check", name)
             step(name)
+        self.work.swap(name)
 
     def _at_once(self) -> None:
         with ThreadPoolExecutor(len(self.names), thread_name_prefix="dsp-job") as pool:

@@ -9,6 +9,7 @@ from dsp_airflow.config.archives import Partitioning, S3Job
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
 from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
+from dsp_airflow.config.replacing import replace_findings
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import (
     Expression,
@@ -25,6 +26,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
         *(_cursor_findings(job) if isinstance(job, WarmJob) else ()),
+        *(replace_findings(job) if isinstance(job, WarmJob) else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob) and job.gridfs else ()),
         *duplicates("key", job.key),
         *duplicates("accept_loss", job.accept_loss),
@@ -64,7 +66,7 @@ def _purge_findings(job: TableJob) -> Iterator[Finding]:
 
 def _cursor_findings(job: WarmJob) -> Iterator[Finding]:
     both = frozenset({"mode", "cursor"})
-    if job.mode == "full" and job.cursor is not None:
+    if job.mode != "incremental" and job.cursor is not None:
         message = "is only used with mode: incremental; write that, or leave cursor out"
         yield Finding(("cursor",), message, involves=both)
     if job.mode == "incremental" and job.cursor is None:
@@ -89,7 +91,7 @@ def _bucket_findings(job: WarmJob) -> Iterator[Finding]:
                 f"must not be given with gridfs: true, as {why}; leave it out",
                 involves=frozenset({name, "gridfs"}),
             )
-    if job.mode == "incremental":
+    if job.mode != "full":
         yield Finding(
             ("mode",),
             "must be full with gridfs: true; a where on uploadDate tells what is new",

@@ -130,6 +130,7 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         "on_conflict": job.on_conflict,
         # Left out where it is false, so that other jobs have the digests that they had.
         **({"gridfs": True} if job.gridfs else {}),
+        **({"allow_empty": True} if job.allow_empty else {}),
     }
 
 
@@ -148,7 +149,7 @@ def _pace(job: Job) -> dict[str, Any]:
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,
-        **({"isolation": job.isolation, "gridfs": job.gridfs} if isinstance(job, WarmJob) else {}),
+        **(_of_warm(job) if isinstance(job, WarmJob) else {}),
         **_kept(job),
         "timeouts": {
             "lock": format_duration(timeouts.lock),
@@ -159,6 +160,10 @@ def _pace(job: Job) -> dict[str, Any]:
         "max_row_size": job.max_row_size,
         "report_values": job.report_values,
     }
+
+
+def _of_warm(job: WarmJob) -> dict[str, Any]:
+    return {"isolation": job.isolation, "gridfs": job.gridfs, "allow_empty": job.allow_empty}
 
 
 def _kept(job: Job) -> dict[str, Any]:

@@ -469,12 +469,21 @@ class WarmJob(TableJob):
 
     type: Literal["warm"] = Field(description="warm: from database table to database table.")
     target: Target = Field(description="Connection and table to write to.")
-    mode: Literal["full", "incremental"] = Field(
+    mode: Literal["full", "incremental", "replace"] = Field(
         default="full",
         description=(
             "full: every run copies all rows of the job. incremental: every run copies the rows "
             "whose cursor moved since the last run that was copied and checked. Rows deleted in "
-            "the source stay in the target either way."
+            "the source stay in the target either way. replace: every run builds the table anew "
+            "beside the target, checks it, and puts it in the target's place in one step: what "
+            "the target held before is gone."
+        ),
+    )
+    allow_empty: bool = Field(
+        default=False,
+        description=(
+            "mode: replace only: a source without any row of the job empties the target. Default: "
+            "such a run is refused, and the target stays as it is."
         ),
     )
     cursor: Cursor | None = Field(

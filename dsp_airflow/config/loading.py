@@ -19,7 +19,14 @@ from dsp_airflow.config.messages import joined, place, problems_of
 from dsp_airflow.config.nodes import Node
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasknames import name_in, task_files
-from dsp_airflow.config.tasks import JOB_TYPES, Job, Task, duplicate_jobs, shared_folders
+from dsp_airflow.config.tasks import (
+    JOB_TYPES,
+    Job,
+    Task,
+    duplicate_jobs,
+    shared_folders,
+    shared_targets,
+)
 
 # Stands for what is wrong, so that the rest can still be judged.
 _ANY_JOB: dict[str, Any] = {
@@ -131,6 +138,7 @@ def _validated(root: Node, problems: list[Problem]) -> Task | None:
     problems += [place(root, finding) for finding in duplicate_jobs(names)]
     whole = [(index, job) for index, job in enumerate(valid) if job is not None]
     problems += [place(root, finding) for finding in shared_folders(whole)]
+    problems += [place(root, finding) for finding in shared_targets(whole)]
     if task is None or None in valid:
         return None
     return task.model_copy(update={"jobs": tuple(job for job in valid if job is not None)})

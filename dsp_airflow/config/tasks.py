@@ -14,6 +14,7 @@ from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
+from dsp_airflow.config.replacing import shared_with_replace
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import parse_duration
 from dsp_airflow.config.timeouts import DURATION_SCHEMA
@@ -198,7 +199,8 @@ class Task(Model):
     @model_validator(mode="after")
     def _unique_jobs(self) -> Task:
         named = list(enumerate(job.name for job in self.jobs))
-        found = [*duplicate_jobs(named), *shared_folders(list(enumerate(self.jobs)))]
+        jobs = list(enumerate(self.jobs))
+        found = [*duplicate_jobs(named), *shared_folders(jobs), *shared_targets(jobs)]
         if found:
             raise invalid_together(found)
         return self
@@ -214,6 +216,11 @@ def duplicate_jobs(names: list[tuple[int, str]]) -> list[Finding]:
             found.append(Finding(("jobs", index, "name"), message, name))
         seen.setdefault(name, index)
     return found
+
+
+def shared_targets(jobs: list[tuple[int, Job]]) -> list[Finding]:
+    """A finding for every job that writes to a table which another job of the task replaces."""
+    return shared_with_replace([(n, job) for n, job in jobs if isinstance(job, WarmJob)])
 
 
 def shared_folders(jobs: list[tuple[int, Job]]) -> list[Finding]:

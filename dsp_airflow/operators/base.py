@@ -43,6 +43,7 @@ JOB_FIELDS = (
     "variables",
     "mode",
     "cursor",
+    "allow_empty",
     "gridfs",
     "on_conflict",
     "batch_size",
@@ -115,8 +116,10 @@ class TaskOperator(BaseOperator):
     :param columns: column mappings; default: all columns under their own names.
     :param where: SQL condition with ``:name`` variables; of MongoDB a query document.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
-    :param mode: ``full`` (default) or ``incremental``.
+    :param mode: ``full`` (default), ``incremental``, or ``replace``, which ends with a
+        ``SwapOperator``.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
+    :param allow_empty: ``replace`` may leave the target without rows.
     :param gridfs: source and target are buckets of GridFS, between two MongoDB.
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param batch_size: rows, or ``auto`` (default).
@@ -166,6 +169,7 @@ class TaskOperator(BaseOperator):
         variables: Mapping[str, Any] | None = None,
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,
+        allow_empty: bool | None = None,
         gridfs: bool | None = None,
         on_conflict: str | None = None,
         batch_size: int | str | None = None,
@@ -193,6 +197,7 @@ class TaskOperator(BaseOperator):
         self.variables = variables
         self.mode = mode
         self.cursor = cursor
+        self.allow_empty = allow_empty
         self.gridfs = gridfs
         self.on_conflict = on_conflict
         self.batch_size = batch_size
@@ -222,6 +227,11 @@ class TaskOperator(BaseOperator):
     def stands_alone(self) -> bool:
         """Whether the job is made of this operator's arguments."""
         return self.task_file is None
+
+    @property
+    def writes_target(self) -> bool:
+        """Whether a job of this operator's own stands in its target before any swap."""
+        return self.stands_alone and self.mode != "replace"
 
     def definition(self) -> Task:
         """The task this step belongs to."""

@@ -76,6 +76,8 @@ class Job:
     planned_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+    swapped_at: datetime | None = None
+    """Of a job that replaces its target: when it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,10 @@ class JobSummary:
     error: str | None
     losses: tuple[LossCount, ...] = ()
     """The values that the job's ``on_loss`` policies changed in the batches copied."""
+    swapped_at: datetime | None = None
+    """See ``Job``."""
+    replaces: bool = False
+    """It builds its target anew, and has planned to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ JOBS = Table(
     Column("planned_at", UtcDateTime),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
+    # Of a job that replaces its target: it has.
+    Column("swapped_at", UtcDateTime),
     _one_of("state", JOB_STATES),
     ForeignKeyConstraint(["run"], ["runs.id"], ondelete="CASCADE"),
 )

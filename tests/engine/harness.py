@@ -106,6 +106,7 @@ class Bench(Generic[DB]):
                 run.plan(job.name)
                 run.copy(job.name)
                 run.check(job.name)
+                run.swap(job.name)
             for job in run.task.jobs:
                 if job.purge == "system":
                     run.purge(job.name)
