@@ -25,7 +25,7 @@ ATTEMPTS: Final = 3
 PAUSE: Final = 2.0
 """Seconds at most between two of them."""
 _NAME: Final = re.compile(
-    r"dsp_(?:swap|old)_(\d{8})t(\d{6})_([a-z2-7]{6})_(\d+)_([0-9a-f]{4})_([0-9a-f]{8})"
+    r"dsp_(?:swap|old|new)_(\d{8})t(\d{6})_([a-z2-7]{6})_(\d+)_([0-9a-f]{4})_([0-9a-f]{8})"
 )
 
 
@@ -79,7 +79,7 @@ class Swaps(Protocol):
         ...
 
     def beside(self, what: Projection) -> list[str]:
-        """Names, in the table's own schema, that begin with ``dsp_swap_`` or ``dsp_old_``."""
+        """Names in the table's own schema that begin with ``dsp_``: ours are among them."""
         ...
 
     def build(self, new: Replacement, *, begun: bool) -> None:

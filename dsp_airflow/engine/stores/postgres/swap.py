@@ -77,7 +77,7 @@ class PostgresSwaps:
         rows = self.connection.execute(
             "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = (parse_ident(%s))[1] AND c.relkind = 'r' "
-            "AND c.relname ~ '^dsp_(swap|old)_' ORDER BY 1",
+            "AND starts_with(c.relname, 'dsp_') ORDER BY 1",
             (what.table,),
         ).fetchall()
         return [str(row[0]) for row in rows]
