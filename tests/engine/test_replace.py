@@ -17,6 +17,7 @@ from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.state import swaps
 from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
+from tests.engine.scenes import as_role
 from tests.servers import Database
 from tests.share import share
 
@@ -320,6 +321,46 @@ def test_a_table_that_is_not_there_yet_comes_at_once_and_whole(replaced: Db) -> 
     replaced.target.execute("DELETE FROM t WHERE id > 10")
     (job,) = replaced.run(new=True).jobs
     assert (job.rows_written, replaced.target.value("SELECT count(*) FROM t")) == (5000, 5000)
+
+
+def test_rows_without_a_key_fill_a_table_of_their_own(replaced: Db) -> None:
+    replaced.source.execute("CREATE TABLE u AS SELECT n % 10 AS v FROM generate_series(1, 500) n")
+    replaced.target.execute("CREATE TABLE u AS SELECT n AS v FROM generate_series(1, 30) n")
+    replaced.write(replaced.job(table="public.u", mode="replace", check={"percent": 100}))
+    for _ in range(2):
+        replaced.run(new=True)
+        assert replaced.target.rows("SELECT count(*), max(v) FROM u") == [(500, 9)]
+
+
+def test_the_owner_may_replace_his_table_and_nobody_else(replaced: Db) -> None:
+    replaced.write(replaced.job(mode="replace", timeouts={"lock": "1s"}))
+    target = replaced.target
+    target.execute(
+        "CREATE TABLE t (id bigint PRIMARY KEY, parent bigint, name text, price numeric(8,2))",
+        "INSERT INTO t (id, name) SELECT n, 'old' FROM generate_series(1, 300) n",
+        "REVOKE CREATE ON SCHEMA public FROM public",
+    )
+    with as_role(replaced, "GRANT SELECT, INSERT, UPDATE ON t TO hunter", side="target"):
+        with pytest.raises(Refused) as refused:
+            replaced.open().plan("copy")
+        assert "only its owner may replace public.t: GRANT" in str(refused.value)
+        assert "GRANT CREATE ON SCHEMA public" in str(refused.value)
+        target.execute("GRANT CREATE ON SCHEMA public TO hunter", "ALTER TABLE t OWNER TO hunter")
+        with target.connect() as reader:
+            reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT 1 FROM pg_class LIMIT 1")
+            run = replaced.open()
+            for step in (run.plan, run.copy, run.check):
+                step("copy")
+            # Of another's session a role sees that it is there, and little else.
+            with pytest.raises(Transient, match=f"half filled: {reader.info.backend_pid} "):
+                run.swap("copy")
+            reader.execute("COMMIT")
+        run.swap("copy")
+        assert state_of(target) == "new"
+        assert target.value("SELECT relowner::regrole::text FROM pg_class WHERE relname = 't'") == (
+            "hunter"
+        )
 
 
 class Died(BaseException):

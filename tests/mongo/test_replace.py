@@ -15,8 +15,13 @@ from dsp_airflow.engine import swap
 from dsp_airflow.engine.errors import BadValue, Refused, Transient
 from dsp_airflow.state import swaps
 from dsp_airflow.steps import TaskRun
+from tests.faults.tables import DOCUMENTS, fill
 from tests.mongo.harness import MongoBench
+from tests.mysql.pairs import Pair
+from tests.mysql.test_values import named, pair
 from tests.servers import MongoDatabase
+
+__all__ = ["pair"]
 
 COUNT = 2000
 OLD, NEW = (300, "old"), (COUNT, "new")
@@ -122,7 +127,7 @@ def test_readers_see_the_old_collection_or_the_new_one_with_all_that_the_old_one
 ) -> None:
     filled(bench)
     before = made(bench.target)
-    bench.write(bench.job(mode="replace", batch_size=100))
+    bench.write(bench.job(mode="replace", batch_size=500))
     with reading(bench.target) as seen:
         (job,) = bench.run().jobs
         told = len(seen)
@@ -233,3 +238,18 @@ def test_a_swap_that_dies_anywhere_leaves_the_old_collection_or_the_new_one(
     bench.target.database.create_collection("dsp_swap_of_mine")
     bench.run(new=True)
     assert names(bench.target) <= {"t", "v", "dsp_commits", "dsp_locks", "dsp_swap_of_mine"}
+
+
+@named([("pg18", "mongo"), ("mongo", "mariadb")])
+def test_between_rows_and_documents(pair: Pair) -> None:
+    fill(pair.source, COUNT)
+    rows = isinstance(pair.source, MongoDatabase)
+    more = {"columns": list(DOCUMENTS)} if rows else {"key": ["id"]}
+    pair.write(pair.job(mode="replace", batch_size=700, check={"percent": 100}, **more))
+    for _ in range(2):
+        (job,) = pair.run(new=True).jobs
+        assert (job.state, job.rows_checked) == ("succeeded", COUNT)
+    if rows:
+        assert pair.target.value("SELECT COUNT(*) FROM t") == COUNT
+    else:
+        assert pair.target["t"].count_documents({}) == COUNT
