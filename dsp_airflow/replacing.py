@@ -65,6 +65,7 @@ class Replacing:
         """The swap, once, and its record; then the old table goes."""
         self._refuse_relied_on()
         swap.perform(work, self.new, allow_empty=allow_empty)
+        tell(work.watch, Noted(f"{self.plan.target.label} is the new table from now on"))
         self._record()
 
     def _record(self) -> None:

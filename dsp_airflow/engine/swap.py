@@ -174,8 +174,6 @@ def perform(job: Job[Any, Session], new: Replacement, *, allow_empty: bool) -> N
     other rows than were copied, ``Transient`` when the target was held by others for too long.
     """
     with job.target.session() as session:
-        if swaps_of(session).swapped(new):
-            return
         _require_rows(job, session, new, allow_empty=allow_empty)
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -183,7 +181,8 @@ def perform(job: Job[Any, Session], new: Replacement, *, allow_empty: bool) -> N
                 swaps = swaps_of(session)
                 # Again each time: who altered the target meanwhile is followed.
                 swaps.complete(new)
-                # No batch is on its way into the old table, and no purge proves by it.
+                # No batch is on its way into the old table, no purge proves by it, and of two
+                # that would swap the second finds it done.
                 with session.proving(new.target):
                     if not swaps.swapped(new):
                         swaps.swap(new)

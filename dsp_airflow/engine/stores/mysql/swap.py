@@ -19,6 +19,7 @@ from dsp_airflow.engine.errors import Contended, Denied, Refused
 from dsp_airflow.engine.model import Projection
 from dsp_airflow.engine.stores.mysql import markers, translate
 from dsp_airflow.engine.stores.mysql.grants import held
+from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.names import split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, quoted, rows, texts
 from dsp_airflow.engine.stores.mysql.tables import LOCKING, Facts, facts, references, triggers
@@ -149,6 +150,9 @@ class MySqlSwaps:
         elif counted := _COUNTER.search(_definition(self.connection, table)):
             execute(self.connection, f"ALTER TABLE {built} AUTO_INCREMENT = {counted[1]}")
         if not self._marked(new):
+            if is_mariadb(self.connection):
+                # There it would end what takes long by nature, too.
+                execute(self.connection, "SET SESSION max_statement_time = 0")
             execute(self.connection, f"ALTER TABLE {built} FORCE")
             rows(self.connection, f"ANALYZE TABLE {built}")
             run, job, batch = new.marker
