@@ -31,7 +31,9 @@ from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeSourceOperator
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
+from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
+from dsp_airflow.replacing import replaces
 from dsp_airflow.sensors.approval import ApprovalSensor
 from dsp_airflow.steps import DELETE_MISSING, deletes_missing
 
@@ -74,7 +76,7 @@ def build_dags(task: Task, path: str | Path) -> list[DAG]:
 
 
 def build_dag(task: Task, path: str | Path) -> DAG:
-    """``estimate >> approval >> jobs (plan >> copy >> check >> delete_missing) >> purge``."""
+    """``estimate >> approval >> jobs (plan >> copy >> check >> swap or delete) >> purge``."""
     file = str(path)
     schedule, start = _schedule(task)
     with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
@@ -255,24 +257,29 @@ def _documentation(task: Task) -> str | None:
 def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
-        told = [target_asset(job) if job.shards == 1 else target_alias(task.name, job.name)]
+        mapped = job.shards > 1 and not replaces(job)
+        told = [target_alias(task.name, job.name) if mapped else target_asset(job)]
         checked = job.check is not None
-        deletes = deletes_missing(job)
+        deletes, swaps = deletes_missing(job), replaces(job)
+        last = deletes or swaps
         first: type[TableSyncOperator] = TableSyncOperator
         name = "copy"
         if isinstance(job, S3Job):
             first, name = S3ArchiveOperator, "archive"
         elif isinstance(job, RestoreJob):
             first, name = RestoreOperator, "restore"
-        steps.append(_sharded(first, name, job, file, [] if checked or deletes else told))
+        steps.append(_sharded(first, name, job, file, [] if checked or last else told))
         if checked:
-            outlets = [] if deletes else told
+            outlets = [] if last else told
             steps.append(_sharded(ConsistencyCheckOperator, "check", job, file, outlets))
         if deletes:
-            last = DeleteMissingOperator(
-                task_id=DELETE_MISSING, task_file=file, job=job.name, outlets=told
+            steps.append(
+                DeleteMissingOperator(
+                    task_id=DELETE_MISSING, task_file=file, job=job.name, outlets=told
+                )
             )
-            steps.append(last)
+        if swaps:
+            steps.append(SwapOperator(task_id="swap", task_file=file, job=job.name, outlets=told))
         chain(*steps)
     return group
 

@@ -27,6 +27,7 @@ from dsp_airflow.config.variables import TimeVariable, UnresolvedVariableError, 
 from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import definition, missing, stepping
 from dsp_airflow.engine import plan as planning
+from dsp_airflow.engine import swap as swapping
 from dsp_airflow.engine.errors import Closed, ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Noted, Quiet, tell
 from dsp_airflow.engine.limits import Gauge
@@ -40,6 +41,7 @@ from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
 from dsp_airflow.paths import Given, Path, WaitingPath, path_of
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
+from dsp_airflow.replacing import Replacing, alone, replaces
 from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
@@ -124,8 +126,7 @@ class TaskRun:
             self._refuse_edited()
             known = ledger.plan()
             if known is not None:
-                begun = self._job_summary(name).batches_copied > 0
-                path.verify_unchanged(known, self._definition(), begun=begun)
+                self._verify_unchanged(path, known)
                 if self.runs.job(self.run.id, name).state == "waiting":
                     # Whoever stored the plan was killed before it could say so.
                     self.runs.move(self.run.id, name, "planned")
@@ -146,22 +147,26 @@ class TaskRun:
         ``wait=False``: come back when only batches that others hold are left (a shard).
         """
         with self._recorded(name):
-            path, work, plan, ledger = self._work(name, "copy", wait=wait)
+            path, work, replacing, ledger = self._work(name, "copy", wait=wait)
             self.runs.move(self.run.id, name, "copying")
-            with Keeper(ledger), self._limited(path, work) as limited:
-                path.copy(limited, self.run.variables.get(name, {}))
+            begun = self._job_summary(name).batches_copied > 0
+            with alone(replacing):
+                if replacing is not None:
+                    replacing.begin(self.watch, begun=begun)
+                with Keeper(ledger), self._limited(path, work) as limited:
+                    path.copy(limited, self.run.variables.get(name, {}))
             if work.ledger.waiting("copy"):
                 return self._job_summary(name)
             self.runs.move(self.run.id, name, "copied")
             if self._job(name).check is None:
-                self._move_cursor(name, plan, work.source)
-                self._advance(name, plan, work.source, purged=False)
+                self._move_cursor(name, work.plan, work.source)
+                self._advance(name, work.plan, work.source, purged=False)
             if self._through(name, checked=False):
                 self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)
         tell(
             self.watch,
-            JobDone("copy", name, plan.rows, found.rows_written, found.rows_failed),
+            JobDone("copy", name, work.plan.rows, found.rows_written, found.rows_failed),
         )
         return found
 
@@ -176,21 +181,25 @@ class TaskRun:
 
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
-            path, work, plan, ledger = self._work(name, "check", wait=wait)
+            path, work, replacing, ledger = self._work(name, "check", wait=wait)
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
             if differed:
                 self.runs.reopen(self.run.id, name, "check", differed)
-            with Keeper(ledger), self._limited(path, work) as limited:
+            with (
+                alone(replacing),
+                Keeper(ledger),
+                self._limited(path, work) as limited,
+            ):
                 path.check(limited)
             found = self._job_summary(name)
             if found.rows_different:
                 raise Mismatch(self._differing(name, found))
             if work.ledger.waiting("check"):
                 return found
-            self._move_cursor(name, plan, work.source)
-            self._advance(name, plan, work.source, purged=False)
+            self._move_cursor(name, work.plan, work.source)
+            self._advance(name, work.plan, work.source, purged=False)
             self.runs.move(self.run.id, name, "checked")
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
@@ -225,7 +234,8 @@ class TaskRun:
                 "with purge: manual can be purged"
             )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
-        path, work, plan, ledger = self._work(name, "purge", wait=True)
+        path, work, _, ledger = self._work(name, "purge", wait=True)
+        plan = work.plan
         opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
         conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
@@ -264,7 +274,8 @@ class TaskRun:
         job = self._job(name)
         if not isinstance(job, WarmJob) or job.delete_missing is None:
             return self._job_summary(name)
-        path, work, plan, _ = self._work(name, DELETE_MISSING, wait=True)
+        path, work, _, _ = self._work(name, DELETE_MISSING, wait=True)
+        plan = work.plan
         conditions = TargetConditions(self.runs, self.task, self.open_store)
         conditions.require_proved(job, self._job_summary(name))
         conditions.require_alone(job, plan)
@@ -278,6 +289,33 @@ class TaskRun:
                 self.runs.move(self.run.id, name, "succeeded")
         told = f"Deleted from {plan.target.label}: {done.deleted:,}, kept: {done.kept:,}"
         tell(self.watch, Noted(told))
+        return self._job_summary(name)
+
+    def swap(self, name: str) -> JobSummary:
+        """Puts what a job of ``mode: replace`` built in the target's place; others have nothing.
+
+        Raises ``Refused`` unless all of it is copied and, where the job asks for that, checked.
+        """
+        job = self._job(name)
+        if not isinstance(job, WarmJob) or not replaces(job):
+            return self._job_summary(name)
+        with self._recorded(name):
+            _, work, replacing, ledger = self._work(name, "swap", wait=True)
+            found = self._job_summary(name)
+            self._require_copied(found)
+            if job.check is not None and (
+                found.batches_checked < found.batches or found.rows_different
+            ):
+                raise Refused(
+                    f"job {name}: {found.batches_checked} of {found.batches} batches are checked, "
+                    f"and {found.rows_different:,} rows differ; the target stays as it is until "
+                    "the check has found no difference"
+                )
+            if replacing is not None:
+                with alone(replacing), Keeper(ledger):
+                    replacing.finish(work, allow_empty=job.allow_empty)
+            if self._through(name, checked=True):
+                self.runs.move(self.run.id, name, "succeeded")
         return self._job_summary(name)
 
     # The whole run
@@ -384,8 +422,11 @@ class TaskRun:
 
     def _work(
         self, name: str, step: str, *, wait: bool
-    ) -> tuple[Path, Job[Any, Any], Plan, SqlLedger]:
-        """The engine's job, once definition, tables and endpoints are proved unchanged."""
+    ) -> tuple[Path, Job[Any, Any], Replacing | None, SqlLedger]:
+        """The engine's job, once definition, tables and endpoints are proved unchanged.
+
+        With what is built to replace the target, by which the job works until it has.
+        """
         self.pace.before_batch()
         job = self._job(name)
         path = self.path(job, step)
@@ -394,13 +435,13 @@ class TaskRun:
         if plan is None:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
         self._refuse_edited()
-        begun = self._job_summary(name).batches_copied > 0
         if plan.step is not None and plan.step.waits:
             path = WaitingPath(path)
-        path.verify_unchanged(plan, self._definition(), begun=begun)
+        self._verify_unchanged(path, plan)
         source, target = path.work(plan, ledger)
+        replacing = self._replacement(plan, ledger)
         work: Job[Any, Any] = Job(
-            plan=plan,
+            plan=plan if replacing is None else swapping.filling(plan, replacing.new),
             source=source,
             target=target,
             ledger=ledger,
@@ -410,7 +451,23 @@ class TaskRun:
             isolation=job.isolation if isinstance(job, WarmJob) else "repeatable_read",
             wait=wait,
         )
-        return path, work, plan, ledger
+        return path, work, replacing, ledger
+
+    def _verify_unchanged(self, path: Path, plan: Plan) -> None:
+        found = self._job_summary(plan.job)
+        # What is built to replace a table is not the target yet.
+        begun = found.batches_copied > 0 and (not plan.replaces or found.swapped_at is not None)
+        path.verify_unchanged(plan, self._definition(), begun=begun)
+
+    def _replacement(self, plan: Plan, ledger: SqlLedger) -> Replacing | None:
+        """What a job replaces, and has not yet; ``None`` for any other job."""
+        job = self._job(plan.job)
+        if not plan.replaces or not isinstance(job, WarmJob):
+            return None
+        store = for_step(self.open_store, self.task.name, job, "swap")(job.target.connection)
+        new = swapping.replacement(plan, ledger.run, store.dialect)
+        replacing = Replacing(self.runs, self.run.id, self.task.name, plan, store, new)
+        return None if replacing.settled else replacing
 
     @contextmanager
     def _limited(self, path: Path, work: Job[Any, Any]) -> Iterator[Job[Any, Any]]:
@@ -476,7 +533,9 @@ class TaskRun:
         job, found = self._job(name), self._job_summary(name)
         checked = checked or job.check is None or found.batches_checked == found.batches > 0
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
-        return checked and purged and (found.deletion_done or not deletes_missing(job))
+        deleted = found.deletion_done or not deletes_missing(job)
+        swapped = found.swapped_at is not None or not replaces(job)
+        return checked and purged and deleted and swapped
 
     def _since(self, job: AnyJob, source: Located) -> str | None:
         key = cursor_key(self.task.name, job, source)

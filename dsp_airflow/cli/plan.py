@@ -182,6 +182,8 @@ def _facts(one: _Planned, plan: Plan) -> list[tuple[str, str]]:
     job = one.job
     sampled = sum(batch.sampled for batch in one.batches)
     create = " (will be created)" if plan.create else _kind(plan.target_shape)
+    if plan.replaces and not plan.create:
+        create = " (a new table takes its place)"
     size = plan.batch_size
     limit = f", {_bytes(size.bytes)}" if size.bytes else ""
     return [

@@ -122,6 +122,8 @@ def job_document(job: JobSummary) -> dict[str, Any]:
     found = {key: getattr(job, key) for key in JOB_KEYS}
     if job.rows_missing:
         found |= {"rows_missing": job.rows_missing, "rows_deleted": job.rows_deleted}
+    if job.swapped_at is not None:
+        found["swapped_at"] = job.swapped_at
     if job.losses:
         found["losses"] = [asdict(loss) for loss in job.losses]
     return found
@@ -146,6 +148,8 @@ def show_jobs(shown: Console, title: str, jobs: Sequence[Mapping[str, Any]]) -> 
                 f"Deleted from the target: {job['name']}: {job['rows_deleted']:,} of "
                 f"{job['rows_missing']:,} rows that the source does not have"
             )
+        if "swapped_at" in job:
+            shown.print(f"Swap: {job['name']}: the new table stands in the target's place")
         for loss in job.get("losses", ()):
             shown.print(f"Loss: {job['name']}: {_lost(loss)}")
 

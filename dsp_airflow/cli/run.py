@@ -92,6 +92,7 @@ class Whole:
             ("copy", self.work.copy),
             ("check", self.work.check),
             ("delete_missing", self.work.delete_missing),
+            ("swap", self.work.swap),
         ):
             self.work.pace.before_batch()
             if phase in ("copy", "check"):

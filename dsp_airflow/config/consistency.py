@@ -9,6 +9,7 @@ from dsp_airflow.config.archives import Partitioning, S3Job
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
 from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
+from dsp_airflow.config.replacing import replace_findings
 from dsp_airflow.config.sqlgrammar import is_moving, moving_told
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import (
@@ -27,6 +28,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *_purge_findings(job),
         *_cursor_findings(job),
         *_step_findings(job),
+        *(replace_findings(job) if isinstance(job, WarmJob) else ()),
         *(_missing_findings(job) if isinstance(job, WarmJob) and job.delete_missing else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob | S3Job) and job.gridfs else ()),
         *(_order_findings(job) if isinstance(job, WarmJob) else ()),
@@ -136,7 +138,7 @@ def _bucket_findings(job: WarmJob | S3Job) -> Iterator[Finding]:
                 f"must not be given with gridfs: true, as {why}; leave it out",
                 involves=frozenset({name, "gridfs"}),
             )
-    if isinstance(job, S3Job) and job.mode != "full":
+    if job.mode == "replace" or (isinstance(job, S3Job) and job.mode != "full"):
         yield Finding(
             ("mode",),
             "must be full with gridfs: true; a where on uploadDate tells what is new",
@@ -168,7 +170,15 @@ def _order_findings(job: WarmJob) -> Iterator[Finding]:
 
 
 def _object_findings(job: S3Job) -> Iterator[Finding]:
-    """Of what files become in a bucket of S3."""
+    """Of what becomes objects in a bucket of S3."""
+    if job.mode == "replace" and not job.gridfs:
+        yield Finding(
+            ("mode",),
+            "must be full, incremental or step with type: s3; a run never replaces another's",
+            job.mode,
+            "full",
+            involves=frozenset({"mode"}),
+        )
     if job.gridfs and job.target.partitions:
         yield Finding(
             ("target", "partitions"),

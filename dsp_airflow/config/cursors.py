@@ -13,14 +13,16 @@ from dsp_airflow.config.scalars import parse_duration
 
 Overlap: TypeAlias = timedelta | int
 Mode: TypeAlias = Annotated[
-    Literal["full", "incremental", "step"],
+    Literal["full", "incremental", "step", "replace"],
     Field(
         description=(
             "full: every run copies all rows of the job. incremental: every run copies the rows "
             "whose cursor moved since the last run that was copied and checked; an S3 job archives "
             "them in a folder of their own. step: every run copies the rows of one step, and the "
             "next run those of the next. Rows deleted in the source stay in the target, unless "
-            "delete_missing says otherwise."
+            "delete_missing says otherwise. replace, of warm jobs: every run builds the table anew "
+            "beside the target, checks it, and puts it in the target's place in one step: what the "
+            "target held before is gone."
         ),
     ),
 ]

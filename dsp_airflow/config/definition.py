@@ -143,6 +143,7 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         **({"gridfs": True} if job.gridfs else {}),
         **({"field_order": job.field_order} if job.field_order != "count" else {}),
         **({} if job.delete_missing is None else {"delete_missing": _missing(job.delete_missing)}),
+        **({"allow_empty": True} if job.allow_empty else {}),
     }
 
 
@@ -200,6 +201,7 @@ def _warm(job: WarmJob) -> dict[str, Any]:
         "isolation": job.isolation,
         "gridfs": job.gridfs,
         "field_order": job.field_order,
+        "allow_empty": job.allow_empty,
         "delete_missing": None if wanted is None else _missing(wanted),
     }
 

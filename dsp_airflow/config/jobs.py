@@ -447,6 +447,13 @@ class WarmJob(TableJob):
 
     type: Literal["warm"] = Field(description="warm: from database table to database table.")
     target: Target = Field(description="Connection and table to write to.")
+    allow_empty: bool = Field(
+        default=False,
+        description=(
+            "mode: replace only: a source without any row of the job empties the target. Default: "
+            "such a run is refused, and the target stays as it is."
+        ),
+    )
     gridfs: Buckets = False
     field_order: FieldOrderOption = "count"
     on_conflict: Literal["update", "ignore", "error"] = Field(

@@ -25,6 +25,7 @@ from dsp_airflow.config.tasks import (
     Task,
     duplicate_jobs,
     shared_folders,
+    shared_targets,
     touched_targets,
 )
 
@@ -137,7 +138,7 @@ def _validated(root: Node, problems: list[Problem]) -> Task | None:
     names = [(index, name) for index, entry in enumerate(entries) if (name := _name_of(entry))]
     problems += [place(root, finding) for finding in duplicate_jobs(names)]
     whole = [(index, job) for index, job in enumerate(valid) if job is not None]
-    among = [*shared_folders(whole), *touched_targets(whole)]
+    among = [*shared_folders(whole), *shared_targets(whole), *touched_targets(whole)]
     problems += [place(root, finding) for finding in among]
     if task is None or None in valid:
         return None

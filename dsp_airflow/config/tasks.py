@@ -19,6 +19,7 @@ from dsp_airflow.config.names import (
     check_task_name,
     split_table,
 )
+from dsp_airflow.config.replacing import shared_with_replace
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import parse_duration
 from dsp_airflow.config.timeouts import DURATION_SCHEMA
@@ -204,7 +205,12 @@ class Task(Model):
     def _unique_jobs(self) -> Task:
         named = list(enumerate(job.name for job in self.jobs))
         jobs = list(enumerate(self.jobs))
-        found = [*duplicate_jobs(named), *shared_folders(jobs), *touched_targets(jobs)]
+        found = [
+            *duplicate_jobs(named),
+            *shared_folders(jobs),
+            *shared_targets(jobs),
+            *touched_targets(jobs),
+        ]
         if found:
             raise invalid_together(found)
         return self
@@ -252,6 +258,11 @@ def _target(job: WarmJob | RestoreJob) -> tuple[str, tuple[str, ...]]:
 
 def _source(job: WarmJob | S3Job) -> tuple[str, tuple[str, ...]]:
     return job.source.connection, tuple(split_table(job.source.table))
+
+
+def shared_targets(jobs: list[tuple[int, Job]]) -> list[Finding]:
+    """A finding for every job that writes to a table which another job of the task replaces."""
+    return shared_with_replace([(n, job) for n, job in jobs if isinstance(job, WarmJob)])
 
 
 def shared_folders(jobs: list[tuple[int, Job]]) -> list[Finding]:

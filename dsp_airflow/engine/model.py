@@ -605,6 +605,8 @@ class Plan:
     """Digest of the definition, both shapes and where the connections lead."""
     accept_triggers: tuple[str, ...] = ()
     report_values: bool = False
+    replaces: bool = False
+    """The target is built anew beside the one that stands, and swapped: see ``swap``."""
     shared: bool = False
     """Another job of the task writes into the same target table: rows appear there meanwhile."""
     where: str | None = None

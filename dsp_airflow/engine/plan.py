@@ -17,12 +17,13 @@ from dsp_airflow.engine import (
     missing,
     quarantine,
     stepping,
+    swap,
 )
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
 from dsp_airflow.engine.mapping import Entry
-from dsp_airflow.engine.model import Batch, BatchSize, Plan, Projection, Shape, Window
+from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, Plan, Projection, Shape, Window
 from dsp_airflow.engine.ports import Session, Store
 from dsp_airflow.engine.sides import Sides, described
 from dsp_airflow.engine.step import Step
@@ -75,7 +76,8 @@ def plan_job(
             refuse_endless(job, plan, sides)
         if not count:
             return plan, ()
-        if not plan.key and not plan.create and write.holds_rows(plan.target):
+        fills = not plan.create and not plan.replaces
+        if not plan.key and fills and write.holds_rows(plan.target):
             raise Refused(
                 f"job {job.name}: {plan.target.label} holds rows, and {plan.source.label} has no "
                 "key to tell which of them are copies; empty the target, or name unique columns "
@@ -88,6 +90,8 @@ def plan_job(
         sampled = sample(len(batches), job.check.percent, job.check.seed) if job.check else set()
         batches = [replace(b, sampled=b.number in sampled) for b in batches]
         rows = sum(b.rows for b in batches)
+        if plan.replaces and not rows and not job.allow_empty:
+            raise Refused(swap.empty(plan))
         warnings = (
             *plan.warnings,
             *quarantine.warnings(read, plan.source),
@@ -173,6 +177,7 @@ def _structure(
     refusals += sides.write.write_refusals(target_side, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
+    told = _of_a_swap(job, sides, target_side, create=create, shared=shared)
     purge_refusals = tuple(purge_refusals_of(job, sides, shape, there, key, rows, create=create))
     if job.purge != "none" and purge_refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: " + "; ".join(purge_refusals))
@@ -200,16 +205,33 @@ def _structure(
         definition=definition_of(definition, shape, there, sides.source, sides.target),
         accept_triggers=job.accept_triggers,
         report_values=job.report_values,
+        replaces=job.mode == "replace",
         shared=shared,
         purge_refusals=purge_refusals,
         warnings=tuple(
             source_warnings(sides, source_side)
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
             + ([] if create else sides.write.move_sequences(target_side, dry=True))
+            + told
             + keys.warnings_of(job, shape, there, key, sides.source.dialect, source_side)
             + warnings_of(window)
         ),
     )
+
+
+def _of_a_swap(
+    job: WarmJob, sides: Sides, target: Projection, *, create: bool, shared: bool
+) -> list[str]:
+    """What to know of it, where the job replaces; ``Refused`` where no other may take its place."""
+    if job.mode != "replace":
+        return []
+    swaps = swap.swaps_of(sides.write)
+    why = swaps.refusals(target, create=create)
+    if shared:
+        why.append(f"another job of the task writes to {target.label}, too")
+    if why:
+        raise Refused(f"job {job.name} may not replace {target.label}: {'; '.join(why)}")
+    return swaps.warnings(target)
 
 
 def _require_mapping(job: WarmJob, sides: Sides) -> bool:
@@ -395,7 +417,13 @@ def _size_warnings(job: WarmJob, rows: int, plan: Plan, sides: Sides) -> list[st
         found.append(
             f"{rows:,} rows in full mode; mode: incremental or a filter would move fewer each run"
         )
-    if not plan.create and sides.write.holds_rows(plan.target):
+    if plan.replaces and not plan.create:
+        standing = sides.write.count(plan.target, KeyRange())
+        found.append(
+            f"the {standing:,} rows of {plan.target.label} give way to {rows:,}, and with them "
+            "whatever is written there until the swap"
+        )
+    elif not plan.create and sides.write.holds_rows(plan.target):
         found.append(
             f"{plan.target.label} holds rows already; back it up and try the job on a copy first"
         )

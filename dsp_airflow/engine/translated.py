@@ -1,4 +1,4 @@
-"""Streams and purges of a store, whose driver errors are the engine's."""
+"""Streams, purges and swaps of a store, whose driver errors are the engine's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Purge, Stream
+from dsp_airflow.engine.swap import Replacement, Swaps
 
 At: TypeAlias = Callable[[str], AbstractContextManager[None]]
 """Translates what the driver raises inside, naming the object that was worked on."""
@@ -79,3 +80,56 @@ class TranslatedPurge:
         """See ``ports.Purge``."""
         with self._at("purge"):
             self._inner.commit()
+
+
+class TranslatedSwaps:
+    """See ``swap.Swaps``."""
+
+    def __init__(self, inner: Swaps, at: At) -> None:
+        self._inner = inner
+        self._at = at
+
+    def refusals(self, what: Projection, *, create: bool) -> list[str]:
+        """See ``swap.Swaps``."""
+        with self._at(what.label):
+            return self._inner.refusals(what, create=create)
+
+    def warnings(self, what: Projection) -> list[str]:
+        """See ``swap.Swaps``."""
+        with self._at(what.label):
+            return self._inner.warnings(what)
+
+    def beside(self, what: Projection) -> list[str]:
+        """See ``swap.Swaps``."""
+        with self._at(what.label):
+            return self._inner.beside(what)
+
+    def build(self, new: Replacement, *, begun: bool) -> None:
+        """See ``swap.Swaps``."""
+        with self._at(new.built.label):
+            self._inner.build(new, begun=begun)
+
+    def complete(self, new: Replacement) -> None:
+        """See ``swap.Swaps``."""
+        with self._at(new.built.label):
+            self._inner.complete(new)
+
+    def swap(self, new: Replacement) -> None:
+        """See ``swap.Swaps``."""
+        with self._at(new.target.label):
+            self._inner.swap(new)
+
+    def swapped(self, new: Replacement) -> bool:
+        """See ``swap.Swaps``."""
+        with self._at(new.target.label):
+            return self._inner.swapped(new)
+
+    def tidy(self, new: Replacement) -> None:
+        """See ``swap.Swaps``."""
+        with self._at(new.target.label):
+            self._inner.tidy(new)
+
+    def discard(self, table: str) -> None:
+        """See ``swap.Swaps``."""
+        with self._at(table):
+            self._inner.discard(table)

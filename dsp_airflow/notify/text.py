@@ -238,6 +238,8 @@ def _stopped(job: JobSummary, facts: Facts) -> str:
         doing = "copying"
     elif marks.checks and (job.rows_different or job.batches_checked < job.batches):
         doing = "checking"
+    elif job.replaces:
+        doing = "putting the new table in the target's place"
     else:
         doing = "deleting from the source"
     number = marks.different if job.rows_different else marks.failed or marks.in_hand
@@ -254,8 +256,7 @@ def _job(job: JobSummary, facts: Facts) -> str:
         else "checked  no, the job has no check",
         *_left_out("damaged  {} in the source, neither copied nor deleted:", marks.damaged),
         *_left_out("left out {} of the source, neither archived nor deleted:", marks.kept_back),
-        f"deleted  {_rows(job.rows_purged)} from the source",
-        f"kept     {_rows(job.rows_kept)} in the source",
+        *_ended(job),
     ]
     if job.rows_kept:
         lines[-1] += " that a purge should have deleted:"
@@ -282,6 +283,17 @@ def _job(job: JobSummary, facts: Facts) -> str:
     # Of a killed process the state still says what it was at.
     was = "was " if job.state in {"copying", "checking", "purging"} else ""
     return _section(f"JOB {job.name}: {was}{job.state}", lines, bullets=False)
+
+
+def _ended(job: JobSummary) -> list[str]:
+    """What became of the source's rows, or of the target."""
+    if job.replaces:
+        done = "yes, the new table is in the target's place" if job.swapped_at else "no"
+        return [f"swapped  {done}"]
+    return [
+        f"deleted  {_rows(job.rows_purged)} from the source",
+        f"kept     {_rows(job.rows_kept)} in the source",
+    ]
 
 
 def _left_out(line: str, found: Sequence[tuple[str, int]]) -> list[str]:

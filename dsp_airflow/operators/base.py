@@ -54,6 +54,7 @@ JOB_FIELDS = (
     "mode",
     "cursor",
     "step",
+    "allow_empty",
     "gridfs",
     "field_order",
     "on_conflict",
@@ -129,7 +130,9 @@ class TaskOperator(BaseOperator):
     :param where: rules, or an SQL condition with ``:name`` variables; of MongoDB also a query
         document.
     :param variables: their values, such as ``{"cutoff": "now-90d"}``.
-    :param mode: ``full`` (default), ``incremental`` or ``step``.
+    :param mode: ``full`` (default), ``incremental``, ``step``, or ``replace``, which ends with
+        a ``SwapOperator``.
+    :param allow_empty: ``replace`` may leave the target without rows.
     :param cursor: ``{"column": "updated_at", "overlap": "5m"}``, for ``incremental``.
     :param step: ``{"column": "created_at", "start": "2024-01-01", "size": "1M"}``, for ``step``.
     :param gridfs: the source is a bucket of GridFS, and so is the target, or it is S3.
@@ -185,6 +188,7 @@ class TaskOperator(BaseOperator):
         mode: str | None = None,
         cursor: Mapping[str, Any] | None = None,
         step: Mapping[str, Any] | None = None,
+        allow_empty: bool | None = None,
         gridfs: bool | None = None,
         field_order: str | None = None,
         on_conflict: str | None = None,
@@ -215,6 +219,7 @@ class TaskOperator(BaseOperator):
         self.mode = mode
         self.cursor = cursor
         self.step = step
+        self.allow_empty = allow_empty
         self.gridfs = gridfs
         self.field_order = field_order
         self.on_conflict = on_conflict
@@ -247,6 +252,11 @@ class TaskOperator(BaseOperator):
     def stands_alone(self) -> bool:
         """Whether the job is made of this operator's arguments."""
         return self.task_file is None
+
+    @property
+    def writes_target(self) -> bool:
+        """Whether a job of this operator's own stands in its target before any swap."""
+        return self.stands_alone and self.mode != "replace"
 
     def definition(self) -> Task:
         """The task this step belongs to."""

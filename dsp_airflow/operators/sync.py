@@ -43,7 +43,7 @@ class TableSyncOperator(StepOperator):
     def __init__(self, *, shard: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shard = shard
-        if self.stands_alone and self.check == "none":
+        if self.writes_target and self.check == "none":
             self.outlets = [*self.outlets, target_alias(self.dag_id, self.task_id)]
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Copied, Difference, KeyRange, LossCount
@@ -50,6 +50,8 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
                 _count(BATCHES.c.checked_at).label("batches_checked"),
                 _count(BATCHES.c.purged_at).label("batches_purged"),
                 JOBS.c.error,
+                JOBS.c.swapped_at,
+                func.coalesce(JOBS.c.plan.contains('"replaces":true'), false()).label("replaces"),
             )
             .outerjoin(BATCHES, and_(BATCHES.c.run == JOBS.c.run, BATCHES.c.job == JOBS.c.name))
             .where(JOBS.c.run == run)
@@ -168,7 +170,7 @@ def _failed_rows() -> ColumnElement[int]:
 def _job(row: Any) -> JobSummary:
     # PostgreSQL sums bigints to decimals.
     values: dict[str, Any] = {k: int(v) if isinstance(v, Decimal) else v for k, v in row.items()}
-    return JobSummary(**values)
+    return JobSummary(**{**values, "replaces": bool(values["replaces"])})
 
 
 def _batch(row: Any) -> BatchStatus:

@@ -94,6 +94,8 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     seen_at: datetime | None
+    swapped_at: datetime | None = None
+    """Of a job that replaces its target: when it did."""
 
     @property
     def at_work(self) -> bool:
@@ -134,6 +136,10 @@ class JobSummary:
     """Those of them that were deleted, in all attempts."""
     deletion_done: bool = False
     """Whether the present attempt has nothing left of that to do."""
+    swapped_at: datetime | None = None
+    """See ``Job``."""
+    replaces: bool = False
+    """It builds its target anew, and has planned to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def new_attempt(database: StateDatabase, run: str, job: str) -> int:
                 error=None,
                 started_at=None,
                 ended_at=None,
+                swapped_at=None,
             )
         )
     return old + 1

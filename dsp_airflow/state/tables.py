@@ -122,6 +122,8 @@ JOBS = Table(
     Column("ended_at", UtcDateTime),
     # When a process that works on it last said so.
     Column("seen_at", UtcDateTime),
+    # Of a job that replaces its target: it has.
+    Column("swapped_at", UtcDateTime),
     _one_of("state", JOB_STATES),
     ForeignKeyConstraint(["run"], ["runs.id"], ondelete="CASCADE"),
 )

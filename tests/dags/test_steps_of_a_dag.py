@@ -117,6 +117,24 @@ def test_what_the_source_does_not_have_goes_last(world: World, steps: Build) -> 
     assert world.target.value("SELECT count(*) FROM flights") == 2500
 
 
+def test_a_target_is_replaced_by_a_step_of_its_own(world: World, steps: Build) -> None:
+    world.fill()
+    step = ready(steps(task("none", shards=2, extra="mode: replace")))
+    assert [t.task_id for t in step.dag.tasks if t.outlets] == ["job.swap"]
+    assert step.dag.get_task("job.check").downstream_task_ids == {"job.swap"}
+    for shard in (1, 2):
+        step("job.copy", shard=shard)
+    for shard in (1, 2):
+        step("job.check", shard=shard)
+    assert world.runs.recent()[0].state == "running"
+    assert world.count() == (2500, 0)
+    assert step("job.swap")["rows_checked"] == 2500
+    assert world.count() == (2500, 2500)
+    assert world.runs.recent()[0].state == "succeeded"
+    # Cleared once more, it has nothing to do.
+    step("job.swap")
+
+
 def test_missing_table_fails_before_approval_without_retry(world: World, steps: Build) -> None:
     step = steps(task(retries=3))
     with pytest.raises(AirflowFailException, match=r"public\.flights"):

@@ -107,6 +107,7 @@ class Bench(Generic[DB]):
                 run.copy(job.name)
                 run.check(job.name)
                 run.delete_missing(job.name)
+                run.swap(job.name)
             for job in run.task.jobs:
                 if job.purge == "system":
                     run.purge(job.name)

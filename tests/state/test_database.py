@@ -267,8 +267,9 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         for column in ("stop_requested_by", "stop_requested_at", "stop_reason"):
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN swapped_at")
     set_version(state, "0001")
-    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0005"):
+    with pytest.raises(ConfigError, match="has schema 0001, this package needs 0007"):
         open_state(state_url)
     assert upgrade(state_url) == schema.HEAD
     with open_state(state_url) as database:

@@ -51,6 +51,7 @@ from dsp_airflow.engine.stores.mongodb import (
     refusals,
     relay,
     split,
+    swap,
     translate,
     write,
 )
@@ -59,7 +60,8 @@ from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.missing import MongoMissing
 from dsp_airflow.engine.stores.mongodb.rows import Rows
 from dsp_airflow.engine.stores.mongodb.spool import Spool
-from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
+from dsp_airflow.engine.swap import Swaps
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream, TranslatedSwaps
 
 
 class MongoStore:
@@ -466,6 +468,10 @@ class MongoSession:
     def target_refusals(self, table: str) -> list[str]:
         with self._at(table):
             return refusals.target_refusals(self.connection, table)
+
+    def swaps(self) -> Swaps:
+        """See ``swap.CanSwap``."""
+        return TranslatedSwaps(swap.MongoSwaps(self.connection), self._at)
 
     def fingerprint(self, table: str) -> str:
         with self._at(table):

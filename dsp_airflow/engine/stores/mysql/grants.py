@@ -11,7 +11,7 @@ from dsp_airflow.engine.stores.mysql.query import Connection, texts
 
 NEEDED: Final = (
     *("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "CREATE TEMPORARY TABLES"),
-    *("TRIGGER", "PROCESS"),
+    *("TRIGGER", "PROCESS", "ALTER", "DROP"),
 )
 _NAME: Final = r"(`(?:[^`]|``)*`|\*)"
 _LINE: Final = re.compile(rf"(GRANT|REVOKE) (.+?) ON (?:TABLE )?{_NAME}\.{_NAME} (?:TO|FROM) ")

@@ -50,13 +50,15 @@ from dsp_airflow.engine.stores.mysql import (
     replication,
     sequences,
     split,
+    swap,
     tables,
     translate,
     write,
 )
 from dsp_airflow.engine.stores.mysql.missing import MySqlMissing
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
-from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
+from dsp_airflow.engine.swap import Swaps
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream, TranslatedSwaps
 
 
 class MySqlStore:
@@ -398,6 +400,10 @@ class MySqlSession:
     def target_refusals(self, table: str) -> list[str]:
         with self._at(table):
             return refusals.target_refusals(self.connection, table)
+
+    def swaps(self) -> Swaps:
+        """See ``swap.CanSwap``."""
+        return TranslatedSwaps(swap.MySqlSwaps(self.connection, self._options.lock), self._at)
 
     def fingerprint(self, table: str) -> str:
         with self._at(table):

@@ -47,13 +47,15 @@ from dsp_airflow.engine.stores.postgres import (
     relay,
     sequences,
     split,
+    swap,
     translate,
     tree,
     write,
 )
 from dsp_airflow.engine.stores.postgres.missing import PostgresMissing
 from dsp_airflow.engine.stores.postgres.query import Connection, one
-from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream
+from dsp_airflow.engine.swap import Swaps
+from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream, TranslatedSwaps
 
 PATIENCE = 300
 """Seconds to wait for batches and proofs of others on the same target table."""
@@ -406,6 +408,10 @@ class PostgresSession:
     def target_refusals(self, table: str) -> list[str]:
         with self._at(table):
             return refusals.target_refusals(self.connection, table)
+
+    def swaps(self) -> Swaps:
+        """See ``swap.CanSwap``."""
+        return TranslatedSwaps(swap.PostgresSwaps(self.connection, self._options.lock), self._at)
 
     def fingerprint(self, table: str) -> str:
         with self._at(table):
