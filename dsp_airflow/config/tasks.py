@@ -14,6 +14,13 @@ from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
+from dsp_airflow.config.processes import (
+    BUILT_IN,
+    MATCH,
+    NAME_PATTERN,
+    NONE,
+    check_process_name,
+)
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import parse_duration
 from dsp_airflow.config.timeouts import DURATION_SCHEMA
@@ -78,6 +85,10 @@ def _schedule(value: object) -> str | Once:
     if not isinstance(value, str):
         raise invalid("must be manual, {once: <time with zone>}, or a cron expression in quotes")
     return MANUAL if value == MANUAL else check_cron(value)
+
+
+def _approval(value: str) -> str:
+    return value if value in (MATCH, NONE, BUILT_IN) else check_process_name(value)
 
 
 class Notify(Model):
@@ -166,6 +177,18 @@ class Task(Model):
     )
     notify: Notify = Field(
         default_factory=Notify, description="Which ends of a run are told by e-mail, and to whom."
+    )
+    approval: Annotated[
+        str,
+        AfterValidator(_approval),
+        WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$"}),
+    ] = Field(
+        default=MATCH,
+        description=(
+            "Which approval process holds for its runs: match (the first that fits), or a process "
+            "by name. none asks nobody, and is refused while approval is enforced."
+        ),
+        examples=["match"],
     )
     remarks: str = Field(default="", description="Anything worth keeping beside the task.")
     jobs: Annotated[tuple[Annotated[Job, Field(discriminator="type")], ...], Listed] = Field(
