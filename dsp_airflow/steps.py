@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
+from dsp_airflow.approval.gate import Gate, GuardedPace, default_gate
 from dsp_airflow.config.archives import (
     PREFIX_NAMES,
     S3Job,
@@ -70,7 +71,8 @@ class Interval:
 class TaskRun:
     """A run of a task, as this process works on it.
 
-    ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
+    ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge. ``gate``
+    says whether the work is approved.
     """
 
     database: StateDatabase
@@ -78,6 +80,7 @@ class TaskRun:
     run: Run
     open_store: OpenStore
     watch: Watch = field(default_factory=Quiet)
+    gate: Gate = field(default_factory=default_gate)
     pace: BatchEdgePace = field(init=False)
     runs: Runs = field(init=False)
 
@@ -119,12 +122,14 @@ class TaskRun:
             if known is not None:
                 begun = self._job_summary(name).batches_copied > 0
                 path.verify_unchanged(known, self._definition(), begun=begun)
+                self.gate.planned(known)
                 if self.runs.job(self.run.id, name).state == "waiting":
                     # Whoever stored the plan was killed before it could say so.
                     self.runs.move(self.run.id, name, "planned")
                 return known
             self._refuse_shared_folder(job)
-            plan, batches = path.plan(self._given(job, since=self._since(job, source)))
+            plan, batches = path.plan(self._given(job, since=self.since(job, source)))
+            self.gate.planned(plan)
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
         return plan
@@ -136,6 +141,7 @@ class TaskRun:
         """
         with self._recorded(name):
             path, work, plan, ledger = self._work(name, "copy", wait=wait)
+            self.gate.copying(plan)
             self.runs.move(self.run.id, name, "copying")
             with Keeper(ledger), self._limited(path, work) as limited:
                 path.copy(limited, self.run.variables.get(name, {}))
@@ -165,6 +171,7 @@ class TaskRun:
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
             path, work, plan, ledger = self._work(name, "check", wait=wait)
+            self.gate.checking()
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
@@ -218,6 +225,7 @@ class TaskRun:
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, self._job(name).source.connection)
         self._require_derived(path, plan)
+        self.gate.deleting(plan, self.run.id, numbers)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
@@ -337,7 +345,7 @@ class TaskRun:
             source=source,
             target=target,
             ledger=ledger,
-            pace=self.pace,
+            pace=GuardedPace(self.pace, self.gate),
             watch=self.watch,
             workers=job.workers,
             isolation=job.isolation if isinstance(job, WarmJob) else "repeatable_read",
@@ -405,7 +413,8 @@ class TaskRun:
         purged = job.purge != "system" or found.batches_purged == found.batches > 0
         return checked and purged
 
-    def _since(self, job: AnyJob, source: Located) -> str | None:
+    def since(self, job: AnyJob, source: Located) -> str | None:
+        """Where an incremental job has come to."""
         key = cursor_key(self.task.name, job, source)
         return None if key is None else Cursors(self.database).get(key)
 

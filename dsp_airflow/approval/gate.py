@@ -16,6 +16,7 @@ from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Pace
 from dsp_airflow.state.database import StateDatabase
 
+_BEGUN = frozenset({State.EXECUTING, State.EXECUTION_FAILED, State.EXECUTION_SUCCEEDED})
 LOOK_EVERY = 5.0
 """Seconds between two looks whether the time for the execution is over."""
 
@@ -33,6 +34,10 @@ class Gate(Protocol):
 
     def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
         """Batches of a run are about to be deleted from the source; ``None``: all of them."""
+        ...
+
+    def checking(self) -> None:
+        """What was copied is about to be compared: nothing is written, so nothing is refused."""
         ...
 
     def before_batch(self) -> None:
@@ -54,6 +59,9 @@ class OpenGate:
         """See ``Gate``."""
 
     def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """See ``Gate``."""
+
+    def checking(self) -> None:
         """See ``Gate``."""
 
     def before_batch(self) -> None:
@@ -130,6 +138,10 @@ class ApprovedGate:
                 f"approved were {_named(estimate['batches'])} of run {estimate['run']}",
             )
 
+    def checking(self) -> None:
+        """See ``Gate``. A check that failed, and is tried again, is what the run goes on with."""
+        self._requests.resume(self._key)
+
     def before_batch(self) -> None:
         """See ``Gate``. Looks every few seconds; all workers of a step share the look."""
         with self._lock:
@@ -140,14 +152,14 @@ class ApprovedGate:
         if found is None:
             raise Refused(f"the request of {self._key} is gone from the state database")
         found = self._requests.still(found.id)
-        # One that another step failed may go on; so may this one.
-        if found.state not in {State.EXECUTING, State.EXECUTION_FAILED}:
+        # Who began could; what another step has come to meanwhile does not stop this one.
+        if found.state not in _BEGUN:
             why = failure(found.case, found.reason or "")
             raise why or Refused(f"request {found.id} is {found.state}")
 
     def ended(self, error: str | None = None) -> None:
         """See ``Gate``."""
-        self._requests.close(self._key, error or "", succeeded=error is None)
+        self._requests.finish(self._key, error or "", succeeded=error is None)
 
     def _require(self, plan: Plan) -> tuple[Request, dict[str, Any]]:
         """The request, executing, and what it says of this job; both are what was decided on."""

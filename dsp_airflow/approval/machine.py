@@ -245,6 +245,11 @@ def execute(
     ``by_hand``: a person said so. Without it a request that waits for one is refused.
     """
     require_current(case, now)
+    if by_hand and actor != case.requester and actor not in administrators:
+        raise Denied(
+            f"{actor} may not start a request of {case.requester}; that person or an "
+            "administrator may"
+        )
     if case.state == State.EXECUTING:
         return []
     if case.state == State.EXECUTION_FAILED:
@@ -255,11 +260,6 @@ def execute(
         raise _ended(case) or Refused("the request is not approved yet, so nothing may execute")
     if case.rules.manual_start and not by_hand:
         raise Refused("the process asks for a start by hand: dsp execute, or Execute now")
-    if by_hand and actor != case.requester and actor not in administrators:
-        raise Denied(
-            f"{actor} may not start a request of {case.requester}; that person or an "
-            "administrator may"
-        )
     return [Move(State.EXECUTING, actor, "", case.node, now + case.rules.execution)]
 
 

@@ -44,6 +44,8 @@ def process_for(
     where that one, or the default, is not there, not enabled or of another type: a process that
     is missing is never replaced by a weaker one.
     """
+    if named == BUILT_IN:
+        raise Refused(f"{BUILT_IN} holds where nothing else does; no task can ask for it by name")
     if named != MATCH:
         process = _found(processes, named, ask, "the task")
         if not matches(process, ask):

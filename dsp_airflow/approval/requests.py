@@ -361,6 +361,16 @@ class Requests:
             machine.require_executing(found.case, now)
             return found
 
+    def resume(self, key: str) -> None:
+        """A failed execution goes on, where there is one that may."""
+        known = self.find(key)
+        if known is None or known.state != State.EXECUTION_FAILED:
+            return
+        with self._changing(known.id) as (connection, found, now):
+            if found.state == State.EXECUTION_FAILED and _goes_on(found, now):
+                moves = machine.execute(found.case, machine.SYSTEM, frozenset(), now, by_hand=False)
+                self._apply(connection, found, moves, now)
+
     def still(self, request: str) -> Request:
         """As ``look``, reading only unless the time of the execution is over."""
         found = self.get(request)
@@ -390,13 +400,20 @@ class Requests:
 
     def close(self, key: str, note: str, *, succeeded: bool) -> Request | None:
         """What has this key has ended; a request that was still waiting is withdrawn."""
+        found = self.finish(key, note, succeeded=succeeded)
+        if found is None or not found.open:
+            return found
+        self._let_time_pass(found.id)
+        with self._changing(found.id) as (connection, request, now):
+            return self._apply(connection, request, machine.withdraw(request.case, note), now)
+
+    def finish(self, key: str, note: str, *, succeeded: bool) -> Request | None:
+        """The execution that has this key has ended, if there is one."""
         known = self.find(key)
-        if known is None:
-            return None
+        if known is None or known.state != State.EXECUTING:
+            return known
         with self._changing(known.id) as (connection, found, now):
-            moves = machine.expire(found.case, now) if found.state != State.EXECUTING else []
-            moves = moves or machine.finish(found.case, note, succeeded=succeeded)
-            moves = moves or machine.withdraw(found.case, note)
+            moves = machine.finish(found.case, note, succeeded=succeeded)
             return self._apply(connection, found, moves, now)
 
     # Looking

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,8 +93,12 @@ def digest_of(bound: Mapping[str, Any]) -> str:
 
 
 def task_type_of(task: Task) -> str:
-    """The type of a task's runs: what it does that reaches furthest."""
-    types = {job.type for job in task.jobs}
+    """The type of a task's runs."""
+    return furthest({job.type for job in task.jobs})
+
+
+def furthest(types: AbstractSet[str]) -> str:
+    """Of several types of jobs the one that reaches furthest: into another database first."""
     return next(name for name in ("warm", "restore", "s3") if name in types)
 
 

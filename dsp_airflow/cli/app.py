@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from dsp_airflow.cli import approval_app
+
 
 @dataclass
 class Options:
@@ -38,6 +40,7 @@ archives = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(archives, name="archive")
+approval_app.register(app)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -289,7 +289,7 @@ def built_in(task_type: str) -> Process:
     """What holds where no process matches and none is configured: the administrators decide."""
     return Process.model_construct(
         name=BUILT_IN,
-        task_type=task_type,
+        task_type=cast("TaskType", task_type),
         enabled=True,
         priority=LAST_PRIORITY,
         connections="all",

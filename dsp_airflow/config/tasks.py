@@ -15,7 +15,6 @@ from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import Listed, Text, WarmJob
 from dsp_airflow.config.names import TASK_NAME_PATTERN, check_email, check_task_name
 from dsp_airflow.config.processes import (
-    BUILT_IN,
     MATCH,
     NAME_PATTERN,
     NONE,
@@ -88,7 +87,7 @@ def _schedule(value: object) -> str | Once:
 
 
 def _approval(value: str) -> str:
-    return value if value in (MATCH, NONE, BUILT_IN) else check_process_name(value)
+    return value if value in (MATCH, NONE) else check_process_name(value)
 
 
 class Notify(Model):

@@ -70,6 +70,9 @@ def test_a_process_by_name_has_to_match() -> None:
         process_for(processes, ask(), named="Mina")
     with pytest.raises(Refused, match="disabled"):
         process_for(processes, ask(), named="Off")
+    # It would ask less of a task than a stricter process that matches.
+    with pytest.raises(Refused, match="no task can ask for it by name"):
+        process_for(processes, ask(), named=BUILT_IN)
     with pytest.raises(Refused, match="not for the connections"):
         process_for(processes, ask(), named="Elsewhere")
 
