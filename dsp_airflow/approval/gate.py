@@ -9,7 +9,8 @@ from typing import Any, NoReturn, Protocol
 
 from dsp_airflow.approval import settings
 from dsp_airflow.approval.machine import State, failure
-from dsp_airflow.approval.requests import Request, Requests, within
+from dsp_airflow.approval.records import Request, within
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.approval.subject import digest_of
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Plan

@@ -18,7 +18,7 @@ from dsp_airflow.state import outbox
 from dsp_airflow.state.outbox import MailKey
 
 if TYPE_CHECKING:
-    from dsp_airflow.approval.requests import Request
+    from dsp_airflow.approval.records import Request
 
 COMMAND_LINE = "cli"
 """What the keys of requests begin with that were made on the command line."""

@@ -46,6 +46,7 @@ class Processes:
     def __init__(self, database: StateDatabase, folder: Path | None = None) -> None:
         self.database = database
         self.folder = folder or settings.processes_folder()
+        self._named = folder is None and settings.names_processes_folder()
 
     def all(self) -> list[Known]:
         """Those that are whole, by type and in the order in which they are tried."""
@@ -75,9 +76,13 @@ class Processes:
     def process_for(self, ask: Ask, named: str = MATCH) -> Process:
         """See ``matching.process_for``.
 
-        ``Refused`` while a file that might hold the process cannot be read: something weaker must
-        not take its place.
+        ``Refused`` while a file that might hold the process, or the folder that was named, cannot
+        be read: something weaker must not take its place.
         """
+        if self._named and not self.folder.is_dir():
+            raise Refused(
+                f"nobody can be asked: [dsp] processes_folder is {self.folder}, which is not there"
+            )
         _, broken = self._files()
         for one in broken:
             if one.task_type in {None, ask.task_type}:

@@ -7,29 +7,35 @@ or not at all. So of two people who decide at once the second sees what the firs
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, text, update
+from sqlalchemy import Connection, insert, select, text, update
 
-from dsp_airflow.approval import machine, mails, people
-from dsp_airflow.approval.machine import Case, Move, Rules, State
+from dsp_airflow.approval import lookup, machine, mails, people
+from dsp_airflow.approval.machine import Move, State
 from dsp_airflow.approval.matching import level_for
 from dsp_airflow.approval.processes import Processes
+from dsp_airflow.approval.records import (
+    Changed,
+    Decided,
+    Request,
+    latest,
+    members_of,
+    present,
+    within,
+)
 from dsp_airflow.approval.settings import tolerance
 from dsp_airflow.approval.subject import Subject
 from dsp_airflow.config.processes import (
     ADMINISTRATORS,
-    Node,
     Process,
-    process_of,
     process_values,
 )
-from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.errors import Denied, Refused, Transient
 from dsp_airflow.state import audit
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
@@ -39,82 +45,6 @@ from dsp_airflow.state.tables import DECISIONS, REQUEST_CHANGES, REQUESTS
 Clock = Callable[[Connection], datetime]
 _LOCK = 7_203_911_446
 """PostgreSQL's advisory lock for asking."""
-_CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What was decided at one node."""
-
-    node: int
-    actor: str
-    verdict: str
-    comment: str
-    digest: str
-    decided_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """One transition of a request."""
-
-    version: int
-    before: str | None
-    after: str
-    actor: str
-    note: str
-    changed_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request as it stands. ``version`` rises with each change."""
-
-    id: str
-    key: str
-    number: int
-    task: str
-    title: str
-    task_type: str
-    process: Process
-    level: int
-    evidence: dict[str, Any]
-    digest: str
-    requester: str
-    created_at: datetime
-    state: State | None = None
-    node: int = 0
-    until: datetime | None = None
-    version: int = 0
-    reason: str | None = None
-    covered_by: str | None = None
-    standing: bool = False
-    ended_at: datetime | None = None
-    decisions: tuple[Decided, ...] = ()
-
-    @property
-    def case(self) -> Case:
-        """As the state machine sees it."""
-        people_only = (one.actor for one in self.decisions if one.verdict != "automatic")
-        return Case(
-            rules=Rules.of(self.process, self.level),
-            requester=self.requester,
-            state=self.state,
-            node=self.node,
-            until=self.until,
-            deciders=frozenset(people_only),
-        )
-
-    @property
-    def open(self) -> bool:
-        """Whether something may still become of it by itself."""
-        return self.state in machine.OPEN
-
-    @property
-    def waits_for(self) -> Node | None:
-        """The node that decides next."""
-        nodes = self.process.levels[self.level].nodes
-        return nodes[self.node] if self.state == State.APPROVING else None
 
 
 class Requests:
@@ -145,13 +75,13 @@ class Requests:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
             now = self._clock(connection)
-            latest = self._latest(connection, REQUESTS.c.key == key)
-            if latest is not None:
-                latest = self._apply(connection, latest, machine.expire(latest.case, now), now)
-                if latest.digest == subject.digest and _goes_on(latest, now):
-                    return latest
-                self._drop(connection, latest, now)
-            return self._create(connection, key, subject, requester, process, level, latest, now)
+            before = latest(connection, REQUESTS.c.key == key)
+            if before is not None:
+                before = self._apply(connection, before, machine.expire(before.case, now), now)
+                if before.digest == subject.digest and _goes_on(before, now):
+                    return before
+                self._drop(connection, before, now)
+            return self._create(connection, key, subject, requester, process, level, before, now)
 
     def _create(
         self,
@@ -215,7 +145,7 @@ class Requests:
 
     def _approved(self, connection: Connection, subject: Subject) -> Request | None:
         """The last request of the same task that was approved."""
-        return self._latest(
+        return latest(
             connection,
             REQUESTS.c.task == subject.task,
             REQUESTS.c.task_type == subject.task_type,
@@ -226,11 +156,12 @@ class Requests:
         """The request whose decision covers this one too, by the word of their process.
 
         It is the last one of the task that people decided on; it was approved for the very same
-        digest, by the very same process and level, and for about as many rows.
+        digest, by the very same process and level, and for about as many rows; and not by the
+        person who asks now.
         """
         if not request.standing:
             return None
-        last = self._latest(
+        last = latest(
             connection,
             REQUESTS.c.task == request.task,
             REQUESTS.c.task_type == request.task_type,
@@ -245,7 +176,8 @@ class Requests:
             request.level,
         )
         close = within(last.evidence.get("rows"), request.evidence.get("rows"), tolerance())
-        return last if same and close else None
+        own = request.requester in last.case.deciders and not request.process.requester_may_decide
+        return last if same and close and not own else None
 
     def _drop(self, connection: Connection, request: Request, now: datetime) -> None:
         note = "it was asked anew"
@@ -281,7 +213,7 @@ class Requests:
             if digest is not None and digest != found.digest:
                 raise Refused(f"request {request} is for another definition than the one you saw")
             act = machine.approve if approved else machine.reject
-            members = self._members(connection, found)
+            members = members_of(connection, found)
             moves = act(found.case, actor, members, comment, now)
             return self._apply(connection, found, moves, now, address)
 
@@ -421,85 +353,37 @@ class Requests:
     def get(self, request: str) -> Request:
         """One request; ``ConfigError`` when there is none of this id."""
         with self.database.read() as connection:
-            return self._present(connection, request)
+            return present(connection, request)
 
     def find(self, key: str) -> Request | None:
         """The latest request of a key."""
         with self.database.read() as connection:
-            return self._latest(connection, REQUESTS.c.key == key)
+            return latest(connection, REQUESTS.c.key == key)
 
-    def recent(
-        self,
-        *,
-        task: str | None = None,
-        task_type: str | None = None,
-        requester: str | None = None,
-        states: Collection[str] = (),
-        limit: int = 50,
-    ) -> list[Request]:
-        """The youngest first; ``task`` is a part of the task's name."""
-        query = select(REQUESTS).order_by(REQUESTS.c.created_at.desc(), REQUESTS.c.id.desc())
-        if task is not None:
-            query = query.where(REQUESTS.c.task.contains(task, autoescape=True))
-        if task_type is not None:
-            query = query.where(REQUESTS.c.task_type == task_type)
-        if requester is not None:
-            query = query.where(REQUESTS.c.requester == requester)
-        if states:
-            query = query.where(REQUESTS.c.state.in_(sorted(states)))
+    def recent(self, **wanted: Any) -> list[Request]:
+        """See ``lookup.recent``."""
         with self.database.read() as connection:
-            return [
-                self._request(connection, row) for row in connection.execute(query.limit(limit))
-            ]
+            return lookup.recent(connection, **wanted)
 
     def waiting_for(self, user: str) -> list[Request]:
-        """Those that this user may decide now, the oldest first."""
-        query = select(REQUESTS).where(REQUESTS.c.state == State.APPROVING)
+        """See ``lookup.waiting_for``."""
         with self.database.read() as connection:
-            now = self._clock(connection)
-            found = []
-            for row in connection.execute(query.order_by(REQUESTS.c.created_at)).all():
-                request = self._request(connection, row)
-                if may_decide(request, user, self._members(connection, request), now):
-                    found.append(request)
-            return found
-
-    def members(self, request: Request) -> frozenset[str]:
-        """Who is a member of the node that decides next."""
-        with self.database.read() as connection:
-            return self._members(connection, request)
+            return lookup.waiting_for(connection, user, self._clock(connection))
 
     def history(self, request: str) -> list[Changed]:
-        """Every transition of a request, the first one first."""
-        query = select(REQUEST_CHANGES).where(REQUEST_CHANGES.c.request == request)
+        """See ``lookup.history``."""
         with self.database.read() as connection:
-            rows = connection.execute(query.order_by(REQUEST_CHANGES.c.version)).all()
-        return [
-            Changed(row.version, row.before, row.after, row.actor, row.note, row.changed_at)
-            for row in rows
-        ]
+            return lookup.history(connection, request)
 
     def settled(self, requests: Iterable[str]) -> set[str]:
-        """Those that need not be waited for any more: one query for some hundred of them.
-
-        Nothing is recorded here. A request that is not there counts as settled: whoever waits for
-        it has to look.
-        """
-        wanted, found = sorted(set(requests)), set[str]()
+        """See ``lookup.settled``."""
         with self.database.read() as connection:
-            now = self._clock(connection)
-            for start in range(0, len(wanted), _CHUNK):
-                some = wanted[start : start + _CHUNK]
-                query = select(
-                    REQUESTS.c.id,
-                    REQUESTS.c.state,
-                    REQUESTS.c.until,
-                    REQUESTS.c.snapshot.contains('"start":"manual"').label("manual"),
-                ).where(REQUESTS.c.id.in_(some))
-                rows = connection.execute(query).all()
-                found |= {row.id for row in rows if _is_settled(row, now)}
-                found |= set(some) - {row.id for row in rows}
-        return found
+            return lookup.settled(connection, requests, self._clock(connection))
+
+    def members(self, request: Request) -> frozenset[str]:
+        """See ``records.members_of``."""
+        with self.database.read() as connection:
+            return members_of(connection, request)
 
     # Helpers
 
@@ -507,27 +391,19 @@ class Requests:
     def _changing(self, request: str) -> Iterator[tuple[Connection, Request, datetime]]:
         """The request, locked until what follows is recorded."""
         with self.database.write() as connection:
-            found = self._present(connection, request, for_update=True)
+            found = present(connection, request, for_update=True)
             yield connection, found, self._clock(connection)
 
     def _let_time_pass(self, request: str) -> None:
         """Records an end by time, which stands even where the act that follows is refused."""
         with self.database.read() as connection:
-            found, now = self._present(connection, request), self._clock(connection)
+            found, now = present(connection, request), self._clock(connection)
         if machine.expire(found.case, now):
             self._expire(request)
 
     def _expire(self, request: str) -> None:
         with self._changing(request) as (connection, found, now):
             self._apply(connection, found, machine.expire(found.case, now), now)
-
-    def _members(self, connection: Connection, request: Request) -> frozenset[str]:
-        node = request.waits_for
-        if node is None:
-            return frozenset()
-        if node.role is not None:
-            return people.members(connection, node.role)
-        return frozenset() if node.user is None else frozenset({node.user})
 
     def _apply(
         self,
@@ -541,7 +417,7 @@ class Requests:
         for move in moves:
             request = self._move(connection, request, move, now, address)
         if moves:
-            members = self._members(connection, request)
+            members = members_of(connection, request)
             mails.write(connection, request, moves, members)
         return request
 
@@ -623,78 +499,8 @@ class Requests:
             decisions=decisions,
         )
 
-    def _latest(self, connection: Connection, *conditions: ColumnElement[bool]) -> Request | None:
-        query = select(REQUESTS).where(*conditions)
-        query = query.order_by(REQUESTS.c.created_at.desc(), REQUESTS.c.number.desc()).limit(1)
-        row = connection.execute(query).one_or_none()
-        return None if row is None else self._request(connection, row)
-
-    def _present(
-        self, connection: Connection, request: str, *, for_update: bool = False
-    ) -> Request:
-        query = select(REQUESTS).where(REQUESTS.c.id == request)
-        row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
-        if row is None:
-            raise ConfigError(f"there is no request {request}; see dsp requests")
-        return self._request(connection, row)
-
-    def _request(self, connection: Connection, row: Any) -> Request:
-        decided = connection.execute(
-            select(DECISIONS).where(DECISIONS.c.request == row.id).order_by(DECISIONS.c.node)
-        ).all()
-        return Request(
-            id=row.id,
-            key=row.key,
-            number=row.number,
-            task=row.task,
-            title=row.title,
-            task_type=row.task_type,
-            process=process_of(json.loads(row.snapshot)),
-            level=row.level,
-            evidence=json.loads(row.evidence),
-            digest=row.digest,
-            requester=row.requester,
-            created_at=row.created_at,
-            state=State(row.state) if row.version else None,
-            node=row.node,
-            until=row.until,
-            version=row.version,
-            reason=row.reason,
-            covered_by=row.covered_by,
-            standing=row.standing,
-            ended_at=row.ended_at,
-            decisions=tuple(
-                Decided(d.node, d.actor, d.verdict, d.comment, d.digest, d.decided_at)
-                for d in decided
-            ),
-        )
-
-
-def may_decide(request: Request, user: str, members: frozenset[str], now: datetime) -> bool:
-    """Whether the user's yes or no would count now."""
-    try:
-        machine.approve(request.case, user, members, "", now)
-    except DspError:
-        return False
-    return True
-
-
-def within(approved: int | None, now: int | None, percent: int) -> bool:
-    """Whether an estimate is no more than so many percent off; unknown ones never are."""
-    if approved is None or now is None:
-        return approved is now
-    return abs(now - approved) * 100 <= approved * percent
-
 
 def _goes_on(request: Request, now: datetime) -> bool:
     if request.state == State.EXECUTION_FAILED:
         return request.until is not None and now <= request.until
     return request.open
-
-
-def _is_settled(row: Any, now: datetime) -> bool:
-    if row.state in {State.CREATED, State.APPROVING} or (
-        row.state == State.WAIT_FOR_EXECUTION and row.manual
-    ):
-        return row.until is not None and now > row.until
-    return True

@@ -58,6 +58,11 @@ def processes_folder() -> Path:
     return (Path(dags) if dags else airflow_home() / "dags") / "processes"
 
 
+def names_processes_folder() -> bool:
+    """Whether the folder was named, and so has to be there."""
+    return setting("processes_folder") is not None
+
+
 def connection_labels() -> dict[str, frozenset[str]]:
     """The labels of each connection that has some: ``[dsp] connection_labels``.
 

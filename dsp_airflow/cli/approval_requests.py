@@ -15,7 +15,8 @@ from dsp_airflow.engine.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dsp_airflow.approval.requests import Request, Requests
+    from dsp_airflow.approval.records import Request
+    from dsp_airflow.approval.requests import Requests
 
 
 def list_requests(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dsp_airflow.cli import output
@@ -10,7 +10,10 @@ from dsp_airflow.engine.errors import Refused
 
 if TYPE_CHECKING:
     from dsp_airflow.approval.gate import Gate
-    from dsp_airflow.approval.requests import Request, Requests
+    from dsp_airflow.approval.records import Request
+    from dsp_airflow.approval.requests import Requests
+    from dsp_airflow.config import Job, Task
+    from dsp_airflow.engine.model import Plan
     from dsp_airflow.steps import TaskRun
 
 
@@ -48,6 +51,30 @@ def gate_for_purge(work: TaskRun, names: tuple[str, ...], numbers: frozenset[int
         return header_of(purge_task(work.task), "purge") | {"jobs": list(names)}, found
 
     return _gate(work, f"cli/{work.run.id}/purge", estimates, resumes=False)
+
+
+def foreseen(task: Task, planned: Sequence[tuple[Job, Plan]]) -> dict[str, Any] | None:
+    """Who will have to decide on a run, for ``dsp plan``; ``None`` where nobody will."""
+    from dsp_airflow.approval import settings
+    from dsp_airflow.approval.matching import level_for
+    from dsp_airflow.approval.processes import Processes
+    from dsp_airflow.approval.subject import (
+        header_of,
+        job_estimate,
+        of_estimates,
+        task_type_of,
+    )
+    from dsp_airflow.state.database import open_state
+
+    if not settings.enforced():
+        return None
+    found = [job_estimate(job, plan, "", plan.rows) for job, plan in planned]
+    subject = of_estimates(header_of(task, task_type_of(task)), found)
+    with open_state() as database:
+        process = Processes(database).process_for(subject.ask, subject.process)
+    level = level_for(process, subject.ask)
+    nodes = [node.label for node in process.levels[level].nodes]
+    return {"process": process.name, "level": level + 1, "nodes": nodes}
 
 
 def _gate(

@@ -12,7 +12,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from dsp_airflow.approval import machine, settings
 from dsp_airflow.approval.estimates import HEADER, Estimates
 from dsp_airflow.approval.machine import State
-from dsp_airflow.approval.requests import Request, Requests
+from dsp_airflow.approval.records import Request
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.approval.subject import Subject, declared, furthest, of_estimates
 from dsp_airflow.config.processes import LONGEST, MATCH
 from dsp_airflow.engine.errors import ConfigError
@@ -133,6 +134,7 @@ class ApprovalSensor(BaseSensorOperator):
     def _go_on_or_wait(self, requests: Requests, known: Request) -> None:
         """Returns when the execution may begin; else raises: asleep, or the end."""
         request = requests.look(known.id)
+        relay.start_for(requests.database, CONNECTION)
         if request.state == State.EXECUTION_FAILED:
             request = requests.enter(request.key)
         if request.state == State.EXECUTING:
@@ -153,7 +155,6 @@ class ApprovalSensor(BaseSensorOperator):
                 f"{request.until:%Y-%m-%d %H:%M:%S}" if request.until else "-",
                 request.id,
             )
-        relay.start_for(requests.database, CONNECTION)
         self.defer(
             trigger=ApprovalTrigger(request=request.id),
             method_name="resume",
@@ -163,7 +164,6 @@ class ApprovalSensor(BaseSensorOperator):
     def _fail(self, requests: Requests, request: Request) -> NoReturn:
         last = requests.history(request.id)[-1]
         reason = f"by {last.actor}" + (f": {last.note}" if last.note else "")
-        relay.start_for(requests.database, CONNECTION)
         why = machine.failure(request.case, reason)
         raise AirflowFailException(
             f"request {request.id}: {why or f'it is {request.state}'}; nothing was executed"

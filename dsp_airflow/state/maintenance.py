@@ -11,6 +11,7 @@ from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import (
     BATCHES,
     DIFFERENCES,
+    ESTIMATES,
     JOBS,
     LEASES,
     OUTBOX,
@@ -31,6 +32,7 @@ class Pruned:
     differences: int
     mails: int
     leases: int
+    estimates: int
 
 
 def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
@@ -39,7 +41,8 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
     Kept for good, whatever their age: receipts; runs that have a receipt, a purged row or a
     purge whose outcome is not recorded, with all their batches and differences; runs that
     have not ended. Removed: other runs with their jobs, batches and differences; mails that
-    were sent or given up; leases that nobody holds.
+    were sent or given up; leases that nobody holds; what looks at jobs found, which requests keep a
+    copy of. Requests for approval and the audit are kept for good, too.
     """
     with database.read() as connection:
         before = clock(connection) - older_than
@@ -68,7 +71,8 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
             )
         ).rowcount
         leases = connection.execute(delete(LEASES).where(LEASES.c.until < before)).rowcount
-    return Pruned(pruned, batches, differences, mails, leases)
+        looks = connection.execute(delete(ESTIMATES).where(ESTIMATES.c.created_at < before))
+    return Pruned(pruned, batches, differences, mails, leases, looks.rowcount)
 
 
 def _removable(before: datetime) -> ColumnElement[bool]:

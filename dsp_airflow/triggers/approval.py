@@ -13,7 +13,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.engine.errors import DspError
-from dsp_airflow.notify import relay
 from dsp_airflow.state.database import open_state
 
 log = logging.getLogger(__name__)
@@ -108,5 +107,4 @@ def _settled(wanted: set[str]) -> set[str]:
     with open_state() as database:
         requests = Requests(database)
         requests.expire_due()
-        relay.start_for(database)
         return requests.settled(wanted)

@@ -37,13 +37,14 @@ class As:
         return self.dsp(*arguments, env=self.env)
 
 
-def write(dsp: Dsp, name: str, **values: Any) -> str:
-    (dsp.folder / name).write_text(yaml.safe_dump({**PROCESS, **values}))
-    return name
+def write(dsp: Dsp, file: str, **values: Any) -> str:
+    (dsp.folder / file).write_text(yaml.safe_dump({**PROCESS, **values}))
+    return file
 
 
 @pytest.fixture
 def rita(dsp: Dsp) -> As:
+    (dsp.folder / "processes").mkdir()
     with open_state(f"sqlite:///{dsp.state}", create=True) as state:
         roles = Roles(state)
         for role, user in (("owners", "otto"), ("owners", "rita"), ("administrators", "root")):
@@ -56,6 +57,8 @@ def test_a_run_a_purge_and_a_restore_ask_first(dsp: Dsp, rita: As) -> None:
     assert root("process", "create", write(dsp, "process.yaml")).code == 0
     dsp.fill(1000)
     file = dsp.write(job(batch_size=100, purge="manual"), owner="data")
+    foreseen = rita("plan", file, "--json").document["approval"]
+    assert foreseen == {"process": "FourEyes", "level": 1, "nodes": ["role owners", "user anna"]}
     first = rita("run", file, "--json")
     assert first.code == 4
     assert "waits for role owners (otto, rita)" in first.err
@@ -135,7 +138,6 @@ def test_processes(dsp: Dsp, rita: As) -> None:
     assert root("process", "create", good).code == 0
     assert root("process", "create", write(dsp, "two.yaml", name="审批流程2")).code == 0
     assert root("process", "reorder", "warm", "审批流程2", "FourEyes").code == 0
-    (dsp.folder / "processes").mkdir()
     write(dsp, "processes/filed.yaml", name="Filed", priority=5)
     listed = root("process", "list", "--json").document["processes"]
     assert [(p["name"], p["priority"]) for p in listed] == [
@@ -157,8 +159,13 @@ def test_processes(dsp: Dsp, rita: As) -> None:
     assert root("process", "show", "FourEyes").code == 2
 
 
-def test_start_by_hand(dsp: Dsp, rita: As) -> None:
+def test_slips(dsp: Dsp, rita: As) -> None:
     state = rita("requests", "list", "--state", "APROVING")
     assert (state.code, "did you mean APPROVING?" in state.err) == (2, True)
     assert rita("requests").out.strip() == "no requests"
     assert rita("execute", "nope").code == 2
+    # A folder that was named has to be there: it might hold a stricter process.
+    dsp.fill(10)
+    lost = As(dsp, "rita", AIRFLOW__DSP__PROCESSES_FOLDER=str(dsp.folder / "lost"))
+    refused = lost("run", dsp.write(job()))
+    assert (refused.code, "lost, which is not there" in refused.err) == (4, True)

@@ -18,7 +18,8 @@ from sqlalchemy import update
 from dsp_airflow.approval import gate
 from dsp_airflow.approval.machine import State
 from dsp_airflow.approval.people import Roles
-from dsp_airflow.approval.requests import Request, Requests
+from dsp_airflow.approval.records import Request
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.engine.errors import DspError
 from dsp_airflow.sensors.approval import ApprovalSensor
 from dsp_airflow.state.database import open_state, upgrade
@@ -294,6 +295,26 @@ def test_a_level_that_passes_by_itself(world: World, steps: Build) -> None:
     step("approval")
     step("job.plan")
     assert step("job.copy")["rows_written"] == 5
+
+
+def test_a_start_by_hand(world: World, steps: Build, enforced: Path) -> None:
+    (enforced / "warm.yaml").write_text(
+        "name: ByHand\ntask_type: warm\nstart: manual\nlevels: [{nodes: [{automatic: true}]}]\n"
+    )
+    world.fill(5)
+    step = steps(task())
+    step("estimate")
+    request = asked(world, step)
+    assert request.state == State.WAIT_FOR_EXECUTION
+    assert requests(world).settled([request.id]) == set()
+    with pytest.raises(AirflowFailException, match="nothing may be written yet"):
+        step("job.plan")
+    with pytest.raises(DspError, match="may not start a request of anna"):
+        requests(world).execute(request.id, "olga")
+    requests(world).execute(request.id, "anna")
+    assert requests(world).settled([request.id]) == {request.id}
+    resume(step, request)
+    step("job.plan")
 
 
 def test_a_sensor_that_could_be_skipped_is_none() -> None:

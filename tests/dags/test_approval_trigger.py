@@ -28,6 +28,7 @@ SECONDS = 0.5
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDatabase]:
     monkeypatch.setenv("AIRFLOW__DSP__SQL_ALCHEMY_CONN", f"sqlite:///{tmp_path / 'state.db'}")
     monkeypatch.setenv("AIRFLOW__DSP__PROCESSES_FOLDER", str(tmp_path / "processes"))
+    (tmp_path / "processes").mkdir()
     upgrade()
     with open_state() as database:
         Roles(database).add("administrators", "root", "test")

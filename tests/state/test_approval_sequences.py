@@ -36,7 +36,7 @@ KEY = "dag/run"
 USERS = ("olga", "otto", "rita", "root")
 ROLES = ("owners", "administrators")
 SEQUENCES = 200 if full() else 8
-ACTS = 60
+ACTS = 80
 WEIGHTS = {
     "ask": 4,
     "decide": 10,
@@ -45,7 +45,7 @@ WEIGHTS = {
     "execute": 2,
     "cancel": 1,
     "wait": 3,
-    "edit_definition": 1,
+    "edit_definition": 3,
     "edit_process": 1,
     "people": 2,
     "end": 2,

@@ -287,6 +287,8 @@ def test_a_standing_decision_covers_the_same_and_nothing_else(
     standing = process(approve="definition")
     processes.create(standing, "anna")
     first = whole(requests, "d/1", subject())
+    # Who has decided asks for nothing that nobody else decides.
+    assert requests.ask("d/0", subject(), "otto").covered_by is None
     covered = requests.ask("d/2", subject(rows=119), "airflow")
     assert (covered.covered_by, covered.state) == (first, State.WAIT_FOR_EXECUTION)
     assert covered.decisions == ()
