@@ -13,10 +13,12 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 
+from dsp_airflow.approval import settings
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
 from dsp_airflow.config.loading import load_task, load_tasks
 from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX
+from dsp_airflow.config.process_loading import load_processes
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasknames import task_names
 from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
@@ -27,14 +29,14 @@ from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.assets import target_alias, target_asset
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.delete_missing import DeleteMissingOperator
-from dsp_airflow.operators.estimate import EstimateOperator
+from dsp_airflow.operators.estimate import EstimateOperator, RestoreEstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
-from dsp_airflow.operators.purge import PurgeSourceOperator
+from dsp_airflow.operators.purge import PurgeEstimateOperator, PurgeSourceOperator
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
 from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.replacing import replaces
-from dsp_airflow.sensors.approval import ApprovalSensor
+from dsp_airflow.sensors.approval import LONGEST_WAIT, ApprovalSensor
 from dsp_airflow.steps import DELETE_MISSING, deletes_missing
 
 GRACE = timedelta(minutes=15)
@@ -61,6 +63,9 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
         except Exception as error:  # noqa: BLE001 - Airflow takes its own view of some values
             message = f"Airflow refuses the task: {type(error).__name__}: {error}"
             failed.append(ConfigProblems([Problem(str(path), 1, 1, "", message)]))
+    if wanted is None:
+        _, broken = load_processes(settings.processes_folder())
+        failed += [one.problems for one in broken]
     report(failed)
     return dags
 
@@ -108,15 +113,15 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
     with _dag(
         task, f"{task.name}{PURGE_SUFFIX}", title, params=params, by_hand=True, kind="purge"
     ) as dag:
-        approval = _approval(task, by_hand=True)
-        purge = PurgeSourceOperator(
-            task_id="purge",
-            task_file=str(path),
-            job="{{ params.job }}",
-            batches="{{ params.batches }}",
-            earlier_run="{{ params.run }}",
-        )
-        approval >> purge
+        asked: dict[str, Any] = {
+            "task_file": str(path),
+            "job": "{{ params.job }}",
+            "batches": "{{ params.batches }}",
+            "earlier_run": "{{ params.run }}",
+        }
+        estimate = PurgeEstimateOperator(task_id="estimate", **asked)
+        purge = PurgeSourceOperator(task_id="purge", **asked)
+        estimate >> _approval(task, by_hand=True) >> purge
     return dag
 
 
@@ -171,8 +176,10 @@ def build_restore_dag(task: Task, path: str | Path) -> DAG:
             "to_connection": "{{ params.connection }}",
             "conflict": "{{ params.on_conflict }}",
         }
+        estimate = RestoreEstimateOperator(task_id="estimate", **wish)
         restore = RestoreOperator(task_id="restore", **wish)
-        _approval(asked) >> restore >> RestoreCheckOperator(task_id="check", **wish)
+        check = RestoreCheckOperator(task_id="check", **wish)
+        estimate >> _approval(asked) >> restore >> check
     return dag
 
 
@@ -207,7 +214,7 @@ def _dag(
         auto_register=False,
         catchup=False,
         max_active_runs=1,
-        dagrun_timeout=_longest(task) + GRACE,
+        dagrun_timeout=_longest(task) + GRACE + _waiting(),
         default_args=_defaults(task),
         on_failure_callback=_ended("failure", task, by_hand=by_hand),
         on_success_callback=success if success.tells else None,
@@ -218,6 +225,11 @@ def _dag(
 def _longest(task: Task) -> timedelta:
     """Time in which a job's window is closed does not count."""
     return max((window.longest(task.timeout) for window in task.windows), default=task.timeout)
+
+
+def _waiting() -> timedelta:
+    """How long approvers may take: the task's own timeout begins after that."""
+    return LONGEST_WAIT if settings.enforced() else timedelta()
 
 
 def _ended(event: Event, task: Task, *, by_hand: bool) -> RunEnded:

@@ -15,6 +15,8 @@ TAG = "dsp"
 BEARER = "approval"
 """The step that carries what a mail needs: of a DAG itself Airflow keeps nothing of ours."""
 CARRIED = "dsp_notify"
+GATE = "dsp_gate"
+"""What a step carries that asks for approval, whatever the DAG."""
 
 
 @hookimpl
@@ -32,6 +34,7 @@ def on_dag_run_success(dag_run: Any, msg: str) -> None:
 def _tell(event: Event, dag_run: Any, msg: str) -> None:
     carried = _carried(dag_run)
     if carried is None:
+        _close(event, dag_run, msg)
         return
     from dsp_airflow.notify import RunEnded, relay
     from dsp_airflow.notify.end import End
@@ -41,6 +44,16 @@ def _tell(event: Event, dag_run: Any, msg: str) -> None:
     # The callback does the rest; it is lost with the DAG, which no longer succeeds then.
     if end.by_hand or (ended.tells and event == "failure"):
         relay.start(told=Told(ended, end).dump())
+
+
+def _close(event: Event, dag_run: Any, msg: str) -> None:
+    """A DAG that somebody wrote by hand has ended: so has what it was approved for."""
+    tasks = getattr(getattr(dag_run, "dag", None), "task_dict", {})
+    if any(getattr(task, GATE, False) for task in tasks.values()):
+        from dsp_airflow.notify import relay
+
+        key = f"{dag_run.dag_id}/{dag_run.run_id}"
+        relay.start(closed={"key": key, "note": msg, "succeeded": event == "success"})
 
 
 def _carried(dag_run: Any) -> str | None:

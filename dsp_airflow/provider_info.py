@@ -26,7 +26,57 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "postgresql+psycopg://dsp:secret@db/dsp",
                         "default": None,
                     },
+                    "enforce_approval": _option(
+                        "Whether a task waits until people have approved it. Must say the same in "
+                        "every process of Airflow and wherever dsp is run. Default: off.",
+                        "boolean",
+                        "True",
+                    ),
+                    "processes_folder": _option(
+                        "Where process files are. Default: processes, in the DAG folder.",
+                        "string",
+                        "${AIRFLOW_HOME}/processes",
+                    ),
+                    "default_process": _option(
+                        "The approval process that holds where none matches, by name. Default: the "
+                        "built-in one, in which the administrators decide.",
+                        "string",
+                        "Everybody",
+                    ),
+                    "estimate_tolerance": _option(
+                        "Percent by which the rows of a job may differ from what was approved. "
+                        "Default: 20.",
+                        "integer",
+                        "20",
+                    ),
+                    "connection_labels": _option(
+                        "Labels of connections, for approval processes: JSON, a list of "
+                        "connections for each label.",
+                        "string",
+                        '{"production": ["shop_pg", "warehouse_mysql"]}',
+                    ),
+                    "cli_users": _option(
+                        "Who acts on the command line where that is not the operating system's "
+                        "user: a list of login=user.",
+                        "string",
+                        "deploy=anna",
+                    ),
+                    "mail_domain": _option(
+                        "Where mails to users go whose names are no addresses.",
+                        "string",
+                        "example.com",
+                    ),
                 },
             },
         },
+    }
+
+
+def _option(description: str, kind: str, example: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": None,
     }

@@ -16,6 +16,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from dsp_airflow.advancing import Advance, bound_of
+from dsp_airflow.approval.gate import Gate, GuardedPace, default_gate
 from dsp_airflow.config.archives import S3Job, same_place
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
@@ -74,6 +75,7 @@ class TaskRun:
 
     ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
     ``leaves``: outside its window a step raises ``Closed``, in place of waiting for it.
+    ``gate`` says whether the work is approved.
     """
 
     database: StateDatabase
@@ -82,6 +84,7 @@ class TaskRun:
     open_store: OpenStore
     watch: Watch = field(default_factory=Quiet)
     leaves: bool = False
+    gate: Gate = field(default_factory=default_gate)
     pace: BatchEdgePace = field(init=False)
     opened_at: datetime = field(init=False)
     """A check or purge by hand of an ended run obeys what is asked for later than that."""
@@ -127,14 +130,16 @@ class TaskRun:
             known = ledger.plan()
             if known is not None:
                 self._verify_unchanged(path, known)
+                self.gate.planned(known)
                 if self.runs.job(self.run.id, name).state == "waiting":
                     # Whoever stored the plan was killed before it could say so.
                     self.runs.move(self.run.id, name, "planned")
                 return known
             self._refuse_shared_folder(job)
             given = self._given(job)
-            given = replace(given, since=self._since(job, source), bound=self._bound(job, source))
+            given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
             plan, batches = path.plan(given)
+            self.gate.planned(plan)
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
         if plan.step is not None:
@@ -148,6 +153,7 @@ class TaskRun:
         """
         with self._recorded(name):
             path, work, replacing, ledger = self._work(name, "copy", wait=wait)
+            self.gate.copying(work.plan)
             self.runs.move(self.run.id, name, "copying")
             begun = self._job_summary(name).batches_copied > 0
             with alone(replacing):
@@ -182,6 +188,7 @@ class TaskRun:
     def _check(self, name: str, *, wait: bool) -> JobSummary:
         with self._recorded(name):
             path, work, replacing, ledger = self._work(name, "check", wait=wait)
+            self.gate.checking()
             self.runs.move(self.run.id, name, "checking")
             batches = self.runs.batches(self.run.id, name)
             differed = [b.number for b in batches if b.rows_different]
@@ -241,6 +248,7 @@ class TaskRun:
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, self._job(name).source.connection)
         self._require_derived(path, plan)
+        self.gate.deleting(plan, self.run.id, numbers)
         with self._recorded(name):
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
@@ -280,6 +288,7 @@ class TaskRun:
         conditions.require_proved(job, self._job_summary(name))
         conditions.require_alone(job, plan)
         self._require_derived(path, plan)
+        self.gate.copying(plan)
         record = Deletions(self.database, self.run.id, name)
         resource = f"{work.target.identity} {plan.target.label}"
         with self._recorded(name), self.runs.table_lease(resource, self.run.id):
@@ -312,6 +321,7 @@ class TaskRun:
                     "the check has found no difference"
                 )
             if replacing is not None:
+                self.gate.copying(work.plan)
                 with alone(replacing), Keeper(ledger):
                     replacing.finish(work, allow_empty=job.allow_empty)
             if self._through(name, checked=True):
@@ -445,7 +455,7 @@ class TaskRun:
             source=source,
             target=target,
             ledger=ledger,
-            pace=self.pace,
+            pace=GuardedPace(self.pace, self.gate),
             watch=self.watch,
             workers=job.workers,
             isolation=job.isolation if isinstance(job, WarmJob) else "repeatable_read",
@@ -537,7 +547,8 @@ class TaskRun:
         swapped = found.swapped_at is not None or not replaces(job)
         return checked and purged and deleted and swapped
 
-    def _since(self, job: AnyJob, source: Located) -> str | None:
+    def since(self, job: AnyJob, source: Located) -> str | None:
+        """Where an incremental job has come to."""
         key = cursor_key(self.task.name, job, source)
         return None if key is None else Cursors(self.database).get(key)
 

@@ -64,5 +64,6 @@ def prune(older_than: str) -> None:
         done = remove(database, age)
     output.write(
         f"removed {done.runs:,} runs, {done.batches:,} batches, {done.differences:,} differences, "
-        f"{done.mails:,} mails, {done.leases:,} leases"
+        f"{done.mails:,} mails, {done.leases:,} leases, "
+        f"{done.estimates:,} estimates"
     )

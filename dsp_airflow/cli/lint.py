@@ -29,8 +29,8 @@ def lint(paths: Sequence[Path], *, as_json: bool) -> None:
         for one in problems:
             sys.stderr.write(f"{one}\n")
         bad = len({one.file for one in problems})
-        told = "no problems" if not problems else f"{_count(len(problems), 'problem')} in {bad}"
-        output.write(f"{_count(len(files), 'task file')}, {told}")
+        told = "no problems" if not problems else f"{counted(len(problems), 'problem')} in {bad}"
+        output.write(f"{counted(len(files), 'task file')}, {told}")
     if problems:
         raise typer.Exit(2)
 
@@ -52,5 +52,6 @@ def _judged(path: Path) -> tuple[list[Path], list[Problem]]:
     return [path], []
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """``3 problems``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")

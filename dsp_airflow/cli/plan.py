@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.approving import foreseen
 from dsp_airflow.cli.errors import raise_worst, text
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
@@ -50,13 +51,21 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
     log_to_stderr()
     open_store = opener()
     found = [_planned(file, task, one, open_store) for one in task.jobs if one.name in names]
+    whole = [(one.job, one.plan) for one in found if one.plan is not None and one.error is None]
+    approval = foreseen(task, whole) if len(whole) == len(task.jobs) else None
     if as_json:
-        output.write_json({"task": task.name, "jobs": [_document(one) for one in found]})
+        document = {"task": task.name, "jobs": [_document(one) for one in found]}
+        output.write_json(document | ({"approval": approval} if approval else {}))
     else:
         shown = output.console()
         for one in found:
             if one.plan is not None:
                 _show(shown, one, one.plan)
+        if approval:
+            shown.print(
+                f"Approval: process {approval['process']}, risk level {approval['level']}, "
+                f"decided by {', then '.join(approval['nodes'])}"
+            )
     errors = [one.error for one in found if one.error is not None]
     raise_worst(errors)
 

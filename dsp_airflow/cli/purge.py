@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsp_airflow.cli.approving import gate_for_purge
 from dsp_airflow.cli.check import existing, planned
+from dsp_airflow.cli.errors import text
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.run import expect, shown
 from dsp_airflow.cli.stopping import Stopper
@@ -55,6 +57,7 @@ def purge(
         for name in names:
             planned(work, name)
             _within(work, name, numbers)
+        work.gate = gate_for_purge(work, names, numbers)
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(work, names, batches, numbers)
         stopper.attach(work)
@@ -68,7 +71,9 @@ def purge(
                 work.purge(name, numbers)
             except BaseException as error:
                 report.errors[name] = error
+                work.gate.ended(text(error))
                 raise
+        work.gate.ended()
 
 
 def _jobs(report: Report, task: Task, job: str | None) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.errors import raise_worst
+from dsp_airflow.cli.approving import gate_for_run
+from dsp_airflow.cli.errors import raise_worst, text
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
@@ -49,6 +50,7 @@ def run(file: Path, *, job: str | None, new: bool, as_json: bool, quiet: bool) -
         )
         report.run = work
         stopper.attach(work)
+        work.gate = gate_for_run(work, quiet=quiet)
         Whole(work, names, watch, report).do()
 
 
@@ -79,12 +81,13 @@ class Whole:
             raise
         rest = self._rest()
         if rest:
-            work.finish(Terminated(f"{', '.join(rest)} not done yet; dsp run goes on with it"))
+            _recorded(work, Terminated(f"{', '.join(rest)} not done yet; dsp run goes on with it"))
             self.report.remarks.append(
                 f"The run is not finished: without --job it goes on with {', '.join(rest)}."
             )
         else:
             work.finish()
+            work.gate.ended()
 
     def _job(self, name: str) -> None:
         for phase, step in (
@@ -184,6 +187,7 @@ def _recorded(work: TaskRun, error: BaseException) -> None:
     """Ends the run in the state database; where that fails, the first error is what counts."""
     try:
         work.finish(error)
+        work.gate.ended(text(error))
     except DspError as also:
         error.add_note(f"and its end could not be recorded: {also}")
         output.note(f"the end of the run could not be recorded: {also}", "ERROR")

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from dsp_airflow.engine.errors import ConfigError, DspError
-from dsp_airflow.state.location import airflow_home, setting
+from dsp_airflow.state.settings import airflow_home, setting
 
 SECONDS = 180
 """How long Airflow's command may take: its imports alone take several."""
@@ -32,7 +32,7 @@ class Scheduled:
 
 def is_here() -> bool:
     """Whether Airflow is set up where this command runs; its command would set it up anew."""
-    named = any(setting("database", f"sql_alchemy_conn{end}") for end in ("", "_cmd", "_secret"))
+    named = any(setting(f"sql_alchemy_conn{end}", "database") for end in ("_cmd", "_secret", ""))
     return named or (airflow_home() / "airflow.db").is_file()
 
 

@@ -15,7 +15,7 @@ from dsp_airflow.cli.run import user
 from dsp_airflow.config.cron import next_time
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
-from dsp_airflow.state.location import airflow_home, setting
+from dsp_airflow.state.settings import airflow_home, setting
 
 if TYPE_CHECKING:
     from dsp_airflow.config.tasks import Task
@@ -111,7 +111,7 @@ class Known:
 
 def task_folder() -> Path:
     """The folder ``tasks`` among Airflow's DAGs, where ``dags/dsp_tasks.py`` looks."""
-    folder = Path(setting("core", "dags_folder") or airflow_home() / "dags")
+    folder = Path(setting("dags_folder", "core") or airflow_home() / "dags")
     return folder / "tasks" if (folder / "tasks").is_dir() else folder
 
 
@@ -267,7 +267,7 @@ def _next(task: Task, dag: scheduler.Scheduled | None) -> datetime | None:
 
 def default_zone() -> ZoneInfo | None:
     """The time zone of cron expressions: Airflow's. ``None`` for one that only Airflow knows."""
-    name = setting("core", "default_timezone") or "utc"
+    name = setting("default_timezone", "core") or "utc"
     try:
         return ZoneInfo("UTC" if name.lower() == "utc" else name)
     except (ValueError, OSError, KeyError):

@@ -41,6 +41,7 @@ def normalise(task: Task) -> dict[str, Any]:
         "retry_delay": format_duration(task.retry_delay),
         "retry_backoff": task.retry_backoff,
         "notify": {"when": task.notify.when, "to": list(task.notify.to)},
+        "approval": task.approval,
         "remarks": task.remarks,
         "jobs": [{**job_definition(job), **_pace(job)} for job in task.jobs],
     }

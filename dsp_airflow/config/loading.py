@@ -61,7 +61,7 @@ def load_task(path: str | os.PathLike[str]) -> Task:
     if root is None:
         raise ConfigProblems(problems)
     problems += resolve_includes(root, file)
-    problems += _empty_values(root, "")
+    problems += empty_values(root, "")
     found: list[Problem] = []
     task = _validated(root, found)
     # What YAML already complains about needs no second complaint.
@@ -100,7 +100,7 @@ def load_tasks(
     return tasks, failed
 
 
-def _empty_values(node: Node, path: str) -> Iterator[Problem]:
+def empty_values(node: Node, path: str) -> Iterator[Problem]:
     """A key without a value is a slip, except where it stands for NULL, as in query documents."""
     children: Iterator[tuple[str | int, Node]] = iter(())
     if isinstance(node.value, dict):
@@ -113,7 +113,7 @@ def _empty_values(node: Node, path: str) -> Iterator[Problem]:
             message = "has no value; write one, or remove it"
             yield Problem(child.file, child.line, child.column, inner, message)
         if step != "where":
-            yield from _empty_values(child, inner)
+            yield from empty_values(child, inner)
 
 
 def _validated(root: Node, problems: list[Problem]) -> Task | None:

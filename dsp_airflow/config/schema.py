@@ -1,7 +1,7 @@
 """The JSON Schema of task files, which editors use for completion and hover text.
 
-`python -m dsp_airflow.config.schema --write` publishes it, `--check` tells whether the published
-one is current.
+`python -m dsp_airflow.config.schema --write` publishes it and that of process files, `--check`
+tells whether the published ones are current.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from dsp_airflow.config import process_schema
 from dsp_airflow.config.rules import TELLING
 from dsp_airflow.config.ruleschema import SCHEMA as RULES
 from dsp_airflow.config.tasks import FileReference, Once, Task
@@ -85,7 +86,11 @@ def _where(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def schema_text() -> str:
     """The schema as it stands in the published file."""
-    return json.dumps(task_schema(), indent=2, ensure_ascii=False) + "\n"
+    return _text(task_schema())
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,14 +101,24 @@ def main(arguments: list[str] | None = None) -> int:
     choice.add_argument("--check", action="store_true", help="exit 1 when the file is stale")
     parser.add_argument("--file", type=Path, default=PUBLISHED, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    text = schema_text()
-    if not options.check:
-        options.file.write_text(text, encoding="utf-8")
-        return 0
-    if options.file.is_file() and options.file.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(f"{options.file} is stale; run: python -m dsp_airflow.config.schema --write\n")
-    return 1
+    texts = {
+        options.file: schema_text(),
+        options.file.with_name(process_schema.PUBLISHED.name): _text(
+            process_schema.process_schema()
+        ),
+    }
+    stale = [file for file, text in texts.items() if not _holds(file, text)]
+    for file in stale:
+        if options.check:
+            remedy = "run: python -m dsp_airflow.config.schema --write"
+            sys.stderr.write(f"{file} is stale; {remedy}\n")
+        else:
+            file.write_text(texts[file], encoding="utf-8")
+    return 1 if options.check and stale else 0
+
+
+def _holds(file: Path, text: str) -> bool:
+    return file.is_file() and file.read_text(encoding="utf-8") == text
 
 
 def _without_null(field: dict[str, Any]) -> None:

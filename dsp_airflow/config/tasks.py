@@ -19,6 +19,12 @@ from dsp_airflow.config.names import (
     check_task_name,
     split_table,
 )
+from dsp_airflow.config.processes import (
+    MATCH,
+    NAME_PATTERN,
+    NONE,
+    check_process_name,
+)
 from dsp_airflow.config.replacing import shared_with_replace
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.scalars import parse_duration
@@ -84,6 +90,10 @@ def _schedule(value: object) -> str | Once:
     if not isinstance(value, str):
         raise invalid("must be manual, {once: <time with zone>}, or a cron expression in quotes")
     return MANUAL if value == MANUAL else check_cron(value)
+
+
+def _approval(value: str) -> str:
+    return value if value in (MATCH, NONE) else check_process_name(value)
 
 
 class Notify(Model):
@@ -172,6 +182,18 @@ class Task(Model):
     )
     notify: Notify = Field(
         default_factory=Notify, description="Which ends of a run are told by e-mail, and to whom."
+    )
+    approval: Annotated[
+        str,
+        AfterValidator(_approval),
+        WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$"}),
+    ] = Field(
+        default=MATCH,
+        description=(
+            "Which approval process holds for its runs: match (the first that fits), or a process "
+            "by name. none asks nobody, and is refused while approval is enforced."
+        ),
+        examples=["match"],
     )
     remarks: str = Field(default="", description="Anything worth keeping beside the task.")
     jobs: Annotated[tuple[Annotated[Job, Field(discriminator="type")], ...], Listed] = Field(

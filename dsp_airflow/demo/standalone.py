@@ -77,6 +77,8 @@ class AirflowStandalone:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
             "AIRFLOW__DSP__SQL_ALCHEMY_CONN": state_url,
+            # Nobody sits beside a demonstration to approve it.
+            "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
             **{f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in connections.items()},
             **(settings or {}),
         }

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.engine.errors import ConfigError, DspError
 from dsp_airflow.notify import delivery, text
 from dsp_airflow.notify.end import TIMED_OUT, End
@@ -88,6 +89,9 @@ class RunEnded:
         try:
             with open_state() as database:
                 runs = Runs(database)
+                Requests(database).close(
+                    end.key, text.reason(end, self.event), succeeded=self.event == "success"
+                )
                 run = self._purged(runs, end) if self.by_hand else self._recorded(runs, end)
                 if self._switched_off(database, run):
                     return None

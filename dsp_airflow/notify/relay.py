@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.engine.errors import DspError, Transient
-from dsp_airflow.state.database import open_state
+from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.leases import table_lease
 from dsp_airflow.state.outbox import FIRST_WAIT, GIVE_UP, LONGEST_WAIT, Outbox
 from dsp_airflow.state.owner import owner_name
@@ -33,6 +33,8 @@ HEAD_START = timedelta(seconds=45)
 RESOURCE = "mail outbox"
 LOG = "dsp_mails.log"
 START_SECONDS = 10
+_METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+_BARRED = "airflow-db-not-allowed:"
 _LOOK = timedelta(seconds=5)
 """How often the relay that stays looks for mails that others have put in."""
 # The shell ends at once and so is not waited for; the relay belongs to init.
@@ -40,19 +42,28 @@ _DETACHED = 'exec 3<&0; "$@" <&3 3<&- &'
 
 
 def start(
-    *, told: str | None = None, letter: dict[str, Any] | None = None, connection: str | None = None
+    *,
+    told: str | None = None,
+    letter: dict[str, Any] | None = None,
+    closed: dict[str, Any] | None = None,
+    connection: str | None = None,
 ) -> None:
     """Starts a relay and returns within milliseconds; never raises.
 
-    ``told``: an end to tell of. ``letter``: a mail that cannot be put into the outbox.
+    ``told``: an end to tell of. ``letter``: a mail that cannot be put into the outbox. ``closed``:
+    what the end of a DAG means to its request for approval, as ``Requests.close`` takes it.
     ``connection``: of Airflow, which only this process may be able to read.
     """
     try:
         environment = dict(os.environ) | (_uri(connection) if connection else {})
+        if environment.get(_METADATA, "").startswith(_BARRED):
+            # Airflow's word to a task that it has no metadata database; a relay needs none, and
+            # Airflow cannot be imported with it.
+            del environment[_METADATA]
         with _log_file().open("ab") as output:
             subprocess.run(
                 ["/bin/sh", "-c", _DETACHED, "dsp", sys.executable, "-m", "dsp_airflow.notify"],
-                input=json.dumps({"told": told, "letter": letter}).encode(),
+                input=json.dumps({"told": told, "letter": letter, "closed": closed}).encode(),
                 stdout=subprocess.DEVNULL,
                 stderr=output,
                 env=environment,
@@ -65,11 +76,22 @@ def start(
         log.exception("no process could be started that sends mails")
 
 
-def run(told: str | None, letter: dict[str, Any] | None) -> None:
+def start_for(database: StateDatabase, connection: str | None = None) -> None:
+    """Starts a relay where a mail is due that nobody has in hand; see ``start``."""
+    wait = Outbox(database).wait()
+    if wait is not None and not wait:
+        start(connection=connection)
+
+
+def run(
+    told: str | None, letter: dict[str, Any] | None, closed: dict[str, Any] | None = None
+) -> None:
     """What the process does: takes up what it was given, then sends until nothing is left."""
     from dsp_airflow.notify.delivery import Letter
     from dsp_airflow.notify.ended import Told
 
+    if closed is not None:
+        _close(closed)
     left = Letter.load(letter) if letter else None
     if told is not None:
         left = Told.load(told).post(HEAD_START)
@@ -128,6 +150,17 @@ def _send_all(outbox: Outbox) -> None:
             time.sleep(min(wait, _LOOK).total_seconds())
         elif mail := outbox.claim():
             hand_over(outbox, mail)
+
+
+def _close(closed: dict[str, Any]) -> None:
+    from dsp_airflow.approval.requests import Requests
+
+    try:
+        with open_state() as database:
+            Requests(database).close(**closed)
+    except DspError as error:
+        # Then its time ends it.
+        log.warning("the request of %s could not be closed: %s", closed["key"], error)
 
 
 def _held(error: Transient) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from dsp_airflow.approval.gate import Gate, gate_of
 from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.tasks import Task
@@ -305,6 +306,7 @@ class TaskOperator(BaseOperator):
             if asked_by_hand(context):
                 raise
             raise AirflowSkipException(str(off)) from off
+        run.gate = self._gate(database, context)
         self._paced(run)
         self._show_report(run, context)
         return run
@@ -320,6 +322,10 @@ class TaskOperator(BaseOperator):
             context["ti"].xcom_push(key=RunReportLink().xcom_key, value=self.report_url)
         except Exception:
             self.log.exception("the link to the run's report cannot be shown yet")
+
+    def _gate(self, database: StateDatabase, context: Mapping[str, Any]) -> Gate:
+        """What the DAG run was approved for."""
+        return gate_of(database, dag_run_key(context["dag_run"]))
 
     def _external_key(self, dag_run: Any) -> str:
         return external_key(dag_run.dag_id, dag_run.run_id, self.job if self.stands_alone else None)
@@ -349,6 +355,8 @@ class TaskOperator(BaseOperator):
                 if run is not None:
                     ends: EndState = "terminated" if isinstance(cause, Terminated) else "failed"
                     runs.finish(run.id, ends, error_text(cause))
+                if not self.stands_alone:
+                    self._gate(database, context).ended(error_text(cause))
             raise
 
     def _begins_again(self, run: TaskRun, context: Mapping[str, Any]) -> bool:
@@ -458,12 +466,19 @@ class StepOperator(TaskOperator):
         states = {j.name: j.state for j in run.summary().jobs}
         if all(states.get(j.name) == "succeeded" for j in run.task.jobs):
             run.finish()
+            if not self.stands_alone:
+                run.gate.ended()
 
     def _started(self, run: TaskRun, context: Mapping[str, Any]) -> datetime:
         """What the timeout counts from; a cleared DAG run starts anew."""
         starts = [run.run.started_at, getattr(context["dag_run"], "start_date", None)]
         known = [start for start in starts if start is not None]
         return max(known, default=datetime.now(UTC))
+
+
+def dag_run_key(dag_run: Any) -> str:
+    """By which what a DAG run was approved for is found."""
+    return external_key(dag_run.dag_id, dag_run.run_id)
 
 
 def external_key(dag_id: str, run_id: str, job: str | None = None) -> str:

@@ -6,15 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dsp_airflow.approval.estimates import HEADER, Estimates
+from dsp_airflow.approval.subject import header_of
+from dsp_airflow.asking import look_at_purge, purge_task
+from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.notify import LATEST
-from dsp_airflow.operators.base import StepOperator
+from dsp_airflow.operators.base import StepOperator, TaskOperator, dag_run_key
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.steps import TaskRun, latest_run
+
+
+def earlier(database: StateDatabase, task: Task, wanted: str) -> TaskRun:
+    """An earlier run of the task: the one that was named, or the ``latest``."""
+    named = wanted.strip()
+    return latest_run(database, task, open_store, run_id=None if named in ("", LATEST) else named)
 
 
 class PurgeSourceOperator(StepOperator):
@@ -51,19 +61,15 @@ class PurgeSourceOperator(StepOperator):
                 yield run
             return
         # The latest run may be another one by now.
-        wanted = (self._left.run if self._left else "") or self.earlier_run.strip()
-        task = self.definition()
-        run = latest_run(
-            database,
-            task,
-            open_store,
-            watch=self._watch(task, context),
-            run_id=None if wanted in ("", LATEST) else wanted,
-        )
+        wanted = (self._left.run if self._left else "") or self.earlier_run
+        run = earlier(database, self.definition(), wanted)
+        run.watch = self._watch(run.task, context)
         Switches(database).require_online(run.run.task)
+        run.gate = self._gate(database, context)
         self._paced(run)
         self._show_report(run, context)
         yield run
+        run.gate.ended()
 
     def do_step(self, run: TaskRun, _context: Mapping[str, Any]) -> JobSummary:
         """Purges every batch that was asked for."""
@@ -81,3 +87,32 @@ class PurgeSourceOperator(StepOperator):
                 run.run.id,
             )
         return found
+
+
+class PurgeEstimateOperator(TaskOperator):
+    """Looks at what a purge by hand would delete; see ``PurgeSourceOperator``.
+
+    :param batches: ``all`` (default) or batch numbers such as ``1-5,8``.
+    :param earlier_run: id of an earlier run, or ``latest``.
+    """
+
+    template_fields: Sequence[str] = (*TaskOperator.template_fields, "batches", "earlier_run")
+
+    def __init__(self, *, batches: str = "all", earlier_run: str = LATEST, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batches = batches
+        self.earlier_run = earlier_run
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Returns the run's id and the rows that its batches hold."""
+        with self._translated(), self._state() as database:
+            task = self.definition()
+            run = earlier(database, task, self.earlier_run)
+            name = self.job or task.jobs[0].name
+            found = look_at_purge(run, name, parse_batches(self.batches))
+            estimates, key = Estimates(database), dag_run_key(context["dag_run"])
+            estimates.put(key, name, found)
+            header = header_of(purge_task(task), "purge") | {"jobs": [name]}
+            estimates.put(key, HEADER, header)
+            self.log.info("Job %s: deletes %s", name, found["deletes"])
+            return {"run": run.run.id, "rows": {name: found["rows"]}}

@@ -8,7 +8,7 @@ from typing import Any
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
 from dsp_airflow.notify import LATEST
-from dsp_airflow.operators.base import StepOperator
+from dsp_airflow.operators.base import TaskOperator
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.state.database import StateDatabase
@@ -17,7 +17,7 @@ from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import TaskRun
 
 
-class AskedToRestore(StepOperator):
+class AskedToRestore(TaskOperator):
     """A step of a restore that somebody asks for by a form: of an earlier run of a task file.
 
     :param earlier_run: id of the run that archived the rows, or ``latest``.
@@ -29,7 +29,7 @@ class AskedToRestore(StepOperator):
     """
 
     template_fields: Sequence[str] = (
-        *StepOperator.template_fields,
+        *TaskOperator.template_fields,
         "earlier_run",
         "batches",
         "condition",

@@ -24,9 +24,11 @@ from dsp_airflow.state import schema
 from dsp_airflow.state.clock import UtcDateTime
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase, clock, open_state, upgrade
-from dsp_airflow.state.tables import METADATA, RECEIPT_HEAD
+from dsp_airflow.state.tables import AUDIT_HEAD, METADATA, RECEIPT_HEAD
 
 FORMAT = 1
+HEADS = {RECEIPT_HEAD.name: "receipts", AUDIT_HEAD.name: "audit"}
+"""Tables that hold one row from the beginning: the ends of the chains."""
 _ROWS = 500
 
 
@@ -135,7 +137,8 @@ def _import(database: StateDatabase, file: BinaryIO) -> dict[str, int]:
     counts = dict.fromkeys(tables, 0)
     with database.write() as connection:
         _require_empty(connection, database.label)
-        connection.execute(tables["receipt_head"].delete())
+        for head in HEADS:
+            connection.execute(tables[head].delete())
         for name, rows in _groups(file):
             table = tables[name]
             names = [column.name for column in table.columns]
@@ -144,8 +147,9 @@ def _import(database: StateDatabase, file: BinaryIO) -> dict[str, int]:
             ]
             connection.execute(insert(table), values)
             counts[name] += len(rows)
-        if counts["receipt_head"] == 0:
-            raise ConfigError("the backup lacks the head of the receipts")
+        for head, chain in HEADS.items():
+            if counts[head] == 0:
+                raise ConfigError(f"the backup lacks the head of the {chain}")
         _continue_serials(connection)
     return counts
 
@@ -168,7 +172,7 @@ def _groups(file: BinaryIO) -> Iterator[tuple[str, list[list[Any]]]]:
 
 def _require_empty(connection: Connection, label: str) -> None:
     for table in METADATA.sorted_tables:
-        if table.name == RECEIPT_HEAD.name:
+        if table.name in HEADS:
             continue
         if connection.execute(select(func.count()).select_from(table)).scalar_one():
             raise Refused(f"{label} is not empty ({table.name}); restore into a new database")

@@ -12,6 +12,7 @@ from dsp_airflow.state.tables import (
     BATCHES,
     DELETIONS,
     DIFFERENCES,
+    ESTIMATES,
     JOBS,
     LEASES,
     OUTBOX,
@@ -32,6 +33,7 @@ class Pruned:
     differences: int
     mails: int
     leases: int
+    estimates: int
 
 
 def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
@@ -40,7 +42,8 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
     Kept for good, whatever their age: receipts; runs that have a receipt, a purged row, a row
     deleted from the target, or a deletion whose outcome is not recorded, with all their batches
     and differences; runs that have not ended. Removed: other runs with their jobs, batches and
-    differences; mails that were sent or given up; leases that nobody holds.
+    differences; mails that were sent or given up; leases that nobody holds; what looks at jobs
+    found, which requests keep a copy of. Requests for approval and the audit are kept for good.
     """
     with database.read() as connection:
         before = clock(connection) - older_than
@@ -69,7 +72,8 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
             )
         ).rowcount
         leases = connection.execute(delete(LEASES).where(LEASES.c.until < before)).rowcount
-    return Pruned(pruned, batches, differences, mails, leases)
+        looks = connection.execute(delete(ESTIMATES).where(ESTIMATES.c.created_at < before))
+    return Pruned(pruned, batches, differences, mails, leases, looks.rowcount)
 
 
 def _removable(before: datetime) -> ColumnElement[bool]:

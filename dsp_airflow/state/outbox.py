@@ -88,27 +88,7 @@ class Outbox:
         ``after``: so long it is kept for whoever claims it by its key.
         """
         with self.database.write() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
-            there = connection.execute(select(OUTBOX.c.id).where(_of(key))).one_or_none()
-            if there is not None:
-                return False
-            now = clock(connection)
-            connection.execute(
-                insert(OUTBOX).values(
-                    run=key.run,
-                    attempt=key.attempt,
-                    event=key.event,
-                    recipients=canonical(list(recipients)),
-                    subject=subject.replace("\x00", ""),
-                    body=body.replace("\x00", ""),
-                    state="new",
-                    claimed_until=now + after if after else None,
-                    attempts=0,
-                    created_at=now,
-                )
-            )
-            return True
+            return add(connection, key, recipients, subject, body, after=after)
 
     def claim(
         self, key: MailKey | None = None, *, owner: str | None = None, hold: timedelta = CLAIM
@@ -216,6 +196,39 @@ class Outbox:
         """``new``, ``claimed``, ``sent``, ``failed``, or ``None`` when there is no such mail."""
         with self.database.read() as connection:
             return connection.execute(select(OUTBOX.c.state).where(_of(key))).scalar_one_or_none()
+
+
+def add(
+    connection: Connection,
+    key: MailKey,
+    recipients: Sequence[str],
+    subject: str,
+    body: str,
+    *,
+    after: timedelta = timedelta(0),
+) -> bool:
+    """``Outbox.enqueue`` inside the caller's writing transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
+    there = connection.execute(select(OUTBOX.c.id).where(_of(key))).one_or_none()
+    if there is not None:
+        return False
+    now = clock(connection)
+    connection.execute(
+        insert(OUTBOX).values(
+            run=key.run,
+            attempt=key.attempt,
+            event=key.event,
+            recipients=canonical(list(recipients)),
+            subject=subject.replace("\x00", ""),
+            body=body.replace("\x00", ""),
+            state="new",
+            claimed_until=now + after if after else None,
+            attempts=0,
+            created_at=now,
+        )
+    )
+    return True
 
 
 def _settle(connection: Connection, mail: Mail, **values: Any) -> None:

@@ -45,6 +45,20 @@ JOB_STATES = (
 )
 MAIL_STATES = ("new", "claimed", "sent", "failed")
 DIFFERENCE_PHASES = ("check", "purge")
+REQUEST_STATES = (
+    "CREATED",
+    "APPROVING",
+    "REJECTED",
+    "APPROVAL_EXPIRED",
+    "WAIT_FOR_EXECUTION",
+    "WAIT_FOR_EXECUTION_EXPIRED",
+    "EXECUTING",
+    "EXECUTION_SUCCEEDED",
+    "EXECUTION_FAILED",
+    "EXECUTION_EXPIRED",
+    "CANCELLED",
+)
+VERDICTS = ("approved", "rejected", "automatic")
 
 RunId = String(40)
 Name = String(250)
@@ -365,3 +379,136 @@ TASKS = Table(
     _one_of("state", TASK_STATES),
 )
 """Whether a task may run, as somebody set it; one that is not here may."""
+
+
+PROCESSES = Table(
+    "processes",
+    METADATA,
+    Column("name", String(110), primary_key=True),
+    Column("task_type", String(32), nullable=False),
+    # As a process file would say it, but for what stands in columns of its own.
+    Column("body", Text, nullable=False),
+    Column("enabled", Boolean(), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+"""Approval processes that were made by hand; the others are files."""
+
+
+ESTIMATES = Table(
+    "estimates",
+    METADATA,
+    # Whose look it was: Airflow's dag_id/run_id, or the command's own.
+    Column("key", Text, primary_key=True),
+    Column("job", Name, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""What a look at a job found, before anybody is asked."""
+
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("id", RunId, primary_key=True),
+    # What asks, and how often it has asked.
+    Column("key", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("task", Name, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("task_type", String(32), nullable=False),
+    Column("process", String(110), nullable=False),
+    Column("level", Integer, nullable=False),
+    # The process as it was when the request was made.
+    Column("snapshot", Text, nullable=False),
+    # What the approvers are shown; ``digest`` is of what their decision is bound to.
+    Column("evidence", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    # The node that decides next, from 0.
+    Column("node", Integer, nullable=False),
+    Column("until", UtcDateTime),
+    # One more with each change.
+    Column("version", Integer, nullable=False),
+    Column("reason", Text),
+    # An earlier request whose decision covers this one.
+    Column("covered_by", RunId),
+    # Whether its decision covers later requests of the same digest.
+    Column("standing", Boolean(), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    _one_of("state", REQUEST_STATES),
+    UniqueConstraint("key", "number"),
+    Index("ix_requests_task", "task_type", "task", "created_at"),
+    Index("ix_requests_state", "state", "until"),
+)
+"""One request for approval. Kept for good."""
+
+
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    Column("request", RunId, ForeignKey("requests.id"), primary_key=True),
+    Column("node", Integer, primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("verdict", State, nullable=False),
+    Column("comment", Text, nullable=False),
+    # What the actor had before the eyes.
+    Column("digest", String(64), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    _one_of("verdict", VERDICTS),
+)
+"""What was decided at a node of a request: once, by one person."""
+
+
+REQUEST_CHANGES = Table(
+    "request_changes",
+    METADATA,
+    Column("request", RunId, ForeignKey("requests.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("before", String(32)),
+    Column("after", String(32), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+"""Every transition of every request. Only ever added."""
+
+
+ROLE_MEMBERS = Table(
+    "role_members",
+    METADATA,
+    Column("role", String(110), primary_key=True),
+    Column("user", Name, primary_key=True),
+)
+"""Who has a role."""
+
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("seq", Count, primary_key=True, autoincrement=False),
+    Column("actor", Text, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("object", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+"""Who did what to what. Only ever added."""
+
+
+AUDIT_HEAD = Table(
+    "audit_head",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Count, nullable=False),
+    Column("hash", String(64), nullable=False),
+    CheckConstraint("id = 1", name="one"),
+)
+"""The chain's last record: one row, locked while the next is added."""

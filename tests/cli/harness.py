@@ -89,7 +89,9 @@ class Dsp:
             if not name.startswith(("AIRFLOW", "PYTHON", "COLUMNS"))
         }
         uris = {f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in self.connections.items()}
-        return {**kept, **_bytecode(), **uris, "AIRFLOW_HOME": str(self.home)}
+        # Tests about approval switch it on.
+        settings = {"AIRFLOW_HOME": str(self.home), "AIRFLOW__DSP__ENFORCE_APPROVAL": "False"}
+        return {**kept, **_bytecode(), **uris, **settings}
 
     def __call__(self, *arguments: object, env: Mapping[str, str] | None = None) -> Done:
         environment = {**self.environment(), **(env or {})}

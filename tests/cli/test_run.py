@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+from dsp_airflow.approval.settings import NOT_ENFORCED
 from tests.cli.harness import Dsp, job
 
 KEYS = [
@@ -31,6 +32,7 @@ def test_lines_of_a_copy_to_the_letter(dsp_on_each: Dsp) -> None:
     assert done.code == 0, done.err
     batches = [f"[INFO] Processing batch {n}/50 (1000 records)" for n in range(1, 51)]
     assert done.lines == [
+        f"[INFO] {NOT_ENFORCED}",
         "[INFO] Starting sync job: Sync_Users",
         "[INFO] Fetching records from source: users",
         "[INFO] Total records: 50,000",

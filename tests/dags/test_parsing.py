@@ -280,7 +280,7 @@ def test_the_form_of_manual_deletion(folder: Path) -> None:
     dag = dag_of(folder, task("it", "manual"), "it__purge")
     assert dag.params.dump() == {"job": "flights", "batches": "all", "run": "latest"}
     assert dag.params.get_param("job").schema["enum"] == ["flights"]
-    assert edges(dag) == {("approval", "purge")}
+    assert edges(dag) == {("estimate", "approval"), ("approval", "purge")}
 
 
 def test_what_only_airflow_refuses_hurts_one_task_too(

@@ -56,6 +56,7 @@ def manifest(place: Place) -> str:
 def test_what_the_form_asks_for(world: World, archived: str, steps: Callable[..., Stepper]) -> None:
     step = steps(archived, "it__restore", "by_hand")
     assert {t.task_id: set(t.downstream_task_ids) for t in step.dag.tasks} == {
+        "estimate": {"approval"},
         "approval": {"restore"},
         "restore": {"check"},
         "check": set(),

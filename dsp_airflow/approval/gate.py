@@ -1,0 +1,225 @@
+"""What stands between a step and its first write: whether this very work is approved, still."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from typing import Any, NoReturn, Protocol
+
+from dsp_airflow.approval import settings
+from dsp_airflow.approval.machine import State, failure
+from dsp_airflow.approval.records import Request, within
+from dsp_airflow.approval.requests import Requests
+from dsp_airflow.approval.subject import digest_of
+from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.ports import Pace
+from dsp_airflow.state.database import StateDatabase
+
+_BEGUN = frozenset({State.EXECUTING, State.EXECUTION_FAILED, State.EXECUTION_SUCCEEDED})
+LOOK_EVERY = 5.0
+"""Seconds between two looks whether the time for the execution is over."""
+
+
+class Gate(Protocol):
+    """Asked by the steps of a run. Each method raises where the work may not be done."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is about to be stored; nothing of it is done yet."""
+        ...
+
+    def copying(self, plan: Plan) -> None:
+        """The plan's job is about to write into its target."""
+        ...
+
+    def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """Batches of a run are about to be deleted from the source; ``None``: all of them."""
+        ...
+
+    def checking(self) -> None:
+        """What was copied is about to be compared: nothing is written, so nothing is refused."""
+        ...
+
+    def before_batch(self) -> None:
+        """A batch is about to begin; asked often."""
+        ...
+
+    def ended(self, error: str | None = None) -> None:
+        """All of the work is done, or it failed for good."""
+        ...
+
+
+class OpenGate:
+    """Nothing has to be approved."""
+
+    def planned(self, plan: Plan) -> None:
+        """See ``Gate``."""
+
+    def copying(self, plan: Plan) -> None:
+        """See ``Gate``."""
+
+    def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """See ``Gate``."""
+
+    def checking(self) -> None:
+        """See ``Gate``."""
+
+    def before_batch(self) -> None:
+        """See ``Gate``."""
+
+    def ended(self, error: str | None = None) -> None:
+        """See ``Gate``."""
+
+
+class ClosedGate(OpenGate):
+    """Whatever would be written was not asked for: a way into the data that has no approval."""
+
+    def planned(self, plan: Plan) -> None:
+        """See ``Gate``."""
+        self._refuse(plan)
+
+    def copying(self, plan: Plan) -> None:
+        """See ``Gate``."""
+        self._refuse(plan)
+
+    def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:  # noqa: ARG002
+        """See ``Gate``."""
+        self._refuse(plan)
+
+    def _refuse(self, plan: Plan) -> None:
+        raise Refused(
+            f"job {plan.job}: [dsp] enforce_approval is on, and nobody was asked to approve this"
+        )
+
+
+class ApprovedGate:
+    """Lets through what the latest request of a key was approved for, while it may execute."""
+
+    def __init__(self, requests: Requests, key: str) -> None:
+        self._requests = requests
+        self._key = key
+        self._lock = threading.Lock()
+        self._looked = time.monotonic()
+
+    def planned(self, plan: Plan) -> None:
+        """See ``Gate``. Here the rows are counted once more, too."""
+        request, estimate = self._require(plan)
+        base = request
+        if request.covered_by is not None:
+            base = self._requests.get(request.covered_by)
+        approved = _estimate(base, plan.job) or estimate
+        percent = settings.tolerance()
+        if not within(approved["rows"], plan.rows, percent):
+            self._void(
+                request,
+                f"job {plan.job} has {plan.rows:,} rows now, and was approved for "
+                f"{approved['rows']:,}, which is more than {percent} % off",
+            )
+
+    def copying(self, plan: Plan) -> None:
+        """See ``Gate``."""
+        self._require(plan)
+
+    def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """See ``Gate``. A purge by hand is approved for its very batches."""
+        request, estimate = self._require(plan)
+        if "batches" not in estimate:
+            if estimate["purge"] != "system":
+                raise Refused(
+                    f"job {plan.job}: request {request.id} was approved without a deletion; a "
+                    "purge by hand is a request of its own"
+                )
+            return
+        wanted = batches_of(numbers)
+        if (estimate["run"], estimate["batches"]) != (run, wanted):
+            self._void(
+                request,
+                f"job {plan.job}: batches {_named(wanted)} of run {run} would be deleted, and "
+                f"approved were {_named(estimate['batches'])} of run {estimate['run']}",
+            )
+
+    def checking(self) -> None:
+        """See ``Gate``. A check that failed, and is tried again, is what the run goes on with."""
+        self._requests.resume(self._key)
+
+    def before_batch(self) -> None:
+        """See ``Gate``. Looks every few seconds; all workers of a step share the look."""
+        with self._lock:
+            if time.monotonic() - self._looked < LOOK_EVERY:
+                return
+            self._looked = time.monotonic()
+        found = self._requests.find(self._key)
+        if found is None:
+            raise Refused(f"the request of {self._key} is gone from the state database")
+        found = self._requests.still(found.id)
+        # Who began could; what another step has come to meanwhile does not stop this one.
+        if found.state not in _BEGUN:
+            why = failure(found.case, found.reason or "")
+            raise why or Refused(f"request {found.id} is {found.state}")
+
+    def ended(self, error: str | None = None) -> None:
+        """See ``Gate``."""
+        self._requests.finish(self._key, error or "", succeeded=error is None)
+
+    def _require(self, plan: Plan) -> tuple[Request, dict[str, Any]]:
+        """The request, executing, and what it says of this job; both are what was decided on."""
+        request = self._requests.enter(self._key)
+        bound = request.evidence["bound"]
+        estimate = _estimate(request, plan.job)
+        if digest_of(bound) != request.digest or estimate is None:
+            self._void(request, f"job {plan.job} is not what request {request.id} was made for")
+        approved = bound["jobs"][plan.job]
+        if approved["definition"] != plan.definition:
+            self._void(
+                request,
+                f"job {plan.job}: its definition, a table, or where a connection leads is not what "
+                "was approved",
+            )
+        return request, {**estimate, **approved}
+
+    def _void(self, request: Request, why: str) -> NoReturn:
+        self._requests.void(request.id, why)
+        raise Refused(
+            f"the approval of request {request.id} is void: {why}. Nothing was written by this "
+            "step; ask anew"
+        )
+
+
+class GuardedPace:
+    """Begins no batch once the time for the execution is over. Shared by a job's workers."""
+
+    def __init__(self, inner: Pace, gate: Gate) -> None:
+        self._inner = inner
+        self._gate = gate
+
+    def before_batch(self, halt: threading.Event | None = None) -> None:
+        """See ``ports.Pace``."""
+        self._inner.before_batch(halt)
+        self._gate.before_batch()
+
+
+def gate_of(database: StateDatabase, key: str) -> Gate:
+    """The gate of what has this key, as the installation asks for it."""
+    if not settings.enforced():
+        return OpenGate()
+    return ApprovedGate(Requests(database), key)
+
+
+def default_gate() -> Gate:
+    """Of a run that nobody gave one."""
+    return ClosedGate() if settings.enforced() else OpenGate()
+
+
+def batches_of(numbers: Collection[int] | None) -> list[int] | str:
+    """Batch numbers as a request is bound to them."""
+    return "all" if numbers is None else sorted(numbers)
+
+
+def _estimate(request: Request, job: str) -> dict[str, Any] | None:
+    found: list[dict[str, Any]] = request.evidence.get("jobs", [])
+    return next((one for one in found if one["name"] == job), None)
+
+
+def _named(batches: list[int] | str) -> str:
+    return batches if isinstance(batches, str) else ", ".join(map(str, batches))

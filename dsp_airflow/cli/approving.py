@@ -1,0 +1,128 @@
+"""The gate before what a command writes: it asks first, and works once that is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dsp_airflow.cli import output
+from dsp_airflow.engine.errors import Refused
+
+if TYPE_CHECKING:
+    from dsp_airflow.approval.gate import Gate
+    from dsp_airflow.approval.records import Request
+    from dsp_airflow.approval.requests import Requests
+    from dsp_airflow.config import Job, Task
+    from dsp_airflow.engine.model import Plan
+    from dsp_airflow.steps import TaskRun
+
+
+Estimates: TypeAlias = "Callable[[], tuple[Mapping[str, Any], list[dict[str, Any]]]]"
+
+
+def actor() -> str:
+    """Who acts: the operating system's user, or whom ``[dsp] cli_users`` names for it."""
+    from dsp_airflow.approval.settings import acting_user
+    from dsp_airflow.cli.run import user
+
+    return acting_user(user())
+
+
+def gate_for_run(work: TaskRun, task_type: str | None = None, *, quiet: bool = False) -> Gate:
+    """The gate of a whole run; ``Refused`` while its request waits."""
+    from dsp_airflow.approval.subject import header_of, task_type_of
+    from dsp_airflow.asking import look, variables_now
+    from dsp_airflow.steps import Interval
+
+    def estimates() -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        variables = variables_now(work, Interval())
+        found = [look(work, job, variables)[2] for job in work.task.jobs]
+        return header_of(work.task, task_type or task_type_of(work.task)), found
+
+    return _gate(work, f"cli/{work.run.id}", estimates, quiet=quiet)
+
+
+def gate_for_purge(work: TaskRun, names: tuple[str, ...], numbers: frozenset[int] | None) -> Gate:
+    """The gate of a purge by hand of some jobs of an earlier run."""
+    from dsp_airflow.approval.subject import header_of
+    from dsp_airflow.asking import look_at_purge, purge_task
+
+    def estimates() -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        found = [look_at_purge(work, name, numbers) for name in names]
+        return header_of(purge_task(work.task), "purge") | {"jobs": list(names)}, found
+
+    return _gate(work, f"cli/{work.run.id}/purge", estimates, resumes=False)
+
+
+def foreseen(task: Task, planned: Sequence[tuple[Job, Plan]]) -> dict[str, Any] | None:
+    """Who will have to decide on a run, for ``dsp plan``; ``None`` where nobody will."""
+    from dsp_airflow.approval import settings
+    from dsp_airflow.approval.matching import level_for
+    from dsp_airflow.approval.processes import Processes
+    from dsp_airflow.approval.subject import (
+        header_of,
+        job_estimate,
+        of_estimates,
+        task_type_of,
+    )
+    from dsp_airflow.state.database import open_state
+
+    if not settings.enforced():
+        return None
+    found = [job_estimate(job, plan, "", plan.rows) for job, plan in planned]
+    subject = of_estimates(header_of(task, task_type_of(task)), found)
+    with open_state() as database:
+        process = Processes(database).process_for(subject.ask, subject.process)
+    level = level_for(process, subject.ask)
+    nodes = [node.label for node in process.levels[level].nodes]
+    return {"process": process.name, "level": level + 1, "nodes": nodes}
+
+
+def _gate(
+    work: TaskRun, key: str, estimates: Estimates, *, quiet: bool = False, resumes: bool = True
+) -> Gate:
+    from dsp_airflow.approval import settings
+    from dsp_airflow.approval.gate import ApprovedGate, OpenGate
+    from dsp_airflow.approval.requests import Requests
+    from dsp_airflow.approval.subject import of_estimates
+
+    if not settings.enforced():
+        if not quiet:
+            output.note(settings.NOT_ENFORCED)
+        return OpenGate()
+    requests = Requests(work.database)
+    if not (resumes and _executes(requests, key)):
+        request = requests.ask(key, of_estimates(*estimates()), actor())
+        _require_started(requests, request)
+    return ApprovedGate(requests, key)
+
+
+def _executes(requests: Requests, key: str) -> bool:
+    """Whether what has this key has begun, and may go on; a gate compares what is done then."""
+    from dsp_airflow.approval.machine import State
+
+    known = requests.find(key)
+    if known is None:
+        return False
+    known = requests.still(known.id)
+    if known.state == State.EXECUTION_FAILED:
+        return known.until is not None and known.until > requests.database.now()
+    return known.state == State.EXECUTING
+
+
+def _require_started(requests: Requests, request: Request) -> None:
+    """Starts what is approved: whoever runs the command says so by hand."""
+    from dsp_airflow.approval.machine import State
+    from dsp_airflow.notify import relay
+
+    relay.start_for(requests.database)
+    if request.state == State.APPROVING:
+        node = request.waits_for
+        members = ", ".join(sorted(requests.members(request))) or "nobody now"
+        until = f", until {request.until:%Y-%m-%d %H:%M} UTC" if request.until else ""
+        raise Refused(
+            f"nothing was done: request {request.id} waits for {node.label if node else ''} "
+            f"({members}){until}; run this again once it is approved "
+            f"(dsp requests show {request.id})"
+        )
+    requests.execute(request.id, actor())

@@ -1,0 +1,171 @@
+"""`dsp requests`, `approve`, `process` ...; and the commands that have to ask first."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import pytest
+import yaml
+
+from dsp_airflow.approval.people import Roles
+from dsp_airflow.state.database import open_state
+from tests.cli.harness import Done, Dsp, job
+
+PROCESS = {
+    "name": "FourEyes",
+    "task_type": "warm",
+    "levels": [{"nodes": [{"role": "owners"}, {"user": "anna"}]}],
+    "start": "manual",
+}
+LOGIN = getpass.getuser()
+
+
+class As:
+    """The command by somebody, with approval enforced."""
+
+    def __init__(self, dsp: Dsp, user: str, **settings: str) -> None:
+        self.dsp = dsp
+        self.env = {
+            "AIRFLOW__DSP__ENFORCE_APPROVAL": "True",
+            "AIRFLOW__DSP__CLI_USERS": f"nobody=root, {LOGIN}={user}",
+            "AIRFLOW__DSP__PROCESSES_FOLDER": str(dsp.folder / "processes"),
+            **settings,
+        }
+
+    def __call__(self, *arguments: object) -> Done:
+        return self.dsp(*arguments, env=self.env)
+
+
+def write(dsp: Dsp, file: str, **values: Any) -> str:
+    (dsp.folder / file).write_text(yaml.safe_dump({**PROCESS, **values}))
+    return file
+
+
+@pytest.fixture
+def rita(dsp: Dsp) -> As:
+    (dsp.folder / "processes").mkdir()
+    with open_state(f"sqlite:///{dsp.state}", create=True) as state:
+        roles = Roles(state)
+        for role, user in (("owners", "otto"), ("owners", "rita"), ("administrators", "root")):
+            roles.add(role, user, "test")
+    return As(dsp, "rita")
+
+
+def test_a_run_a_purge_and_a_restore_ask_first(dsp: Dsp, rita: As) -> None:
+    otto, anna, root = (As(dsp, name) for name in ("otto", "anna", "root"))
+    assert root("process", "create", write(dsp, "process.yaml")).code == 0
+    dsp.fill(1000)
+    file = dsp.write(job(batch_size=100, purge="manual"), owner="data")
+    foreseen = rita("plan", file, "--json").document["approval"]
+    assert foreseen == {"process": "FourEyes", "level": 1, "nodes": ["role owners", "user anna"]}
+    first = rita("run", file, "--json")
+    assert first.code == 4
+    assert "waits for role owners (otto, rita)" in first.err
+    assert dsp.target.value("SELECT to_regclass('public.t') IS NULL")
+    [listed] = rita("requests", "list", "--state", "approving", "--json").document["requests"]
+    request = listed["id"]
+    assert request in first.err
+    assert (listed["requester"], listed["rows"], listed["process"]) == ("rita", 1000, "FourEyes")
+    assert rita("run", file, "--json").code == 4
+    assert len(rita("requests", "list", "--json").document["requests"]) == 1
+    shown = otto("requests", "show", request)
+    for part in ("rita", "SELECT", "when somebody asks for it", "numeric(12,2)", "History"):
+        assert part in shown.out
+    assert [r["id"] for r in otto("requests", "list", "--mine", "--json").document["requests"]] == [
+        request
+    ]
+    denied = rita("approve", request)
+    assert (denied.code, "asked for this" in denied.err) == (4, True)
+    done = otto("approve", request, "--comment", "fine")
+    assert (done.code, "waits for user anna (anna)" in done.out) == (0, True)
+    assert anna("approve", request, "--json").document["state"] == "WAIT_FOR_EXECUTION"
+    ran = rita("run", file, "--json")
+    assert (ran.code, ran.job["rows_written"]) == (0, 1000), ran.err
+    shown = rita("requests", "show", request, "--json")
+    assert shown.document["state"] == "EXECUTION_SUCCEEDED"
+    assert [d["actor"] for d in shown.document["decisions"]] == ["otto", "anna"]
+
+    # A purge is a request of its own, here of the built-in process.
+    purge = ("purge", file, "--batches", "1-2", "--yes", "--json")
+    refused = rita(*purge)
+    assert (refused.code, "role administrators (root)" in refused.err) == (4, True)
+    request = rita("requests", "list", "--type", "purge", "--json").document["requests"][0]["id"]
+    assert root("approve", request).code == 0
+    # Other batches than those that were approved are another request.
+    other = rita("purge", file, "--batches", "1-3", "--yes", "--json")
+    assert other.code == 4
+    assert dsp.source.value("SELECT count(*) FROM t") == 1000
+    assert rita("requests", "show", request, "--json").document["state"] == "CANCELLED"
+    assert rita(*purge).code == 4
+    request = rita("requests", "list", "--state", "APPROVING", "--json").document["requests"][0]
+    assert root("approve", request["id"]).code == 0
+    assert rita(*purge).job["rows_purged"] == 200
+
+    restore = ("restore", file, "--run", "latest", "--json")
+    assert rita(*restore).code == 4
+    request = rita("requests", "list", "--type", "restore", "--json").document["requests"][0]["id"]
+    silent = root("reject", request)
+    assert (silent.code, "comment" in silent.err) == (2, True)
+    assert root("reject", request, "--comment", "they were wrong").code == 0
+    assert rita(*restore).code == 4
+    request = rita("requests", "list", "--type", "restore", "--json").document["requests"][0]["id"]
+    assert rita("cancel", request).code == 0
+    assert dsp.source.value("SELECT count(*) FROM t") == 800
+
+
+def test_with_the_gate_off_it_says_so_in_one_line(dsp: Dsp, rita: As) -> None:
+    dsp.fill(10)
+    file = dsp.write(job())
+    done = dsp("run", file)
+    assert done.code == 0
+    assert sum("Approval is not enforced" in line for line in done.lines) == 1
+    refused = rita("run", dsp.write(job(), approval="none"), "--new")
+    assert (refused.code, "approval: none" in refused.err) == (4, True)
+
+
+def test_processes(dsp: Dsp, rita: As) -> None:
+    root = As(dsp, "root")
+    bad = write(dsp, "bad.yaml", task_typ="s3", validity={"approval": "241h"})
+    linted = root("process", "lint", bad)
+    assert linted.code == 2
+    assert "did you mean 'task_type'?" in linted.err
+    assert "validity.approval: must be longer than 0s and at most 240h" in linted.err
+    assert root("process", "create", bad).code == 2
+    good = write(dsp, "good.yaml")
+    assert root("process", "lint", good).out.strip() == "1 process file, no problems"
+    assert rita("process", "create", good).code == 4
+    assert root("process", "create", good).code == 0
+    assert root("process", "create", write(dsp, "two.yaml", name="审批流程2")).code == 0
+    assert root("process", "reorder", "warm", "审批流程2", "FourEyes").code == 0
+    write(dsp, "processes/filed.yaml", name="Filed", priority=5)
+    listed = root("process", "list", "--json").document["processes"]
+    assert [(p["name"], p["priority"]) for p in listed] == [
+        ("审批流程2", 1),
+        ("FourEyes", 2),
+        ("Filed", 5),
+    ]
+    text = root("process", "show", "FourEyes").out
+    (dsp.folder / "shown.yaml").write_text(text.replace("manual", "automatic"))
+    assert root("process", "edit", "FourEyes", "shown.yaml").code == 0
+    assert root("process", "show", "FourEyes", "--json").document["start"] == "automatic"
+    assert root("process", "disable", "FourEyes").code == 0
+    dsp.fill(10)
+    asked = rita("run", dsp.write(job(), approval="FourEyes"))
+    assert (asked.code, "which is disabled" in asked.err) == (4, True)
+    assert root("process", "enable", "FourEyes").code == 0
+    assert root("process", "delete", "Filed").code == 4
+    assert root("process", "delete", "FourEyes").code == 0
+    assert root("process", "show", "FourEyes").code == 2
+
+
+def test_slips(dsp: Dsp, rita: As) -> None:
+    state = rita("requests", "list", "--state", "APROVING")
+    assert (state.code, "did you mean APPROVING?" in state.err) == (2, True)
+    assert rita("requests").out.strip() == "no requests"
+    assert rita("execute", "nope").code == 2
+    # A folder that was named has to be there: it might hold a stricter process.
+    dsp.fill(10)
+    lost = As(dsp, "rita", AIRFLOW__DSP__PROCESSES_FOLDER=str(dsp.folder / "lost"))
+    refused = lost("run", dsp.write(job()))
+    assert (refused.code, "lost, which is not there" in refused.err) == (4, True)
