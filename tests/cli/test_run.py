@@ -70,6 +70,20 @@ def test_copy_check_and_purge_in_one_go(dsp: Dsp) -> None:
     assert sorted(path.name for path in dsp.home.iterdir() if "dsp.db" not in path.name) == []
 
 
+def test_a_target_that_is_replaced(dsp: Dsp) -> None:
+    dsp.fill(300)
+    dsp.target.execute("CREATE TABLE t (id bigint PRIMARY KEY)", "INSERT INTO t VALUES (-1)")
+    file = dsp.write(job(mode="replace", columns=[{"source": "id"}], batch_size=100))
+    planned = dsp("plan", file)
+    assert "(a new table takes its place)" in planned.out
+    assert "the 1 rows of public.t give way to 300" in " ".join(planned.out.split())
+    done = dsp("run", file)
+    assert done.code == 0, done.err
+    assert done.lines[-1] == "[INFO] public.t is the new table from now on"
+    assert "Swap: copy: the new table stands in the target's place" in done.out
+    assert dsp.target.rows("SELECT count(*), min(id) FROM t") == [(300, 1)]
+
+
 def test_kept_rows_are_no_failure(dsp: Dsp) -> None:
     dsp.fill(300)
     file = dsp.write(job(batch_size=100, purge="manual"))

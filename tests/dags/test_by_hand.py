@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.purge import PurgeSourceOperator
+from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from tests.dags.conftest import Stepper, World
 
@@ -75,6 +76,31 @@ FLIGHTS: dict[str, Any] = {
     "target": {"connection": "warehouse_pg"},
     "check": "none",
 }
+
+
+def test_a_target_is_replaced_by_three_operators(shop: World) -> None:
+    from airflow.sdk import DAG
+
+    shop.target.execute(
+        "CREATE TABLE flights (id int PRIMARY KEY, time_hour timestamptz NOT NULL)",
+        "INSERT INTO flights VALUES (-1, now())",
+    )
+    replaced = {**FLIGHTS, "mode": "replace"}
+    with DAG("d", schedule=None) as dag:
+        (
+            TableSyncOperator(task_id="copy", **replaced)
+            >> ConsistencyCheckOperator(task_id="check", **replaced)
+            >> SwapOperator(task_id="swap", **replaced)
+        )
+    assert [task.task_id for task in dag.tasks if task.outlets] == ["swap"]
+    step = Stepper(dag, "r")
+    step("copy")
+    step("check")
+    assert shop.target.value("SELECT count(*) FROM flights") == 1
+    assert shop.runs.recent()[0].state == "running"
+    step("swap")
+    assert shop.target.value("SELECT count(*) FROM flights WHERE id > 0") == 200
+    assert shop.runs.recent()[0].state == "succeeded"
 
 
 def test_every_field_of_a_job_is_an_argument() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ from pymongo.errors import OperationFailure
 
 from dsp_airflow.engine import swap
 from dsp_airflow.engine.errors import BadValue, Refused, Transient
+from dsp_airflow.engine.stores.mongodb.store import MongoSession, MongoStore
 from dsp_airflow.state import swaps
 from dsp_airflow.steps import TaskRun
 from tests.faults.tables import DOCUMENTS, fill
-from tests.mongo.harness import MongoBench
+from tests.mongo.harness import MongoBench, projection
 from tests.mysql.pairs import Pair
 from tests.mysql.test_values import named, pair
 from tests.servers import MongoDatabase
@@ -153,6 +155,11 @@ def test_what_stands_in_the_way_leaves_the_target_as_it_was(
     monkeypatch.setattr(swap, "PAUSE", 0.1)
     run = begun(bench, timeouts={"lock": "1s"})
     target = bench.target
+    with bench.store("target").session() as session:
+        assert isinstance(session, MongoSession)
+        session.connection.kind = "sharded cluster"
+        [why] = session.swaps().refusals(projection(target.name, "t"), create=False)
+        assert "on a sharded cluster, where no collection takes" in why
     with target.client.start_session() as session, session.start_transaction():
         target["t"].find_one(session=session)
         with pytest.raises(Transient, match=r"within 1s \(timeouts.lock\).*Tried 3 times"):
@@ -253,3 +260,35 @@ def test_between_rows_and_documents(pair: Pair) -> None:
         assert pair.target.value("SELECT COUNT(*) FROM t") == COUNT
     else:
         assert pair.target["t"].count_documents({}) == COUNT
+
+
+def test_what_the_login_has_to_be_granted_is_told_and_is_enough(bench: MongoBench) -> None:
+    filled(bench)
+    bench.write(bench.job(mode="replace", batch_size=500))
+    target, plain = bench.target, bench.store
+    login = f"w_{target.name}"
+    ours = ["find", "insert", "update", "remove"]
+    given = [
+        (target.name, "", ["listCollections", "listIndexes"]),
+        (target.name, "t", ["find", "insert", "update"]),
+        (target.name, "dsp_locks", ours),
+        (target.name, "dsp_commits", ours),
+    ]
+
+    def granted(*more: tuple[str, str, list[str]]) -> None:
+        password = target.server.create_user(login, [*given, *more])
+        where = target.server.uri(user=login, password=password)
+        bench.store = lambda conn_id: (  # type: ignore[method-assign]
+            plain(conn_id)
+            if conn_id == "source"
+            else MongoStore(conn_id, {"host": where}, target.name)
+        )
+
+    granted()
+    with pytest.raises(Refused) as refused:
+        bench.open().plan("copy")
+    [listed] = re.findall(r"actions: \[([^\]]+)\]", str(refused.value))
+    assert f'db: "{target.name}", collection: ""' in str(refused.value)
+    granted((target.name, "", re.findall(r"\w+", listed)))
+    bench.run(new=True)
+    assert state_of(target) == "new"

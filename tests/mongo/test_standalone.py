@@ -49,6 +49,17 @@ def test_copies_arrive_byte_by_byte_and_again(bench: MongoBench) -> None:
     assert back.target.raw("back") == ours
 
 
+def test_a_collection_is_replaced(bench: MongoBench) -> None:
+    bench.source["t"].insert_many({"_id": n} for n in range(100))
+    bench.target["t"].insert_one({"_id": "old"})
+    bench.write(bench.job(mode="replace", batch_size=25))
+    (job,) = bench.run().jobs
+    assert (job.state, job.rows_checked) == ("succeeded", 100)
+    assert bench.target.raw("t") == bench.source.raw("t")
+    left = bench.target.database.list_collection_names(filter={"name": {"$regex": "_swap_"}})
+    assert not left
+
+
 def test_half_a_batch_is_made_whole_by_the_next_try(bench: MongoBench) -> None:
     ours = [bson.encode({"_id": n, "at": Timestamp(0, 0)}) for n in range(10)]
     put(bench.source, "t", ours)

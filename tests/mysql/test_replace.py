@@ -17,6 +17,7 @@ from dsp_airflow.engine.events import BatchDone, Quiet
 from dsp_airflow.engine.stores.mysql.query import Connection
 from dsp_airflow.state import swaps
 from dsp_airflow.steps import TaskRun
+from tests.engine.harness import store_at
 from tests.faults.tables import fill
 from tests.mysql.pairs import Pair
 from tests.mysql.test_values import named, pair
@@ -224,6 +225,43 @@ def test_who_holds_the_target_and_what_depends_on_it_leave_it_as_it_was(
             with pytest.raises(Refused, match=said):
                 pair.open(new=True).plan("copy")
         target.execute(drop)
+
+
+@named(FROM[:2])
+def test_what_the_login_has_to_be_granted_is_told_and_is_enough(pair: Pair) -> None:
+    fill(pair.source, ROWS)
+    fill(pair.target, 300)
+    target, schema, plain = pair.target, pair.target.name, pair.store
+    login = f"w_{schema}"
+    pair.store = lambda conn_id: (  # type: ignore[method-assign]
+        plain(conn_id)
+        if conn_id == "source"
+        else store_at(conn_id, target.uri, user=login, password="secret_W1")
+    )
+    target.execute(
+        f"CREATE USER {login} IDENTIFIED BY 'secret_W1'",
+        f"GRANT CREATE TEMPORARY TABLES ON {schema}.* TO {login}",
+        f"GRANT SELECT, INSERT, UPDATE ON {schema}.t TO {login}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {schema}.dsp_commits TO {login}",
+    )
+    try:
+        pair.write(pair.job(mode="replace", batch_size=1000))
+        with pytest.raises(Refused) as refused:
+            pair.open().plan("copy")
+        told = re.findall(r"GRANT ([A-Z, ]+) ON (\S+) TO <login>", str(refused.value))
+        assert told == [
+            ("SELECT, INSERT, CREATE, ALTER, DROP, TRIGGER", f"{schema}.*"),
+            ("PROCESS", "*.*"),
+        ]
+        before = target.rows(f"SHOW GRANTS FOR {login}")
+        target.execute(*(f"GRANT {what} ON {where} TO {login}" for what, where in told))
+        pair.run(new=True)
+        assert target.value("SELECT COUNT(*) FROM t") == ROWS
+        assert tables(target) == {"t", "dsp_commits"}
+        # What is granted by the table's name is still so.
+        assert set(before[2:]) <= set(target.rows(f"SHOW GRANTS FOR {login}"))
+    finally:
+        target.execute(f"DROP USER {login}")
 
 
 CHANGES = re.compile(r"(?:CREATE|ALTER|RENAME|DROP|INSERT|DELETE|ANALYZE) ")
