@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PREFIX = "{prefix}"
 """Among a run's resolved variables, where an S3 job's folder stands; no variable has this name."""
-END = "{end}"
+END = "step.end"
 """And what no step of a job in ``mode: step`` goes beyond, where that is a time."""
 
 
