@@ -16,7 +16,7 @@ PREFIX: Final = "{prefix}"
 TABLE: Final = "{table}"
 """Among a run's resolved variables, where an S3 job's folder stands, and the table of a warm job
 whose name the run completes; no variable has these names."""
-END: Final = "{end}"
+END: Final = "step.end"
 """And what no step of a job in ``mode: step`` goes beyond, where that is a time."""
 
 

@@ -51,7 +51,7 @@ class PurgeConditions:
         source = self.open_store(connection)
         state = {j.name: j for j in self.runs.summary(self.run).jobs}
         for job in self.task.jobs:
-            if job.name != plan.job and not self._reads(job, plan, source):
+            if job.name != plan.job and not self.reads(job, plan, source):
                 continue
             found = state.get(job.name)
             planned = found is not None and self.runs.job(self.run, job.name).planned
@@ -65,7 +65,7 @@ class PurgeConditions:
                     + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
                 )
 
-    def _reads(self, job: Job, plan: Plan, source: Store) -> bool:
+    def reads(self, job: Job, plan: Plan, source: Store) -> bool:
         """Whether another job reads rows that are to be purged, by whatever connection and name."""
         if isinstance(job, RestoreJob):
             return False

@@ -54,6 +54,7 @@ from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import EndState, JobSummary, Run, RunSummary
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
+from dsp_airflow.step_conditions import StepConditions
 from dsp_airflow.target_conditions import TargetConditions
 
 DELETE_MISSING = "delete_missing"
@@ -247,6 +248,9 @@ class TaskRun:
         conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
         conditions.require_whole(plan, numbers)
         conditions.require_others(plan, self._job(name).source.connection)
+        behind = StepConditions(conditions).behind(self._job(name), plan)
+        if behind and self._job(name).purge == "manual":
+            raise Refused(f"job {name}: nothing was deleted: {behind}")
         self._require_derived(path, plan)
         self.gate.deleting(plan, self.run.id, numbers)
         with self._recorded(name):
@@ -254,6 +258,10 @@ class TaskRun:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
             self.runs.move(self.run.id, name, "purging")
+            if behind:
+                told = f"Job {name}: nothing is deleted of this step yet: {behind}"
+                tell(self.watch, Noted(told))
+                path = WaitingPath(path)
             with (
                 self.runs.table_lease(resource, self.run.id),
                 Keeper(ledger),
@@ -291,8 +299,12 @@ class TaskRun:
         self.gate.copying(plan)
         record = Deletions(self.database, self.run.id, name)
         resource = f"{work.target.identity} {plan.target.label}"
-        with self._recorded(name), self.runs.table_lease(resource, self.run.id):
-            done = missing.delete_missing(work, job.delete_missing, record)
+        with (
+            self._recorded(name),
+            self.runs.table_lease(resource, self.run.id),
+            self._limited(path, work) as limited,
+        ):
+            done = missing.delete_missing(limited, job.delete_missing, record)
             record.end()
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")

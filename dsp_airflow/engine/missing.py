@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from dsp_airflow.config.missing import DeleteMissing
 from dsp_airflow.engine import definition
-from dsp_airflow.engine.errors import Refused, Transient
+from dsp_airflow.engine.errors import Denied, Refused, Transient
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import Key, KeyColumn, KeyRange, Plan, Projection, RowHash
 from dsp_airflow.engine.ports import Purge, Session, Stream
@@ -63,6 +63,10 @@ class FindsMissing(Protocol):
         Nothing is changed in the table; what is kept beside it goes with ``close``. ``Mismatch``
         when less arrives than was sent.
         """
+        ...
+
+    def missing_refusals(self, what: Projection) -> list[str]:
+        """What keeps this role from that, beyond what keeps it from writing there."""
         ...
 
 
@@ -141,6 +145,9 @@ def refuse_unfit(job: str, plan: Plan, source: Session, target: Session) -> None
     if not plan.key or not isinstance(target, FindsMissing):
         why = "it has no key" if not plan.key else "its system cannot compare keys"
         raise Refused(f"job {job}: delete_missing: {plan.target.label}: {why}")
+    lacking = target.missing_refusals(plan.target)
+    if lacking:
+        raise Denied(f"job {job}: delete_missing: {'; '.join(lacking)}")
     if not plan.create:
         refuse_unsafe(plan, source, target)
 

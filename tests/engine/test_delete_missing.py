@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import bson
 import pytest
 
 from dsp_airflow.engine import missing
-from dsp_airflow.engine.errors import ConfigError, Refused, Transient
+from dsp_airflow.engine.errors import ConfigError, Denied, Refused, Transient
+from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.state.deletions import Deletions
 from dsp_airflow.state.records import JobSummary
 from tests.engine.anywhere import databases
@@ -287,3 +289,41 @@ def test_keys_of_several_columns_and_any_texts(mirror: Mirror) -> None:
     else:
         there = {(a, f"{b:.2f}") for a, b in target.rows("SELECT a, b FROM t")}
     assert there == left
+
+
+@pytest.mark.parametrize("mirror", ["mongo-mongo"], indirect=True)
+def test_what_a_login_of_mongodb_needs(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan says what is lacking; with that, and no more, it works."""
+    target = mirror.bench.target
+    assert isinstance(target, MongoDatabase)
+    mirror.fill()
+    mirror.configure()
+    mirror.run()
+    own = hashlib.sha256(b"t").hexdigest()[:16]
+    usual = ["find", "insert", "update", "remove", "listIndexes", "collStats"]
+    grants: list[tuple[str, str, list[str]]] = [
+        *((target.name, name, usual) for name in ("t", "dsp_commits", "dsp_locks")),
+        (target.name, "", ["listCollections"]),
+    ]
+    plain = mirror.bench.store
+
+    def login(*more: tuple[str, str, list[str]]) -> None:
+        password = target.server.create_user("misser", [*grants, *more])
+        host = target.server.uri(user="misser", password=password)
+
+        def store(conn_id: str) -> Any:
+            if conn_id != "target":
+                return plain(conn_id)
+            return MongoStore(conn_id, {"host": host}, target.name)
+
+        monkeypatch.setattr(mirror.bench, "store", store)
+
+    login()
+    drop(mirror.bench.source, 3)
+    with pytest.raises(Denied, match=r"may not find, insert, createCollection, dropCollection in"):
+        mirror.run()
+    login(
+        (target.name, f"dsp_sent_{own}", ["find", "insert", "createCollection", "dropCollection"])
+    )
+    assert mirror.run().rows_deleted == 1
+    assert mirror.alike()

@@ -12,7 +12,7 @@ from typing import Any
 import bson
 import pytest
 
-from dsp_airflow.engine.errors import ConfigError, Mismatch
+from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
 from dsp_airflow.engine.events import Noted
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.state.bounds import Bounds
@@ -259,3 +259,68 @@ def test_a_step_is_through_when_it_is_checked(world: World) -> None:
     world.bench.source.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
     with pytest.raises(ConfigError, match="mode: step merges rows by their key"):
         world.plan()
+
+
+@pytest.mark.parametrize("world", ["pg18-s3"], indirect=True)
+def test_two_jobs_on_a_table_keep_step(world: World) -> None:
+    """What the one has not taken the other does not delete; the next run brings them together."""
+    world.fill(40)
+    step: dict[str, Any] = {"step": {**STEP, "size": "5h"}, "mode": "step", "purge": "system"}
+    warm = world.bench.warm(**step) | {"name": "warm"}
+    world.bench.write(warm, world.bench.s3(**step))
+    assert [job.rows_purged for job in world.bench.run(new=True).jobs] == [5, 0]
+    # The archive lags behind, as after a run that broke between the two purges.
+    (lagging,) = [b for b in Bounds(world.bench.state).of_task("task") if b.key.job == "copy"]
+    Bounds(world.bench.state).set(lagging.key, "2026-03-27T23:00+00:00", start="2026-03-28")
+    apart = world.bench.run(new=True)
+    assert [(job.rows_written, job.rows_purged) for job in apart.jobs] == [(5, 0), (0, 0)]
+    assert (apart.state, world.ids()) == ("succeeded", list(range(5, 40)))
+    together = world.bench.run(new=True)
+    assert [job.rows_written for job in together.jobs] == [5, 5]
+    assert world.ids() == list(range(10, 40))
+    # A job that takes all rows at once would leave none for the next step.
+    everything = world.bench.warm(purge="system") | {"name": "warm"}
+    world.bench.write(everything, world.bench.s3(**step))
+    with pytest.raises(Refused, match=r"job copy goes by steps, so that .* not taken yet"):
+        world.bench.run(new=True)
+    assert world.ids() == list(range(10, 40))
+
+
+@pytest.mark.parametrize("world", ["pg18-warm", "mariadb-warm"], indirect=True)
+def test_columns_of_every_kind(world: World) -> None:
+    """Days, local times of a zone, decimals and large numbers: the bound itself is in the next."""
+    local = "datetime(6)" if isinstance(world.bench.source, MySQLDatabase) else "timestamp"
+    world.bench.source.execute(
+        f"CREATE TABLE t (id bigint PRIMARY KEY, d date, l {local}, n numeric(30,4))",
+        "INSERT INTO t VALUES "
+        "(9007199254740991, '2026-02-28', '2026-03-29 01:59:59.999999', -0.5), "
+        "(9007199254740992, '2026-03-01', '2026-03-29 02:00:00', 0.4999), "
+        "(9007199254740993, '2026-03-31', '2026-03-29 02:59:59', 0.5), "
+        "(9223372036854775807, '2026-04-01', '2026-03-29 03:00:00', 12345678901234567890.1234)",
+    )
+    vienna = {"zone": "Europe/Vienna"}
+    cases = [
+        ({"column": "d", "start": "2026-02-28", "size": "1M", "end": "2026-04-01"}, 2),
+        ({"column": "d", "start": "2026-03-01", "size": "1M", "end": "2026-04-01"}, 2),
+        ({"column": "l", "start": "2026-03-29", "size": "2h", "end": "now", **vienna}, 1),
+        ({"column": "l", "start": "2026-03-29T02:00", "size": "1h", "end": "now", **vienna}, 2),
+        # 1:00 in UTC, when the clocks in Vienna show three.
+        ({"column": "l", "start": "2026-03-29", "size": "3h", "end": "2026-03-29T01:00Z"}, 0),
+        (
+            {
+                "column": "l",
+                "start": "2026-03-29",
+                "size": "3h",
+                "end": "2026-03-29T01:00Z",
+                **vienna,
+            },
+            3,
+        ),
+        ({"column": "n", "start": -0.5, "size": 1, "end": 1}, 2),
+        ({"column": "id", "start": 9007199254740992, "size": 2}, 2),
+        ({"column": "id", "start": 9223372036854775807, "size": 1, "end": 9223372036854775808}, 1),
+    ]
+    for step, rows in cases:
+        world.configure(whole=step)
+        plan = world.plan()
+        assert plan.rows == rows, (step, str(plan.step), plan.filter)

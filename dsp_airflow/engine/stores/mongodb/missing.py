@@ -28,6 +28,16 @@ _INSERTED: Final = 10_000
 _INSERTED_BYTES: Final = 4 * 1024 * 1024
 
 
+ACTIONS: Final = ("find", "insert", "createCollection", "dropCollection")
+
+
+def sent_beside(connection: Connection, what: Projection) -> str:
+    """The collection that the ids for this one are sent to."""
+    schema, name = connection.split(what.table)
+    own = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return names.qualified(schema, f"{SENT}_{own}")
+
+
 class MongoMissing:
     """See ``missing.Missing``. What is missing is kept in a file."""
 
@@ -42,9 +52,7 @@ class MongoMissing:
     ) -> None:
         self._connection = connection
         self._at = at
-        schema, name = connection.split(what.table)
-        own = hashlib.sha256(name.encode()).hexdigest()[:16]
-        self._sent = names.qualified(schema, f"{SENT}_{own}")
+        self._sent = sent_beside(connection, what)
         self._file: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         try:
             self._make(what)

@@ -44,6 +44,7 @@ from dsp_airflow.engine.stores.mongodb import (
     leases,
     login,
     markers,
+    missing,
     proof,
     purge,
     query,
@@ -57,7 +58,6 @@ from dsp_airflow.engine.stores.mongodb import (
 )
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
-from dsp_airflow.engine.stores.mongodb.missing import MongoMissing
 from dsp_airflow.engine.stores.mongodb.rows import Rows
 from dsp_airflow.engine.stores.mongodb.spool import Spool
 from dsp_airflow.engine.swap import Swaps
@@ -412,7 +412,13 @@ class MongoSession:
     def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
         """See ``missing.FindsMissing``."""
         with self._at(what.label):
-            return MongoMissing(self.connection, what, stream, wire=wire, at=self._at)
+            return missing.MongoMissing(self.connection, what, stream, wire=wire, at=self._at)
+
+    def missing_refusals(self, what: Projection) -> list[str]:
+        """See ``missing.FindsMissing``."""
+        with self._at(what.label):
+            sent = missing.sent_beside(self.connection, what)
+            return refusals.lacking(self.connection, sent, missing.ACTIONS)
 
     @contextmanager
     def _noted(self, within: KeyRange, on_conflict: OnConflict) -> Iterator[None]:

@@ -344,6 +344,10 @@ class PostgresSession:
         with self._at(what.label):
             return PostgresMissing(self.connection, what, stream, wire=wire)
 
+    def missing_refusals(self, what: Projection) -> list[str]:  # noqa: ARG002
+        """See ``missing.FindsMissing``: rows are staged in temporary tables for any merge."""
+        return []
+
     def matching(self, what: Projection, stream: Stream, *, wire: str) -> list[Key]:
         with self._at(what.label):
             return write.matching(self.connection, what, stream, wire=wire)
