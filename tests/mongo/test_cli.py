@@ -9,7 +9,9 @@ import pytest
 from tests.cli.harness import Dsp, job
 from tests.cli.warm import Forks
 from tests.conftest import NewMongoDatabase
+from tests.mongo.gridfs.buckets import Bucket, content
 from tests.servers import MongoDatabase
+from tests.servers.s3 import S3Server, fresh_bucket
 
 
 @pytest.fixture
@@ -51,3 +53,49 @@ def test_a_cursor_is_shown_and_set(
     wrong = dsp("cursor", file, "--set", "yesterday")
     assert wrong.code == 2
     assert "extended JSON" in wrong.err
+
+
+FILES = """
+name: files
+jobs:
+  - name: photos
+    type: s3
+    source: {connection: source, table: fs}
+    target: {connection: archive, bucket: BUCKET, prefix: photos, name_mode: newest}
+    gridfs: true
+    check: {percent: 100}
+    purge: system
+"""
+
+
+def test_files_into_s3_and_back(
+    tmp_path: Path, new_mongo_db: NewMongoDatabase, moto: S3Server, forks: Forks
+) -> None:
+    """Archived and purged; looked into; restored by the run."""
+    source, place = Bucket(new_mongo_db()), fresh_bucket(moto)
+    dsp = Dsp(tmp_path, source.database, source.database, forks)  # type: ignore[arg-type]
+    dsp.connections["archive"] = place.airflow_connection
+    for n in range(5):
+        source.put(content(n * 1000), f"{n // 2}", own=n)
+    before = source.raw()
+    (tmp_path / "files.yaml").write_text(FILES.replace("BUCKET", place.name))
+    done = dsp("run", "files.yaml", "--json")
+    assert done.code == 0, done.err
+    assert (done.job["rows_written"], done.job["rows_purged"]) == (3, 3)
+    assert source.ids() == {0, 2}
+
+    shown = dsp("archive", "show", "latest", "files.yaml")
+    assert "an object for each" in shown.out
+    verified = dsp("archive", "verify", "files.yaml", "--json")
+    assert verified.code == 0, verified.out
+    (found,) = verified.document["runs"]
+    assert (found["state"], found["recorded"], found["objects"], found["rows"]) == (
+        *("right", True, 4, 3),
+    )
+    asked = "SELECT filename, length FROM archive WHERE object IS NULL ORDER BY 1"
+    rows = dsp("archive", "query", asked, "files.yaml", "--json").document["rows"]
+    assert rows == [["0", 0], ["1", 2000]]
+
+    back = dsp("restore", "files.yaml", "--run", "latest", "--json")
+    assert back.code == 0, back.err
+    assert source.raw() == before

@@ -12,6 +12,8 @@ import pytest
 from bson import Binary, Int64
 
 from dsp_airflow.engine.errors import Mismatch
+from dsp_airflow.notify import text
+from dsp_airflow.state.landmarks import landmarks
 from tests.conftest import NewMongoDatabase
 from tests.mongo.gridfs.buckets import CHUNK, Bucket, content
 from tests.mongo.gridfs.objects import Objects, plant
@@ -126,7 +128,7 @@ def test_of_one_name_one_file_is_archived(kept: Objects, mode: str, stored: str)
         source.chunks.delete_one({"files_id": own, "n": 1})
     source.put(b"alone", "alone", own="d")
     source.put(b"nameless", "", own="e")
-    kept.write(kept.s3(target={"name_mode": mode}, purge="manual", batch_size=1))
+    kept.write(kept.s3(target={"name_mode": mode}, purge="manual", batch_size=2))
     run = kept.open()
     plan = run.plan("copy")
     assert any("files of" in w and f"name_mode: {mode}" in w for w in plan.warnings), plan.warnings
@@ -145,6 +147,11 @@ def test_of_one_name_one_file_is_archived(kept: Objects, mode: str, stored: str)
         f'file "{holder}" has the same name and is {word}' == told[json.dumps(o)] for o in losers
     )
     assert "no filename" in told['"e"']
+    marks = landmarks(kept.state, kept.latest().run.id)["copy"]
+    mail = text._job(job, text.Facts(landmarks={"copy": marks}))
+    assert "left out 3 rows of the source, neither archived nor deleted:" in mail
+    batches = kept.latest().runs.batches(kept.latest().run.id, "copy")
+    assert any("kept back in the source" in (batch.check_note or "") for batch in batches)
     kept.verified()
 
     kept.latest().purge("copy")

@@ -41,45 +41,55 @@ def archive_batch(
     upto: Key | None,
 ) -> Copied:
     """Digested while it is read, in one snapshot. ``upto`` is where the last batch ends."""
-    plan, within = job.plan, claim.batch.within
-    if not isinstance(source, ReadsFiles):
-        raise Refused(f"{plan.source.label} cannot be read into an archive of files")
     began = time.monotonic()
-    mode = target.archive.name_mode
     with source.snapshot() as mark:
-        given_way: Mapping[Key, str] = {}
-        if mode != names.BY_ID:
-            newest = mode == "newest"
-            given_way = source.namesakes(plan.source, within, newest=newest, upto=upto)
-        stream = source.files(plan.source, within, given_way.keys())
-        with _Uploads(target, lambda: job.ledger.keep(claim)) as uploads:
-            for file, chunks in _arriving(iter(stream)):
-                reason = given_way.get(file.key)
-                if reason is None:
-                    uploads.store(file, chunks)
-                else:
-                    uploads.keep_back(file, reason)
-            taken = uploads.taken()
-    found = [entry for entry, _ in taken]
-    stored = [hashed for entry, hashed in taken if entry.stored is not None]
-    if len(found) != stream.rows:
-        raise Mismatch(
-            f"{plan.source.label}: batch {claim.batch.number} has {stream.rows:,} files, and "
-            f"{len(found):,} came; nothing is recorded"
-        )
-    listed = target.put(claim, index.batches(found), lambda: job.ledger.keep(claim))
+        taken = _stored(job, source, target, claim, upto)
+    entries = [entry for entry, _ in taken]
+    hashes = [hashed for entry, hashed in taken if entry.stored is not None]
+    rows = len(hashes)
+    listed = target.put(claim, index.batches(entries), lambda: job.ledger.keep(claim))
     # Those that were kept back are told of, and no part of what is archived.
-    listed = replace(listed, rows=len(stored))
-    size = listed.size + sum(entry.stored.size for entry in found if entry.stored is not None)
-    digest = proof.digest_of(stored)
-    rows = len(stored)
+    listed = replace(listed, rows=rows)
+    size = listed.size + sum(entry.stored.size for entry in entries if entry.stored is not None)
+    origin = Origin(proof.digest_of(hashes), mark)
     return Copied(
         rows_read=rows,
-        written=Written(rows=rows, inserted=rows, origin=Origin(digest, mark), bytes=size),
+        written=Written(rows=rows, inserted=rows, origin=origin, bytes=size),
         bytes=size,
         seconds=time.monotonic() - began,
         objects=(listed,),
     )
+
+
+def _stored(
+    job: Job[Session, RunFolder],
+    source: Session,
+    target: RunFolder,
+    claim: Claim,
+    upto: Key | None,
+) -> list[tuple[Entry, str]]:
+    """Uploads the batch's files: what the index says of each, and its hash."""
+    what, within, mode = job.plan.source, claim.batch.within, target.archive.name_mode
+    if not isinstance(source, ReadsFiles):
+        raise Refused(f"{what.label} cannot be read into an archive of files")
+    given_way: Mapping[Key, str] = {}
+    if mode != names.BY_ID:
+        given_way = source.namesakes(what, within, newest=mode == "newest", upto=upto)
+    stream = source.files(what, within, given_way.keys())
+    with _Uploads(target, lambda: job.ledger.keep(claim)) as uploads:
+        for file, chunks in _arriving(iter(stream)):
+            reason = given_way.get(file.key)
+            if reason is None:
+                uploads.store(file, chunks)
+            else:
+                uploads.keep_back(file, reason)
+        taken = uploads.taken()
+    if len(taken) != stream.rows:
+        raise Mismatch(
+            f"{what.label}: batch {claim.batch.number} has {stream.rows:,} files, and "
+            f"{len(taken):,} came; nothing is recorded"
+        )
+    return taken
 
 
 def _arriving(buffers: Iterator[bytes | memoryview]) -> Iterator[tuple[File, Iterator[bytes]]]:
