@@ -410,9 +410,9 @@ class Copied:
     seconds: float
     objects: tuple[ArchivedObject, ...] = ()
     """Of an archive: where the batch lies."""
-    stood: bool = False
-    """Once it was written the target was seen to hold it, value for value. Looked at where a check
-    could not tell later which rows have changed since."""
+    keys: int | None = None
+    """The sum of hashes of its keys, once the target was seen to hold it, value for value. Looked
+    at where a check could not tell later which rows have come or gone since."""
 
     @property
     def digest(self) -> Digest | None:
