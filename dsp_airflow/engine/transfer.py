@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dsp_airflow.engine.compare import keys_of, sum_of
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, Noted, tell
-from dsp_airflow.engine.model import Batch, Claim, Copied, Origin, Plan, Written
+from dsp_airflow.engine.model import UNSEEN, Batch, Claim, Copied, Origin, Plan, Written
 from dsp_airflow.engine.ports import CopySource, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -86,11 +86,15 @@ def _standing(
 
     Rows that come and go in a window leave no trace of what was copied, unless they are dated.
     """
-    digest = written.origin.digest if written.origin else None
-    if plan.window is None or plan.source.dated == "rows" or digest is None:
+    if plan.window is None or plan.ordered_alike or plan.source.dated == "rows":
         return None
     keys = keys_of(source.hashes(plan.source, batch.within))
-    return sum_of(keys) if target.digest(plan.target, None, keys) == digest else None
+    found = target.digest(plan.target, None, keys)
+    digest = written.origin.digest if written.origin else None
+    if found == digest or (digest is None and found.rows == len(keys) == written.rows):
+        return sum_of(keys)
+    # What an earlier attempt has written the source may not show any more.
+    return UNSEEN if written.recovered else None
 
 
 def _view(
