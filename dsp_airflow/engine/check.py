@@ -111,11 +111,7 @@ def _by_keys(work: Compared) -> Checked:
     # With a filter they are not surely the same ones: while one row leaves it, another may enter
     # that an earlier run copied.
     wrong = same and digest is not None and work.batch.sampled and plan.filter is None
-    # Where it stood once, rows of the source have left or come, and which these were is not known.
-    moved = work.copied.stood and standing.rows != rows
-    return _by_rows(
-        work, certain=wrong or (alone and decided), still=stands_still(work), moved=moved
-    )
+    return _by_rows(work, certain=wrong or (alone and decided), still=stands_still(work))
 
 
 def _surplus(work: Compared) -> int:
@@ -126,11 +122,10 @@ def _surplus(work: Compared) -> int:
     return max(0, standing - work.rows - work.copied.written.others.rows)
 
 
-def _by_rows(work: Compared, *, certain: bool, still: bool, moved: bool) -> Checked:
+def _by_rows(work: Compared, *, certain: bool, still: bool) -> Checked:
     """Compares row by row. ``certain``: the target surely is not what the copy left there.
 
-    ``still``: the source has not changed since the copy; ``moved``: it surely has, and rows whose
-    age is not known may be younger.
+    ``still``: the source has not changed since the copy.
     """
     plan, within, written = work.plan, work.batch.within, work.copied.written
     ours = compare.by_key(work.source.hashes(plan.source, within, mark=work.copied.mark))
@@ -142,7 +137,12 @@ def _by_rows(work: Compared, *, certain: bool, still: bool, moved: bool) -> Chec
         )
     missing = [row for key, row in ours.items() if key not in theirs]
     changed = [row for key, row in ours.items() if key in theirs and theirs[key].hash != row.hash]
-    # A row version older than the copy's snapshot is the one that was copied.
+    # A row version older than the copy's snapshot is the one that was copied. Where the batch has
+    # other rows by now than stood there once, those whose age is not known may be younger.
+    keys = work.copied.keys
+    moved = keys is not None and compare.sum_of(theirs) != keys
+    if keys is not None and not moved and not work.batch.sampled:
+        return Checked(0, compared=False, different=0)
     recent = (False, None) if moved else (False,)
     proved_missing = [row for row in missing if still or row.settled not in recent]
     proved_changed = [row for row in changed if still or row.settled not in recent]

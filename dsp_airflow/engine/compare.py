@@ -65,6 +65,14 @@ def keys_of(rows: Iterable[RowHash]) -> list[Key]:
     return [row.key for row in rows if row.key]
 
 
+def sum_of(keys: Iterable[Key]) -> int:
+    """The sum of their hashes: the same for the same keys in any order."""
+    return sum(
+        int.from_bytes(hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest(), "big")
+        for key in keys
+    )
+
+
 def digest_of(rows: Iterable[RowHash]) -> Digest:
     """The md5 digest of rows that were hashed one by one; equal to the database's own."""
     count = total = 0

@@ -402,6 +402,10 @@ class ArchivedObject:
     largest: int = 0
 
 
+UNSEEN = -1
+"""In place of a sum: which keys there were could not be seen any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """The ledger's record of a copied batch."""
@@ -412,9 +416,9 @@ class Copied:
     seconds: float
     objects: tuple[ArchivedObject, ...] = ()
     """Of an archive: where the batch lies."""
-    stood: bool = False
-    """Once it was written the target was seen to hold it, value for value. Looked at where a check
-    could not tell later which rows have changed since."""
+    keys: int | None = None
+    """The sum of hashes of its keys, once the target was seen to hold them: value for value, if it
+    will be compared. Looked at where a check could not tell later which rows have come or gone."""
 
     @property
     def digest(self) -> Digest | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from dsp_airflow.engine.compare import keys_of
+from dsp_airflow.engine.compare import keys_of, sum_of
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, Noted, tell
-from dsp_airflow.engine.model import Batch, Claim, Copied, Origin, Plan, Written
+from dsp_airflow.engine.model import UNSEEN, Batch, Claim, Copied, Origin, Plan, Written
 from dsp_airflow.engine.ports import CopySource, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -69,28 +69,32 @@ def copy_batch(
             written = _relay(job, source, target, claim, origin, marked, direct=True)
         except Collision:
             written = _relay(job, source, target, claim, origin, marked, direct=False)
-        stood = _stands(plan, source, target, batch, written)
+        keys = _standing(plan, source, target, batch, written)
     return Copied(
         rows_read=written.rows,
         written=written,
         bytes=written.bytes,
         seconds=time.monotonic() - began,
-        stood=stood,
+        keys=keys,
     )
 
 
-def _stands(
+def _standing(
     plan: Plan, source: CopySource, target: Session, batch: Batch, written: Written
-) -> bool:
-    """See ``Copied.stood``; asked while the source still shows what was read.
+) -> int | None:
+    """See ``Copied.keys``; asked while the source still shows what was read.
 
     Rows that come and go in a window leave no trace of what was copied, unless they are dated.
     """
-    digest = written.origin.digest if written.origin else None
-    if plan.window is None or plan.source.dated == "rows" or digest is None or written.recovered:
-        return False
+    if plan.window is None or plan.ordered_alike or plan.source.dated == "rows":
+        return None
     keys = keys_of(source.hashes(plan.source, batch.within))
-    return target.digest(plan.target, None, keys) == digest
+    found = target.digest(plan.target, None, keys)
+    digest = written.origin.digest if written.origin else None
+    if found == digest or (digest is None and found.rows == len(keys) == written.rows):
+        return sum_of(keys)
+    # What an earlier attempt has written the source may not show any more.
+    return UNSEEN if written.recovered else None
 
 
 def _view(

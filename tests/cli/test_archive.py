@@ -61,6 +61,21 @@ def test_plan_run_check_and_purge(dsp: Dsp, place: Place) -> None:
     assert dsp.source.value("SELECT count(*) FROM t") == 60
 
 
+def test_the_cursor_of_an_archive(dsp: Dsp, place: Place) -> None:
+    """A folder for each run, of what is new; the cursor is shown and set as any other."""
+    moving = "mode: incremental\n    cursor: {column: id, overlap: 2}\n    batch_size: 20"
+    text = TASK.replace("BUCKET", place.name).replace("batch_size: 20", moving)
+    text = text.replace('    where: "id <= :last"\n    variables: {last: 60}\n', "")
+    (dsp.folder / "moving.yaml").write_text(text)
+    assert dsp("run", "moving.yaml", "--json").job["rows_written"] == 100
+    (found,) = dsp("cursor", "moving.yaml", "--json", "--set", "90").document["cursors"]
+    assert found["value"] == "90"
+    assert dsp("run", "moving.yaml", "--new", "--json").job["rows_written"] == 13
+    (found,) = dsp("cursor", "moving.yaml", "--json").document["cursors"]
+    assert found["value"] == "100"
+    assert sum(key.endswith("_manifest.json") for key in place.objects()) == 2
+
+
 def test_a_warm_job_into_a_bucket(dsp: Dsp, place: Place) -> None:
     text = TASK.replace("type: s3", "type: warm").replace(
         ', bucket: BUCKET, prefix: "a b/{{ run_date }}"', ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,10 +12,12 @@ from dsp_airflow.engine import window
 from dsp_airflow.engine.errors import BadValue, ConfigError
 from dsp_airflow.engine.model import Projection, Shape, Window
 from dsp_airflow.engine.ports import FindsCursors
-from dsp_airflow.engine.stores.mongodb import cursor, dialect
+from dsp_airflow.engine.stores.mongodb import cursor, dialect, query, raw
+from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from tests.conftest import NewMongoDatabase
 from tests.contract.mongo_place import MongoPlace
 from tests.contract.places import ALL, ITEMS, items
+from tests.servers import MongoDatabase
 
 
 def test_documents_have_no_expressions(new_mongo_db: NewMongoDatabase) -> None:
@@ -73,6 +76,41 @@ def test_windows_of_a_cursor(new_mongo_db: NewMongoDatabase) -> None:
     assert read(30, 15) == (Window("size", '{"$numberLong": "15"}', number(40)), 3)
     # Documents that were purged do not move it back.
     assert read(70) == (Window("size", number(70), number(70)), 0)
+
+
+def test_an_index_serves_a_window(mongo_db: MongoDatabase) -> None:
+    """And the looks for the largest value, and for documents without one."""
+    start = datetime(2023, 1, 1, tzinfo=UTC)
+    documents = [{"_id": n, "at": start + timedelta(seconds=n)} for n in range(1_000)]
+    mongo_db["t"].insert_many([*documents, {"_id": -1}, {"_id": -2, "at": "text"}])
+    mongo_db["t"].create_index("at")
+    table = f'"{mongo_db.name}"."t"'
+    store = MongoStore("source", {"host": mongo_db.server.uri()}, mongo_db.name)
+    with store.session() as session:
+        shape = session.describe("t")
+        assert shape is not None
+        assert isinstance(session, FindsCursors)
+        column = session.cursor_column(shape, "at", None, None)
+        since = '{"$date": "2023-01-01T00:16:30.000Z"}'
+        found = session.window(shape, column, since, timedelta(seconds=10))
+        assert found == Window(
+            "at", '{"$date": "2023-01-01T00:16:20.000Z"}', '{"$date": "2023-01-01T00:16:39.000Z"}'
+        )
+        what = Projection(table, table, (), (), where=None)
+        assert session.of_other_types(what, column) == {"string": 1}
+    conditions = [
+        (dialect.in_window(column, found, endless=False), 20),
+        (dialect.in_window(column, found, endless=True), 22),
+        (dialect.without_cursor(column), 2),
+    ]
+    for condition, documents_of_it in conditions:
+        told = mongo_db.database.command(
+            "explain",
+            {"find": "t", "filter": query.parsed(condition)},
+            codec_options=raw.OPTIONS,
+        )["executionStats"]
+        assert told["nReturned"] == documents_of_it
+        assert told["totalDocsExamined"] <= 30
 
 
 GIVEN = {

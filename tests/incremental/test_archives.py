@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.archive.listing import find, manifest_at, place_of
 from dsp_airflow.engine.archive.query import Selected, opened
-from dsp_airflow.engine.stores.s3 import S3Store
 from tests.incremental.tables import Table
 from tests.incremental.test_cursors import START, alike, rows
 from tests.incremental.way import Way
@@ -23,9 +23,9 @@ NEWEST = (
 
 def queried(way: Way, sql: str) -> dict[int, str]:
     (job,) = load_task(way.file).jobs
+    assert isinstance(job, S3Job)
     store: Any = way.store("archive")
-    assert isinstance(store, S3Store)
-    runs = find(place_of(job, "task", store))  # type: ignore[arg-type]
+    runs = find(place_of(job, "task", store))
     with opened([Selected(at, manifest_at(at)) for at in runs]) as asked:
         schema, batches = asked.answer(sql)
         ids, texts = schema.get_field_index("id"), schema.get_field_index("v")

@@ -160,8 +160,8 @@ def test_what_stands_in_the_way_leaves_the_target_as_it_was(
         session.connection.kind = "sharded cluster"
         [why] = session.swaps().refusals(projection(target.name, "t"), create=False)
         assert "on a sharded cluster, where no collection takes" in why
-    with target.client.start_session() as session, session.start_transaction():
-        target["t"].find_one(session=session)
+    with target.client.start_session() as reader, reader.start_transaction():
+        target["t"].find_one(session=reader)
         with pytest.raises(Transient, match=r"within 1s \(timeouts.lock\).*Tried 3 times"):
             run.swap("copy")
     assert state_of(target) == "old"
