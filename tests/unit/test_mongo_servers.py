@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from pymongo.errors import OperationFailure
 
+from dsp_airflow.demo.mongo import mongod_refusal
 from tests.servers import MongoDatabase, MongoServer
 
 
@@ -39,3 +41,18 @@ def test_what_is_acknowledged_survives_a_crash() -> None:
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_why_there_is_no_mongod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demonstration goes on without it, and says why."""
+    assert mongod_refusal() == ""
+    broken = tmp_path / "mongod"
+    broken.write_text(
+        "#!/bin/sh\necho 'libcurl.so.4: cannot open shared object file' >&2\nexit 127\n"
+    )
+    broken.chmod(0o755)
+    monkeypatch.setattr("dsp_airflow.demo.mongo.mongod", lambda: broken)
+    assert mongod_refusal() == "libcurl.so.4: cannot open shared object file"
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert "install dsp-airflow[demo]" in mongod_refusal()

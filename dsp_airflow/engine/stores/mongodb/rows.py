@@ -73,10 +73,14 @@ class Rows:
         self._key = self._key_to_tell()
 
     def _key_to_tell(self) -> int | None:
-        """The place of the column that has to tell the ids apart; nobody asks of what we wrote."""
+        """The place of a column that may not tell all ids apart; nobody asks of what we wrote."""
         if self.whole or not self._own_key or is_accepted(KEY, self.what.accepted):
             return None
-        places = (n for n, (_, reading) in enumerate(self._fields) if reading.path == KEY)
+        places = (
+            n
+            for n, (field, reading) in enumerate(self._fields)
+            if reading.path == KEY and field.type.name in twins.CLOSE
+        )
         return next(places, None)
 
     def texts(self, document: bytes) -> list[str | None]:

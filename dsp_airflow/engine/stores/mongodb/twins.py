@@ -7,7 +7,7 @@ of a row does not, and two documents that become one row are one too few.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from bson import DBRef, Decimal128
 
@@ -15,16 +15,17 @@ from dsp_airflow.engine.canon.mongodb import json_order, mongodb_value
 from dsp_airflow.engine.model import LogicalType
 from dsp_airflow.engine.types import FLOATS
 
+CLOSE: Final = frozenset({"json", "decimal", *FLOATS})
+"""Types that several ids may have one value of."""
+
 
 def has_none(value: Any, text: str, kind: LogicalType) -> bool:
-    """Whether no other id has this canonical text at ``kind``."""
+    """Whether no other id has this canonical text at ``kind``, one of ``CLOSE``."""
     if kind.name == "json":
         return _plain(value)
-    if kind.name in ("decimal", *FLOATS):
-        mine, other = _exact(value), _exact(mongodb_value(text, kind))
-        # To the server all that are no number are one.
-        return mine == other or (mine.is_nan() and other.is_nan())
-    return True
+    mine, other = _exact(value), _exact(mongodb_value(text, kind))
+    # To the server all that are no number are one.
+    return mine == other or (mine.is_nan() and other.is_nan())
 
 
 def _plain(value: Any) -> bool:
