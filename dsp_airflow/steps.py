@@ -122,11 +122,12 @@ class TaskRun:
             check_percent=job.check.percent if job.check else None,
             check_seed=job.check.seed if job.check else None,
         )
+        with self._recorded(name):
+            self.pace.before_batch()
         if anew and self.runs.job(self.run.id, name).planned:
             self.runs.new_attempt(self.run.id, name)
         ledger = SqlLedger(self.database, self.run.id, name)
         with self._recorded(name), placing(self.run.file, name):
-            self.pace.before_batch()
             self._refuse_edited()
             known = ledger.plan()
             if known is not None:

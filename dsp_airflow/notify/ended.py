@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ from dsp_airflow.notify.end import TIMED_OUT, End
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.landmarks import landmarks
 from dsp_airflow.state.outbox import MailKey
-from dsp_airflow.state.records import EndState, RunSummary
+from dsp_airflow.state.records import EndState
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 
@@ -98,14 +98,12 @@ class RunEnded:
                 if run is None:
                     return text.Facts()
                 summary = runs.summary(run)
-                stopped = runs.get(run) if self._was_stopped(summary) else None
-                return text.Facts(
-                    summary,
-                    landmarks(database, run),
-                    _now(database),
-                    stopped=stopped.stop if stopped else None,
-                    stopped_by=stopped.stop_requested_by if stopped else None,
-                )
+                facts = text.Facts(summary, landmarks(database, run), _now(database))
+                # A purge by hand tells it as its error: the run keeps the end that it had.
+                if self.event == "failure" and summary.state == "terminated" and not self.by_hand:
+                    asked = runs.get(run)
+                    facts = replace(facts, stopped=asked.stop, stopped_by=asked.stop_requested_by)
+                return facts
         except DspError as error:
             log.warning("the end of %s could not be recorded: %s", end.key, error)
             return text.Facts(reachable=False)
@@ -135,11 +133,6 @@ class RunEnded:
         if switch is None or switch.state == "enabled":
             return False
         return run is None or (self.by_hand and switch.state == "offline")
-
-    def _was_stopped(self, summary: RunSummary) -> bool:
-        """Whether somebody may have asked for this end. A purge by hand leaves its run as it is."""
-        ends = {job.state for job in summary.jobs} if self.by_hand else {summary.state}
-        return self.event == "failure" and "terminated" in ends
 
     def _purged(self, runs: Runs, end: End) -> str | None:
         """The earlier run that was purged by hand, as the form of this DAG run named it."""
