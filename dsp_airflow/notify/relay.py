@@ -33,7 +33,6 @@ HEAD_START = timedelta(seconds=45)
 RESOURCE = "mail outbox"
 LOG = "dsp_mails.log"
 START_SECONDS = 10
-_METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 _BARRED = "airflow-db-not-allowed:"
 _LOOK = timedelta(seconds=5)
 """How often the relay that stays looks for mails that others have put in."""
@@ -55,11 +54,10 @@ def start(
     ``connection``: of Airflow, which only this process may be able to read.
     """
     try:
-        environment = dict(os.environ) | (_uri(connection) if connection else {})
-        if environment.get(_METADATA, "").startswith(_BARRED):
-            # Airflow's word to a task that it has no metadata database; a relay needs none, and
-            # Airflow cannot be imported with it.
-            del environment[_METADATA]
+        # What a task is told in place of Airflow's database is not for a relay, which needs none
+        # either: Airflow cannot be imported with it.
+        kept = {k: v for k, v in os.environ.items() if not v.startswith(_BARRED)}
+        environment = kept | (_uri(connection) if connection else {})
         with _log_file().open("ab") as output:
             subprocess.run(
                 ["/bin/sh", "-c", _DETACHED, "dsp", sys.executable, "-m", "dsp_airflow.notify"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 CLEAR = "Then clear the failed step in Airflow; it goes on where it stopped."
 TIMEOUT = "AirflowTaskTimeout"
+ASK = "Then clear the whole run in Airflow: it is looked at, and asked for, anew."
 ANEW = "Then start a new run; clearing this one does not help."
 
 
@@ -34,6 +35,11 @@ REMEDIES = (
     Remedy("may not purge", "Remove the reason named above, or accept it in the task file."),
     Remedy("the plan in the state database is not the one", "Find out who edited it.", ANEW),
     Remedy("no record of batch", "Find out who changed the state database.", ANEW),
+    Remedy("the request was rejected", "Ask who rejected it; dsp requests show says why.", ASK),
+    Remedy("the request was cancelled", "Ask who cancelled it; dsp requests show says why.", ASK),
+    Remedy("APPROVAL_EXPIRED", "Find somebody who decides in time.", ASK),
+    Remedy("is void", "Find out what changed since it was approved.", ASK),
+    Remedy("nobody was asked", "Put the approval before this step.", ASK),
     Remedy(TIMEOUT, "Find out what was slow, or raise execution_timeout."),
     Remedy("the timeout of", "Find out what was slow, or raise timeout in the task file."),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, cast
 
@@ -16,12 +17,13 @@ from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.approval.subject import Subject, declared, furthest, of_estimates
 from dsp_airflow.config.processes import LONGEST, MATCH
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.engine.errors import ConfigError, DspError, Transient
 from dsp_airflow.notify import relay
 from dsp_airflow.notify.delivery import CONNECTION
 from dsp_airflow.operators.base import dag_run_key, refuse_remote
 from dsp_airflow.operators.errors import translated
 from dsp_airflow.state.database import StateDatabase, open_state
+from dsp_airflow.state.runs import Runs
 from dsp_airflow.triggers.approval import ApprovalTrigger
 
 LONGEST_WAIT = 2 * LONGEST
@@ -112,12 +114,11 @@ class ApprovalSensor(BaseSensorOperator):
                 return
             with open_state() as database:
                 refuse_remote(database)
-                requests = Requests(database)
-                subject, owner = self._subject(database, context)
-                request = requests.ask(
-                    dag_run_key(context["dag_run"]), subject, _requester(context, owner)
-                )
-                self._go_on_or_wait(requests, request)
+                requests, key = Requests(database), dag_run_key(context["dag_run"])
+                with _recorded(database, key):
+                    subject, owner = self._subject(database, key)
+                    request = requests.ask(key, subject, _requester(context, owner))
+                    self._go_on_or_wait(requests, request)
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> None:
         """The trigger says that something has happened; what, the state database says."""
@@ -127,7 +128,9 @@ class ApprovalSensor(BaseSensorOperator):
             open_state() as database,
         ):
             requests = Requests(database)
-            self._go_on_or_wait(requests, requests.get(str(event["request"])))
+            request = requests.get(str(event["request"]))
+            with _recorded(database, request.key):
+                self._go_on_or_wait(requests, request)
 
     # Helpers
 
@@ -169,9 +172,8 @@ class ApprovalSensor(BaseSensorOperator):
             f"request {request.id}: {why or f'it is {request.state}'}; nothing was executed"
         )
 
-    def _subject(self, database: StateDatabase, context: Mapping[str, Any]) -> tuple[Subject, str]:
+    def _subject(self, database: StateDatabase, key: str) -> tuple[Subject, str]:
         """What is asked for, and who answers for it."""
-        key = dag_run_key(context["dag_run"])
         found = Estimates(database).of(key)
         header = found.pop(HEADER, None)
         if header is not None and self.asks_for is None:
@@ -200,6 +202,19 @@ class ApprovalSensor(BaseSensorOperator):
                 "an EstimateOperator before it"
             )
         return furthest(types)
+
+
+@contextmanager
+def _recorded(database: StateDatabase, key: str) -> Iterator[None]:
+    """A run that may not begin has failed, for a reason that mails and lists tell."""
+    try:
+        yield
+    except (DspError, AirflowFailException) as error:
+        runs = Runs(database)
+        run = None if isinstance(error, Transient) else runs.find(key)
+        if run is not None:
+            runs.finish(run.id, "failed", str(error))
+        raise
 
 
 def _requester(context: Mapping[str, Any], owner: str) -> str:

@@ -57,12 +57,11 @@ def test_a_hundred_wait_at_the_price_of_one(
         statements.append(statement)
 
     away = False
-    original = open_state
 
     def open_or_not() -> StateDatabase:
         if away:
             raise Transient("the state database is away")
-        return original()
+        return open_state()
 
     monkeypatch.setattr("dsp_airflow.triggers.approval.open_state", open_or_not)
 
