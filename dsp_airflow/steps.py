@@ -295,7 +295,7 @@ class TaskRun:
         plan = work.plan
         conditions = TargetConditions(self.runs, self.task, self.open_store)
         conditions.require_proved(job, self._job_summary(name))
-        conditions.require_alone(job, plan)
+        conditions.require_alone(self._in_this_run(job), plan)
         self._require_derived(path, plan)
         self.gate.copying(plan)
         record = Deletions(self.database, self.run.id, name)
@@ -389,6 +389,11 @@ class TaskRun:
             names = ", ".join(j.name for j in self.task.jobs)
             raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
         return job
+
+    def _in_this_run(self, job: WarmJob) -> WarmJob:
+        """The job with the table that it has in this run."""
+        found = named(self.task, self.run.variables).job(job.name)
+        return found if isinstance(found, WarmJob) else job
 
     def is_checked(self, name: str) -> bool:
         """Whether the job asks for a check."""

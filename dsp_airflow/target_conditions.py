@@ -9,6 +9,7 @@ from typing import Any
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Task
+from dsp_airflow.config.templates import may_be
 from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import DspError, Refused
 from dsp_airflow.engine.model import Plan
@@ -44,7 +45,10 @@ class TargetConditions:
             )
 
     def require_alone(self, job: WarmJob, plan: Plan) -> None:
-        """No other job that ever ran has put rows of another source into this target."""
+        """No other job that ever ran has put rows of another source into this target.
+
+        ``job`` has the name of its table.
+        """
         mine = _Place(self.open_store(job.target.connection).identity, _name(job.target_table))
         source = _Place(self.open_store(job.source.connection).identity, _name(job.source.table))
         for run in written(self.runs.database):
@@ -90,6 +94,8 @@ def _name(table: str) -> tuple[str, ...]:
     return tuple(split_table(table))
 
 
-def _same_name(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """A name without a schema may be any schema's."""
-    return one[-1] == other[-1] and (len(one) != len(other) or one == other)
+def _same_name(theirs: tuple[str, ...], mine: tuple[str, ...]) -> bool:
+    """A name without a schema may be any schema's; one that a run completes, any that it may."""
+    if len(theirs) != len(mine):
+        return may_be(theirs[-1], mine[-1])
+    return all(may_be(one, other) for one, other in zip(theirs, mine, strict=True))

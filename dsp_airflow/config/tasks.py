@@ -275,7 +275,8 @@ def touched_targets(jobs: list[tuple[int, Job]]) -> list[Finding]:
 
 
 def _target(job: WarmJob | RestoreJob) -> tuple[str, tuple[str, ...]]:
-    return job.target.connection, tuple(split_table(job.target_table))
+    name = job.target_name if isinstance(job, WarmJob) else split_table(job.target_table)
+    return job.target.connection, tuple(name)
 
 
 def _source(job: WarmJob | S3Job) -> tuple[str, tuple[str, ...]]:

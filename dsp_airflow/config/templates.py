@@ -74,6 +74,12 @@ def texts(text: str) -> list[str]:
     return _PLACE.split(text)[::2]
 
 
+def may_be(text: str, name: str) -> bool:
+    """Whether some run may give the template this name; a plain text is that name."""
+    pattern = ".*".join(re.escape(part) for part in texts(text))
+    return re.fullmatch(pattern, name, re.DOTALL) is not None
+
+
 def moments(text: str) -> dict[str, TimeVariable]:
     """The times that a run has to know, by their texts."""
     found = (piece.what for piece in pieces(text) if isinstance(piece, Place))
