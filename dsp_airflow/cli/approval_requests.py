@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.approving import actor
+from dsp_airflow.cli.approving import actor, send_mails
 from dsp_airflow.cli.surroundings import log_to_stderr
 from dsp_airflow.engine.errors import ConfigError
 
@@ -136,9 +136,7 @@ def _requests() -> Iterator[Requests]:
 
 
 def _told(requests: Requests, request: Request, *, as_json: bool) -> None:
-    from dsp_airflow.notify import relay
-
-    relay.start_for(requests.database)
+    send_mails(requests)
     document = _document(request, requests)
     if as_json:
         output.write_json(document)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.surroundings import quieten
 from dsp_airflow.engine.errors import Refused
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ def actor() -> str:
     from dsp_airflow.cli.run import user
 
     return acting_user(user())
+
+
+def send_mails(requests: Requests) -> None:
+    """Leaves to another process what a change has put into the outbox."""
+    from dsp_airflow.notify import relay
+
+    quieten()
+    relay.start_for(requests.database)
 
 
 def gate_for_run(work: TaskRun, task_type: str | None = None, *, quiet: bool = False) -> Gate:
@@ -113,9 +122,8 @@ def _executes(requests: Requests, key: str) -> bool:
 def _require_started(requests: Requests, request: Request) -> None:
     """Starts what is approved: whoever runs the command says so by hand."""
     from dsp_airflow.approval.machine import State
-    from dsp_airflow.notify import relay
 
-    relay.start_for(requests.database)
+    send_mails(requests)
     if request.state == State.APPROVING:
         node = request.waits_for
         members = ", ".join(sorted(requests.members(request))) or "nobody now"
