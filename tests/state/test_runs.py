@@ -118,7 +118,7 @@ def test_summary_counts(runs: Runs) -> None:
         4,
         1,
     )
-    others = {"name", "state", "error", "losses", "deletion_done"}
+    others = {"name", "state", "error", "losses", "deletion_done", "swapped_at", "replaces"}
     assert {type(getattr(job, name)) for name in job.__slots__ if name not in others} == {int}
     assert (empty.rows_total, empty.batches, empty.rows_purged) == (0, 0, 0)
     states = [batch.state for batch in runs.batches(ledger.run_id, JOB)]
