@@ -323,11 +323,14 @@ def _purge_group(jobs: list[Job], file: str, task: Task) -> TaskGroup:
     return group
 
 
-def _in_order(task: Task, first: Any, jobs: list[TaskGroup]) -> None:
+def _in_order(task: Task, first: Any, groups: list[TaskGroup]) -> None:
     if task.execution == "serial":
-        chain(first, *jobs)
-    else:
-        first >> jobs
+        chain(first, *groups)
+        return
+    named = {job.name: group for job, group in zip(task.jobs, groups, strict=True)}
+    for job in task.jobs:
+        before = [named[name] for name in job.after] or [first]
+        before >> named[job.name]
 
 
 def _group_id(job: Job, task: Task) -> str:

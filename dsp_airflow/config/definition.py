@@ -180,6 +180,8 @@ def _step(step: Step) -> dict[str, Any]:
 def _pace(job: Job) -> dict[str, Any]:
     timeouts = job.timeouts
     return {
+        # Left out where there is none, so that other tasks have the digests that they had.
+        **({"after": sorted(job.after)} if job.after else {}),
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,

@@ -19,6 +19,7 @@ from dsp_airflow.config.names import (
     check_task_name,
     split_table,
 )
+from dsp_airflow.config.order import Place, order_findings
 from dsp_airflow.config.processes import (
     MATCH,
     NAME_PATTERN,
@@ -232,10 +233,16 @@ class Task(Model):
             *shared_folders(jobs),
             *shared_targets(jobs),
             *touched_targets(jobs),
+            *order_findings(places(jobs), dict(named), serial=self.execution == "serial"),
         ]
         if found:
             raise invalid_together(found)
         return self
+
+
+def places(jobs: list[tuple[int, Job]]) -> list[Place]:
+    """Which of them comes after which."""
+    return [Place(index, job.name, job.after) for index, job in jobs]
 
 
 def duplicate_jobs(names: list[tuple[int, str]]) -> list[Finding]:

@@ -260,6 +260,24 @@ def test_shape(folder: Path, execution: str) -> None:
     assert found == expected
 
 
+def test_a_job_after_others_begins_with_their_last_steps(folder: Path) -> None:
+    text = "name: it\nexecution: parallel\njobs:\n"
+    for name, table, after in (("a", "x", "b, c"), ("b", "y", ""), ("c", "z", "b")):
+        text += (
+            JOB.format(name=name, table=table, shards=2, purge="none") + f"    after: [{after}]\n"
+        )
+    text = text.replace("table: y}", "table: y}\n    mode: replace")
+    found = edges(dag_of(folder, text))
+    between = {(one, other) for one, other in found if one[:2] != other[:2]}
+    assert between == {
+        ("estimate", "approval"),
+        ("approval", "b.plan"),
+        ("b.swap", "a.plan"),
+        ("c.check", "a.plan"),
+        ("b.swap", "c.plan"),
+    }
+
+
 def test_shards_are_mapped(folder: Path) -> None:
     text = "name: it\njobs:\n" + JOB.format(name="a", table="x", shards=3, purge="none")
     dag = dag_of(folder, text)

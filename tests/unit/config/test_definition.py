@@ -116,7 +116,11 @@ def test_both_are_json_without_loss() -> None:
 
 
 def test_every_key_of_a_task_and_a_job_is_in_the_whole_definition() -> None:
-    whole = normalise(task())
+    other = {**BASE["jobs"][0], "name": "k", "after": ["j"]}
+    given = task(jobs=[BASE["jobs"][0], other])
+    whole = normalise(given)
     assert set(Task.model_fields) <= set(whole)
-    job_type = type(task().jobs[0])
-    assert set(job_type.model_fields) == set(whole["jobs"][0])
+    # As it was before there was an order, where none is asked for.
+    assert set(whole["jobs"][1]) - set(whole["jobs"][0]) == {"after"}
+    assert set(type(given.jobs[1]).model_fields) == set(whole["jobs"][1])
+    assert "after" not in data_definition(given)["jobs"][1]
