@@ -250,6 +250,9 @@ def _defaults(task: Task) -> dict[str, Any]:
     }
     if task.owner:
         defaults["owner"] = task.owner
+    if task.priority is not None:
+        # Airflow's usual rule adds up what follows a step: the longer task would go first.
+        defaults |= {"priority_weight": task.priority, "weight_rule": "absolute"}
     return defaults
 
 

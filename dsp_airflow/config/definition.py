@@ -36,6 +36,8 @@ def normalise(task: Task) -> dict[str, Any]:
         "owner": task.owner,
         "schedule": {"once": _moment(schedule.once)} if isinstance(schedule, Once) else schedule,
         "execution": task.execution,
+        # Left out where there is none, so that other tasks have the digests that they had.
+        **({} if task.priority is None else {"priority": task.priority}),
         "timeout": format_duration(task.timeout),
         "retries": task.retries,
         "retry_delay": format_duration(task.retry_delay),

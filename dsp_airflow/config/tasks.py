@@ -162,6 +162,16 @@ class Task(Model):
     execution: Literal["serial", "parallel"] = Field(
         default="serial", description="Whether the jobs run one after the other or at once."
     )
+    priority: int | None = Field(
+        default=None,
+        ge=1,
+        le=10,
+        description=(
+            "Whose steps Airflow begins first where not all can begin: from 1 to 10, higher first. "
+            "Default: by Airflow's own weights."
+        ),
+        examples=[8],
+    )
     timeout: PositiveDuration = Field(
         default=timedelta(hours=24),
         description="How long one execution may take, such as 24h. Units s, m, h, d, w.",

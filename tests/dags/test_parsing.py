@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.task.weight_rule import WeightRule
 
 from dsp_airflow.config.hours import parse_window
 from dsp_airflow.engine.errors import Terminated
@@ -216,6 +217,18 @@ def test_time_outside_a_window_does_not_count(folder: Path) -> None:
 def test_backoff_of_one_keeps_the_wait(folder: Path) -> None:
     dag = dag_of(folder, task("it", extra="retry_backoff: 1"))
     assert dag.get_task("flights.copy").retry_exponential_backoff == 0
+
+
+def test_every_step_has_the_priority_of_its_task(folder: Path) -> None:
+    def weights(extra: str) -> set[tuple[int, WeightRule]]:
+        found = [
+            dag_of(folder, task("it", "manual", extra) + "    shards: 2\n", name)
+            for name in ("it", "it__purge")
+        ]
+        return {(step.priority_weight, step.weight_rule) for dag in found for step in dag.tasks}
+
+    assert weights("priority: 10") == {(10, WeightRule.ABSOLUTE)}
+    assert weights("") == {(1, WeightRule.DOWNSTREAM)}
 
 
 def test_once_runs_at_its_time(folder: Path) -> None:
