@@ -35,6 +35,7 @@ from dsp_airflow.operators.purge import PurgeEstimateOperator, PurgeSourceOperat
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
 from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
+from dsp_airflow.pools import pooled
 from dsp_airflow.replacing import replaces
 from dsp_airflow.sensors.approval import LONGEST_WAIT, ApprovalSensor
 from dsp_airflow.steps import DELETE_MISSING, deletes_missing
@@ -98,7 +99,11 @@ def build_dag(task: Task, path: str | Path) -> DAG:
 
 def build_purge_dag(task: Task, path: str | Path) -> DAG:
     """Deletes batches of an earlier run by hand; its form asks which."""
-    names = [job.name for job in task.jobs if job.purge == "manual"]
+    jobs = [job for job in task.jobs if job.purge == "manual"]
+    names = [job.name for job in jobs]
+    source, *others = {job.source.connection for job in jobs}
+    # Which job it is about is not known before somebody asks, and a step has one pool.
+    pool = {} if others else pooled(source)
     params = {
         "job": Param(names[0], enum=names, title="Job", description="Whose rows are deleted."),
         "batches": _batches(),
@@ -120,7 +125,7 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
             "earlier_run": "{{ params.run }}",
         }
         estimate = PurgeEstimateOperator(task_id="estimate", **asked)
-        purge = PurgeSourceOperator(task_id="purge", **asked)
+        purge = PurgeSourceOperator(task_id="purge", **asked, **pool)
         estimate >> _approval(task, by_hand=True) >> purge
     return dag
 
@@ -250,6 +255,9 @@ def _defaults(task: Task) -> dict[str, Any]:
     }
     if task.owner:
         defaults["owner"] = task.owner
+    if task.priority is not None:
+        # Airflow's usual rule adds up what follows a step: the longer task would go first.
+        defaults |= {"priority_weight": task.priority, "weight_rule": "absolute"}
     return defaults
 
 
@@ -268,7 +276,8 @@ def _documentation(task: Task) -> str | None:
 
 def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
     with TaskGroup(_group_id(job, task)) as group:
-        steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name)]
+        read, written = pooled(job.source.connection), pooled(job.target.connection)
+        steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name, **read)]
         mapped = job.shards > 1 and not replaces(job)
         told = [target_alias(task.name, job.name) if mapped else target_asset(job)]
         checked = job.check is not None
@@ -287,11 +296,14 @@ def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
         if deletes:
             steps.append(
                 DeleteMissingOperator(
-                    task_id=DELETE_MISSING, task_file=file, job=job.name, outlets=told
+                    task_id=DELETE_MISSING, task_file=file, job=job.name, outlets=told, **written
                 )
             )
         if swaps:
-            steps.append(SwapOperator(task_id="swap", task_file=file, job=job.name, outlets=told))
+            swap = SwapOperator(
+                task_id="swap", task_file=file, job=job.name, outlets=told, **written
+            )
+            steps.append(swap)
         chain(*steps)
     return group
 
@@ -304,9 +316,11 @@ def _sharded(
     outlets: list[Any],
 ) -> Any:
     """One task; or several, each in a worker of its own, that share the job's batches."""
+    end = job.target if task_id == "check" else job.source
+    values: dict[str, Any] = {"outlets": outlets, **pooled(end.connection, job.workers)}
     if job.shards == 1:
-        return operator(task_id=task_id, task_file=file, job=job.name, outlets=outlets)
-    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name, outlets=outlets)
+        return operator(task_id=task_id, task_file=file, job=job.name, **values)
+    mapped = operator.partial(task_id=task_id, task_file=file, job=job.name, **values)
     return mapped.expand(shard=list(range(1, job.shards + 1)))
 
 
@@ -314,7 +328,9 @@ def _purge_group(jobs: list[Job], file: str, task: Task) -> TaskGroup:
     with TaskGroup("purge") as group:
         tables: dict[object, list[Any]] = {}
         for job in jobs:
-            purge = PurgeSourceOperator(task_id=job.name, task_file=file, job=job.name)
+            purge = PurgeSourceOperator(
+                task_id=job.name, task_file=file, job=job.name, **pooled(job.source.connection)
+            )
             # Two purges of one table exclude each other anyway.
             together = None if task.execution == "serial" else job.source
             tables.setdefault(together, []).append(purge)
@@ -323,11 +339,14 @@ def _purge_group(jobs: list[Job], file: str, task: Task) -> TaskGroup:
     return group
 
 
-def _in_order(task: Task, first: Any, jobs: list[TaskGroup]) -> None:
+def _in_order(task: Task, first: Any, groups: list[TaskGroup]) -> None:
     if task.execution == "serial":
-        chain(first, *jobs)
-    else:
-        first >> jobs
+        chain(first, *groups)
+        return
+    named = {job.name: group for job, group in zip(task.jobs, groups, strict=True)}
+    for job in task.jobs:
+        before = [named[name] for name in job.after] or [first]
+        before >> named[job.name]
 
 
 def _group_id(job: Job, task: Task) -> str:

@@ -61,6 +61,16 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "deploy=anna",
                     ),
+                    "pools": _option(
+                        "connections: every step goes into the pool dsp_<connection> of the "
+                        "database it works on, which dsp pools sync creates. Default: Airflow's "
+                        "default pool.",
+                        "string",
+                        "connections",
+                    ),
+                    "pool_size": _option(
+                        "Slots of each of these pools. Default: 8.", "integer", "16"
+                    ),
                     "mail_domain": _option(
                         "Where mails to users go whose names are no addresses.",
                         "string",

@@ -192,6 +192,8 @@ def of_estimates(header: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) 
     if missing:
         raise Refused(f"job {missing[0]} was not looked at, so nobody can decide on it")
     jobs = [by_name[name] for name in header["jobs"]]
+    defined = header["definition"]["jobs"]
+    after = {one["name"]: one["after"] for one in defined if "after" in one}
     return Subject(
         task=header["task"],
         title=header["title"],
@@ -205,6 +207,8 @@ def of_estimates(header: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) 
             "schedule": header["definition"]["schedule"],
             "execution": header["definition"]["execution"],
             "jobs": {one["name"]: bound_job(one) for one in jobs},
+            # Left out where there is none, so that decisions on other tasks hold as they did.
+            **({"after": after} if after else {}),
         },
         shown={"definition": header["definition"], "jobs": [dict(one) for one in jobs]},
         rows=sum(one["rows"] for one in jobs),

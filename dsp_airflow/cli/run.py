@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from dsp_airflow.cli import output
 from dsp_airflow.cli.approving import gate_for_run
 from dsp_airflow.cli.errors import raise_worst, text
+from dsp_airflow.cli.ordering import at_once, require_through
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
@@ -71,8 +71,12 @@ class Whole:
         try:
             work.begin()
             if work.task.execution == "parallel" and len(self.names) > 1:
-                self._at_once()
+                errors, waiting = at_once(work.task, lambda name: self._guarded(name, self._job))
+                self.report.remarks += waiting
+                raise_worst(errors)
             else:
+                for name in self.names:
+                    require_through(work.task, work.summary(), name, self.names)
                 for name in self.names:
                     self._guarded(name, self._job)
             self._purge()
@@ -101,12 +105,6 @@ class Whole:
             if phase in ("copy", "check"):
                 expect(self.watch, self.work, "copy" if phase == "copy" else "check", name)
             step(name)
-
-    def _at_once(self) -> None:
-        with ThreadPoolExecutor(len(self.names), thread_name_prefix="dsp-job") as pool:
-            futures = [pool.submit(self._guarded, name, self._job) for name in self.names]
-        errors = [one for future in futures if (one := future.exception()) is not None]
-        raise_worst(errors)
 
     def _guarded(self, name: str, act: Callable[[str], object]) -> None:
         try:

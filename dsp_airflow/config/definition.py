@@ -36,6 +36,8 @@ def normalise(task: Task) -> dict[str, Any]:
         "owner": task.owner,
         "schedule": {"once": _moment(schedule.once)} if isinstance(schedule, Once) else schedule,
         "execution": task.execution,
+        # Left out where there is none, so that other tasks have the digests that they had.
+        **({} if task.priority is None else {"priority": task.priority}),
         "timeout": format_duration(task.timeout),
         "retries": task.retries,
         "retry_delay": format_duration(task.retry_delay),
@@ -180,6 +182,8 @@ def _step(step: Step) -> dict[str, Any]:
 def _pace(job: Job) -> dict[str, Any]:
     timeouts = job.timeouts
     return {
+        # Left out where there is none, so that other tasks have the digests that they had.
+        **({"after": sorted(job.after)} if job.after else {}),
         **({} if isinstance(job, RestoreJob) else {"batch_size": job.batch_size}),
         "workers": job.workers,
         "shards": job.shards,

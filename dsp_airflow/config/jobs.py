@@ -22,6 +22,7 @@ from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.missing import DeleteMissing
 from dsp_airflow.config.names import JOB_NAME_PATTERN, check_job_name, check_table, split_table
+from dsp_airflow.config.order import AFTER
 from dsp_airflow.config.rulereader import are_rules, parse_rules
 from dsp_airflow.config.rules import Group, Not, Rule, Rules
 from dsp_airflow.config.scalars import parse_size
@@ -285,6 +286,7 @@ class TableJob(Model):
         examples=["flights_warm"],
     )
     type: str
+    after: NameList = Field(default=(), description=AFTER, examples=[["customers"]])
     source: Source = Field(description="Connection and table to read from.")
     target: Endpoint
     key: NameList = Field(

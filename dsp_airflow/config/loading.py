@@ -17,6 +17,7 @@ from dsp_airflow.config.includes import resolve_includes
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import joined, place, problems_of
 from dsp_airflow.config.nodes import Node
+from dsp_airflow.config.order import order_findings
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasknames import name_in, task_files
 from dsp_airflow.config.tasks import (
@@ -24,6 +25,7 @@ from dsp_airflow.config.tasks import (
     Job,
     Task,
     duplicate_jobs,
+    places,
     shared_folders,
     shared_targets,
     touched_targets,
@@ -138,7 +140,17 @@ def _validated(root: Node, problems: list[Problem]) -> Task | None:
     names = [(index, name) for index, entry in enumerate(entries) if (name := _name_of(entry))]
     problems += [place(root, finding) for finding in duplicate_jobs(names)]
     whole = [(index, job) for index, job in enumerate(valid) if job is not None]
-    among = [*shared_folders(whole), *shared_targets(whole), *touched_targets(whole)]
+    among = [
+        *shared_folders(whole),
+        *shared_targets(whole),
+        *touched_targets(whole),
+        *order_findings(
+            places(whole),
+            dict(names),
+            serial=values.get("execution", "serial") == "serial",
+            whole=len(names) == len(entries),
+        ),
+    ]
     problems += [place(root, finding) for finding in among]
     if task is None or None in valid:
         return None

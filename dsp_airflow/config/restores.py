@@ -22,11 +22,13 @@ from dsp_airflow.config.jobs import (
     Check,
     Endpoint,
     JobName,
+    NameList,
     RowSize,
     TableText,
     Text,
     check_or_none,
 )
+from dsp_airflow.config.order import AFTER
 from dsp_airflow.config.rulereader import are_rules, parse_rules
 from dsp_airflow.config.rules import Group, Not, Rule, Rules, placeholders
 from dsp_airflow.config.sqltokens import SqlError
@@ -101,6 +103,7 @@ class RestoreJob(Model):
         examples=["flights_back"],
     )
     type: Literal["restore"] = Field(description="restore: from an archive to a database table.")
+    after: NameList = Field(default=(), description=AFTER, examples=[["customers"]])
     source: ArchiveSource = Field(description="Which archived run, and which of its batches.")
     target: RestoreTarget = Field(description="Connection and table to write to.")
     where: (

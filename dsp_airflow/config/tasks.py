@@ -19,6 +19,7 @@ from dsp_airflow.config.names import (
     check_task_name,
     split_table,
 )
+from dsp_airflow.config.order import Place, order_findings
 from dsp_airflow.config.processes import (
     MATCH,
     NAME_PATTERN,
@@ -161,6 +162,16 @@ class Task(Model):
     execution: Literal["serial", "parallel"] = Field(
         default="serial", description="Whether the jobs run one after the other or at once."
     )
+    priority: int | None = Field(
+        default=None,
+        ge=1,
+        le=10,
+        description=(
+            "Whose steps Airflow begins first where not all can begin: from 1 to 10, higher first. "
+            "Default: by Airflow's own weights."
+        ),
+        examples=[8],
+    )
     timeout: PositiveDuration = Field(
         default=timedelta(hours=24),
         description="How long one execution may take, such as 24h. Units s, m, h, d, w.",
@@ -232,10 +243,16 @@ class Task(Model):
             *shared_folders(jobs),
             *shared_targets(jobs),
             *touched_targets(jobs),
+            *order_findings(places(jobs), dict(named), serial=self.execution == "serial"),
         ]
         if found:
             raise invalid_together(found)
         return self
+
+
+def places(jobs: list[tuple[int, Job]]) -> list[Place]:
+    """Which of them comes after which."""
+    return [Place(index, job.name, job.after) for index, job in jobs]
 
 
 def duplicate_jobs(names: list[tuple[int, str]]) -> list[Finding]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 
 from dsp_airflow.approval.settings import NOT_ENFORCED
+from dsp_airflow.cli.ordering import at_once
+from dsp_airflow.config import Task
+from dsp_airflow.engine.errors import Transient
 from tests.cli.harness import Dsp, job
 
 KEYS = [
@@ -228,3 +232,53 @@ def test_differences_end_a_run_with_3(dsp: Dsp) -> None:
     assert done.job["rows_different"] == 1
     assert "changed 42 (name)" in done.job["error"]
     assert dsp.source.value("SELECT count(*) FROM t") == 100
+
+
+def test_a_job_begins_when_those_before_it_are_through(dsp: Dsp) -> None:
+    dsp.fill(400, "a")
+    # What the second reads is what the first writes.
+    second = job("second", "b", source={"connection": "target"}, target={"table": "c"})
+    first = job("first", "a", target={"table": "b"}, purge="system")
+    file = dsp.write({**second, "after": ["first"]}, first, execution="parallel")
+    dsp.target.execute(
+        "CREATE TABLE b (id bigint PRIMARY KEY CHECK (id < 399), name text, amount numeric(12,2))"
+    )
+    failed = dsp("run", file)
+    assert failed.code == 4
+    assert "second was not begun: it comes after first, not done." in failed.out
+    alone = dsp("run", file, "--job", "second")
+    assert alone.code == 4
+    assert "second comes after first, which this run has not done yet" in alone.err
+    assert dsp.target.value("SELECT to_regclass('c')") is None
+
+    dsp.target.execute("ALTER TABLE b DROP CONSTRAINT b_id_check")
+    assert dsp("run", file, "--job", "first").code == 0
+    # The first has its purge yet to come, which waits for all.
+    done = dsp("run", file, "--job", "second", "--json")
+    assert done.code == 0, done.err
+    assert dsp.target.value("SELECT count(*) FROM c") == 400
+
+
+def test_jobs_wait_for_those_before_them_and_for_no_other() -> None:
+    after = {"a": ["b", "c"], "b": ["c"], "c": [], "d": [], "e": ["broken"], "broken": []}
+    jobs = [job(name, name, after=before) for name, before in after.items()]
+    task = Task.model_validate({"name": "task", "execution": "parallel", "jobs": jobs})
+    told: list[str] = []
+    free = threading.Event()
+
+    def act(name: str) -> None:
+        told.append(name)
+        if name == "d":
+            free.set()
+        elif name == "broken":
+            raise Transient("the connection was cut")
+        elif name == "c":
+            assert free.wait(30), "d waits for nobody"
+        told.append(f"{name} done")
+
+    errors, waiting = at_once(task, act)
+    assert [str(error) for error in errors] == ["the connection was cut"]
+    assert waiting == ["e was not begun: it comes after broken, not done."]
+    order = ["c", "c done", "b", "b done", "a", "a done"]
+    assert [one for one in told if one in order] == order
+    assert "e" not in told

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.task.weight_rule import WeightRule
 
 from dsp_airflow.config.hours import parse_window
 from dsp_airflow.engine.errors import Terminated
@@ -218,6 +219,18 @@ def test_backoff_of_one_keeps_the_wait(folder: Path) -> None:
     assert dag.get_task("flights.copy").retry_exponential_backoff == 0
 
 
+def test_every_step_has_the_priority_of_its_task(folder: Path) -> None:
+    def weights(extra: str) -> set[tuple[int, WeightRule]]:
+        found = [
+            dag_of(folder, task("it", "manual", extra) + "    shards: 2\n", name)
+            for name in ("it", "it__purge")
+        ]
+        return {(step.priority_weight, step.weight_rule) for dag in found for step in dag.tasks}
+
+    assert weights("priority: 10") == {(10, WeightRule.ABSOLUTE)}
+    assert weights("") == {(1, WeightRule.DOWNSTREAM)}
+
+
 def test_once_runs_at_its_time(folder: Path) -> None:
     dag = dag_of(folder, task("it", extra="schedule: {once: 2026-12-01T02:00:00+07:00}"))
     assert dag.schedule == "@once"
@@ -258,6 +271,24 @@ def test_shape(folder: Path, execution: str) -> None:
     else:
         expected |= {("approval", "b.plan"), ("a.check", "purge.a"), ("b.check", "purge.a")}
     assert found == expected
+
+
+def test_a_job_after_others_begins_with_their_last_steps(folder: Path) -> None:
+    text = "name: it\nexecution: parallel\njobs:\n"
+    for name, table, after in (("a", "x", "b, c"), ("b", "y", ""), ("c", "z", "b")):
+        text += (
+            JOB.format(name=name, table=table, shards=2, purge="none") + f"    after: [{after}]\n"
+        )
+    text = text.replace("table: y}", "table: y}\n    mode: replace")
+    found = edges(dag_of(folder, text))
+    between = {(one, other) for one, other in found if one[:2] != other[:2]}
+    assert between == {
+        ("estimate", "approval"),
+        ("approval", "b.plan"),
+        ("b.swap", "a.plan"),
+        ("c.check", "a.plan"),
+        ("b.swap", "c.plan"),
+    }
 
 
 def test_shards_are_mapped(folder: Path) -> None:

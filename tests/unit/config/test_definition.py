@@ -66,6 +66,7 @@ def test_written_defaults_and_other_spellings_change_nothing() -> None:
         {"retries": 1},
         {"retry_delay": "1s"},
         {"timeout": "1h"},
+        {"priority": 5},
         {"notify": {"when": "always", "to": ["a@b.c"]}},
     ],
 )
@@ -116,7 +117,12 @@ def test_both_are_json_without_loss() -> None:
 
 
 def test_every_key_of_a_task_and_a_job_is_in_the_whole_definition() -> None:
-    whole = normalise(task())
+    other = {**BASE["jobs"][0], "name": "k", "after": ["j"]}
+    given = task(jobs=[BASE["jobs"][0], other], priority=3)
+    whole = normalise(given)
     assert set(Task.model_fields) <= set(whole)
-    job_type = type(task().jobs[0])
-    assert set(job_type.model_fields) == set(whole["jobs"][0])
+    # As it was before there were order and priority, where none is asked for.
+    assert set(whole) - set(normalise(task())) == {"priority"}
+    assert set(whole["jobs"][1]) - set(whole["jobs"][0]) == {"after"}
+    assert set(type(given.jobs[1]).model_fields) == set(whole["jobs"][1])
+    assert "after" not in data_definition(given)["jobs"][1]
