@@ -32,7 +32,7 @@ def key_of(job: TableJob, shape: Shape, *, shared: bool) -> tuple[str, ...]:
             f"such as {choices}"
         )
     mode = job.mode if isinstance(job, WarmJob) else "full"
-    why = f"mode: {mode} merges rows by their key" if mode != "full" else ""
+    why = f"mode: {mode} merges rows by their key" if mode not in ("full", "replace") else ""
     if shared:
         why = f"other jobs of the task write into {job.target_table}, too"
     if why:
