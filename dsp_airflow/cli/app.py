@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dsp_airflow.cli import approval_app
+from dsp_airflow.cli import approval_app, mark_app
 from dsp_airflow.cli.task_commands import tasks
 
 
@@ -43,6 +43,7 @@ archives = typer.Typer(
 app.add_typer(archives, name="archive")
 app.add_typer(tasks, name="task")
 approval_app.register(app)
+mark_app.register(app)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]
