@@ -288,8 +288,9 @@ class TaskRun:
             self._limited(path, work) as limited,
         ):
             found = marking.mark(limited, self.runs, self.run.id, self.task.name, numbers, by)
-            if not found.marked:
+            if found.refused and not found.marked:
                 return found.refused
+            # Also where all was marked before: whoever did it may have been killed here.
             self._advance(name, plan, work.source, purged=True)
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
