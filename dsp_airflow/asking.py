@@ -77,6 +77,21 @@ def look_at_purge(run: TaskRun, name: str, numbers: Collection[int] | None) -> d
     }
 
 
+def look_at_mark(run: TaskRun, name: str, numbers: Collection[int] | None) -> dict[str, Any]:
+    """What would be recorded as removed by hand."""
+    found = look_at_purge(run, name, numbers)
+    plan = SqlLedger(run.database, run.run.id, name).plan()
+    label = "" if plan is None else f" of {plan.source.label}"
+    return {
+        **found,
+        "marks": True,
+        "deletes": (
+            f"nothing: up to {found['rows']:,} rows{label} are recorded as removed by hand, once "
+            "each batch is seen to be gone from the source"
+        ),
+    }
+
+
 def purge_task(task: Task) -> Task:
     """The task as a purge by hand of it is called."""
     return task.model_copy(

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
+from dsp_airflow import marking
 from dsp_airflow.advancing import Advance, bound_of
 from dsp_airflow.approval.gate import Gate, GuardedPace, default_gate
 from dsp_airflow.config.archives import S3Job, same_place
@@ -31,6 +32,7 @@ from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine import swap as swapping
 from dsp_airflow.engine.errors import Closed, ConfigError, DspError, Mismatch, Refused, Terminated
 from dsp_airflow.engine.events import JobDone, Noted, Quiet, tell
+from dsp_airflow.engine.gone import Unproved
 from dsp_airflow.engine.limits import Gauge
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.pace import BatchEdgePace, Brake, LimitedPace
@@ -237,18 +239,9 @@ class TaskRun:
         Raises ``Refused`` when some job of the task on this table is not copied and checked,
         or a batch has no record.
         """
-        if self._job(name).purge == "none":
-            raise Refused(
-                f"job {name} keeps its rows (purge: none), so nothing was deleted; a run begun "
-                "with purge: manual can be purged"
-            )
         # Until something may be deleted, a refusal leaves the job in the state it is in.
-        path, work, _, ledger = self._work(name, "purge", wait=True)
+        path, work, ledger, conditions = self._purgeable(name, numbers)
         plan = work.plan
-        opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
-        conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
-        conditions.require_whole(plan, numbers)
-        conditions.require_others(plan, self._job(name).source.connection)
         behind = StepConditions(conditions).behind(self._job(name), plan)
         if behind and self._job(name).purge == "manual":
             raise Refused(f"job {name}: nothing was deleted: {behind}")
@@ -277,6 +270,31 @@ class TaskRun:
             JobDone("purge", name, found.rows_total, found.rows_purged, found.rows_kept),
         )
         return found
+
+    def mark_deleted(self, name: str, numbers: Collection[int] | None, by: str) -> list[Unproved]:
+        """Records batches as purged whose rows somebody removed from the source by hand.
+
+        Each is verified; returns those that are not recorded, with the reasons. ``None`` means
+        every batch not purged yet. Repeated, it finds nothing left to do.
+        """
+        path, work, ledger, _ = self._purgeable(name, numbers)
+        plan = work.plan
+        self._require_derived(path, plan)
+        self.gate.deleting(plan, self.run.id, numbers)
+        resource = f"{work.source.identity} {plan.source.label}"
+        with (
+            self.runs.table_lease(resource, self.run.id),
+            Keeper(ledger),
+            self._limited(path, work) as limited,
+        ):
+            found = marking.mark(limited, self.runs, self.run.id, self.task.name, numbers, by)
+            if found.refused and not found.marked:
+                return found.refused
+            # Also where all was marked before: whoever did it may have been killed here.
+            self._advance(name, plan, work.source, purged=True)
+            if self._through(name, checked=True):
+                self.runs.move(self.run.id, name, "succeeded")
+        return found.refused
 
     def deletes_missing(self, name: str) -> bool:
         """Whether the job deletes rows of the target that the source does not have."""
@@ -480,6 +498,22 @@ class TaskRun:
             wait=wait,
         )
         return path, work, replacing, ledger
+
+    def _purgeable(
+        self, name: str, numbers: Collection[int] | None
+    ) -> tuple[Path, Job[Any, Any], SqlLedger, PurgeConditions]:
+        """The work on batches that are copied and checked; see ``purge``."""
+        if self._job(name).purge == "none":
+            raise Refused(
+                f"job {name} keeps its rows (purge: none), so nothing was deleted; a run begun "
+                "with purge: manual can be purged"
+            )
+        path, work, _, ledger = self._work(name, "purge", wait=True)
+        opened = for_step(self.open_store, self.task.name, self._job(name), "purge")
+        conditions = PurgeConditions(self.runs, self.run.id, self.task, opened)
+        conditions.require_whole(work.plan, numbers)
+        conditions.require_others(work.plan, self._job(name).source.connection)
+        return path, work, ledger, conditions
 
     def _verify_unchanged(self, path: Path, plan: Plan) -> None:
         found = self._job_summary(plan.job)

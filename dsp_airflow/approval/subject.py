@@ -220,8 +220,12 @@ def of_estimates(header: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) 
 
 
 def bound_job(estimate: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a job a decision is bound to; a purge by hand adds whose batches it deletes."""
-    return {name: estimate[name] for name in ("definition", "run", "batches") if name in estimate}
+    """What of a job a decision is bound to; a purge by hand adds whose batches it deletes.
+
+    And whether it deletes nothing, but marks them as removed.
+    """
+    names = ("definition", "run", "batches", "marks")
+    return {name: estimate[name] for name in names if name in estimate}
 
 
 def declared(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dsp_airflow.cli import approval_app
+from dsp_airflow.cli import approval_app, mark_app
 from dsp_airflow.cli.pools_app import pools
 from dsp_airflow.cli.task_commands import tasks
 
@@ -45,6 +45,7 @@ app.add_typer(archives, name="archive")
 app.add_typer(tasks, name="task")
 app.add_typer(pools, name="pools")
 approval_app.register(app)
+mark_app.register(app)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]

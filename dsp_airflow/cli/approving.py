@@ -63,6 +63,18 @@ def gate_for_purge(work: TaskRun, names: tuple[str, ...], numbers: frozenset[int
     return _gate(work, f"cli/{work.run.id}/purge", estimates, resumes=False)
 
 
+def gate_for_mark(work: TaskRun, name: str, numbers: frozenset[int] | None) -> Gate:
+    """The gate of marking batches as removed by hand: no purge goes by what it was asked for."""
+    from dsp_airflow.approval.subject import header_of
+    from dsp_airflow.asking import look_at_mark, purge_task
+
+    def estimates() -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        found = look_at_mark(work, name, numbers)
+        return header_of(purge_task(work.task), "purge") | {"jobs": [name]}, [found]
+
+    return _gate(work, f"cli/{work.run.id}/mark-deleted", estimates, resumes=False)
+
+
 def foreseen(task: Task, planned: Sequence[tuple[Job, Plan]]) -> dict[str, Any] | None:
     """Who will have to decide on a run, for ``dsp plan``; ``None`` where nobody will."""
     from dsp_airflow.approval import settings

@@ -37,7 +37,7 @@ def purge(
     report = Report("Purge of run", as_json=as_json)
     with reporting(report), ExitStack() as stack:
         task = load(report, file)
-        names = _jobs(report, task, job)
+        names = purgeable(report, task, job)
         numbers = parse_batches(batches)
         if numbers is not None and len(names) > 1:
             raise ConfigError(
@@ -56,7 +56,7 @@ def purge(
         report.run = work
         for name in names:
             planned(work, name)
-            _within(work, name, numbers)
+            within(work, name, numbers)
         work.gate = gate_for_purge(work, names, numbers)
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(work, names, batches, numbers)
@@ -76,7 +76,8 @@ def purge(
         work.gate.ended()
 
 
-def _jobs(report: Report, task: Task, job: str | None) -> tuple[str, ...]:
+def purgeable(report: Report, task: Task, job: str | None) -> tuple[str, ...]:
+    """The jobs to work on, of those whose rows may be deleted."""
     names = chosen(report, task, job)
     allowed = tuple(one.name for one in task.jobs if one.name in names and one.purge != "none")
     if not allowed:
@@ -88,7 +89,7 @@ def _jobs(report: Report, task: Task, job: str | None) -> tuple[str, ...]:
     return allowed
 
 
-def _within(work: TaskRun, name: str, numbers: frozenset[int] | None) -> None:
+def within(work: TaskRun, name: str, numbers: frozenset[int] | None) -> None:
     """A slip in ``--batches`` is told before the job's state knows of a purge."""
     last = next(job.batches for job in work.summary().jobs if job.name == name)
     if numbers is not None and last and max(numbers) > last:

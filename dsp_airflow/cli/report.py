@@ -53,6 +53,8 @@ class Report:
         self.errors: dict[str, BaseException] = {}
         self.error: BaseException | None = None
         self.remarks: list[str] = []
+        self.more: dict[str, Any] = {}
+        """What only this command tells, under names of its own."""
         self._lock = threading.Lock()
         self._told = False
 
@@ -75,6 +77,7 @@ class Report:
             "run": self.run.run.id if self.run else None,
             "state": self._state(),
             "jobs": jobs,
+            **self.more,
         }
         if self.error is not None and not any(job["error"] for job in jobs):
             found["error"] = text(self.error)
@@ -122,6 +125,8 @@ def job_document(job: JobSummary) -> dict[str, Any]:
     found = {key: getattr(job, key) for key in JOB_KEYS}
     if job.rows_missing:
         found |= {"rows_missing": job.rows_missing, "rows_deleted": job.rows_deleted}
+    if job.rows_gone:
+        found["rows_gone"] = job.rows_gone
     if job.swapped_at is not None:
         found["swapped_at"] = job.swapped_at
     if job.losses:

@@ -113,6 +113,7 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
         heads = (
             "batch",
             "state",
+            "source data",
             "rows",
             "written",
             "checked",
@@ -122,7 +123,11 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             "note",
         )
         rows = [_row(one) for one in some]
-        shown.print(output.table(f"Job {name}", heads, rows, right=set(heads) - {"state", "note"}))
+        shown.print(
+            output.table(
+                f"Job {name}", heads, rows, right=set(heads) - {"state", "source data", "note"}
+            )
+        )
 
 
 def _stop(run: Run) -> dict[str, Any] | None:
@@ -139,14 +144,19 @@ def _row(one: BatchStatus) -> tuple[object, ...]:
     return (
         one.number,
         one.state,
+        one.source_data,
         one.rows,
         one.rows_written,
         one.rows_checked,
         one.rows_different,
         one.rows_purged,
         one.rows_kept,
-        one.error or one.check_note,
+        one.error or _gone(one) or one.check_note,
     )
+
+
+def _gone(one: BatchStatus) -> str | None:
+    return f"{one.rows_gone:,} rows found removed by hand" if one.rows_gone is not None else None
 
 
 def _show_differences(found: list[BatchDifference]) -> None:
@@ -221,6 +231,7 @@ def _batch(one: BatchStatus) -> dict[str, Any]:
         for name in (
             "number",
             "state",
+            "source_data",
             "rows",
             "sampled",
             "rows_read",
@@ -229,6 +240,7 @@ def _batch(one: BatchStatus) -> dict[str, Any]:
             "rows_different",
             "rows_purged",
             "rows_kept",
+            "rows_gone",
             "holder",
             "error",
         )

@@ -481,6 +481,15 @@ class BatchRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """Rows of a batch that somebody else had removed from the source."""
+
+    rows: int
+    by: str
+    """Who says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The evidence of one purged batch. Append-only and hash-chained by the ledger."""
 
@@ -502,6 +511,8 @@ class Receipt:
     definition: str
     objects: tuple[ArchivedObject, ...] = ()
     """Of an archive: what the batch was proved by."""
+    gone: Gone | None = None
+    """What nobody here deleted: none of it was found in the source."""
 
 
 @dataclass(frozen=True, slots=True)

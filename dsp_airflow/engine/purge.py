@@ -31,8 +31,10 @@ from dsp_airflow.engine.model import (
     Copied,
     Difference,
     Digest,
+    Gone,
     Key,
     KeyColumn,
+    KeyRange,
     Plan,
     Purged,
     Receipt,
@@ -184,6 +186,12 @@ def kept(job: Job[Any, Any], task: str, source: Session, claim: Claim, reason: s
     return Purged(0, rows, why, _receipt(job, task, claim, proof))
 
 
+def found_gone(job: Job[Any, Any], task: str, claim: Claim, there: Digest, gone: Gone) -> Purged:
+    """Nothing is deleted of a batch that somebody else removed; ``there`` are the target's rows."""
+    proof = _Proof(0, Digest(0, 0, there.method), there, 0, 0, ())
+    return Purged(0, 0, (), replace(_receipt(job, task, claim, proof), gone=gone))
+
+
 def _with_damaged(work: _Batch, proof: _Proof) -> _Proof:
     count, damaged = quarantine.found(work.source, work.plan.source, work.claim.batch.within)
     return replace(proof, damaged=count, differences=(*proof.differences, *damaged))
@@ -278,7 +286,10 @@ def _row_by_row(work: _Batch) -> _Proof:
     left, known, differences = _left(work, still=still)
     # No more can have strayed than were copied and are neither deleted nor left: other rows of
     # these keys belong to other jobs and earlier runs.
-    strayed = _left_filter(work)[: max(0, work.copied.written.rows - ours.rows - known)]
+    within, mark = work.claim.batch.within, work.copied.mark
+    strayed = left_filter(work.plan, work.source, work.target, within, mark)[
+        : max(0, work.copied.written.rows - ours.rows - known)
+    ]
     return _Proof(ours.rows, ours, theirs, left, len(strayed), (*differences, *strayed))
 
 
@@ -286,7 +297,7 @@ def _equal(work: _Batch) -> list[Key]:
     """The source's keys of rows that look the same on both sides; nothing is locked yet."""
     plan = work.plan
     found: list[Key] = []
-    for chunk in _chunks(work.source.hashes(plan.source, work.claim.batch.within)):
+    for chunk in chunks(work.source.hashes(plan.source, work.claim.batch.within)):
         theirs = compare.by_key(work.target.hashes(plan.target, keys=compare.keys_of(chunk)))
         found += [row.at for row in chunk if not row.kept and _same(row, theirs.get(row.key))]
     return found
@@ -296,7 +307,7 @@ def _taken(work: _Batch, keys: list[Key]) -> tuple[Digest, Digest, set[Key]]:
     """Deletes these rows tentatively; both sides' digests, and the keys that are no proof."""
     ours = theirs = Digest(0, 0, compare.METHOD)
     wrong: set[Key] = set()
-    for chunk in _chunks(keys):
+    for chunk in chunks(keys):
         rows = work.transaction.take_keys(work.plan.source, chunk)
         wrong |= {row.at for row in rows if row.kept}
         # One row of the target stands for one of the source.
@@ -322,7 +333,7 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
     newest = work.transaction.newest(plan.source)
     kept_back = keptback.of(work.target)
     standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
-    for chunk in _chunks(standing):
+    for chunk in chunks(standing):
         theirs = compare.by_key(work.target.hashes(plan.target, keys=compare.keys_of(chunk)))
         count += len(chunk)
         known += sum(row.key in theirs for row in chunk)
@@ -373,9 +384,13 @@ def _reasons(
     return found
 
 
-def _left_filter(work: _Batch) -> list[Difference]:
-    """Rows that were copied, still stand in the source, and no longer match the filter."""
-    plan, within = work.plan, work.claim.batch.within
+def left_filter(
+    plan: Plan, source: Digests, target: Digests, within: KeyRange, mark: str | None
+) -> list[Difference]:
+    """Rows that were copied, still stand in the source, and no longer match the filter.
+
+    ``mark``: of the copy's snapshot.
+    """
     if plan.source.where is None:
         return []
     # Looked up by the key as it was mapped: the target may hold keys that the source cannot.
@@ -383,16 +398,16 @@ def _left_filter(work: _Batch) -> list[Difference]:
     ours = replace(plan.source, key=mapped)
     found: list[Difference] = []
     if plan.ordered_alike:
-        candidates = work.target.hashes(plan.target, within)
+        candidates = target.hashes(plan.target, within)
     else:
-        candidates = work.source.hashes(replace(plan.source, where=None), within)
-    for chunk in _chunks(candidates):
+        candidates = source.hashes(replace(plan.source, where=None), within)
+    for chunk in chunks(candidates):
         keys = compare.keys_of(chunk)
-        matching = {row.key for row in work.source.hashes(ours, keys=keys)}
+        matching = {row.key for row in source.hashes(ours, keys=keys)}
         keys = [key for key in keys if key not in matching]
         if not plan.ordered_alike:
-            keys = [row.key for row in work.target.hashes(plan.target, keys=keys)]
-        standing = work.source.hashes(replace(ours, where=None), keys=keys, mark=work.copied.mark)
+            keys = [row.key for row in target.hashes(plan.target, keys=keys)]
+        standing = source.hashes(replace(ours, where=None), keys=keys, mark=mark)
         # What did not change since the copy did not match then either: another job's row.
         found += [
             Difference("left_filter", row.key, reason="no longer matches the filter")
@@ -402,7 +417,7 @@ def _left_filter(work: _Batch) -> list[Difference]:
     return found
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
     """At most so many at once that a batch of any size fits into memory."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, CHUNK)):

@@ -239,6 +239,8 @@ class SqlLedger:
 
     def purged(self, claim: Claim, what: Purged) -> None:
         """Counts, differences and the chained receipt, in one transaction."""
+        gone = what.receipt.gone
+        found = {} if gone is None else {"rows_gone": gone.rows}
         with self.database.write() as connection:
             self._record(
                 connection,
@@ -248,6 +250,7 @@ class SqlLedger:
                 purged_at=server_now(),
                 intent=None,
                 error=None,
+                **found,
                 **_FREE,
             )
             self._report(connection, claim, "purge", what.differences)

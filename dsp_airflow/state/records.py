@@ -26,6 +26,7 @@ JobState: TypeAlias = Literal[
 BatchState: TypeAlias = Literal[
     "waiting", "copying", "copied", "checking", "checked", "different", "purging", "purged", "kept"
 ]
+SourceData: TypeAlias = Literal["unprocessed", "kept", "processed"]
 PurgeMode: TypeAlias = Literal["none", "manual", "system"]
 
 
@@ -109,7 +110,7 @@ class JobSummary:
 
     ``rows_written`` stand in the target as copied (inserted, updated or found equal).
     ``rows_failed`` are the planned rows of uncopied batches whose last try ended in an error.
-    ``rows_purged`` counts all attempts, the rest the present one.
+    ``rows_purged`` and ``rows_gone`` count all attempts, the rest the present one.
     """
 
     name: str
@@ -138,6 +139,8 @@ class JobSummary:
     """Whether the present attempt has nothing left of that to do."""
     swapped_at: datetime | None = None
     """See ``Job``."""
+    rows_gone: int = 0
+    """Rows that somebody else had removed from the source, as was found and marked."""
     replaces: bool = False
     """It builds its target anew, and has planned to."""
 
@@ -175,6 +178,8 @@ class BatchStatus:
     check_note: str | None
     rows_purged: int
     rows_kept: int | None
+    rows_gone: int | None
+    """Of which somebody else had removed so many, when that was marked."""
     holder: str | None
     """Who works on it, in words."""
     attempts: int
@@ -182,6 +187,13 @@ class BatchStatus:
     copied_at: datetime | None
     checked_at: datetime | None
     purged_at: datetime | None
+
+    @property
+    def source_data(self) -> SourceData:
+        """What became of the rows where they came from: all there, gone, or some of them kept."""
+        if self.purged_at is None:
+            return "unprocessed"
+        return "kept" if self.rows_kept else "processed"
 
 
 @dataclass(frozen=True, slots=True)

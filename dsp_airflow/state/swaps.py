@@ -31,7 +31,7 @@ def record(database: StateDatabase, run: str, job: str) -> None:
 
 
 def relied_on(database: StateDatabase, target: str) -> Relied | None:
-    """What purges deleted by the proof of this table (where it is, and its name)."""
+    """What is gone from a source by the proof of this table (where it is, and its name)."""
     # As JSON it is in the receipt; a text that merely holds it is sorted out below.
     needle = json.dumps(target, ensure_ascii=False)
     rows, source, run = 0, "", ""
@@ -43,7 +43,9 @@ def relied_on(database: StateDatabase, target: str) -> Relied | None:
         ).scalars()
         for body in bodies:
             receipt = json.loads(body)
-            if receipt["target"] == target and receipt["rows"]:
-                rows += receipt["rows"]
+            # What somebody else removed stands nowhere else either. Older receipts know no such.
+            gone = (receipt.get("gone") or {}).get("rows", 0)
+            if receipt["target"] == target and receipt["rows"] + gone:
+                rows += receipt["rows"] + gone
                 source, run = receipt["source"], receipt["recorded_run"]
     return Relied(rows, source, run) if rows else None

@@ -183,6 +183,8 @@ BATCHES = Table(
     Column("rows_purged", Count, nullable=False),
     # What the last purge left.
     Column("rows_kept", Count),
+    # Found gone: somebody else had removed them.
+    Column("rows_gone", Count),
     Column("intent", Text),
     Column("purged_at", UtcDateTime),
     Column("lease_phase", State),

@@ -28,6 +28,8 @@ class JobReport:
     batches: list[BatchStatus]
     states: list[tuple[str, int]]
     """How many batches are in each state."""
+    source_data: list[tuple[str, int]]
+    """Of a job whose rows may be deleted: of how many batches they are, and of how many not."""
     remarkable: list[BatchStatus]
     """Those in work, failed, different, or with rows kept."""
 
@@ -91,10 +93,12 @@ def run_report(database: StateDatabase, dag_id: str, run_id: str) -> RunReport |
 def _job(runs: Runs, run: Run, summary: JobSummary) -> JobReport:
     batches = runs.batches(run.id, summary.name)
     remarkable = [b for b in batches if b.holder or b.error or b.rows_different or b.rows_kept]
+    purges = runs.job(run.id, summary.name).purge_mode != "none"
     return JobReport(
         summary=summary,
-        purges=runs.job(run.id, summary.name).purge_mode != "none",
+        purges=purges,
         batches=batches if len(batches) <= CELLS else [],
         states=sorted(Counter(batch.state for batch in batches).items()),
+        source_data=sorted(Counter(b.source_data for b in batches).items()) if purges else [],
         remarkable=remarkable[:LISTED],
     )

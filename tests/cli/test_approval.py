@@ -102,6 +102,16 @@ def test_a_run_a_purge_and_a_restore_ask_first(dsp: Dsp, rita: As) -> None:
     assert root("approve", request["id"]).code == 0
     assert rita(*purge).job["rows_purged"] == 200
 
+    # So is what somebody removed by hand; for a purge of the same batches it is no approval.
+    dsp.source.execute("DELETE FROM t WHERE id <= 300")
+    mark = ("mark-deleted", ran.document["run"], "--batches", "3", "--json")
+    assert rita(*mark).code == 4
+    request = rita("requests", "list", "--state", "APPROVING", "--json").document["requests"][0]
+    assert "recorded as removed by hand" in rita("requests", "show", request["id"]).out
+    assert root("approve", request["id"]).code == 0
+    assert rita("purge", file, "--batches", "3", "--yes", "--json").code == 4
+    assert rita(*mark).job["rows_gone"] == 100
+
     restore = ("restore", file, "--run", "latest", "--json")
     assert rita(*restore).code == 4
     request = rita("requests", "list", "--type", "restore", "--json").document["requests"][0]["id"]
@@ -111,7 +121,7 @@ def test_a_run_a_purge_and_a_restore_ask_first(dsp: Dsp, rita: As) -> None:
     assert rita(*restore).code == 4
     request = rita("requests", "list", "--type", "restore", "--json").document["requests"][0]["id"]
     assert rita("cancel", request).code == 0
-    assert dsp.source.value("SELECT count(*) FROM t") == 800
+    assert dsp.source.value("SELECT count(*) FROM t") == 700
 
 
 def test_with_the_gate_off_it_says_so_in_one_line(dsp: Dsp, rita: As) -> None:

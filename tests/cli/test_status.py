@@ -25,6 +25,7 @@ def test_runs_and_one_run(dsp: Dsp) -> None:
     shown = dsp("status", run, "--json").document
     assert list(shown)[:4] == ["task", "run", "state", "jobs"]
     assert [one["state"] for one in shown["batches"]["copy"]] == ["purged"] * 3
+    assert [one["source_data"] for one in shown["batches"]["copy"]] == ["processed"] * 3
     assert [one["number"] for one in shown["batches"]["copy"]] == [1, 2, 3]
     assert shown["jobs"][0]["rows_purged"] == 300
     assert "purged" in dsp("status", run).out

@@ -41,6 +41,7 @@ def test_a_run_that_goes_on_looks_again(bench: Db, visit: Visit) -> None:
     assert "refresh" not in page.text
     assert figures(page.text) | {"rows purged": "1,500", "rows kept": "0"} == figures(page.text)
     assert "15 purged" in page.text
+    assert "source data: 15 processed" in page.text
 
 
 def test_a_run_without_a_job_and_a_job_without_rows(bench: Db, visit: Visit) -> None:

@@ -199,6 +199,17 @@ def test_a_purge_keeps_what_was_uploaded_anew(
         "appeared in the source since the copy": 1,
         "chunk 0 is missing": 1,
     }
+    # Neither are they gone for who removes files by hand; a damaged one stands, too.
+    (found,) = bench.latest().mark_deleted("copy", None, "ann")
+    assert (found.rows, sorted(found.keys)) == (3, ['"b"', '"c"', '"d"'])
+    source.remove("b")
+    source.remove("c")
+    (found,) = bench.latest().mark_deleted("copy", None, "ann")
+    assert (found.rows, found.keys) == (1, ('"d"',))
+    source.remove("d")
+    assert bench.latest().mark_deleted("copy", None, "ann") == []
+    assert source.ids() == {"bb"}
+    assert (bench.only().rows_purged, bench.only().rows_gone) == (1, 3)
 
 
 def test_on_conflict_goes_by_file(bench: BucketBench, source: Bucket, target: Bucket) -> None:

@@ -227,6 +227,17 @@ def test_a_purge_proves_every_file(kept: Objects) -> None:
     assert told['"b"',] == ("changed", "changed in the source since the copy")
     kept.wrong("was cut off", "was overwritten", "is missing")
     assert source.get("b") != content(2 * CHUNK, "b")
+    # Nor is it recorded as removed by hand what no object stands for any more.
+    source.remove("a")
+    for own in "cef":
+        source.remove(own)
+    standing, altered, without = kept.latest().mark_deleted("copy", None, "ann")
+    assert (standing.batch, standing.rows, standing.keys) == (1, 1, ('"b"',))
+    assert (altered.batch, altered.rows, "has 1 rows there" in altered.why) == (2, 0, True)
+    assert (without.batch, without.rows) == (3, 0)
+    assert without.why.startswith("what was copied is not as it was")
+    source.remove("b")
+    assert kept.latest().mark_deleted("copy", {1}, "ann") == []
 
 
 def test_damaged_files_orphans_and_uploads_in_progress(kept: Objects) -> None:

@@ -1,0 +1,50 @@
+"""Marking batches as removed from the source by hand: which ones, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from dsp_airflow.engine import gone
+from dsp_airflow.engine.gone import Unproved
+from dsp_airflow.engine.work import Job
+from dsp_airflow.state.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The batches by number that are recorded now, and the others that were asked for."""
+
+    marked: list[int]
+    refused: list[Unproved]
+
+
+def mark(
+    job: Job[Any, Any],
+    runs: Runs,
+    run: str,
+    task: str,
+    numbers: Collection[int] | None,
+    by: str,
+) -> Outcome:
+    """Records every batch of which nothing is left in the source. Safe to repeat.
+
+    A refused one stays what it is; so a batch of which rows were kept is only opened again once
+    it was seen that it can be recorded.
+    """
+    name = job.plan.job
+    waiting = {
+        batch.number: batch.rows_purged
+        for batch in runs.batches(run, name)
+        if batch.source_data != "processed" and (numbers is None or batch.number in numbers)
+    }
+    refused = gone.look(job, waiting)
+    wanted = {n: rows for n, rows in waiting.items() if n not in {one.batch for one in refused}}
+    if wanted:
+        runs.reopen(run, name, "purge", wanted)
+        gone.record(job, task, by, wanted)
+    left = {b.number: b.rows_kept or 0 for b in runs.batches(run, name) if b.number in wanted}
+    why = "were kept by a purge that was interrupted and is recorded now; mark it again"
+    refused += [Unproved(n, why, rows) for n, rows in left.items() if rows]
+    return Outcome([n for n, rows in left.items() if not rows], refused)
