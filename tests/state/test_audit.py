@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -270,10 +271,9 @@ def test_two_administrators_who_remove_each_other_at_once(empty_url: str) -> Non
     with open_state(empty_url) as state:
         Roles(state).add("administrators", "anna", "somebody")
         Roles(state).add("administrators", "root", "anna")
-        ready, ended = threading.Barrier(2), list[str]()
+        ended = list[str]()
 
         def remove(actor: str, other: str) -> None:
-            ready.wait(10)
             try:
                 Roles(state).remove("administrators", other, actor)
             except DspError as error:
@@ -283,8 +283,12 @@ def test_two_administrators_who_remove_each_other_at_once(empty_url: str) -> Non
 
         pair = [("anna", "root"), ("root", "anna")]
         threads = [threading.Thread(target=remove, args=one) for one in pair]
-        for thread in threads:
-            thread.start()
+        with state.write() as connection:
+            # Both have begun before either can record.
+            audit.hold(connection)
+            for thread in threads:
+                thread.start()
+            time.sleep(0.5)
         for thread in threads:
             thread.join(60)
         assert sorted(ended) == ["Denied", "removed"]
