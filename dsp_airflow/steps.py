@@ -79,6 +79,7 @@ class TaskRun:
     ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
     ``leaves``: outside its window a step raises ``Closed``, in place of waiting for it.
     ``gate`` says whether the work is approved.
+    ``by_hand`` is who asked for this purge or restore by hand, for the audit.
     """
 
     database: StateDatabase
@@ -88,6 +89,7 @@ class TaskRun:
     watch: Watch = field(default_factory=Quiet)
     leaves: bool = False
     gate: Gate = field(default_factory=default_gate)
+    by_hand: str | None = None
     pace: BatchEdgePace = field(init=False)
     opened_at: datetime = field(init=False)
     """A check or purge by hand of an ended run obeys what is asked for later than that."""
@@ -251,7 +253,10 @@ class TaskRun:
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
-            self.runs.move(self.run.id, name, "purging")
+            if self.by_hand is None:
+                self.runs.move(self.run.id, name, "purging")
+            else:
+                self.runs.purge_by_hand(self.run.id, name, self.by_hand, numbers)
             if behind:
                 told = f"Job {name}: nothing is deleted of this step yet: {behind}"
                 tell(self.watch, Noted(told))
@@ -378,7 +383,9 @@ class TaskRun:
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
         # Another step may have ended it since it was looked at.
-        self.run = self.runs.begin(self.run.id, resolved, anew=self.run.ended)
+        self.run = self.runs.begin(
+            self.run.id, resolved, anew=self.run.ended, restored_by=self.by_hand
+        )
         self.require_going()
 
     def require_going(self) -> None:

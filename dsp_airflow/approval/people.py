@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, insert, select
 
-from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.config.processes import ADMINISTRATORS
+from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.tables import ROLE_MEMBERS
 
+MAX_ROLE, MAX_USER = 110, 250
+"""Characters of their names, as the table holds them."""
+
 
 class Roles:
-    """The roles of a state database. Each method is one short transaction."""
+    """The roles of a state database. Each method is one short transaction; changes are audited."""
 
     def __init__(self, database: StateDatabase) -> None:
         self.database = database
+
+    def all(self) -> dict[str, frozenset[str]]:
+        """Every role that somebody has, by name, with its members."""
+        query = select(ROLE_MEMBERS).order_by(ROLE_MEMBERS.c.role)
+        found: dict[str, frozenset[str]] = {}
+        with self.database.read() as connection:
+            for row in connection.execute(query):
+                found[row.role] = found.get(row.role, frozenset()) | {row.user}
+        return found
 
     def members(self, role: str) -> frozenset[str]:
         """The users who have the role now; none where nobody has it."""
@@ -23,32 +36,33 @@ class Roles:
 
     def add(self, role: str, user: str, actor: str) -> bool:
         """Gives a user the role; ``False`` when the user has it already."""
-        if not (role.strip() and user.strip()):
-            raise ConfigError("a role and a user need a name each")
+        require_fit(role, user)
         with self.database.write() as connection:
-            if user in members(connection, role):
+            before = _before_change(connection, role, actor)
+            if user in before:
                 return False
             connection.execute(insert(ROLE_MEMBERS).values(role=role, user=user))
-            audit.record(
-                connection, actor=actor, action="role.add", object=f"role {role}", after=_of(user)
-            )
+            _record(connection, actor, "role.add", role, before, before | {user})
             return True
 
     def remove(self, role: str, user: str, actor: str) -> bool:
-        """Takes the role from a user; ``False`` when the user does not have it."""
+        """Takes the role from a user; ``False`` when the user does not have it.
+
+        ``Refused`` for the last administrator: anybody could name the next one.
+        """
         with self.database.write() as connection:
-            gone = connection.execute(
+            before = _before_change(connection, role, actor)
+            if user not in before:
+                return False
+            if role == ADMINISTRATORS and len(before) == 1:
+                raise Refused(
+                    f"{user} is the last of {ADMINISTRATORS}, and without one anybody may change "
+                    "roles and processes; add another one first"
+                )
+            connection.execute(
                 delete(ROLE_MEMBERS).where(ROLE_MEMBERS.c.role == role, ROLE_MEMBERS.c.user == user)
             )
-            if not gone.rowcount:
-                return False
-            audit.record(
-                connection,
-                actor=actor,
-                action="role.remove",
-                object=f"role {role}",
-                before=_of(user),
-            )
+            _record(connection, actor, "role.remove", role, before, before - {user})
             return True
 
 
@@ -58,5 +72,46 @@ def members(connection: Connection, role: str) -> frozenset[str]:
     return frozenset(connection.execute(query).scalars())
 
 
-def _of(user: str) -> dict[str, str]:
-    return {"user": user}
+def require_administrator(connection: Connection, actor: str, what: str) -> None:
+    """``Denied`` for others. Until somebody is one, whoever reaches the state database is."""
+    known = members(connection, ADMINISTRATORS)
+    if known and actor not in known:
+        raise Denied(
+            f"{actor} may not change {what}; members of the role {ADMINISTRATORS} may: "
+            f"{', '.join(sorted(known))}"
+        )
+
+
+def _before_change(connection: Connection, role: str, actor: str) -> frozenset[str]:
+    """The members whom the actor may change; nobody else changes any until the end."""
+    audit.hold(connection)
+    require_administrator(connection, actor, "who has which role")
+    return members(connection, role)
+
+
+def require_fit(role: str, user: str) -> None:
+    """``ConfigError`` for what can be no name of a role or a user."""
+    for kind, name, most in (("role", role, MAX_ROLE), ("user", user, MAX_USER)):
+        if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > most:
+            raise ConfigError(
+                f"{name!r} is no name of a {kind}: up to {most} printable characters, without "
+                "spaces around them"
+            )
+
+
+def _record(
+    connection: Connection,
+    actor: str,
+    action: str,
+    role: str,
+    before: frozenset[str],
+    after: frozenset[str],
+) -> None:
+    audit.record(
+        connection,
+        actor=actor,
+        action=action,
+        object=f"role {role}",
+        before={"members": sorted(before)},
+        after={"members": sorted(after)},
+    )

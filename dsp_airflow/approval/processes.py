@@ -17,8 +17,8 @@ from dsp_airflow.approval.matching import Ask, process_for
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.messages import in_words
 from dsp_airflow.config.process_loading import BrokenFile, load_processes
-from dsp_airflow.config.processes import ADMINISTRATORS, MATCH, Process, process_values
-from dsp_airflow.engine.errors import ConfigError, Denied, Refused
+from dsp_airflow.config.processes import MATCH, Process, process_values
+from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.state import audit
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase, clock
@@ -105,7 +105,7 @@ class Processes:
     def create(self, process: Process, actor: str) -> None:
         """A new one; ``ConfigError`` when the name is taken."""
         with self.database.write() as connection:
-            self._require_administrator(connection, actor)
+            people.require_administrator(connection, actor, "approval processes")
             if process.name in self._taken(connection):
                 raise ConfigError(f"there is an approval process {process.name} already")
             now = clock(connection)
@@ -176,7 +176,7 @@ class Processes:
 
     def _own(self, connection: Connection, name: str, actor: str) -> Process:
         """The process of this name, locked, once it is known that the actor may change it."""
-        self._require_administrator(connection, actor)
+        people.require_administrator(connection, actor, "approval processes")
         query = select(PROCESSES).where(PROCESSES.c.name == name).with_for_update()
         row = connection.execute(query).one_or_none()
         if row is not None:
@@ -197,15 +197,6 @@ class Processes:
                 changed_at=clock(connection),
             )
         )
-
-    def _require_administrator(self, connection: Connection, actor: str) -> None:
-        """Until somebody is one, whoever reaches the state database is."""
-        known = people.members(connection, ADMINISTRATORS)
-        if known and actor not in known:
-            raise Denied(
-                f"{actor} may not change approval processes; members of the role "
-                f"{ADMINISTRATORS} may: {', '.join(sorted(known))}"
-            )
 
 
 def _columns(process: Process) -> dict[str, Any]:

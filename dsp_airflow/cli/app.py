@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dsp_airflow.cli import approval_app, mark_app
+from dsp_airflow.cli.audit_app import audit
 from dsp_airflow.cli.pools_app import pools
 from dsp_airflow.cli.task_commands import tasks
 
@@ -44,6 +45,7 @@ archives = typer.Typer(
 app.add_typer(archives, name="archive")
 app.add_typer(tasks, name="task")
 app.add_typer(pools, name="pools")
+app.add_typer(audit, name="audit")
 approval_app.register(app)
 mark_app.register(app)
 

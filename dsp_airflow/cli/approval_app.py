@@ -21,12 +21,20 @@ processes = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+roles = typer.Typer(
+    help="Roles: who may decide where a process asks for one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="A role, such as administrators.")]
+Users = Annotated[list[str], typer.Argument(metavar="USER...", help="Users by name.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the tool."""
     app.add_typer(requests, name="requests")
     app.add_typer(processes, name="process")
+    app.add_typer(roles, name="role")
     for command in (approve, reject, cancel, execute):
         app.command()(command)
 
@@ -191,3 +199,27 @@ def process_lint(
     from dsp_airflow.cli import approval_processes as command
 
     command.lint(paths, as_json=as_json)
+
+
+@roles.command("list")
+def role_list(as_json: Json = False) -> None:
+    """List roles: who has them, and which processes ask for them."""
+    from dsp_airflow.cli import approval_roles as command
+
+    command.list_roles(as_json=as_json)
+
+
+@roles.command("add")
+def role_add(role: Role, users: Users) -> None:
+    """Give users a role; for administrators, and for anybody while there is none."""
+    from dsp_airflow.cli import approval_roles as command
+
+    command.add(role, users)
+
+
+@roles.command("remove")
+def role_remove(role: Role, users: Users) -> None:
+    """Take a role from users; the last administrator stays one."""
+    from dsp_airflow.cli import approval_roles as command
+
+    command.remove(role, users)

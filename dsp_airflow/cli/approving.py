@@ -29,6 +29,16 @@ def actor() -> str:
     return acting_user(user())
 
 
+def acting() -> str:
+    """As ``actor``, of what anybody may do: who is not known to the operating system may, too."""
+    from dsp_airflow.approval.settings import acting_user
+    from dsp_airflow.cli.run import user
+    from dsp_airflow.state.audit import UNKNOWN
+
+    login = user()
+    return UNKNOWN if login is None else acting_user(login)
+
+
 def send_mails(requests: Requests) -> None:
     """Leaves to another process what a change has put into the outbox."""
     from dsp_airflow.notify import relay

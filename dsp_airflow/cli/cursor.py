@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.approving import acting
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.endpoints import for_step
@@ -103,7 +104,7 @@ def _change(
         return
     cursors = Cursors(database)
     if value is None:
-        cursors.reset(key)
+        cursors.reset(key, acting())
         return
     with source.session() as session:
         shape = session.describe(job.source.table)
@@ -115,7 +116,7 @@ def _change(
             spelled = session.typed_value(column, value)
         except BadValue as error:
             raise ConfigError(f"--set {value!r}: {error}; give a {column.native}") from error
-    cursors.move(key, spelled, None)
+    cursors.set(key, spelled, acting())
 
 
 def _change_step(
@@ -128,7 +129,7 @@ def _change_step(
 
     step, bounds = _step(job), Bounds(database)
     if value is None or step is None or job.type == "restore":
-        bounds.reset(key)
+        bounds.reset(key, acting())
         return
     with source.session() as session:
         shape = session.describe(job.source.table)
@@ -141,7 +142,7 @@ def _change_step(
         raise ConfigError(
             f"--set {value!r}: {error}; give one such as {steps.text(steps.at(step.start))}"
         ) from error
-    bounds.set(key, steps.text(bound), start=point_text(step.start))
+    bounds.set(key, steps.text(bound), start=point_text(step.start), by=acting())
 
 
 def _row(job: Job, key: CursorKey, state: CursorState | Bound | None) -> dict[str, Any]:

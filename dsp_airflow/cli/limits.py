@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.approving import acting
 from dsp_airflow.cli.named import run_of
-from dsp_airflow.cli.run import user
 from dsp_airflow.engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def limits(
         known = LimitChanges(database, run.id)
         _require_job(run, job)
         if clear:
-            known.clear(job, user())
+            known.clear(job, acting())
         elif changes:
-            known.set(job, changes, user())
+            known.set(job, changes, acting())
         shown = [_row(one, known.of(one["name"])) for one in run.definition["jobs"]]
         changed = [change_document(change) for change in known.all()]
     if as_json:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp_airflow.cli.approving import gate_for_purge
+from dsp_airflow.cli.approving import acting, gate_for_purge
 from dsp_airflow.cli.check import existing, planned
 from dsp_airflow.cli.errors import text
 from dsp_airflow.cli.report import Report, chosen, load, reporting
@@ -58,6 +58,7 @@ def purge(
             planned(work, name)
             within(work, name, numbers)
         work.gate = gate_for_purge(work, names, numbers)
+        work.by_hand = acting()
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(work, names, batches, numbers)
         stopper.attach(work)

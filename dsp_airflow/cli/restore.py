@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp_airflow.cli.approving import gate_for_run
+from dsp_airflow.cli.approving import acting, gate_for_run
 from dsp_airflow.cli.report import Report, load, reporting
 from dsp_airflow.cli.run import Whole, shown, user
 from dsp_airflow.cli.stopping import Stopper
@@ -63,6 +63,7 @@ def restore(
         report.run = work
         stopper.attach(work)
         work.gate = gate_for_run(work, "restore")
+        work.by_hand = acting()
         Whole(work, names, watch, report).do()
 
 

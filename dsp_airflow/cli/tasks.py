@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from dsp_airflow.cli import output, scheduler
-from dsp_airflow.cli.run import user
+from dsp_airflow.cli.approving import acting
 from dsp_airflow.config.cron import next_time
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
@@ -181,7 +181,7 @@ def switch(
         from dsp_airflow.state.switches import Switches
 
         known.require(name)
-        found = Switches(known.database).set(name, state, user(), reason, back=back)
+        found = Switches(known.database).set(name, state, acting(), reason, back=back)
         output.write(f"Task {name} is {found}")
         going = [run for run in known.runs.recent(name) if not run.ended]
     for run in going:

@@ -38,6 +38,7 @@ from dsp_airflow.operators.metrics import measured
 from dsp_airflow.operators.report_link import RunReportLink, report_url
 from dsp_airflow.operators.watch import TaskWatch
 from dsp_airflow.progress import LogWatch
+from dsp_airflow.state.audit import UNKNOWN
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import EndState, JobSummary
 from dsp_airflow.state.runs import Runs
@@ -521,6 +522,11 @@ def is_cleared(context: Mapping[str, Any]) -> bool:
 def asked_by_hand(context: Mapping[str, Any]) -> bool:
     """Whether a person triggered the DAG run, who is to see why it does nothing."""
     return bool(getattr(context["dag_run"], "run_type", "manual") == "manual")
+
+
+def asker(context: Mapping[str, Any]) -> str:
+    """Who triggered the DAG run, for the audit."""
+    return getattr(context["dag_run"], "triggering_user_name", None) or UNKNOWN
 
 
 def is_again(run: TaskRun, context: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from dsp_airflow.connections import open_store
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.notify import LATEST
-from dsp_airflow.operators.base import StepOperator, TaskOperator, dag_run_key
+from dsp_airflow.operators.base import StepOperator, TaskOperator, asker, dag_run_key
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.state.switches import Switches
@@ -66,6 +66,7 @@ class PurgeSourceOperator(StepOperator):
         run.watch = self._watch(run.task, context)
         Switches(database).require_online(run.run.task)
         run.gate = self._gate(database, context)
+        run.by_hand = asker(context)
         self._paced(run)
         self._show_report(run, context)
         yield run

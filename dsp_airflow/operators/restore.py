@@ -8,7 +8,7 @@ from typing import Any
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
 from dsp_airflow.notify import LATEST
-from dsp_airflow.operators.base import TaskOperator
+from dsp_airflow.operators.base import TaskOperator, asker
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.state.database import StateDatabase
@@ -78,6 +78,12 @@ class AskedToRestore(TaskOperator):
         )
         run = None if wanted in ("", LATEST) else wanted
         return of_run(database, task, run, self.job, wish, open_store)
+
+    def _open(self, database: StateDatabase, context: Mapping[str, Any]) -> TaskRun:
+        run = super()._open(database, context)
+        if self.earlier_run is not None:
+            run.by_hand = asker(context)
+        return run
 
 
 class RestoreOperator(AskedToRestore, TableSyncOperator):

@@ -2,28 +2,64 @@
 
 Each record's hash covers the hash before it and its own body, and its body repeats its place,
 actor and time. An edit, a removal or a swap shows, unless somebody rewrites every later record
-and the head as well.
+and the head as well; keep exports elsewhere against that.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, or_, select, update
 
+from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.receipts import GENESIS, Head, chained
 from dsp_airflow.state.tables import AUDIT, AUDIT_HEAD
 
+UNKNOWN = "unknown"
+"""The actor whom neither the operating system nor Airflow could name."""
+_PAGE = 1000
+_COLUMNS = ("actor", "action", "object")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record."""
+
+    seq: int
+    recorded_at: datetime
+    actor: str
+    action: str
+    object: str
+    before: Any
+    after: Any
+    address: str | None
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records: all that fit everything that is given.
+
+    ``action`` is a whole one or its first word; of ``object`` a part is enough.
+    """
+
+    since: datetime | None = None
+    actor: str | None = None
+    action: str | None = None
+    object: str | None = None
+
 
 def record(
     connection: Connection,
     *,
-    actor: str,
+    actor: str | None,
     action: str,
     object: str,  # noqa: A002 - what it is called everywhere
     before: Mapping[str, Any] | None = None,
@@ -35,9 +71,8 @@ def record(
     ``action`` is a word such as ``process.create``; ``object`` names what was changed, such as
     ``process WarehouseChanges``; ``before`` and ``after`` are fit for JSON and hold no secret.
     """
-    last = connection.execute(
-        select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash).where(AUDIT_HEAD.c.id == 1).with_for_update()
-    ).one()
+    last = hold(connection)
+    actor = actor or UNKNOWN
     at: datetime = clock(connection)
     seq: int = last.seq + 1
     body = canonical(
@@ -69,11 +104,48 @@ def record(
     return seq
 
 
-def head(database: StateDatabase) -> Head:
-    """The chain's end, to be noted elsewhere."""
-    with database.read() as connection:
-        row = connection.execute(select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash)).one()
+def hold(connection: Connection) -> Head:
+    """Until the caller's writing transaction ends, nothing else that is recorded is changed."""
+    row = connection.execute(
+        select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash).where(AUDIT_HEAD.c.id == 1).with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise Refused(
+            "nothing that has to be recorded can be done: the head of the audit is missing from "
+            "the state database; see dsp audit verify"
+        )
     return Head(row.seq, row.hash)
+
+
+def head(database: StateDatabase) -> Head | None:
+    """The chain's end, to be noted elsewhere; ``None`` where somebody removed it."""
+    with database.read() as connection:
+        row = connection.execute(select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash)).one_or_none()
+    return None if row is None else Head(row.seq, row.hash)
+
+
+def recent(database: StateDatabase, wanted: Wanted, limit: int) -> list[Entry]:
+    """The youngest records that are wanted, the youngest first."""
+    with database.read() as connection:
+        rows = connection.execute(_query(wanted).order_by(AUDIT.c.seq.desc()).limit(limit)).all()
+    return [_entry(row) for row in rows]
+
+
+def entries(database: StateDatabase, wanted: Wanted) -> Iterator[Entry]:
+    """Every record that is wanted, the oldest first.
+
+    Read by pages, so that whoever takes them slowly holds no transaction open. As records are only
+    ever added, the pages fit together.
+    """
+    after = 0
+    while True:
+        query = _query(wanted).where(AUDIT.c.seq > after).order_by(AUDIT.c.seq).limit(_PAGE)
+        with database.read() as connection:
+            rows = connection.execute(query).all()
+        yield from map(_entry, rows)
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1].seq
 
 
 def verify(database: StateDatabase) -> list[str]:
@@ -83,34 +155,89 @@ def verify(database: StateDatabase) -> list[str]:
 
 
 def _findings(connection: Connection) -> Iterator[str]:
-    expected, previous = 1, GENESIS
-    rows = connection.execution_options(yield_per=1000).execute(select(AUDIT).order_by(AUDIT.c.seq))
+    expected, previous, sound = 1, GENESIS, True
+    rows = connection.execution_options(yield_per=_PAGE).execute(
+        select(AUDIT).order_by(AUDIT.c.seq)
+    )
     for row in rows:
-        if row.seq != expected:
-            yield f"audit records {expected} to {row.seq - 1} are missing"
-        if row.previous_hash != previous and row.seq == expected:
-            yield f"audit record {row.seq} does not follow the one before it"
-        if row.hash != chained(row.previous_hash, row.body) or _apart(row):
-            yield f"audit record {row.seq} ({row.actor}, {row.action}, {row.object}) was edited"
-        expected, previous = row.seq + 1, row.hash
+        if row.seq > expected:
+            yield _missing(expected, row.seq - 1)
+        problem = _problem(row)
+        if problem is not None:
+            yield f"audit record {row.seq} ({row.actor}, {row.action}, {row.object}) {problem}"
+        elif row.previous_hash != previous and row.seq == expected and sound:
+            # The one before was given a new hash that fits; what follows it knows the old one.
+            yield _rewritten(expected - 1, f"record {row.seq}")
+        expected, previous, sound = row.seq + 1, row.hash, problem is None
     last = connection.execute(select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash)).one_or_none()
     if last is None:
         yield "the head of the audit is missing"
-    elif (last.seq, last.hash) != (expected - 1, previous):
+    elif last.seq >= expected:
+        yield f"{_missing(expected, last.seq)}: cut off at the end"
+    elif last.seq < expected - 1:
         yield f"the head of the audit says {last.seq}, but the chain ends with {expected - 1}"
+    elif last.hash != previous and sound:
+        yield _rewritten(last.seq, "the head of the audit")
 
 
-def _apart(row: Any) -> bool:
-    """Whether the columns say something else than the body, which alone is hashed."""
+def _missing(first: int, last: int) -> str:
+    if first == last:
+        return f"audit record {first} is missing"
+    return f"audit records {first} to {last} are missing"
+
+
+def _rewritten(seq: int, witness: str) -> str:
+    if seq < 1:
+        return f"{witness} does not begin the audit"
+    return f"audit record {seq} was rewritten: {witness} does not follow it"
+
+
+def _problem(row: Any) -> str | None:
+    """What was done to a record; its body alone is hashed, its columns repeat some of that."""
+    body = _body(row)
+    if body is None or row.hash != chained(row.previous_hash, row.body):
+        return "was edited"
+    if body.get("seq") != row.seq:
+        return f"was moved: it was written as record {body.get('seq')}"
+    apart = body.get("recorded_at") != row.recorded_at.isoformat() or any(
+        body.get(name) != getattr(row, name) for name in _COLUMNS
+    )
+    return "was edited" if apart else None
+
+
+def _body(row: Any) -> dict[str, Any] | None:
     try:
         body = json.loads(row.body)
     except ValueError:
-        return True
-    told = {name: body.get(name) for name in ("seq", "actor", "action", "object", "recorded_at")}
-    return told != {
-        "seq": row.seq,
-        "actor": row.actor,
-        "action": row.action,
-        "object": row.object,
-        "recorded_at": row.recorded_at.isoformat(),
-    }
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _query(wanted: Wanted) -> Select[Any]:
+    query, its = select(AUDIT), AUDIT.c
+    if wanted.since is not None:
+        query = query.where(its.recorded_at >= wanted.since)
+    if wanted.actor is not None:
+        query = query.where(its.actor == wanted.actor)
+    if wanted.action is not None:
+        within = its.action.startswith(f"{wanted.action}.", autoescape=True)
+        query = query.where(or_(its.action == wanted.action, within))
+    if wanted.object is not None:
+        query = query.where(its.object.icontains(wanted.object, autoescape=True))
+    return query
+
+
+def _entry(row: Any) -> Entry:
+    body = _body(row) or {}
+    return Entry(
+        row.seq,
+        row.recorded_at,
+        row.actor,
+        row.action,
+        row.object,
+        body.get("before"),
+        body.get("after"),
+        body.get("address"),
+        row.previous_hash,
+        row.hash,
+    )

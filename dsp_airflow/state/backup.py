@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,11 +17,12 @@ from typing import Any, BinaryIO, cast
 
 from sqlalchemy import Connection, Table, func, insert, select, text
 
-from dsp_airflow.engine.errors import ConfigError, Refused, Transient
+from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.state import schema
 from dsp_airflow.state.clock import UtcDateTime
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase, clock, open_state, upgrade
+from dsp_airflow.state.new_file import new_file
 from dsp_airflow.state.tables import AUDIT_HEAD, METADATA, RECEIPT_HEAD
 
 FORMAT = 1
@@ -47,24 +46,8 @@ def backup(url: str | None, path: Path | str) -> Backup:
     The file appears under its name only when it is whole. An existing one is not replaced.
     """
     target = Path(path)
-    if target.exists():
-        raise Refused(f"{target} exists already; name a new file for the backup")
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    with open_state(url) as database:
-        try:
-            descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                done = _export(database, file, target)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(part, target)
-        except FileExistsError as error:
-            raise Refused(f"{target} exists already; name a new file") from error
-        except OSError as error:
-            raise Transient(f"{target} could not be written: {error.strerror}") from error
-        finally:
-            part.unlink(missing_ok=True)
-    return done
+    with open_state(url) as database, new_file(target) as file:
+        return _export(database, file, target)
 
 
 def restore_backup(path: Path | str, url: str | None = None) -> Backup:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
-from dsp_airflow.state.cursors import CursorKey
+from dsp_airflow.state.cursors import CursorKey, record_by_hand
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import BOUNDS
 
@@ -62,15 +62,22 @@ class Bounds:
             self._put(connection, key, value, start, run)
             return True
 
-    def set(self, key: CursorKey, value: str, *, start: str) -> None:
+    def set(self, key: CursorKey, value: str, *, start: str, by: str | None) -> None:
         """Somebody says where the next step begins."""
         with self._database.write() as connection:
+            before = _value(connection, key)
             self._put(connection, key, value, start, None)
+            record_by_hand(connection, key, by, before, value)
 
-    def reset(self, key: CursorKey) -> bool:
+    def reset(self, key: CursorKey, by: str | None) -> bool:
         """Forgets it: the next step is the first one. False when there was none."""
         with self._database.write() as connection:
-            return connection.execute(delete(BOUNDS).where(_its(key))).rowcount > 0
+            before = _value(connection, key)
+            if before is None:
+                return False
+            connection.execute(delete(BOUNDS).where(_its(key)))
+            record_by_hand(connection, key, by, before, None)
+            return True
 
     def _put(
         self, connection: Any, key: CursorKey, value: str, start: str, run: str | None
@@ -88,6 +95,13 @@ class Bounds:
                 updated_at=clock(connection),
             )
         )
+
+
+def _value(connection: Connection, key: CursorKey) -> str | None:
+    """Where it stands, locked."""
+    query = select(BOUNDS.c.value).where(_its(key)).with_for_update()
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
 
 
 def _bound(row: Any) -> Bound:

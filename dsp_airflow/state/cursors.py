@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, select
 
+from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import CURSORS, RUNS
 
@@ -60,31 +61,68 @@ class Cursors:
             for row in rows
         ]
 
-    def move(self, key: CursorKey, value: str, run: str | None) -> None:
-        """Sets it. A run does so after the last batch it promises is copied and checked.
+    def move(self, key: CursorKey, value: str, run: str) -> None:
+        """A run does so after the last batch it promises is copied and checked.
 
         An older run that ends (or is checked again) later does not move it back.
         """
         with self._database.write() as connection:
-            if run is not None and connection.execute(_moved_by_younger(key, run)).first():
+            if connection.execute(_moved_by_younger(key, run)).first():
                 return
-            connection.execute(delete(CURSORS).where(_its(key)))
-            connection.execute(
-                insert(CURSORS).values(
-                    task=key.task,
-                    job=key.job,
-                    source=key.source,
-                    column=key.column,
-                    value=value,
-                    run=run,
-                    updated_at=clock(connection),
-                )
-            )
+            _put(connection, key, value, run)
 
-    def reset(self, key: CursorKey) -> bool:
+    def set(self, key: CursorKey, value: str, by: str | None) -> None:
+        """Somebody says where the next run begins."""
+        with self._database.write() as connection:
+            before = _value(connection, key)
+            _put(connection, key, value, None)
+            record_by_hand(connection, key, by, before, value)
+
+    def reset(self, key: CursorKey, by: str | None) -> bool:
         """Forgets it: the next run copies everything. False when there was none."""
         with self._database.write() as connection:
-            return connection.execute(delete(CURSORS).where(_its(key))).rowcount > 0
+            before = _value(connection, key)
+            if before is None:
+                return False
+            connection.execute(delete(CURSORS).where(_its(key)))
+            record_by_hand(connection, key, by, before, None)
+            return True
+
+
+def record_by_hand(
+    connection: Connection, key: CursorKey, by: str | None, before: str | None, after: str | None
+) -> None:
+    """Tells the audit that somebody moved a job's cursor, or where its next step begins."""
+    audit.record(
+        connection,
+        actor=by,
+        action="cursor.reset" if after is None else "cursor.set",
+        object=f"task {key.task} job {key.job}",
+        before={"source": key.source, "column": key.column, "value": before},
+        after={"source": key.source, "column": key.column, "value": after},
+    )
+
+
+def _value(connection: Connection, key: CursorKey) -> str | None:
+    """Where it stands, locked."""
+    query = select(CURSORS.c.value).where(_its(key)).with_for_update()
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def _put(connection: Connection, key: CursorKey, value: str, run: str | None) -> None:
+    connection.execute(delete(CURSORS).where(_its(key)))
+    connection.execute(
+        insert(CURSORS).values(
+            task=key.task,
+            job=key.job,
+            source=key.source,
+            column=key.column,
+            value=value,
+            run=run,
+            updated_at=clock(connection),
+        )
+    )
 
 
 def _moved_by_younger(key: CursorKey, run: str) -> Select[tuple[str]]:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
+from dsp_airflow.state import audit
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import LIMIT_CHANGES, RUNS
 
 EVERY_JOB = ""
+_EVERY = "every job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class LimitChanges:
         with self._database.write() as connection:
             # One at a time: the run is locked.
             connection.execute(select(RUNS.c.id).where(RUNS.c.id == self._run).with_for_update())
-            known = connection.execute(select(LIMIT_CHANGES.c.changes).where(*its)).scalar()
-            before = json.loads(known) if known and kept else {}
+            before = self._told(connection)
+            known = before.get(job or _EVERY, {}) if kept else {}
             everything = job is None and not kept
             connection.execute(
                 delete(LIMIT_CHANGES).where(its[0] if everything else its[0] & its[1])
@@ -77,8 +79,21 @@ class LimitChanges:
                 insert(LIMIT_CHANGES).values(
                     run=self._run,
                     job=job or EVERY_JOB,
-                    changes=canonical({**before, **limits}),
+                    changes=canonical({**known, **limits}),
                     changed_by=by,
                     changed_at=clock(connection),
                 )
             )
+            audit.record(
+                connection,
+                actor=by,
+                action="limits.set" if kept else "limits.clear",
+                object=f"run {self._run}",
+                before=before,
+                after=self._told(connection),
+            )
+
+    def _told(self, connection: Connection) -> dict[str, Any]:
+        """What was changed of each job, as the audit tells it."""
+        query = select(LIMIT_CHANGES).where(LIMIT_CHANGES.c.run == self._run)
+        return {row.job or _EVERY: json.loads(row.changes) for row in connection.execute(query)}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, text, update
 
 from dsp_airflow.engine.errors import ConfigError, Refused
-from dsp_airflow.state import leases, progress, repeats, stops
+from dsp_airflow.state import audit, leases, progress, repeats, stops
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.records import (
@@ -134,12 +134,18 @@ class Runs:
         return None if found is None or found.state == "succeeded" else found
 
     def begin(
-        self, run: str, variables: Mapping[str, Any] | None = None, *, anew: bool = True
+        self,
+        run: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        anew: bool = True,
+        restored_by: str | None = None,
     ) -> Run:
         """The run works, from now on or still; ``variables`` are kept at the first time only.
 
         An ended run begins a new attempt: its error and its stop request are forgotten. Without
         ``anew`` it is left as it is: who takes it for one that goes on has not seen its end.
+        Of a restore that somebody asked for, ``restored_by`` says who, for the audit.
         """
         with self.database.write() as connection:
             found = _present(connection, run, for_update=True)
@@ -161,7 +167,21 @@ class Runs:
                     "ended_at": None,
                 }
             connection.execute(update(RUNS).where(RUNS.c.id == run).values(**values))
-            return _present(connection, run)
+            begun = _present(connection, run)
+            if restored_by is not None and found.state != "running":
+                audit.record(
+                    connection,
+                    actor=restored_by,
+                    action="restore.begin",
+                    object=f"run {run}",
+                    before={"state": found.state},
+                    after={
+                        "state": begun.state,
+                        "attempt": begun.attempt,
+                        "definition": begun.definition,
+                    },
+                )
+            return begun
 
     def finish(self, run: str, state: EndState, error: str | None = None) -> Run:
         """Ends the run's attempt. One that has ended keeps the state it ended in."""
@@ -237,22 +257,27 @@ class Runs:
     def move(self, run: str, job: str, state: JobState, error: str | None = None) -> Job:
         """The job is now in ``state``; ``Refused`` where that cannot follow the present one."""
         with self.database.write() as connection:
-            found = _job(connection, run, job, for_update=True)
-            if state != found.state and state not in _MOVES[found.state]:
-                raise Refused(
-                    f"job {job} of run {run} is {found.state}; it cannot become {state} now"
-                )
-            now = clock(connection)
-            ends = state in _ENDS or state == "succeeded"
-            values: dict[str, Any] = {
-                "state": state,
-                "error": message(error),
-                "ended_at": now if ends else None,
-            }
-            if found.started_at is None and state in _WORKING:
-                values["started_at"] = now
-            connection.execute(update(JOBS).where(_its(run, job)).values(**values))
-            return _job(connection, run, job)
+            return _move(connection, run, job, state, error)
+
+    def purge_by_hand(self, run: str, job: str, by: str, numbers: Collection[int] | None) -> Job:
+        """As ``move`` to ``purging``, and the audit tells who deletes which batches."""
+        with self.database.write() as connection:
+            before = _job(connection, run, job, for_update=True)
+            moved = _move(connection, run, job, "purging", None)
+            audit.record(
+                connection,
+                actor=by,
+                action="purge.begin",
+                object=f"run {run} job {job}",
+                before={"state": before.state},
+                after={
+                    "state": moved.state,
+                    "batches": "all" if numbers is None else sorted(numbers),
+                    "table": moved.source_table,
+                    "connection": moved.source_connection,
+                },
+            )
+            return moved
 
     def new_attempt(self, run: str, job: str) -> int:
         """See ``repeats.new_attempt``."""
@@ -339,6 +364,23 @@ def _job(connection: Connection, run: str, name: str, *, for_update: bool = Fals
     if found is None:
         raise ConfigError(f"run {run} has no job {name} in the state database")
     return found
+
+
+def _move(connection: Connection, run: str, job: str, state: JobState, error: str | None) -> Job:
+    found = _job(connection, run, job, for_update=True)
+    if state != found.state and state not in _MOVES[found.state]:
+        raise Refused(f"job {job} of run {run} is {found.state}; it cannot become {state} now")
+    now = clock(connection)
+    ends = state in _ENDS or state == "succeeded"
+    values: dict[str, Any] = {
+        "state": state,
+        "error": message(error),
+        "ended_at": now if ends else None,
+    }
+    if found.started_at is None and state in _WORKING:
+        values["started_at"] = now
+    connection.execute(update(JOBS).where(_its(run, job)).values(**values))
+    return _job(connection, run, job)
 
 
 def _job_of(row: Any) -> Job:

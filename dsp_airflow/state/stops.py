@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.state import audit
 from dsp_airflow.state.codec import message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import JOBS, RUNS
@@ -22,6 +23,7 @@ def request(database: StateDatabase, run: str, by: str | None, reason: str | Non
     """Asks the run to stop; ``False`` when it has ended and nobody works on it any more.
 
     Who asked first is remembered. Of an ended run it is a check or a purge by hand that stops.
+    The audit tells what somebody asked for; ``by=None`` is what Airflow's end of a run asks.
     """
     with database.write() as connection:
         row, now = _locked(connection, run), clock(connection)
@@ -39,6 +41,15 @@ def request(database: StateDatabase, run: str, by: str | None, reason: str | Non
                     stop_reason=message(reason),
                 )
             )
+            if by is not None:
+                audit.record(
+                    connection,
+                    actor=by,
+                    action="run.terminate",
+                    object=f"run {run}",
+                    before={"state": row.state, "stop_requested": row.stop_requested},
+                    after={"stop_requested": True, "reason": message(reason)},
+                )
         return True
 
 

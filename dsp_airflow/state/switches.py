@@ -9,11 +9,13 @@ from typing import Literal, TypeAlias
 from sqlalchemy import delete, insert, select
 
 from dsp_airflow.engine.errors import Refused, SwitchedOff
+from dsp_airflow.state import audit
 from dsp_airflow.state.codec import message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import TASKS
 
 TaskState: TypeAlias = Literal["enabled", "disabled", "offline"]
+_ACTIONS = {"enabled": "task.enable", "disabled": "task.disable", "offline": "task.offline"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,14 @@ class Switches:
                 insert(TASKS).values(
                     name=name, state=state, reason=message(reason), changed_by=by, changed_at=now
                 )
+            )
+            audit.record(
+                connection,
+                actor=by,
+                action=_ACTIONS[state],
+                object=f"task {name}",
+                before={"state": known.state, "reason": known.reason} if known else None,
+                after={"state": state, "reason": message(reason)},
             )
         return Switch(name, state, message(reason), by, now)
 

@@ -179,3 +179,42 @@ def test_slips(dsp: Dsp, rita: As) -> None:
     lost = As(dsp, "rita", AIRFLOW__DSP__PROCESSES_FOLDER=str(dsp.folder / "lost"))
     refused = lost("run", dsp.write(job()))
     assert (refused.code, "lost, which is not there" in refused.err) == (4, True)
+
+
+def test_roles(dsp: Dsp, rita: As) -> None:
+    root = As(dsp, "root")
+    assert root("process", "create", write(dsp, "process.yaml")).code == 0
+    assert root("process", "create", write(dsp, "s3.yaml", name="S3", task_type="s3")).code == 0
+    denied = rita("role", "add", "owners", "olga")
+    assert (denied.code, "rita may not change who has which role" in denied.err) == (4, True)
+    done = root("role", "add", "owners", "olga", "rita")
+    assert done.out.splitlines() == [
+        "olga now has the role owners",
+        "rita has the role owners",
+    ]
+    assert root("role", "remove", "owners", "otto", "rita", "olga").code == 0
+    listed = rita("role", "list", "--json")
+    assert listed.document["roles"] == [
+        {"role": "administrators", "members": ["root"], "processes": []},
+        {"role": "owners", "members": [], "processes": ["FourEyes", "S3"]},
+    ]
+    shown = rita("role", "list")
+    assert "nobody has the role owners, so what FourEyes, S3 asks of it expires" in shown.err
+    assert shown.out.split() == [
+        *("role", "members", "asked", "for", "by"),
+        shown.out.split()[5],
+        *("administrators", "root", "owners", "nobody", "FourEyes,", "S3"),
+    ]
+    last = root("role", "remove", "administrators", "root")
+    assert (last.code, "root is the last of administrators" in last.err) == (4, True)
+    bad = root("role", "add", "owners", "olga", " ")
+    assert (bad.code, "' ' is no name of a user" in bad.err) == (2, True)
+    assert root("role", "list", "--json").document["roles"][1]["members"] == []
+
+
+def test_the_first_administrator(dsp: Dsp) -> None:
+    anybody = As(dsp, "anybody")
+    assert "nobody has the role administrators: anybody may change" in anybody("role", "list").err
+    assert anybody("role", "add", "administrators", "anna").code == 0
+    assert anybody("role", "add", "administrators", "anybody").code == 4
+    assert anybody("role", "list").err == ""

@@ -12,6 +12,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
+from dsp_airflow.state import audit
+from dsp_airflow.state.audit import Wanted
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_archive import TASK, place
 from tests.servers.s3 import Place
@@ -71,6 +73,9 @@ def test_what_the_form_asks_for(world: World, archived: str, steps: Callable[...
     assert world.source.value("SELECT count(*) FROM flights") == 149
     first, second = world.runs.recent()
     assert (first.task, first.state, second.task) == ("it__restore", "succeeded", "it")
+    [begun] = audit.recent(world.state, Wanted(), 9)
+    assert (begun.actor, begun.action) == ("anna", "restore.begin")
+    assert begun.object == f"run {first.id}"
 
 
 def test_the_latest_run_may_move_on(

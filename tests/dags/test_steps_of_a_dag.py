@@ -11,6 +11,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from dsp_airflow.engine.errors import Terminated, Transient
+from dsp_airflow.state import audit
+from dsp_airflow.state.audit import Wanted
 from tests.dags.conftest import Stepper, World
 
 TASK = """
@@ -450,6 +452,9 @@ def test_manual_deletion_of_batches(world: World, steps: Build) -> None:
     assert step("purge", batches="all", **values)["rows_purged"] == 2500
     assert world.count() == (0, 2500)
     assert [r.id for r in world.runs.recent()] == [run]
+    begun = audit.recent(world.state, Wanted(action="purge"), 9)
+    assert {(one.actor, one.object) for one in begun} == {("anna", f"run {run} job job")}
+    assert [one.after["batches"] for one in begun] == ["all", [1, 2, 4]]
 
 
 @pytest.mark.parametrize(

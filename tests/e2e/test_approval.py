@@ -118,7 +118,7 @@ def gated(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         database = stack.enter_context(open_state(state.uri))
         Roles(database).add("administrators", "root", "test")
         # As `admin` triggers the runs, that user may not decide on them.
-        Roles(database).add("administrators", "admin", "test")
+        Roles(database).add("administrators", "admin", "root")
         yield Gated(airflow, api, source, target, database, smtp)
 
 

@@ -271,7 +271,9 @@ def test_two_jobs_on_a_table_keep_step(world: World) -> None:
     assert [job.rows_purged for job in world.bench.run(new=True).jobs] == [5, 0]
     # The archive lags behind, as after a run that broke between the two purges.
     (lagging,) = [b for b in Bounds(world.bench.state).of_task("task") if b.key.job == "copy"]
-    Bounds(world.bench.state).set(lagging.key, "2026-03-27T23:00+00:00", start="2026-03-28")
+    Bounds(world.bench.state).set(
+        lagging.key, "2026-03-27T23:00+00:00", start="2026-03-28", by="ann"
+    )
     apart = world.bench.run(new=True)
     assert [(job.rows_written, job.rows_purged) for job in apart.jobs] == [(5, 0), (0, 0)]
     assert (apart.state, world.ids()) == ("succeeded", list(range(5, 40)))

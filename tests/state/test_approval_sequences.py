@@ -99,13 +99,21 @@ class World:
     def clock(self, _: Connection) -> datetime:
         return self.now
 
-    def person(self, role: str, user: str) -> None:
-        if user in self.people[role]:
-            Roles(self.state).remove(role, user, "test")
-            self.people[role].discard(user)
+    def person(self, role: str, user: str, actor: str = "root") -> None:
+        """Gives the role or takes it, unless the actor may not, or nobody would be left."""
+        mine, administrators = self.people[role], self.people["administrators"]
+        gives = user not in mine
+        act = Roles(self.state).add if gives else Roles(self.state).remove
+        allowed = not administrators or actor in administrators
+        last = role == "administrators" and mine == {user}
+        try:
+            assert act(role, user, actor)
+        except DspError:
+            assert not allowed or last
         else:
-            Roles(self.state).add(role, user, "test")
-            self.people[role].add(user)
+            assert allowed
+            assert not last
+            self.people[role] = mine ^ {user}
 
     def random_process(self) -> Process:
         choices: list[dict[str, Any]] = [
@@ -212,7 +220,7 @@ class World:
         self.process = process
 
     def people_change(self) -> None:
-        self.person(self.dice.choice(ROLES), self.dice.choice(USERS))
+        self.person(self.dice.choice(ROLES), self.dice.choice(USERS), self.dice.choice(USERS))
 
     def end(self) -> None:
         succeeded = self.dice.random() < 0.3

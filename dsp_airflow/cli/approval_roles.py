@@ -1,0 +1,100 @@
+"""``dsp role``: who has which role."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dsp_airflow.cli import output
+from dsp_airflow.cli.approving import actor
+from dsp_airflow.cli.surroundings import log_to_stderr
+
+if TYPE_CHECKING:
+    from dsp_airflow.config.processes import Process
+
+
+def list_roles(*, as_json: bool) -> None:
+    """Roles that somebody has, and those that processes ask for; files with errors are told."""
+    output.stdout()
+    log_to_stderr()
+    from dsp_airflow.approval.people import Roles
+    from dsp_airflow.approval.processes import Processes
+    from dsp_airflow.config.processes import ADMINISTRATORS
+    from dsp_airflow.state.database import open_state
+
+    with open_state(create=True) as database:
+        members = Roles(database).all()
+        processes = Processes(database)
+        known, broken = processes.all(), processes.broken()
+    for file in broken:
+        sys.stderr.write(f"{file.problems}\n")
+    asked: dict[str, list[str]] = {ADMINISTRATORS: []}
+    for process in (one.process for one in known):
+        for role in _roles_of(process):
+            asked.setdefault(role, []).append(process.name)
+    found: list[dict[str, Any]] = [
+        {
+            "role": role,
+            "members": sorted(members.get(role, ())),
+            "processes": sorted(asked.get(role, ())),
+        }
+        for role in sorted({*members, *asked})
+    ]
+    if as_json:
+        output.write_json({"roles": found})
+        return
+    rows = [
+        (one["role"], ", ".join(one["members"]) or "nobody", ", ".join(one["processes"]))
+        for one in found
+    ]
+    output.console().print(output.table("", ("role", "members", "asked for by"), rows))
+    for one in found:
+        if one["members"] or not one["processes"]:
+            continue
+        output.note(
+            f"nobody has the role {one['role']}, so what {', '.join(one['processes'])} asks of it "
+            "expires; dsp role add",
+            "WARN",
+        )
+    if not members.get(ADMINISTRATORS):
+        output.note(
+            f"nobody has the role {ADMINISTRATORS}: anybody may change roles and processes, until "
+            f"dsp role add {ADMINISTRATORS} names one",
+            "WARN",
+        )
+
+
+def add(role: str, users: Sequence[str]) -> None:
+    """One after the other; repeating it after an error does what is left."""
+    output.stdout()
+    log_to_stderr()
+    from dsp_airflow.approval.people import Roles, require_fit
+    from dsp_airflow.state.database import open_state
+
+    who = actor()
+    for user in users:
+        require_fit(role, user)
+    with open_state(create=True) as database:
+        for user in users:
+            added = Roles(database).add(role, user, who)
+            output.write(f"{user} {'now has' if added else 'has'} the role {role}")
+
+
+def remove(role: str, users: Sequence[str]) -> None:
+    """One after the other; repeating it after an error does what is left."""
+    output.stdout()
+    log_to_stderr()
+    from dsp_airflow.approval.people import Roles
+    from dsp_airflow.state.database import open_state
+
+    who = actor()
+    with open_state(create=True) as database:
+        for user in users:
+            removed = Roles(database).remove(role, user, who)
+            output.write(f"{user} {'no longer has' if removed else 'does not have'} role {role}")
+
+
+def _roles_of(process: Process) -> set[str]:
+    nodes = (node for level in process.levels for node in level.nodes)
+    return {node.role for node in nodes if node.role is not None}
