@@ -197,7 +197,7 @@ class World:
         return [mail for mail in self.smtp.mails() if title in str(mail["Subject"])]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("standalone")
     with ExitStack() as stack:
