@@ -27,7 +27,7 @@ from tests.mysql.pairs import Pair
 from tests.mysql.test_values import named, pair
 from tests.s3.harness import Away
 from tests.s3.work import phase, where_of
-from tests.servers import MongoDatabase, MongoServer
+from tests.servers import MongoDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
 from tests.share import share
 
@@ -37,16 +37,6 @@ ROWS = share(60_000, 1_500)
 BATCH = ROWS // share(150, 30)
 KILLS = share(25, 2)
 WAYS = [("mongo", "pg18"), ("mongo", "mariadb"), ("mongo", "mysql"), ("pg18", "mongo")]
-
-
-@pytest.fixture
-def hasty(mongo: MongoServer) -> Iterator[None]:
-    """The server ends the transactions of the dead after seconds, not after a minute."""
-    limit = "transactionLifetimeLimitSeconds"
-    with mongo.connect() as client:
-        client.admin.command({"setParameter": 1, limit: 3})
-        yield
-        client.admin.command({"setParameter": 1, limit: 60})
 
 
 def bury(*databases: Any) -> None:
