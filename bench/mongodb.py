@@ -74,7 +74,7 @@ with client.start_session() as session:
         command = {"insert": name, "documents": [Documents(batch)]}
         client[target].command(command, session=session if whole else None)
         written += number(batch)
-        if whole and written >= 100000:
+        if whole and written >= 20000:
             session.commit_transaction()
             written = 0
     if session.in_transaction:
@@ -160,7 +160,7 @@ def _copy(place: MongoStage, report: Report) -> None:
     ours, two = Contest("copy", rows), Contest("copy, 2 workers", rows)
     out, loop = Contest("$out", rows), Contest("find, then insert_many", rows)
     raw = Contest("find, then insert, as bytes, nothing recorded", rows)
-    whole = Contest("the same in transactions of 100,000 documents", rows)
+    whole = Contest("the same in transactions of 20,000 documents", rows)
 
     def empty(act: Callable[[], Sample]) -> Callable[[], Sample]:
         def acted() -> Sample:
