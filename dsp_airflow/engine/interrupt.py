@@ -70,8 +70,8 @@ class Interrupter:
                 self._pace.before_batch(self._done)
             except Terminated:
                 self._unblock()
-            except Exception:  # noqa: BLE001, S110 - a worker asks the same, and tells
-                pass
+            except Exception as error:  # noqa: BLE001 - a worker asks the same, and tells
+                log.debug("whether to stop could not be asked, and is asked again: %s", error)
 
     def _unblock(self) -> None:
         with self._lock:
