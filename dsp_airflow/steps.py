@@ -321,8 +321,8 @@ class TaskRun:
         conditions.require_alone(self._in_this_run(job), plan)
         self._require_derived(path, plan)
         self.gate.copying(plan)
-        record = Deletions(self.database, self.run.id, name)
         resource = f"{work.target.identity} {plan.target.label}"
+        record = Deletions(self.database, self.run.id, name, resource)
         with (
             self._recorded(name),
             self.runs.table_lease(resource, self.run.id),
