@@ -17,6 +17,7 @@ from dsp_airflow.engine.ports import Store, Watch
 from dsp_airflow.engine.swap import Replacement
 from dsp_airflow.engine.work import Job
 from dsp_airflow.state import swaps
+from dsp_airflow.state.relied import relied_on
 from dsp_airflow.state.runs import Runs
 
 
@@ -64,7 +65,8 @@ class Replacing:
     def finish(self, work: Job[Any, Any], *, allow_empty: bool) -> None:
         """The swap, once, and its record; then the old table goes."""
         self._refuse_relied_on()
-        swap.perform(work, self.new, allow_empty=allow_empty)
+        # Once more when no purge can come in between any more: indexes may have taken hours.
+        swap.perform(work, self.new, self._refuse_relied_on, allow_empty=allow_empty)
         tell(work.watch, Noted(f"{self.plan.target.label} is the new table from now on"))
         self._record()
 
@@ -76,12 +78,11 @@ class Replacing:
 
     def _refuse_relied_on(self) -> None:
         """Rows that were purged because they stand in the target would be lost with it."""
-        found = swaps.relied_on(self.runs.database, self.target)
+        found = relied_on(self.runs.database, self.target)
         if found is not None:
             raise Refused(
-                f"job {self.plan.job} may not replace {self.plan.target.label}: {found.rows:,} "
-                f"rows were purged from {found.source} because they stand there (run {found.run} "
-                "the last), and may stand nowhere else; let mode: replace write to another table"
+                f"job {self.plan.job} may not replace {self.plan.target.label}: {found}; let mode: "
+                "replace write to another table"
             )
 
     @property

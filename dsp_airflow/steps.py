@@ -321,8 +321,8 @@ class TaskRun:
         conditions.require_alone(self._in_this_run(job), plan)
         self._require_derived(path, plan)
         self.gate.copying(plan)
-        record = Deletions(self.database, self.run.id, name)
         resource = f"{work.target.identity} {plan.target.label}"
+        record = Deletions(self.database, self.run.id, name, resource)
         with (
             self._recorded(name),
             self.runs.table_lease(resource, self.run.id),
@@ -620,8 +620,12 @@ class TaskRun:
         found = self._job_summary(name)
         if found.batches_copied < found.batches:
             return
-        if key is not None and plan.window is not None and plan.window.end is not None:
-            Cursors(self.database).move(key, plan.window.end, self.run.id)
+        end = None if plan.window is None else plan.window.end
+        if key is None or end is None:
+            return
+        if not Cursors(self.database).move(key, end, self.run.id):
+            told = f"Job {name}: the cursor stays: a later run, or somebody, has moved it since"
+            tell(self.watch, Noted(told))
 
     def _bound(self, job: AnyJob, source: Located) -> Bound | None:
         return bound_of(self.database, self.task.name, job, source)

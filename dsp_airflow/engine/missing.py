@@ -83,6 +83,13 @@ class Record(Protocol):
         """A deletion that was about to commit, as JSON."""
         ...
 
+    def allow(self) -> None:
+        """``Refused`` where rows were purged from a source because they stand in the target.
+
+        Asked while no purge proves by it.
+        """
+        ...
+
     def found(self, rows: int) -> None:
         """So many are missing, those that were deleted before among them."""
         ...
@@ -111,7 +118,7 @@ def delete_missing(job: Job[Session, Session], wanted: DeleteMissing, record: Re
     """Deletes what the source has no more, up to the limit. Safe to repeat; one at a time only.
 
     ``Refused`` before anything is deleted when more than that is missing, when the source is empty,
-    or when deleting there would not be safe.
+    when a purge relied on the target, or when deleting there would not be safe.
     """
     plan = job.plan
     with job.target.session() as target, job.source.session() as source:
@@ -120,6 +127,7 @@ def delete_missing(job: Job[Session, Session], wanted: DeleteMissing, record: Re
         refuse_unsafe(plan, source, target)
         with target.proving(plan.target):
             _settle(target, plan, record)
+            record.allow()
         with _compared(job, source) as found:
             missing = found.rows + record.deleted
             _refuse_many(job, found, wanted, record)
@@ -240,6 +248,7 @@ def _delete(
     with target.proving(plan.target):
         # Of a worker that was taken over, and died since.
         _settle(target, plan, record)
+        record.allow()
         rows = {row.at: row for row in target.hashes(plan.target, keys=chunk) if not row.kept}
         there = _in_source(plan, source, list(rows.values()))
         rows = {at: row for at, row in rows.items() if row.key not in there}

@@ -167,9 +167,16 @@ def is_its(one: Leftover, new: Replacement) -> bool:
     return one.table in (new.built.table, new.old)
 
 
-def perform(job: Job[Any, Session], new: Replacement, *, allow_empty: bool) -> None:
+def perform(
+    job: Job[Any, Session],
+    new: Replacement,
+    allowed: Callable[[], None],
+    *,
+    allow_empty: bool,
+) -> None:
     """Completes what was built and puts it in the target's place; once, however often asked.
 
+    ``allowed`` is called while no purge proves by the target, and what it raises prevents the swap.
     ``Refused`` when there is no row and that is not allowed, ``Mismatch`` when the table holds
     other rows than were copied, ``Transient`` when the target was held by others for too long.
     """
@@ -185,6 +192,7 @@ def perform(job: Job[Any, Session], new: Replacement, *, allow_empty: bool) -> N
                 # that would swap the second finds it done.
                 with session.proving(new.target):
                     if not swaps.swapped(new):
+                        allowed()
                         swaps.swap(new)
         except Contended as error:
             if attempt == ATTEMPTS:

@@ -9,7 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, 
 
 from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase, clock
-from dsp_airflow.state.tables import CURSORS, RUNS
+from dsp_airflow.state.tables import AUDIT, CURSORS, JOBS, RUNS
+
+SET, RESET = "cursor.set", "cursor.reset"
+"""In the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,18 @@ class Cursors:
             for row in rows
         ]
 
-    def move(self, key: CursorKey, value: str, run: str) -> None:
+    def move(self, key: CursorKey, value: str, run: str) -> bool:
         """A run does so after the last batch it promises is copied and checked.
 
-        An older run that ends (or is checked again) later does not move it back.
+        An older run that ends (or is checked again) later does not move it back, and no run takes
+        back what somebody set since it began: then it stays, and this returns False.
         """
         with self._database.write() as connection:
-            if connection.execute(_moved_by_younger(key, run)).first():
-                return
+            for moved in (_moved_by_younger(key, run), _moved_by_hand(key, run)):
+                if connection.execute(moved).first():
+                    return False
             _put(connection, key, value, run)
+            return True
 
     def set(self, key: CursorKey, value: str, by: str | None) -> None:
         """Somebody says where the next run begins."""
@@ -96,8 +102,8 @@ def record_by_hand(
     audit.record(
         connection,
         actor=by,
-        action="cursor.reset" if after is None else "cursor.set",
-        object=f"task {key.task} job {key.job}",
+        action=RESET if after is None else SET,
+        object=_object(key),
         before={"source": key.source, "column": key.column, "value": before},
         after={"source": key.source, "column": key.column, "value": after},
     )
@@ -134,6 +140,24 @@ def _moved_by_younger(key: CursorKey, run: str) -> Select[tuple[str]]:
         .join(this, this.c.id == run)
         .where(_its(key), mover.c.created_at > this.c.created_at)
     )
+
+
+def _moved_by_hand(key: CursorKey, run: str) -> Select[tuple[int]]:
+    """A row, when somebody has set or reset it since the run came to the job. Only that tells."""
+    return (
+        select(AUDIT.c.seq)
+        .join(JOBS, and_(JOBS.c.run == run, JOBS.c.name == key.job))
+        .where(
+            AUDIT.c.action.in_((SET, RESET)),
+            AUDIT.c.object == _object(key),
+            AUDIT.c.recorded_at >= JOBS.c.created_at,
+        )
+        .limit(1)
+    )
+
+
+def _object(key: CursorKey) -> str:
+    return f"task {key.task} job {key.job}"
 
 
 def _its(key: CursorKey) -> ColumnElement[bool]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
+from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state.database import StateDatabase, clock
+from dsp_airflow.state.relied import relied_on
 from dsp_airflow.state.tables import DELETIONS, JOBS
 
 
@@ -24,10 +26,12 @@ class Deletion:
 class Deletions:
     """The record of one job in one run; see ``missing.Record``. Sums are of all attempts."""
 
-    def __init__(self, database: StateDatabase, run: str, job: str) -> None:
+    def __init__(self, database: StateDatabase, run: str, job: str, target: str) -> None:
+        """``target``: where the job's is, and its name, as receipts have it."""
         self._database = database
         self._run = run
         self._job = job
+        self._target = target
 
     @property
     def deleted(self) -> int:
@@ -39,6 +43,15 @@ class Deletions:
         """See ``missing.Record``."""
         found: str | None = self._value(DELETIONS.c.intent)
         return found
+
+    def allow(self) -> None:
+        """See ``missing.Record``."""
+        found = relied_on(self._database, self._target)
+        if found is not None:
+            raise Refused(
+                f"job {self._job}: nothing more is deleted from {self._target}: {found}. Leave "
+                "delete_missing out, or let the job write to another table"
+            )
 
     def found(self, rows: int) -> None:
         """See ``missing.Record``."""

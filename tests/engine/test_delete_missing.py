@@ -228,6 +228,36 @@ def test_a_target_that_others_write_to_is_left_alone(bench: Db) -> None:
     assert bench.target.value("SELECT count(*) FROM t") == 21
 
 
+def test_rows_that_were_purged_because_they_stand_there_are_not_missing(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether that was before, while both sides are compared, or nobody knows as yet."""
+    configured(bench)
+    keeping = bench.open()
+    for step in (keeping.plan, keeping.copy, keeping.check):
+        step("copy")
+    bench.write(bench.job(purge="manual", where="id < 3"), name="archive")
+    bench.run()
+    purging, plain, compared = bench.latest(), missing._refuse_many, list[int]()
+
+    def purged(job: Any, found: Any, *more: Any) -> None:
+        plain(job, found, *more)
+        compared.append(found.rows)
+        purging.purge("copy")
+
+    bench.source.execute("DELETE FROM t WHERE id = 7")
+    with monkeypatch.context() as patch:
+        patch.setattr(missing, "_refuse_many", purged)
+        with pytest.raises(
+            Refused, match=r"2 rows were purged from .*public\.t because they stand"
+        ):
+            keeping.delete_missing("copy")
+    assert compared == [1]
+    with pytest.raises(Refused, match=r"2 rows were purged from"):
+        keeping.delete_missing("copy")
+    assert bench.target.value("SELECT count(*) FROM t") == 20
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [

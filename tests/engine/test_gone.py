@@ -16,7 +16,7 @@ from dsp_airflow.engine.gone import Unproved
 from dsp_airflow.state import receipts
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.records import BatchStatus
-from dsp_airflow.state.swaps import relied_on
+from dsp_airflow.state.relied import relied_on
 from dsp_airflow.state.tables import RECEIPTS
 from dsp_airflow.steps import TaskRun
 from tests.engine.anywhere import databases

@@ -109,6 +109,26 @@ def test_a_run_that_is_checked_again_does_not_move_the_cursor_back(bench: Db) ->
     assert cursor_of(bench) == stood
 
 
+def test_no_run_takes_back_where_somebody_put_the_cursor(bench: Db) -> None:
+    """Neither one that is checked again nor one that is on its way: everything is copied anew."""
+    filled(bench)
+    again(bench)
+    cursors, latest = Cursors(bench.state), bench.latest()
+    (state,) = cursors.of_task("task")
+    assert cursors.reset(state.key, "ann")
+    latest.check_again("copy")
+    assert cursor_of(bench) is None
+    run = bench.open(new=True)
+    run.plan("copy")
+    cursors.set(state.key, "2020-01-01 00:00:00+00", "ann")
+    run.copy("copy")
+    run.check("copy")
+    run.finish()
+    assert cursor_of(bench) == "2020-01-01 00:00:00+00"
+    assert again(bench).rows_total == 100
+    assert cursor_of(bench) == state.value
+
+
 def test_a_resumed_run_keeps_its_window(bench: Db) -> None:
     filled(bench)
     first = bench.open()

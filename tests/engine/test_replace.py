@@ -14,7 +14,10 @@ import pytest
 
 from dsp_airflow.engine import swap
 from dsp_airflow.engine.errors import Refused, Transient
+from dsp_airflow.engine.model import Claim, Purged
+from dsp_airflow.engine.stores.postgres.swap import PostgresSwaps
 from dsp_airflow.state import swaps
+from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
 from tests.engine.scenes import as_role
@@ -474,4 +477,38 @@ def test_rows_that_were_purged_because_they_stand_there_are_not_lost(replaced: D
     run.plan("copy")
     with pytest.raises(Refused, match=r"100 rows were purged from .* public\.t because they stand"):
         run.copy("copy")
+    assert replaced.target.value("SELECT count(*) FROM t") == 100
+
+
+def test_rows_that_are_purged_while_a_table_takes_the_targets_place(
+    replaced: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proved by the old table, they would go with it: also where the purge died unrecorded."""
+    replaced.write(replaced.job(purge="manual", where="id <= 100"), name="archive")
+    replaced.run()
+    purging, plain = replaced.latest(), PostgresSwaps.complete
+    replaced.write(replaced.job(mode="replace", where="id > 100"))
+    run = replaced.open()
+    for step in (run.plan, run.copy, run.check):
+        step("copy")
+
+    def killed(ledger: SqlLedger, claim: Claim, what: Purged) -> None:
+        raise Transient("the end")
+
+    def purged(swaps: PostgresSwaps, new: swap.Replacement) -> None:
+        plain(swaps, new)
+        with monkeypatch.context() as patch:
+            patch.setattr(SqlLedger, "purged", killed)
+            with pytest.raises(Transient, match="the end"):
+                purging.purge("copy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresSwaps, "complete", purged)
+        with pytest.raises(Refused, match=r"was about to purge 100 rows .* has not recorded"):
+            run.swap("copy")
+    assert replaced.source.value("SELECT count(*) FROM t WHERE id <= 100") == 0
+    assert replaced.target.value("SELECT count(*) FROM t") == 100
+    purging.purge("copy")
+    with pytest.raises(Refused, match=r"100 rows were purged from"):
+        run.swap("copy")
     assert replaced.target.value("SELECT count(*) FROM t") == 100

@@ -65,7 +65,7 @@ def killed(bench: Bench[Any], chance: random.Random) -> None:
     run.copy("copy")
     run.check("copy")
     wanted = ids(bench.target) - ids(bench.source)
-    record = Deletions(bench.state, run.run.id, "copy")
+    record = Deletions(bench.state, run.run.id, "copy", "of no interest")
     fallen, give_up = 0, time.monotonic() + PATIENCE + KILLS * 3
     while True:
         assert time.monotonic() < give_up, "it does not come to an end"

@@ -268,6 +268,72 @@ def test_a_writer_that_stalled_cannot_write_after_a_proof(
     assert locks.count_documents({}) == 0
 
 
+def test_who_was_let_in_meanwhile_ends_a_proof(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A purge stalls between its two tries for longer than its lease lasts.
+
+    A batch is read then, and before it is written the document becomes again what was copied.
+    Deleted, it would be written over by what it was for a moment.
+    """
+    fill(bench, 3)
+    bench.write(bench.job(purge="manual"))
+    bench.run()
+    source, locks = bench.source["t"], bench.target[names.LOCKS]
+    ours, theirs = projection(bench.source.name, "t"), projection(bench.target.name, "t")
+    read, proved = threading.Event(), threading.Event()
+
+    def waited() -> None:
+        read.set()
+        assert proved.wait(30)
+
+    def copy() -> None:
+        with (
+            opened(bench) as reader,
+            opened(bench, "target") as writer,
+            writer.writing(theirs),
+            reader.snapshot(),
+        ):
+            writer.write(
+                theirs,
+                ALL,
+                reader.read(ours, ALL, "bson", BIG),
+                wire="bson",
+                on_conflict="update",
+                ordered_alike=True,
+                origin=Origin(),
+                marker=None,
+                fence=waited,
+            )
+
+    thread = threading.Thread(target=copy)
+    plain = purge.MongoPurge.undo
+
+    def stalled(self: purge.MongoPurge) -> None:
+        plain(self)
+        locks.update_many(
+            {"_id.kind": "proving"}, [{"$set": {"until": {"$subtract": ["$until", 600_000]}}}]
+        )
+        thread.start()
+        assert read.wait(30)
+        source.update_one({"_id": 1}, {"$set": {"v": 1}})
+
+    source.update_one({"_id": 1}, {"$set": {"v": "for a moment"}})
+    with monkeypatch.context() as patch:
+        patch.setattr(purge.MongoPurge, "undo", stalled)
+        patch.setattr(leases, "FRESH", 0.0)
+        with pytest.raises(Transient, match="without a sign"):
+            bench.latest().purge("copy")
+    proved.set()
+    thread.join()
+    assert source.count_documents({}) == 3
+    # Nobody copies now, and the document that was written over meanwhile stays.
+    bench.latest().purge("copy")
+    assert [one["_id"] for one in source.find()] == [1]
+    assert bench.target["t"].find_one({"_id": 1}) == {"_id": 1, "v": "for a moment"}
+    assert locks.count_documents({}) == 0
+
+
 def test_a_proof_waits_for_writers_and_not_for_ever(
     bench: MongoBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +358,16 @@ def test_a_proof_waits_for_writers_and_not_for_ever(
         time.sleep(0.01)
         with two.proving(what):
             pass
+        # One that runs out between two looks stands until it is removed: its holder goes on by it.
+        monkeypatch.setattr(leases, "_OVER", {"until": "seen before that"})
+        for kind, taken in (("writing", two.proving), ("proving", two.writing)):
+            left = Lease(one.connection, what.table, kind, "slow")  # type: ignore[arg-type]
+            assert left.take()
+            bench.target[names.LOCKS].update_many({}, [{"$set": {"until": "$$NOW"}}])
+            with pytest.raises(Transient, match="other runs"), taken(what):
+                pass
+            left.renew("t")
+            left.give_back()
     assert bench.target[names.LOCKS].count_documents({}) == 0
 
 

@@ -7,9 +7,12 @@ together one sees the other.
 
 A lease may run out while its holder stalls. Whoever proves then removes it. The holder's
 transaction writes to its own lease first of all: one that is open keeps the lease from being
-removed until it has ended, and one that begins after that finds none and ends. A lease of who
-proves may run out without harm: who begins to write after that reads the source after the rows
-were locked there, and so reads what was proved.
+removed until it has ended, and one that begins after that finds none and ends.
+
+A lease of who proves may run out without harm once the rows are locked in the source: who begins
+to write after that reads what was proved. Before that a batch could be read that is older than the
+proof, and written after it. So a writer removes what has run out, too, and who proves looks, when
+the rows are locked, whether his own still stands.
 """
 
 from __future__ import annotations
@@ -42,7 +45,6 @@ PATIENCE: Final = 300.0
 TURN: Final = 0.2
 """Seconds between two looks."""
 ACTIONS: Final = ("find", "insert", "update", "remove")
-_LIVE: Final = {"$expr": {"$gte": ["$until", "$$NOW"]}}
 _OVER: Final = {"$expr": {"$lt": ["$until", "$$NOW"]}}
 Kind = Literal["writing", "proving"]
 
@@ -98,7 +100,7 @@ class Lease:
             {"_id": self.id, "holder": self.holder}, [{"$set": {"until": until}}]
         )
         if kept.matched_count != 1:
-            raise lost(label)
+            raise lost(label, self.kind)
         self._said = now
 
     def fence(self, session: ClientSession, label: str) -> None:
@@ -112,7 +114,7 @@ class Lease:
             session=session,
         )
         if kept.matched_count != 1:
-            raise lost(label)
+            raise lost(label, self.kind)
 
     def give_back(self) -> None:
         """Removes the document. Where that cannot be told to the server, it runs out.
@@ -125,11 +127,12 @@ class Lease:
             locks.delete_one({"_id": self.id, "holder": self.holder})
 
 
-def lost(label: str) -> Transient:
+def lost(label: str, kind: Kind) -> Transient:
     """The error of who was away for too long."""
+    done = {"writing": "written", "proving": "deleted"}[kind]
     return Transient(
         f"{label}: the batch took longer than {TERM} without a sign, and somebody else was let "
-        "in; nothing of it was written, retry"
+        f"in; nothing of it was {done}, retry"
     )
 
 
@@ -159,8 +162,8 @@ def writing(connection: Connection, what: Projection, where: str) -> Iterator[Le
 
 
 @contextmanager
-def proving(connection: Connection, what: Projection, where: str) -> Iterator[None]:
-    """See ``ports.Writes``."""
+def proving(connection: Connection, what: Projection, where: str) -> Iterator[Lease]:
+    """See ``ports.Writes``. What is proved stands only where ``renew`` succeeds afterwards."""
     lease = Lease(connection, what.table, "proving", uuid4().hex)
     _, name = connection.split(what.table)
     writers = {"_id.table": name, "_id.kind": "writing"}
@@ -171,17 +174,13 @@ def proving(connection: Connection, what: Projection, where: str) -> Iterator[No
             while not lease.take(session):
                 table.delete_many({"_id": lease.id, **_OVER})
                 _wait(give_up, what, where)
-            while True:
-                # Waits where such a holder is committing at this moment.
-                table.delete_many({**writers, **_OVER}, session=session)
-                if not _any(lease, writers, session):
-                    break
+            while _any(lease, writers, session):
                 _wait(give_up, what, where)
                 lease.renew(what.label)
             # The proof, too, is read after all that those writers have left.
             connection.after = session
             try:
-                yield
+                yield lease
             finally:
                 connection.after = None
     finally:
@@ -189,9 +188,17 @@ def proving(connection: Connection, what: Projection, where: str) -> Iterator[No
 
 
 def _any(lease: Lease, query: dict[str, Any], session: ClientSession) -> bool:
-    """Whether such leases stand. In the session that took ours: what was left before is seen."""
+    """Whether such leases stand, after those that have run out are removed.
+
+    Nothing else makes one count as gone: it may run out at this moment, and its holder find it
+    standing. In the session that took ours, so that what was left before is seen.
+    """
     table = locks(lease.connection, lease.table)
-    return table.find_one({**query, **_LIVE}, session=session) is not None
+    if table.find_one(query, session=session) is None:
+        return False
+    # Waits where such a holder is committing at this moment.
+    table.delete_many({**query, **_OVER}, session=session)
+    return table.find_one(query, session=session) is not None
 
 
 def _wait(give_up: float, what: Projection, where: str) -> None:

@@ -124,6 +124,7 @@ class MongoSession:
         self.connection = connection
         self._words = words
         self._leases: dict[str, Lease] = {}
+        self._proof: Lease | None = None
         self._spool: Spool | None = None
         self._large: set[KeyRange] = set()
 
@@ -295,6 +296,7 @@ class MongoSession:
         self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
     ) -> Digest:
         with self._at(what.label):
+            self._proving(what.label)
             if self._spool is not None and within is not None and keys is None:
                 return self._spool.digest(what, within)
             return proof.digest(self.connection, what, within, keys)
@@ -336,6 +338,7 @@ class MongoSession:
         mark: str | None = None,
     ) -> Iterator[RowHash]:
         with self._at(what.label):
+            self._proving(what.label)
             yield from proof.hashes(self.connection, what, within, keys)
 
     def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
@@ -446,8 +449,18 @@ class MongoSession:
     def proving(self, what: Projection) -> Iterator[None]:
         with ExitStack() as stack:
             with self._at(what.label):
-                stack.enter_context(leases.proving(self.connection, what, self.connection.name))
+                held = leases.proving(self.connection, what, self.connection.name)
+                self._proof = stack.enter_context(held)
+            stack.callback(self._proved)
             yield
+
+    def _proved(self) -> None:
+        self._proof = None
+
+    def _proving(self, label: str) -> None:
+        """Gives a sign where this session proves; ``Transient`` when who writes was let in."""
+        if self._proof is not None:
+            self._proof.renew(label)
 
     # Purges
 
@@ -480,7 +493,9 @@ class MongoSession:
         return TranslatedSwaps(swap.MongoSwaps(self.connection), self._at)
 
     def fingerprint(self, table: str) -> str:
+        """Of a proof that does not stand any more nothing is told."""
         with self._at(table):
+            self._proving(table)
             return catalog.fingerprint(self.connection, table)
 
     def same_database(self, other: object) -> bool:

@@ -123,6 +123,7 @@ class FilesSession(MongoSession):
         self, what: Projection, within: KeyRange | None, keys: Sequence[Key] | None = None
     ) -> Digest:
         with self._at(what.label):
+            self._proving(what.label)
             return proof.digest(self.connection, what, within, keys)
 
     def count(self, what: Projection, within: KeyRange) -> int:
@@ -141,6 +142,7 @@ class FilesSession(MongoSession):
     ) -> Iterator[RowHash]:
         del mark
         with self._at(what.label):
+            self._proving(what.label)
             yield from proof.hashes(self.connection, what, within, keys)
 
     def texts(self, what: Projection, keys: Sequence[Key]) -> dict[Key, tuple[str | None, ...]]:
@@ -253,6 +255,7 @@ class FilesSession(MongoSession):
 
     def fingerprint(self, table: str) -> str:
         with self._at(table):
+            self._proving(table)
             return bucket.fingerprint(self.connection, table)
 
 
