@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +40,14 @@ class AirflowStandalone:
     `home` must exist. `connections` are URIs by connection id; `settings` are further
     environment variables. `state_url` is this package's own database.
     """
+
+    parts: Mapping[str, str] = {
+        "metadatabase": "the metadata database",
+        "scheduler": "the scheduler",
+        "dag_processor": "the DAG processor",
+        "triggerer": "the triggerer",
+    }
+    """What has to be healthy, by Airflow's names and in words."""
 
     def __init__(
         self,
@@ -105,15 +113,29 @@ class AirflowStandalone:
 
     def start(self) -> None:
         """Start the processes and return at once; `wait_until_ready` follows."""
+        self._process = self.launch(["standalone"], self.log)
+
+    def launch(
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        before: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start `airflow` with these arguments, in a session of its own; its output goes to `log`.
+
+        `before`: a program that starts it in turn. `settings`: more environment variables.
+        """
         # `standalone` finds the program `airflow` of its parts by PATH.
         programs = Path(sys.executable).parent
         kept = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
         path = f"{programs}{os.pathsep}{kept.get('PATH', os.defpath)}"
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*before, sys.executable, "-m", "airflow", *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.home,
                 env={
@@ -121,6 +143,7 @@ class AirflowStandalone:
                     "NO_COLOR": "1",
                     "PYTHONUNBUFFERED": "1",
                     **self.settings,
+                    **(settings or {}),
                     "PATH": path,
                 },
                 start_new_session=True,
@@ -138,7 +161,7 @@ class AirflowStandalone:
         missing = ["api server"]
         while time.monotonic() < deadline:
             self.require_running()
-            missing = _missing(api)
+            missing = self._missing(api)
             if not missing:
                 with contextlib.suppress(OSError, ValueError, KeyError, httpx.HTTPError):
                     api.login(USER, self.password)
@@ -167,14 +190,18 @@ class AirflowStandalone:
         self._process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
+        self.end_processes()
+        self._process.wait(STOP_SECONDS)
+        self._process = None
+
+    def end_processes(self) -> None:
+        """Terminate what runs of this Airflow, then kill it; raise DemoError if some is left."""
         for end in (psutil.Process.terminate, psutil.Process.kill):
             found = self.processes()
             for process in found:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     end(process)
             psutil.wait_procs(found, timeout=STOP_SECONDS)
-        self._process.wait(STOP_SECONDS)
-        self._process = None
         if left := self.processes():
             raise DemoError(f"processes of Airflow are left: {[process.pid for process in left]}")
 
@@ -189,6 +216,13 @@ class AirflowStandalone:
         if not logs:
             return tail(self.log)
         return "\n".join(_readable(line) for line in tail(logs[-1]).splitlines())
+
+    def _missing(self, api: AirflowApi) -> list[str]:
+        try:
+            health = api.health()
+        except (httpx.HTTPError, ValueError):
+            return ["the API server"]
+        return [words for part, words in self.parts.items() if health.get(part) != "healthy"]
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
@@ -206,20 +240,6 @@ def processes_of(home: Path) -> list[psutil.Process]:
             ):
                 found.append(process)
     return found
-
-
-def _missing(api: AirflowApi) -> list[str]:
-    try:
-        health = api.health()
-    except (httpx.HTTPError, ValueError):
-        return ["the API server"]
-    needed = {
-        "metadatabase": "the metadata database",
-        "scheduler": "the scheduler",
-        "dag_processor": "the DAG processor",
-        "triggerer": "the triggerer",
-    }
-    return [words for part, words in needed.items() if health.get(part) != "healthy"]
 
 
 def _readable(line: str) -> str:

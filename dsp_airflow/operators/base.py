@@ -23,7 +23,6 @@ from dsp_airflow.engine.errors import (
     Closed,
     ConfigError,
     DspError,
-    Refused,
     SwitchedOff,
     Terminated,
 )
@@ -36,6 +35,7 @@ from dsp_airflow.operators.errors import translated
 from dsp_airflow.operators.leaving import Left, came_back, leave, time_left
 from dsp_airflow.operators.metrics import measured
 from dsp_airflow.operators.report_link import RunReportLink, report_url
+from dsp_airflow.operators.shared_state import require_shared_state
 from dsp_airflow.operators.watch import TaskWatch
 from dsp_airflow.progress import LogWatch
 from dsp_airflow.state.audit import UNKNOWN
@@ -43,8 +43,6 @@ from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import EndState, JobSummary
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import Interval, TaskRun, open_run
-
-LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
 JOB_FIELDS = (
     "source",
@@ -285,8 +283,8 @@ class TaskOperator(BaseOperator):
 
     @contextmanager
     def _state(self) -> Iterator[StateDatabase]:
+        require_shared_state()
         with open_state() as database:
-            refuse_remote(database)
             yield database
 
     def _open(self, database: StateDatabase, context: Mapping[str, Any]) -> TaskRun:
@@ -541,19 +539,6 @@ def is_again(run: TaskRun, context: Mapping[str, Any]) -> bool:
     if run.run.state == "terminated" and run.run.stop_requested:
         return is_cleared(context)
     return int(context["ti"].try_number or 1) > 1
-
-
-def refuse_remote(database: StateDatabase) -> None:
-    """SQLite serves one machine; an executor of several would give each its own file."""
-    from airflow.configuration import conf
-
-    names = str(conf.get("core", "executor", fallback="") or "").split(",")
-    remote = [n for n in names if not n.strip().endswith(LOCAL_EXECUTORS)]
-    if database.is_sqlite and remote:
-        raise Refused(
-            f"{database.label} is SQLite, which {remote[0].strip()} cannot share between "
-            "machines; set [dsp] sql_alchemy_conn to a PostgreSQL database"
-        )
 
 
 def counts(run: TaskRun, job: JobSummary) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from dsp_airflow.config.processes import LONGEST, MATCH
 from dsp_airflow.engine.errors import ConfigError, DspError, Transient
 from dsp_airflow.notify import relay
 from dsp_airflow.notify.delivery import CONNECTION
-from dsp_airflow.operators.base import dag_run_key, refuse_remote
+from dsp_airflow.operators.base import dag_run_key
 from dsp_airflow.operators.errors import translated
+from dsp_airflow.operators.shared_state import require_shared_state
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.triggers.approval import ApprovalTrigger
@@ -112,8 +113,8 @@ class ApprovalSensor(BaseSensorOperator):
             if not settings.enforced():
                 self.log.info("%s; the run of %s goes on", settings.NOT_ENFORCED, self.dag_id)
                 return
+            require_shared_state()
             with open_state() as database:
-                refuse_remote(database)
                 requests, key = Requests(database), dag_run_key(context["dag_run"])
                 with _recorded(database, key):
                     subject, owner = self._subject(database, key)

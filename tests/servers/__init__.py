@@ -9,6 +9,7 @@ from tests.servers.mongo_databases import MongoDatabase, fresh_mongo_database
 from tests.servers.mongo_set import MongoSet
 from tests.servers.mysql import MySQLMissingError, MySQLServer
 from tests.servers.mysql_databases import MySQLDatabase, fresh_mysql_database
+from tests.servers.redis import RedisServer
 from tests.servers.report import REPORT, ServerReport
 from tests.servers.statsd import StatsdListener
 
@@ -24,6 +25,7 @@ __all__ = [
     "MySQLMissingError",
     "MySQLServer",
     "PostgresServer",
+    "RedisServer",
     "ServerError",
     "ServerReport",
     "SmtpSink",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.servers import MariaDBServer, MongoServer
+from tests.servers import MariaDBServer, MongoServer, RedisServer, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ROOT / "dags" / "tasks"
 AIRFLOW_SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer"}
-OURS = {*AIRFLOW_SERVICES, "init"}
+CELERY = {"worker", "redis"}
+OURS = {*AIRFLOW_SERVICES, "init", "worker"}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def used_connections(value: object) -> Iterator[str]:
 
 
 def test_every_airflow_process_has_its_service(services: dict[str, dict[str, Any]]) -> None:
-    others = {"postgres", "source", "target", "mariadb", "mongo", "storage", "mail"}
+    others = {"postgres", "source", "target", "mariadb", "mongo", "storage", "mail", "redis"}
     assert OURS | others == services.keys()
     for name in AIRFLOW_SERVICES:
         assert services[name]["command"] == ["airflow", name]
@@ -326,3 +330,87 @@ def test_dependencies_can_be_met(services: dict[str, dict[str, Any]]) -> None:
             "condition": "service_completed_successfully"
         }
     assert services["init"]["restart"] == "no"
+
+
+def test_celery_is_a_profile_of_its_own(
+    compose: dict[str, Any], services: dict[str, dict[str, Any]]
+) -> None:
+    assert {name for name, s in services.items() if s.get("profiles") == ["celery"]} == CELERY
+    assert all("profiles" not in services[name] for name in services.keys() - CELERY)
+    # Nothing that is always started waits for what may not be there.
+    for name in services.keys() - CELERY:
+        assert not CELERY & services[name].get("depends_on", {}).keys(), name
+    worker = services["worker"]
+    assert worker["command"][:3] == ["airflow", "celery", "worker"]
+    assert worker["deploy"]["replicas"] == 2
+    assert "container_name" not in worker
+    assert "ports" not in worker
+    for needed in ("redis", "api-server"):
+        assert worker["depends_on"][needed] == {"condition": "service_healthy"}
+    assert worker["depends_on"]["init"] == {"condition": "service_completed_successfully"}
+    executor = services["scheduler"]["environment"]["AIRFLOW__CORE__EXECUTOR"]
+    assert executor == "${DSP_EXECUTOR:-LocalExecutor}"
+    told = (ROOT / "docker-compose.yaml").read_text().partition("x-airflow-common")[0]
+    assert "COMPOSE_PROFILES=celery DSP_EXECUTOR=CeleryExecutor docker compose up" in told
+
+
+def test_celery_of_the_lock_takes_what_the_worker_is_given(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    """The command line of the worker and of its health check, by their own parsers."""
+    from airflow.cli.cli_parser import get_parser
+    from celery.bin.celery import celery
+
+    command = services["worker"]["command"]
+    parsed = get_parser().parse_args(command[1:])
+    assert parsed.skip_serve_logs is True
+    assert parsed.func.__name__ == "worker"
+    test = services["worker"]["healthcheck"]["test"][1].split()
+    assert test[:3] == ["celery", "--app", "airflow.providers.celery.executors.celery_executor.app"]
+    options = {name for option in celery.commands["inspect"].params for name in option.opts}
+    assert {word for word in test[3:] if word.startswith("-")} <= options
+    assert {"inspect", "ping"} <= set(test)
+
+
+def test_redis_is_of_the_tested_series_and_reached_by_its_password(
+    services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The server is started as its service starts it, but for the port."""
+    from urllib.parse import urlsplit
+
+    import redis
+
+    with RedisServer() as server:
+        series = server.version.rpartition(".")[0]
+    service = services["redis"]
+    assert service["image"].startswith(f"redis:{series}-")
+    url = urlsplit(substituted(services["worker"]["environment"]["AIRFLOW__CELERY__BROKER_URL"]))
+    assert (url.scheme, url.hostname, url.port) == ("redis", "redis", 6379)
+    given = substituted(service["environment"]["REDIS_PASSWORD"])
+    assert url.password == given
+    script = service["command"][2].replace("$$", "$")
+    port = free_port()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"{script} --port {port}"],
+        cwd=tmp_path,
+        env={**os.environ, "REDIS_PASSWORD": given},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        try:
+            check = service["healthcheck"]["test"][1].replace("$$", "$")
+            check = check.replace("redis-cli", f"redis-cli -p {port}")
+            deadline = time.monotonic() + 20
+            while subprocess.run(
+                ["/bin/sh", "-c", check],
+                check=False,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "REDIS_PASSWORD": given},
+            ).returncode:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            with redis.Redis(port=port, username=url.username, password=url.password) as client:
+                assert client.ping()
+            with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+                stranger.ping()
+        finally:
+            process.terminate()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NewDatabase
-from tests.servers import Database, ServerError, SmtpSink, postgres
+from tests.servers import Database, RedisServer, ServerError, SmtpSink, postgres
 
 
 def test_database_is_fresh_and_unicode(pg_db: Database) -> None:
@@ -82,3 +82,27 @@ def test_missing_server_is_an_error_not_a_skip(
     monkeypatch.setattr("tests.servers.databases.DEBIAN_15", tmp_path / "absent")
     with pytest.raises(ServerError, match="PostgreSQL 15 is missing; run: scripts/system-packages"):
         postgres("15")
+
+
+def test_redis_asks_for_its_password() -> None:
+    import redis
+
+    with RedisServer() as server:
+        folder, pid = server.folder, server.pid
+        with server.connect() as client:
+            assert client.incr("n") == 1
+        assert server.version.count(".") == 2
+        stranger = redis.Redis(host="127.0.0.1", port=server.port)
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_missing_redis_is_an_error_not_a_skip(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerError, match="Redis is missing; run: scripts/system-packages test"):
+        RedisServer().start()
