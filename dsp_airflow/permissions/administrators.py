@@ -16,13 +16,14 @@ from dsp_airflow.config.processes import ADMINISTRATORS
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase, clock
-from dsp_airflow.state.settings import own_setting, setting, variable
+from dsp_airflow.state.settings import setting, variable
 from dsp_airflow.state.tables import KNOWN_USERS, ROLE_MEMBERS
 
 SEEN_HOLDS = timedelta(days=7)
 """How long an administrator counts whom the API server does not see again."""
 _NOTED_EVERY = timedelta(hours=1)
 _SIMPLE = "SimpleAuthManager"
+_BUILT_IN = "admin:admin"
 
 
 def administrators(connection: Connection) -> frozenset[str]:
@@ -55,14 +56,15 @@ def configured() -> frozenset[str]:
 def simple() -> frozenset[str]:
     """Those whom Airflow's simple auth manager was configured to give the role ADMIN.
 
-    Its built-in default is not somebody's word, and ``simple_auth_manager_all_admins`` makes
-    nobody one here.
+    What Airflow writes there by itself is not somebody's word, and
+    ``simple_auth_manager_all_admins`` makes nobody one here.
     """
-    manager = own_setting("auth_manager", "core")
+    manager = setting("auth_manager", "core")
     if manager is not None and manager.rpartition(".")[2] != _SIMPLE:
         return frozenset()
+    text = setting("simple_auth_manager_users", "core") or ""
     found = set()
-    for entry in (own_setting("simple_auth_manager_users", "core") or "").split(","):
+    for entry in [] if text.strip() == _BUILT_IN else text.split(","):
         if not entry.strip():
             continue
         name, colon, role = (part.strip() for part in entry.rpartition(":"))

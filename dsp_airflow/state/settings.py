@@ -37,14 +37,6 @@ def setting(option: str, section: str = "dsp") -> str | None:
     return _from_file(option, section)
 
 
-def own_setting(option: str, section: str) -> str | None:
-    """As ``setting``, of what somebody has set: Airflow's built-in default is ``None``."""
-    name = variable(option, section)
-    if os.environ.get(name) or os.environ.get(f"{name}_CMD"):
-        return setting(option, section)
-    return _from_file(option, section)
-
-
 def truth(option: str, *, default: bool) -> bool:
     """A setting of ``[dsp]`` that is true or false; ``ConfigError`` for anything else."""
     text = setting(option)
