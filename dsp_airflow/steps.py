@@ -42,6 +42,7 @@ from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
 from dsp_airflow.paths import Given, Path, WaitingPath, path_of
+from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.replacing import Replacing, alone, replaces
@@ -78,7 +79,7 @@ class TaskRun:
 
     ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
     ``leaves``: outside its window a step raises ``Closed``, in place of waiting for it.
-    ``gate`` says whether the work is approved.
+    ``gate`` says whether the work is approved, ``permit`` whether its people hold the grants.
     ``by_hand`` is who asked for this purge or restore by hand, for the audit.
     """
 
@@ -89,6 +90,7 @@ class TaskRun:
     watch: Watch = field(default_factory=Quiet)
     leaves: bool = False
     gate: Gate = field(default_factory=default_gate)
+    permit: Permit = field(default_factory=default_permit)
     by_hand: str | None = None
     pace: BatchEdgePace = field(init=False)
     opened_at: datetime = field(init=False)
@@ -128,6 +130,7 @@ class TaskRun:
         )
         with self._recorded(name):
             self.pace.before_batch()
+            self.require_granted(job, "plan")
         if anew and self.runs.job(self.run.id, name).planned:
             self.runs.new_attempt(self.run.id, name)
         ledger = SqlLedger(self.database, self.run.id, name)
@@ -225,6 +228,8 @@ class TaskRun:
     def check_again(self, name: str, percent: float | None = None) -> JobSummary:
         """Forgets an earlier check and compares anew, as much as the file (or ``percent``) says."""
         job = self._job(name)
+        # Before the earlier check is forgotten.
+        self.require_granted(job, "check")
         if percent is None:
             percent = job.check.percent if job.check else 100.0
         self._require_copied(self._job_summary(name))
@@ -406,6 +411,10 @@ class TaskRun:
         """The run's jobs with their counts."""
         return self.runs.summary(self.run.id)
 
+    def require_granted(self, job: AnyJob, step: str) -> None:
+        """Raises ``Denied`` unless the grants are there for what a step begins."""
+        self.permit.require(self.task, job, for_step(self.open_store, self.task.name, job, step))
+
     # Helpers
 
     def _job(self, name: str) -> AnyJob:
@@ -482,6 +491,7 @@ class TaskRun:
         """
         self.pace.before_batch()
         job = self._job(name)
+        self.require_granted(job, step)
         path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
         plan = ledger.plan()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +27,9 @@ UNKNOWN = "unknown"
 """The actor whom neither the operating system nor Airflow could name."""
 _PAGE = 1000
 _COLUMNS = ("actor", "action", "object")
+
+
+_ADDRESS: ContextVar[str | None] = ContextVar("dsp_audit_address", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,16 @@ class Wanted:
     object: str | None = None
 
 
+@contextmanager
+def acting_from(address: str | None) -> Iterator[None]:
+    """What is recorded inside, in this thread or task, was asked for from this address."""
+    token = _ADDRESS.set(address)
+    try:
+        yield
+    finally:
+        _ADDRESS.reset(token)
+
+
 def record(
     connection: Connection,
     *,
@@ -70,9 +85,11 @@ def record(
 
     ``action`` is a word such as ``process.create``; ``object`` names what was changed, such as
     ``process WarehouseChanges``; ``before`` and ``after`` are fit for JSON and hold no secret.
+    ``address`` is where the actor was; default: what ``acting_from`` says.
     """
     last = hold(connection)
     actor = actor or UNKNOWN
+    address = address or _ADDRESS.get()
     at: datetime = clock(connection)
     seq: int = last.seq + 1
     body = canonical(

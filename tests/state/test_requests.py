@@ -392,4 +392,4 @@ def test_unknown_requests(requests: Requests) -> None:
 
 
 def test_migration_is_whole(empty_url: str) -> None:
-    assert upgrade(empty_url) == "0008"
+    assert upgrade(empty_url) == "0009"
