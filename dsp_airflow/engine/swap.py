@@ -18,6 +18,7 @@ from dsp_airflow.engine.errors import Contended, Mismatch, Refused, Transient
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import KeyRange, Plan, Projection
 from dsp_airflow.engine.ports import Dialect, Session
+from dsp_airflow.engine.removal import MayRemove, anything
 from dsp_airflow.engine.work import Job
 
 ATTEMPTS: Final = 3
@@ -167,8 +168,16 @@ def is_its(one: Leftover, new: Replacement) -> bool:
     return one.table in (new.built.table, new.old)
 
 
-def perform(job: Job[Any, Session], new: Replacement, *, allow_empty: bool) -> None:
+def perform(
+    job: Job[Any, Session],
+    new: Replacement,
+    *,
+    allow_empty: bool,
+    may: MayRemove = anything,
+) -> None:
     """Completes what was built and puts it in the target's place; once, however often asked.
+
+    ``may`` is asked each time right before that about the rows of the table that goes.
 
     ``Refused`` when there is no row and that is not allowed, ``Mismatch`` when the table holds
     other rows than were copied, ``Transient`` when the target was held by others for too long.
@@ -181,6 +190,8 @@ def perform(job: Job[Any, Session], new: Replacement, *, allow_empty: bool) -> N
                 swaps = swaps_of(session)
                 # Again each time: who altered the target meanwhile is followed.
                 swaps.complete(new)
+                if not new.create and not swaps.swapped(new):
+                    may(lambda: session.count(new.target, KeyRange()))
                 # No batch is on its way into the old table, no purge proves by it, and of two
                 # that would swap the second finds it done.
                 with session.proving(new.target):
