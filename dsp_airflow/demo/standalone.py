@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -77,8 +77,6 @@ class AirflowStandalone:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
             "AIRFLOW__DSP__SQL_ALCHEMY_CONN": state_url,
-            # Nobody sits beside a demonstration to approve it.
-            "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
             **{f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in connections.items()},
             **(settings or {}),
         }
@@ -98,10 +96,18 @@ class AirflowStandalone:
 
     @property
     def password(self) -> str:
-        """The password that Airflow has generated for the user `admin`."""
+        """The password of the user `admin`."""
+        return self.password_of(USER)
+
+    def password_of(self, user: str) -> str:
+        """The password that Airflow has generated for a user."""
         file = self.home / "simple_auth_manager_passwords.json.generated"
         passwords: dict[str, str] = json.loads(file.read_text())
-        return passwords[USER]
+        return passwords[user]
+
+    def command(self) -> Sequence[str]:
+        """What starts all parts of Airflow, and ends with them."""
+        return [sys.executable, "-m", "airflow", "standalone"]
 
     def start(self) -> None:
         """Start the processes and return at once; `wait_until_ready` follows."""
@@ -111,7 +117,7 @@ class AirflowStandalone:
         path = f"{programs}{os.pathsep}{kept.get('PATH', os.defpath)}"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

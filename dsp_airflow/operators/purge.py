@@ -65,7 +65,7 @@ class PurgeSourceOperator(StepOperator):
         run = earlier(database, self.definition(), wanted)
         run.watch = self._watch(run.task, context)
         Switches(database).require_online(run.run.task)
-        run.gate = self._gate(database, context)
+        self._guard(run, database, context)
         run.by_hand = asker(context)
         self._paced(run)
         self._show_report(run, context)
