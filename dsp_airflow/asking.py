@@ -15,7 +15,7 @@ from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
-from dsp_airflow.paths import Given
+from dsp_airflow.paths import Given, WarmPath
 from dsp_airflow.placing import placing
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.steps import Interval, TaskRun, resolved_variables
@@ -36,7 +36,8 @@ def look(
     """The plan that a job would have now, its rows, and what approvers are shown of it."""
     run.require_granted(job, step)
     path = run.path(job, step, variables)
-    # Cutting a table into batches tells its bytes, which only approvers want to know.
+    # Cutting a table into batches tells its bytes, and comparing keys what is missing: both take
+    # time, and only approvers want to know.
     counted = enforced()
     with placing(run.run.file, job.name):
         given = Given(
@@ -47,7 +48,8 @@ def look(
         )
         plan, _ = path.plan(given, count=counted)
     rows = plan.rows if counted else path.rows(plan)
-    return plan, rows, job_estimate(job, plan, path.source.system, rows)
+    removed = path.removed(plan) if counted and isinstance(path, WarmPath) else None
+    return plan, rows, job_estimate(job, plan, path.source.system, rows, removed)
 
 
 def look_at_purge(run: TaskRun, name: str, numbers: Collection[int] | None) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def look_at_purge(run: TaskRun, name: str, numbers: Collection[int] | None) -> d
     ]
     rows = sum(one.rows for one in batches if one.purged_at is None or one.rows_kept)
     path = run.path(job, "estimate")
+    # What else the job does is no part of a purge.
     found = job_estimate(job, plan, path.source.system, rows)
     chosen = "all batches" if numbers is None else f"batches {', '.join(map(str, sorted(numbers)))}"
     return {

@@ -6,7 +6,7 @@ runs one DAG, loads that DAG's file only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from typing import Any
 from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 
 from dsp_airflow.approval import settings
+from dsp_airflow.approval.subject import task_type_of
+from dsp_airflow.approval.waived import without_waived
+from dsp_airflow.approval.weights import weight_of
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
 from dsp_airflow.config.loading import load_task, load_tasks
 from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX
 from dsp_airflow.config.process_loading import load_processes
+from dsp_airflow.config.processes import Process
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasknames import task_names
 from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
@@ -57,35 +61,42 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
         found, failed = _one(path) if path else ([], [])
     else:
         found, failed = load_tasks(folder)
+    found, waived = without_waived(found)
+    failed += waived
+    processes, broken = load_processes(settings.processes_folder())
+    filed = [process for _, process in processes]
     dags: dict[str, DAG] = {}
     for path, task in found:
         try:
-            dags |= {dag.dag_id: dag for dag in _valid(build_dags(task, path))}
+            dags |= {dag.dag_id: dag for dag in _valid(build_dags(task, path, filed))}
         except Exception as error:  # noqa: BLE001 - Airflow takes its own view of some values
             message = f"Airflow refuses the task: {type(error).__name__}: {error}"
             failed.append(ConfigProblems([Problem(str(path), 1, 1, "", message)]))
     if wanted is None:
-        _, broken = load_processes(settings.processes_folder())
         failed += [one.problems for one in broken]
     report(failed)
     return dags
 
 
-def build_dags(task: Task, path: str | Path) -> list[DAG]:
-    """The task's DAG; that of manual deletion and that of restores where a job allows them."""
-    dags = [build_dag(task, path)]
+def build_dags(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> list[DAG]:
+    """The task's DAG; that of manual deletion and that of restores where a job allows them.
+
+    ``processes`` are those of files: the priority of one may be that of the tasks it is for.
+    """
+    dags = [build_dag(task, path, processes)]
     if any(job.purge == "manual" for job in task.jobs):
-        dags.append(build_purge_dag(task, path))
+        dags.append(build_purge_dag(task, path, processes))
     if any(isinstance(job, S3Job) for job in task.jobs):
-        dags.append(build_restore_dag(task, path))
+        dags.append(build_restore_dag(task, path, processes))
     return dags
 
 
-def build_dag(task: Task, path: str | Path) -> DAG:
+def build_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
     """``estimate >> approval >> jobs (plan >> copy >> check >> swap or delete) >> purge``."""
     file = str(path)
     schedule, start = _schedule(task)
-    with _dag(task, task.name, task.title, schedule=schedule, start_date=start) as dag:
+    weight = weight_of(task, task_type_of(task), task.jobs, processes)
+    with _dag(task, task.name, task.title, weight, schedule=schedule, start_date=start) as dag:
         estimate = EstimateOperator(task_id="estimate", task_file=file)
         approval = _approval(task)
         jobs = [_job_group(job, file, task) for job in task.jobs]
@@ -97,7 +108,7 @@ def build_dag(task: Task, path: str | Path) -> DAG:
     return dag
 
 
-def build_purge_dag(task: Task, path: str | Path) -> DAG:
+def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
     """Deletes batches of an earlier run by hand; its form asks which."""
     jobs = [job for job in task.jobs if job.purge == "manual"]
     names = [job.name for job in jobs]
@@ -115,9 +126,8 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
         ),
     }
     title = f"{task.title}: purge by hand"
-    with _dag(
-        task, f"{task.name}{PURGE_SUFFIX}", title, params=params, by_hand=True, kind="purge"
-    ) as dag:
+    name, weight = f"{task.name}{PURGE_SUFFIX}", weight_of(task, "purge", jobs, processes)
+    with _dag(task, name, title, weight, params=params, by_hand=True, kind="purge") as dag:
         asked: dict[str, Any] = {
             "task_file": str(path),
             "job": "{{ params.job }}",
@@ -130,9 +140,10 @@ def build_purge_dag(task: Task, path: str | Path) -> DAG:
     return dag
 
 
-def build_restore_dag(task: Task, path: str | Path) -> DAG:
+def build_restore_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
     """Restores batches of an earlier run; its form asks which, and where to."""
-    names = [job.name for job in task.jobs if isinstance(job, S3Job)]
+    jobs = [job for job in task.jobs if isinstance(job, S3Job)]
+    names = [job.name for job in jobs]
     params = {
         "job": Param(names[0], enum=names, title="Job", description="Whose rows are restored."),
         "run": Param(
@@ -170,7 +181,8 @@ def build_restore_dag(task: Task, path: str | Path) -> DAG:
     asked = task.model_copy(
         update={"name": f"{task.name}{RESTORE_SUFFIX}", "display_name": f"{task.title}: restore"}
     )
-    with _dag(asked, asked.name, asked.title, params=params, kind="restore") as dag:
+    weight = weight_of(task, "restore", jobs, processes)
+    with _dag(asked, asked.name, asked.title, weight, params=params, kind="restore") as dag:
         wish: dict[str, Any] = {
             "task_file": str(path),
             "job": "{{ params.job }}",
@@ -202,6 +214,7 @@ def _dag(
     task: Task,
     dag_id: str,
     title: str,
+    weight: int | None,
     *,
     by_hand: bool = False,
     kind: str | None = None,
@@ -220,7 +233,7 @@ def _dag(
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=_longest(task) + GRACE + _waiting(),
-        default_args=_defaults(task),
+        default_args=_defaults(task, weight),
         on_failure_callback=_ended("failure", task, by_hand=by_hand),
         on_success_callback=success if success.tells else None,
         **values,
@@ -246,7 +259,7 @@ def _approval(task: Task, *, by_hand: bool = False) -> ApprovalSensor:
     return ApprovalSensor(task_id=BEARER, **{CARRIED: carried})
 
 
-def _defaults(task: Task) -> dict[str, Any]:
+def _defaults(task: Task, weight: int | None) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "retries": task.retries,
         "retry_delay": task.retry_delay,
@@ -255,9 +268,9 @@ def _defaults(task: Task) -> dict[str, Any]:
     }
     if task.owner:
         defaults["owner"] = task.owner
-    if task.priority is not None:
+    if weight is not None:
         # Airflow's usual rule adds up what follows a step: the longer task would go first.
-        defaults |= {"priority_weight": task.priority, "weight_rule": "absolute"}
+        defaults |= {"priority_weight": weight, "weight_rule": "absolute"}
     return defaults
 
 
@@ -365,7 +378,7 @@ def _valid(dags: list[DAG]) -> list[DAG]:
     return dags
 
 
-def _one(path: Path) -> tuple[Iterable[tuple[Path, Task]], list[ConfigProblems]]:
+def _one(path: Path) -> tuple[list[tuple[Path, Task]], list[ConfigProblems]]:
     try:
         return [(path, load_task(path))], []
     except ConfigProblems as problems:

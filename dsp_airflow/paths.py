@@ -13,13 +13,14 @@ from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine import check as checking
-from dsp_airflow.engine import definition, transfer
+from dsp_airflow.engine import definition, missing, transfer
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine import purge as purging
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.limits import Limit, refuse_unknown
 from dsp_airflow.engine.model import Batch, KeyRange, Plan, Window
 from dsp_airflow.engine.ports import Endpoint, Ledger, Opens, Restores, Store, Tells
+from dsp_airflow.engine.removal import Removal
 from dsp_airflow.engine.step import Step
 from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.work import Job
@@ -223,8 +224,23 @@ class WarmPath:
         """See ``Path``."""
         definition.verify_unchanged(plan, digest, self.source, self.store, begun=begun)
 
+    def removed(self, plan: Plan) -> Removal | None:
+        """Rows that it would take from its target now, as far as it takes any; nothing is done."""
+        if plan.create or not (plan.replaces or self.job.delete_missing):
+            return None
+        source, target = self._ends()
+        with target.session() as write:
+            if plan.replaces:
+                standing = write.count(plan.target, KeyRange())
+                return Removal(standing, standing)
+            with source.session() as read:
+                return missing.counted(plan, read, write)
+
     def work(self, plan: Plan, ledger: Ledger) -> tuple[Opens[Any], Opens[Any]]:  # noqa: ARG002
         """Both databases."""
+        return self._ends()
+
+    def _ends(self) -> tuple[Opens[Any], Opens[Any]]:
         words = self.store.dialect
         if isinstance(self.source, Tells) and isinstance(words, Restores):
             return self.source.telling(words), self.store

@@ -28,9 +28,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "enforce_approval": _option(
                         "Whether a task waits until people have approved it. Must say the same in "
-                        "every process of Airflow and wherever dsp is run. Default: off.",
+                        "every process of Airflow and wherever dsp is run. Default: True.",
                         "boolean",
-                        "True",
+                        "False",
                     ),
                     "processes_folder": _option(
                         "Where process files are. Default: processes, in the DAG folder.",

@@ -14,6 +14,7 @@ from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Store, Watch
+from dsp_airflow.engine.removal import MayRemove
 from dsp_airflow.engine.swap import Replacement
 from dsp_airflow.engine.work import Job
 from dsp_airflow.state import swaps
@@ -62,11 +63,12 @@ class Replacing:
                 tell(watch, Noted(f"{label}, left by a run that is over, was dropped"))
             made.build(self.new, begun=begun)
 
-    def finish(self, work: Job[Any, Any], *, allow_empty: bool) -> None:
-        """The swap, once, and its record; then the old table goes."""
+    def finish(self, work: Job[Any, Any], *, allow_empty: bool, may: MayRemove) -> None:
+        """The swap, once, and its record; then the old table goes. See ``swap.perform``."""
         self._refuse_relied_on()
         # Once more when no purge can come in between any more: indexes may have taken hours.
-        swap.perform(work, self.new, self._refuse_relied_on, allow_empty=allow_empty)
+        allowed = self._refuse_relied_on
+        swap.perform(work, self.new, allowed, allow_empty=allow_empty, may=may)
         tell(work.watch, Noted(f"{self.plan.target.label} is the new table from now on"))
         self._record()
 

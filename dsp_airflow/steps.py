@@ -333,7 +333,8 @@ class TaskRun:
             self.runs.table_lease(resource, self.run.id),
             self._limited(path, work) as limited,
         ):
-            done = missing.delete_missing(limited, job.delete_missing, record)
+            may = partial(self.gate.removing, plan)
+            done = missing.delete_missing(limited, job.delete_missing, record, may)
             record.end()
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
@@ -363,8 +364,9 @@ class TaskRun:
                 )
             if replacing is not None:
                 self.gate.copying(work.plan)
+                may = partial(self.gate.removing, replacing.plan)
                 with alone(replacing), Keeper(ledger):
-                    replacing.finish(work, allow_empty=job.allow_empty)
+                    replacing.finish(work, allow_empty=job.allow_empty, may=may)
             if self._through(name, checked=True):
                 self.runs.move(self.run.id, name, "succeeded")
         return self._job_summary(name)

@@ -9,12 +9,13 @@ from typing import Any, NoReturn, Protocol
 
 from dsp_airflow.approval import settings
 from dsp_airflow.approval.machine import State, failure
-from dsp_airflow.approval.records import Request, within
+from dsp_airflow.approval.records import Request, estimate_of, within
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.approval.subject import digest_of
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Pace
+from dsp_airflow.engine.removal import Count
 from dsp_airflow.state.database import StateDatabase
 
 _BEGUN = frozenset({State.EXECUTING, State.EXECUTION_FAILED, State.EXECUTION_SUCCEEDED})
@@ -35,6 +36,10 @@ class Gate(Protocol):
 
     def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
         """Batches of a run are about to be deleted from the source; ``None``: all of them."""
+        ...
+
+    def removing(self, plan: Plan, count: Count) -> None:
+        """Rows of the target are about to go, or its table. ``count`` tells how many."""
         ...
 
     def checking(self) -> None:
@@ -62,6 +67,9 @@ class OpenGate:
     def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
         """See ``Gate``."""
 
+    def removing(self, plan: Plan, count: Count) -> None:
+        """See ``Gate``."""
+
     def checking(self) -> None:
         """See ``Gate``."""
 
@@ -87,6 +95,10 @@ class ClosedGate(OpenGate):
         """See ``Gate``."""
         self._refuse(plan)
 
+    def removing(self, plan: Plan, count: Count) -> None:  # noqa: ARG002
+        """See ``Gate``."""
+        self._refuse(plan)
+
     def _refuse(self, plan: Plan) -> None:
         raise Refused(
             f"job {plan.job}: [dsp] enforce_approval is on, and nobody was asked to approve this"
@@ -105,10 +117,7 @@ class ApprovedGate:
     def planned(self, plan: Plan) -> None:
         """See ``Gate``. Here the rows are counted once more, too."""
         request, estimate = self._require(plan)
-        base = request
-        if request.covered_by is not None:
-            base = self._requests.get(request.covered_by)
-        approved = _estimate(base, plan.job) or estimate
+        approved = self._decided_on(request, plan.job) or estimate
         percent = settings.tolerance()
         if not within(approved["rows"], plan.rows, percent):
             self._void(
@@ -139,6 +148,23 @@ class ApprovedGate:
                 f"approved were {_named(estimate['batches'])} of run {estimate['run']}",
             )
 
+    def removing(self, plan: Plan, count: Count) -> None:
+        """See ``Gate``. Where nothing is left to go, nothing is off."""
+        request, estimate = self._require(plan)
+        now = count()
+        if not now:
+            return
+        approved = (self._decided_on(request, plan.job) or estimate).get("removes")
+        told = (
+            f"job {plan.job} would delete {now:,} rows of {plan.target.label}, and was approved to"
+        )
+        percent = settings.tolerance()
+        if approved is None:
+            self._void(request, f"{told} delete none there")
+        if not within(approved["rows"], now, percent):
+            many = f"{approved['rows']:,}, which is more than {percent} % off"
+            self._void(request, f"{told} delete {many}")
+
     def checking(self) -> None:
         """See ``Gate``. A check that failed, and is tried again, is what the run goes on with."""
         self._requests.resume(self._key)
@@ -166,7 +192,7 @@ class ApprovedGate:
         """The request, executing, and what it says of this job; both are what was decided on."""
         request = self._requests.enter(self._key)
         bound = request.evidence["bound"]
-        estimate = _estimate(request, plan.job)
+        estimate = estimate_of(request.evidence, plan.job)
         if digest_of(bound) != request.digest or estimate is None:
             self._void(request, f"job {plan.job} is not what request {request.id} was made for")
         approved = bound["jobs"][plan.job]
@@ -177,6 +203,12 @@ class ApprovedGate:
                 "was approved",
             )
         return request, {**estimate, **approved}
+
+    def _decided_on(self, request: Request, job: str) -> dict[str, Any] | None:
+        """What people saw of the job: it may have been with an earlier request that covers it."""
+        if request.covered_by is not None:
+            request = self._requests.get(request.covered_by)
+        return estimate_of(request.evidence, job)
 
     def _void(self, request: Request, why: str) -> NoReturn:
         self._requests.void(request.id, why)
@@ -214,11 +246,6 @@ def default_gate() -> Gate:
 def batches_of(numbers: Collection[int] | None) -> list[int] | str:
     """Batch numbers as a request is bound to them."""
     return "all" if numbers is None else sorted(numbers)
-
-
-def _estimate(request: Request, job: str) -> dict[str, Any] | None:
-    found: list[dict[str, Any]] = request.evidence.get("jobs", [])
-    return next((one for one in found if one["name"] == job), None)
 
 
 def _named(batches: list[int] | str) -> str:

@@ -83,17 +83,7 @@ class Processes:
         ``Refused`` while a file that might hold the process, or the folder that was named, cannot
         be read: something weaker must not take its place.
         """
-        if self._named and not self.folder.is_dir():
-            raise Refused(
-                f"nobody can be asked: [dsp] processes_folder is {self.folder}, which is not there"
-            )
-        _, broken = self._files()
-        for one in broken:
-            if one.task_type in {None, ask.task_type}:
-                raise Refused(
-                    f"nobody can be asked while the process file {one.path} has errors: "
-                    f"{one.problems.problems[0]}"
-                )
+        require_readable(self.folder, ask, named=self._named)
         known = self.all()
         names = [one.process.name for one in known]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -205,6 +195,32 @@ class Processes:
                 changed_at=clock(connection),
             )
         )
+
+
+def process_of_files(ask: Ask, named: str = MATCH) -> Process:
+    """As ``Processes.process_for``, where there is no state database yet."""
+    folder = settings.processes_folder()
+    found = require_readable(folder, ask, named=settings.names_processes_folder())
+    return process_for(found, ask, named=named, default=settings.default_process())
+
+
+def require_readable(folder: Path, ask: Ask, *, named: bool) -> list[Process]:
+    """The processes of a folder; ``Refused`` while one that might hold cannot be read.
+
+    ``named``: somebody has named the folder, so it has to be there.
+    """
+    if named and not folder.is_dir():
+        raise Refused(
+            f"nobody can be asked: [dsp] processes_folder is {folder}, which is not there"
+        )
+    found, broken = load_processes(folder)
+    for one in broken:
+        if one.task_type in {None, ask.task_type}:
+            raise Refused(
+                f"nobody can be asked while the process file {one.path} has errors: "
+                f"{one.problems.problems[0]}"
+            )
+    return [process for _, process in found]
 
 
 def _columns(process: Process) -> dict[str, Any]:

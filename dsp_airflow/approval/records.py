@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -171,3 +172,22 @@ def within(approved: int | None, now: int | None, percent: int) -> bool:
     if approved is None or now is None:
         return approved is now
     return abs(now - approved) * 100 <= approved * percent
+
+
+def alike(approved: Mapping[str, Any], now: Mapping[str, Any], percent: int) -> bool:
+    """Whether what is asked for reads, and takes from its targets, about as many rows."""
+    if not within(approved.get("rows"), now.get("rows"), percent):
+        return False
+    for job in now.get("jobs", ()):
+        removes = job.get("removes")
+        before = (estimate_of(approved, job["name"]) or {}).get("removes")
+        rows = removes["rows"] if removes else 0
+        if rows and not within(before and before["rows"], rows, percent):
+            return False
+    return True
+
+
+def estimate_of(evidence: Mapping[str, Any], job: str) -> dict[str, Any] | None:
+    """What the evidence says of a job."""
+    found: list[dict[str, Any]] = evidence.get("jobs", [])
+    return next((one for one in found if one["name"] == job), None)

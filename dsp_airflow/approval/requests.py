@@ -24,10 +24,10 @@ from dsp_airflow.approval.records import (
     Changed,
     Decided,
     Request,
+    alike,
     latest,
     members_of,
     present,
-    within,
 )
 from dsp_airflow.approval.settings import tolerance
 from dsp_airflow.approval.subject import Subject, digest_of
@@ -157,8 +157,8 @@ class Requests:
         """The request whose decision covers this one too, by the word of their process.
 
         It is the last one of the task that people decided on; it was approved for the very same
-        digest, by the very same process and level, and for about as many rows; and not by the
-        person who asks now.
+        digest, by the very same process and level, and for about as many rows, also of those that
+        a target loses; and not by the person who asks now.
         """
         if not request.standing:
             return None
@@ -176,7 +176,7 @@ class Requests:
             request.process,
             request.level,
         )
-        close = within(last.evidence.get("rows"), request.evidence.get("rows"), tolerance())
+        close = alike(last.evidence, request.evidence, tolerance())
         own = request.requester in last.case.deciders and not request.process.requester_may_decide
         return last if same and close and not own else None
 
@@ -385,6 +385,14 @@ class Requests:
         """See ``records.members_of``."""
         with self.database.read() as connection:
             return members_of(connection, request)
+
+    def waits_for(self, request: Request) -> str:
+        """The node that decides next, with those who may; where nobody may, how somebody could."""
+        node = request.waits_for
+        if node is None:
+            return ""
+        nobody = f"nobody now; dsp role add {node.role} USER names somebody"
+        return f"{node.label} ({', '.join(sorted(self.members(request))) or nobody})"
 
     # Helpers
 

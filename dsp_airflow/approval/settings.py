@@ -10,7 +10,7 @@ from dsp_airflow.config.processes import BUILT_IN
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.state.settings import airflow_home, setting, truth, variable
 
-ENFORCED_BY_DEFAULT = False
+ENFORCED_BY_DEFAULT = True
 """Whether a task waits for approval where ``[dsp] enforce_approval`` is not set."""
 TOLERANCE = 20
 """Percent by which an estimate may be off before the approval is void."""

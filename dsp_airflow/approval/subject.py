@@ -20,12 +20,13 @@ from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.removal import Removal
 from dsp_airflow.state.codec import canonical
 
 FORMAT = 1
 """Rises when the form of what is bound changes, as then every digest does."""
 DOCUMENTS = "mongodb"
-_MOVING = frozenset({"rows", "bytes", "deletes", "statements", "warnings"})
+_MOVING = frozenset({"rows", "bytes", "deletes", "removes", "statements", "warnings"})
 """What is another at each look, though nothing was edited."""
 
 
@@ -128,15 +129,14 @@ def connections_of(job: Job) -> list[str]:
     return list(dict.fromkeys([job.source.connection, job.target.connection, *lag]))
 
 
-def job_estimate(job: Job, plan: Plan, system: str, rows: int) -> dict[str, Any]:
-    """What a look at a job found, fit for JSON. ``system`` is that of the source."""
-    deletes = None
-    if job.purge != "none":
-        when = "after each check" if job.purge == "system" else "when somebody asks for it"
-        deletes = (
-            f"up to {rows:,} rows of {plan.source.label}, {when}: each one proved, under lock, to "
-            f"stand in {plan.target.label}"
-        )
+def job_estimate(
+    job: Job, plan: Plan, system: str, rows: int, removed: Removal | None = None
+) -> dict[str, Any]:
+    """What a look at a job found, fit for JSON. ``system`` is that of the source.
+
+    ``removed`` are the rows that it takes from its target, where that was counted.
+    """
+    deletes = _deletions(job, plan, rows, removed)
     return {
         "name": job.name,
         "type": job.type,
@@ -146,7 +146,7 @@ def job_estimate(job: Job, plan: Plan, system: str, rows: int) -> dict[str, Any]
         "source": plan.source.label,
         "target": plan.target.label,
         "create": plan.create,
-        "statements": [*plan.ddl, *_statements(job, plan, system)],
+        "statements": [*plan.ddl, *_read(job, plan, system), *_taken(plan, removed)],
         "rows": rows,
         "bytes": plan.bytes,
         "columns": [
@@ -161,7 +161,8 @@ def job_estimate(job: Job, plan: Plan, system: str, rows: int) -> dict[str, Any]
             for pair in plan.pairs
         ],
         "purge": job.purge,
-        "deletes": deletes,
+        "deletes": "; and ".join(deletes) or None,
+        "removes": None if removed is None else {"rows": removed.rows, "of": removed.standing},
         "warnings": list(plan.warnings),
     }
 
@@ -303,7 +304,48 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _statements(job: Job, plan: Plan, system: str) -> list[str]:
+def _deletions(job: Job, plan: Plan, rows: int, removed: Removal | None) -> list[str]:
+    """In words: how many rows, of which table, and why."""
+    found = []
+    if job.purge != "none":
+        when = "after each check" if job.purge == "system" else "when somebody asks for it"
+        found.append(
+            f"up to {rows:,} rows of {plan.source.label}, {when}: each one proved, under lock, to "
+            f"stand in {plan.target.label}. A reference that would cascade to another table "
+            "refuses it"
+        )
+    if removed is not None and plan.replaces:
+        found.append(
+            f"the table {plan.target.label} with its {removed.rows:,} rows, once a new one with "
+            f"those of {plan.source.label} has taken its place (mode: replace)"
+        )
+    elif removed is not None and isinstance(job, WarmJob) and job.delete_missing is not None:
+        found.append(
+            f"{removed.rows:,} of {removed.standing:,} rows of {plan.target.label}, whose keys "
+            f"{plan.source.label} does not have (delete_missing, at most "
+            f"{job.delete_missing.limit}): each one under lock, as it was seen"
+        )
+    return found
+
+
+def _taken(plan: Plan, removed: Removal | None) -> list[str]:
+    """What takes rows from the target; documents are told of in their system's own words."""
+    if removed is None:
+        return []
+    documents, target = plan.target_shape.open, plan.target
+    if plan.replaces:
+        drop = f"drop {target.label}" if documents else f"DROP TABLE {target.table}"
+        return [f"-- the old one, once the new one has its name\n{drop}"]
+    key = ", ".join(plan.key)
+    delete = (
+        f"delete in {target.label}: {{_id: each that is missing}}"
+        if documents
+        else f"DELETE FROM {target.table} WHERE ({key}) = each that is missing"  # noqa: S608
+    )
+    return [f"-- missing rows only\n{delete}"]
+
+
+def _read(job: Job, plan: Plan, system: str) -> list[str]:
     """What is read, and what a purge deletes, as the source is told it."""
     condition = plan.source.where
     if system == DOCUMENTS:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.approving import actor
+from dsp_airflow.cli.approving import actor, note_unless_enforced
 from dsp_airflow.cli.lint import counted
 from dsp_airflow.cli.surroundings import log_to_stderr
 from dsp_airflow.config.errors import ConfigProblems, Problem
@@ -144,6 +144,7 @@ def _processes() -> Iterator[Processes]:
     from dsp_airflow.approval.processes import Processes
     from dsp_airflow.state.database import open_state
 
+    note_unless_enforced()
     with open_state(create=True) as database:
         yield Processes(database)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.approving import actor, send_mails
+from dsp_airflow.cli.approving import actor, note_unless_enforced, send_mails
 from dsp_airflow.cli.surroundings import log_to_stderr
 from dsp_airflow.engine.errors import ConfigError
 
@@ -126,6 +126,7 @@ def execute(request: str, *, as_json: bool) -> None:
 def _requests() -> Iterator[Requests]:
     output.stdout()
     log_to_stderr()
+    note_unless_enforced()
     from dsp_airflow.approval.requests import Requests
     from dsp_airflow.state.database import open_state
 
@@ -147,11 +148,6 @@ def _told(requests: Requests, request: Request, *, as_json: bool) -> None:
 
 def _document(request: Request, requests: Requests) -> dict[str, Any]:
     level = request.process.levels[request.level]
-    node = request.waits_for
-    waits = None
-    if node is not None:
-        who = ", ".join(sorted(requests.members(request))) or "nobody now"
-        waits = f"{node.label} ({who})"
     return {
         "id": request.id,
         "state": str(request.state),
@@ -162,7 +158,7 @@ def _document(request: Request, requests: Requests) -> dict[str, Any]:
         "level": request.level + 1,
         "level_name": level.name or None,
         "requester": request.requester,
-        "waits_for": waits,
+        "waits_for": requests.waits_for(request) or None,
         "start": request.process.start,
         "until": request.until,
         "reason": request.reason or None,

@@ -39,6 +39,25 @@ def acting() -> str:
     return UNKNOWN if login is None else acting_user(login)
 
 
+def enforced() -> bool | None:
+    """Whether anything has to be approved; ``None`` where the setting cannot be read."""
+    from dsp_airflow.approval import settings
+    from dsp_airflow.engine.errors import ConfigError
+
+    try:
+        return settings.enforced()
+    except ConfigError:
+        return None  # what the command does fails for it, and says so
+
+
+def note_unless_enforced() -> None:
+    """Whoever looks at requests and processes should know that nobody waits for them."""
+    from dsp_airflow.approval.settings import NOT_ENFORCED
+
+    if enforced() is False:
+        output.note(NOT_ENFORCED)
+
+
 def send_mails(requests: Requests) -> None:
     """Leaves to another process what a change has put into the outbox."""
     from dsp_airflow.notify import relay
@@ -89,21 +108,25 @@ def foreseen(task: Task, planned: Sequence[tuple[Job, Plan]]) -> dict[str, Any] 
     """Who will have to decide on a run, for ``dsp plan``; ``None`` where nobody will."""
     from dsp_airflow.approval import settings
     from dsp_airflow.approval.matching import level_for
-    from dsp_airflow.approval.processes import Processes
+    from dsp_airflow.approval.processes import Processes, process_of_files
     from dsp_airflow.approval.subject import (
         header_of,
         job_estimate,
         of_estimates,
         task_type_of,
     )
+    from dsp_airflow.cli.surroundings import has_state
     from dsp_airflow.state.database import open_state
 
     if not settings.enforced():
         return None
     found = [job_estimate(job, plan, "", plan.rows) for job, plan in planned]
     subject = of_estimates(header_of(task, task_type_of(task)), found)
-    with open_state() as database:
-        process = Processes(database).process_for(subject.ask, subject.process)
+    if has_state():
+        with open_state() as database:
+            process = Processes(database).process_for(subject.ask, subject.process)
+    else:
+        process = process_of_files(subject.ask, subject.process)
     level = level_for(process, subject.ask)
     nodes = [node.label for node in process.levels[level].nodes]
     return {"process": process.name, "level": level + 1, "nodes": nodes}
@@ -147,12 +170,9 @@ def _require_started(requests: Requests, request: Request) -> None:
 
     send_mails(requests)
     if request.state == State.APPROVING:
-        node = request.waits_for
-        members = ", ".join(sorted(requests.members(request))) or "nobody now"
         until = f", until {request.until:%Y-%m-%d %H:%M} UTC" if request.until else ""
         raise Refused(
-            f"nothing was done: request {request.id} waits for {node.label if node else ''} "
-            f"({members}){until}; run this again once it is approved "
-            f"(dsp requests show {request.id})"
+            f"nothing was done: request {request.id} waits for {requests.waits_for(request)}"
+            f"{until}; run this again once it is approved (dsp requests show {request.id})"
         )
     requests.execute(request.id, actor())

@@ -36,20 +36,22 @@ def lint(paths: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _judged(path: Path) -> tuple[list[Path], list[Problem]]:
+    from dsp_airflow.approval.waived import without_waived
     from dsp_airflow.config import load_task, load_tasks
     from dsp_airflow.config.tasknames import task_files
 
     if path.is_dir():
-        _, failed = load_tasks(path)
+        tasks, failed = load_tasks(path)
+        failed += without_waived(tasks)[1]
         files = task_files(path)
         if not files:
             return [], [Problem(str(path), 1, 1, "", "the folder holds no task file (*.yaml)")]
         return files, [one for error in failed for one in error.problems]
     try:
-        load_task(path)
+        tasks = [(path, load_task(path))]
     except ConfigProblems as error:
         return [path], list(error.problems)
-    return [path], []
+    return [path], [one for error in without_waived(tasks)[1] for one in error.problems]
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.approving import foreseen
+from dsp_airflow.cli.approving import enforced, foreseen, note_unless_enforced
 from dsp_airflow.cli.errors import raise_worst, text
 from dsp_airflow.cli.granted import require_reading
 from dsp_airflow.cli.report import Report, chosen, load
-from dsp_airflow.cli.surroundings import log_to_stderr, opener
+from dsp_airflow.cli.surroundings import has_state, log_to_stderr, opener
 from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
 from dsp_airflow.permissions.needs import places_of
@@ -57,7 +57,11 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
     whole = [(one.job, one.plan) for one in found if one.plan is not None and one.error is None]
     approval = foreseen(task, whole) if len(whole) == len(task.jobs) else None
     if as_json:
-        document = {"task": task.name, "jobs": [_document(one) for one in found]}
+        document = {
+            "task": task.name,
+            "approval_enforced": enforced(),
+            "jobs": [_document(one) for one in found],
+        }
         output.write_json(document | ({"approval": approval} if approval else {}))
     else:
         shown = output.console()
@@ -69,6 +73,7 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
                 f"Approval: process {approval['process']}, risk level {approval['level']}, "
                 f"decided by {', then '.join(approval['nodes'])}"
             )
+    note_unless_enforced()
     errors = [one.error for one in found if one.error is not None]
     raise_worst(errors)
 
@@ -133,11 +138,9 @@ def _stands(task: Task, job: Job, source: Located) -> tuple[str | None, Bound | 
     from dsp_airflow.advancing import bound_of
     from dsp_airflow.state.cursors import Cursors
     from dsp_airflow.state.database import open_state
-    from dsp_airflow.state.location import state_url
     from dsp_airflow.steps import cursor_key
 
-    url = state_url(None)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+    if not has_state():
         # No run has made the state database yet; a plan makes nothing.
         return None, None
     key = cursor_key(task.name, job, source)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.approving import enforced
 from dsp_airflow.cli.errors import text
 from dsp_airflow.engine.errors import DspError, Terminated
 
@@ -76,6 +77,7 @@ class Report:
             "task": self.task,
             "run": self.run.run.id if self.run else None,
             "state": self._state(),
+            "approval_enforced": enforced(),
             "jobs": jobs,
             **self.more,
         }

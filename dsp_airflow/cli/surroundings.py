@@ -9,6 +9,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli.output import stdout
@@ -54,6 +55,14 @@ def quieten() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def has_state() -> bool:
+    """Whether there is a state database: what only looks makes none."""
+    from dsp_airflow.state.location import state_url
+
+    url = state_url(None)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
 def log_to_stderr() -> None:

@@ -231,7 +231,10 @@ class Process(Model):
         default=100,
         ge=1,
         le=LAST_PRIORITY,
-        description="Of several processes that match, the one with the smallest number holds.",
+        description=(
+            "Of several processes that match, the one with the smallest number holds; said in a "
+            "file, it is also the priority of the steps of its tasks."
+        ),
     )
     connections: Annotated[
         Literal["all"] | ProcessConnections,

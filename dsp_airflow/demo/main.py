@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dsp_airflow.config.names import RESTORE_SUFFIX
-from dsp_airflow.demo import progress, stage, summary
+from dsp_airflow.demo import approvals, progress, stage, summary
 from dsp_airflow.demo.documents import Buckets
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.process import ServerError
@@ -96,7 +96,11 @@ def _demonstrate(screen: Screen, stack: ExitStack, *, keep: bool) -> int:
         api = servers.airflow.wait_until_ready(tell)
     stack.callback(api.close)
     state = stack.enter_context(servers.open_state())
-    seconds = _run_task(screen, servers, api, state, TASK)
+    approvals.appoint(state)
+    began = _begin(screen, api, TASK)
+    _approve(screen, state, TASK)
+    _follow(screen, servers, api, state, TASK)
+    seconds = time.monotonic() - began
     if servers.mariadb is not None:
         # It runs beside the others.
         _begin(screen, api, MARIADB)
@@ -178,11 +182,10 @@ def _run_task(
     state: StateDatabase,
     dag: str,
     form: Mapping[str, str] | None = None,
-) -> float:
-    """Run a DAG through Airflow and return the seconds it took."""
-    began = _begin(screen, api, dag, form)
+) -> None:
+    """Run a DAG through Airflow."""
+    _begin(screen, api, dag, form)
     _follow(screen, servers, api, state, dag)
-    return time.monotonic() - began
 
 
 def _begin(
@@ -195,6 +198,13 @@ def _begin(
     api.unpause(dag)
     api.trigger(dag, RUN, form)
     return began
+
+
+def _approve(screen: Screen, state: StateDatabase, dag: str) -> None:
+    """Somebody looks at what a run is about to do, and agrees."""
+    with screen.step(f"Looking at what {dag} is about to do, and approving it"):
+        request = approvals.approve(state, dag, DAG_SECONDS)
+    screen.line(f"  {escape(approvals.in_words(request))}")
 
 
 def _follow(
@@ -259,6 +269,7 @@ def _say_where(screen: Screen, servers: Stage, run_id: str, *, keep: bool) -> No
     screen.line("\n[bold]To look further[/], in another terminal:")
     screen.line(f"  . {servers.home / stage.SETTINGS_FILE}")
     screen.line(f"  dsp status {run_id}")
+    screen.line("  dsp requests  [dim]# who agreed to what; you are olga there[/]")
     screen.line(f"  psql {servers.uri('warehouse')}")
     if servers.mariadb is not None:
         place = servers.mariadb.folder

@@ -19,7 +19,7 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from dsp_airflow.demo import documents, flights
+from dsp_airflow.demo import approvals, documents, flights
 from dsp_airflow.demo.errors import DemoError
 from dsp_airflow.demo.mariadb import MariaDBServer
 from dsp_airflow.demo.mongo import MongoServer, mongod_refusal
@@ -177,6 +177,7 @@ def start(stack: ExitStack) -> Stage:
             "smtp_default": smtp.airflow_uri,
             **reached,
         },
+        settings=approvals.settings(home),
     )
     programs = [Path(sys.executable).parent, postgres.bin_dir]
     _write_settings(home / SETTINGS_FILE, airflow.settings, programs)

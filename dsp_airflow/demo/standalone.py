@@ -85,8 +85,6 @@ class AirflowStandalone:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
             "AIRFLOW__DSP__SQL_ALCHEMY_CONN": state_url,
-            # Nobody sits beside a demonstration to approve it.
-            "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
             **{f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in connections.items()},
             **(settings or {}),
         }
@@ -106,26 +104,33 @@ class AirflowStandalone:
 
     @property
     def password(self) -> str:
-        """The password that Airflow has generated for the user `admin`."""
+        """The password of the user `admin`."""
+        return self.password_of(USER)
+
+    def password_of(self, user: str) -> str:
+        """The password that Airflow has generated for a user."""
         file = self.home / "simple_auth_manager_passwords.json.generated"
         passwords: dict[str, str] = json.loads(file.read_text())
-        return passwords[USER]
+        return passwords[user]
+
+    def command(self) -> Sequence[str]:
+        """What starts all parts of Airflow, and ends with them."""
+        return airflow("standalone")
 
     def start(self) -> None:
         """Start the processes and return at once; `wait_until_ready` follows."""
-        self._process = self.launch(["standalone"], self.log)
+        self._process = self.launch(self.command(), self.log)
 
     def launch(
         self,
-        arguments: Sequence[str],
+        command: Sequence[str],
         log: Path,
         *,
-        before: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start `airflow` with these arguments, in a session of its own; its output goes to `log`.
+        """Start a command in a session of its own, with this Airflow's environment.
 
-        `before`: a program that starts it in turn. `settings`: more environment variables.
+        Its output goes to `log`. `settings`: more environment variables.
         """
         # `standalone` finds the program `airflow` of its parts by PATH.
         programs = Path(sys.executable).parent
@@ -133,7 +138,7 @@ class AirflowStandalone:
         path = f"{programs}{os.pathsep}{kept.get('PATH', os.defpath)}"
         with log.open("ab") as output:
             return subprocess.Popen(
-                [*before, sys.executable, "-m", "airflow", *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -223,6 +228,11 @@ class AirflowStandalone:
         except (httpx.HTTPError, ValueError):
             return ["the API server"]
         return [words for part, words in self.parts.items() if health.get(part) != "healthy"]
+
+
+def airflow(*arguments: str) -> list[str]:
+    """The command, by this interpreter: whatever `airflow` is in PATH."""
+    return [sys.executable, "-m", "airflow", *arguments]
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

@@ -22,6 +22,7 @@ from dsp_airflow.engine.errors import Denied, Refused, Transient
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import Key, KeyColumn, KeyRange, Plan, Projection, RowHash
 from dsp_airflow.engine.ports import Purge, Session, Stream
+from dsp_airflow.engine.removal import MayRemove, Removal, anything
 from dsp_airflow.engine.work import Job
 
 CHUNK: Final = 5_000
@@ -70,6 +71,15 @@ class FindsMissing(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsMissing(Protocol):
+    """A session that keeps what it is sent where others see it, and so has another way to count."""
+
+    def unsent(self, what: Projection, stream: Stream, *, wire: str) -> Removal:
+        """As ``FindsMissing.missing``, by numbers alone; nothing is written anywhere."""
+        ...
+
+
 class Record(Protocol):
     """What is kept of a job's deletions, each after the commit it describes."""
 
@@ -114,11 +124,14 @@ class Outcome:
     """They changed, or stand in the source again."""
 
 
-def delete_missing(job: Job[Session, Session], wanted: DeleteMissing, record: Record) -> Outcome:
+def delete_missing(
+    job: Job[Session, Session], wanted: DeleteMissing, record: Record, may: MayRemove = anything
+) -> Outcome:
     """Deletes what the source has no more, up to the limit. Safe to repeat; one at a time only.
 
     ``Refused`` before anything is deleted when more than that is missing, when the source is empty,
-    when a purge relied on the target, or when deleting there would not be safe.
+    when a purge relied on the target, or when deleting there would not be safe. ``may`` is asked
+    before the first row goes.
     """
     plan = job.plan
     with job.target.session() as target, job.source.session() as source:
@@ -128,9 +141,10 @@ def delete_missing(job: Job[Session, Session], wanted: DeleteMissing, record: Re
         with target.proving(plan.target):
             _settle(target, plan, record)
             record.allow()
-        with _compared(job, source) as found:
+        with job.target.session() as beside, _compared(plan, source, beside) as found:
             missing = found.rows + record.deleted
             _refuse_many(job, found, wanted, record)
+            may(lambda: missing)
             record.found(missing)
             tell(job.watch, Noted(_begun(plan, found)))
             kept = 0
@@ -178,19 +192,29 @@ def warnings(wanted: DeleteMissing | None, plan: Plan, target: Session, rows: in
     return [told]
 
 
-@contextmanager
-def _compared(job: Job[Session, Session], source: Session) -> Iterator[Missing]:
-    """All keys of one view of the source, beside those of the target."""
-    plan = job.plan
-    with job.target.session() as session:
-        if not isinstance(session, FindsMissing):
-            raise Refused(f"{plan.target.label}: its system cannot compare keys")
+def counted(plan: Plan, source: Session, target: Session) -> Removal:
+    """How many rows of the target the source does not have now; nothing is deleted."""
+    if isinstance(target, CountsMissing):
         with source.snapshot():
-            ours = keys_of(plan.source)
-            stream = source.read(ours, KeyRange(), plan.wire, plan.max_row_size)
-            found = session.missing(keys_of(plan.target), stream, wire=plan.wire)
-        with closing(found):
-            yield found
+            stream = _keys(plan, source)
+            return target.unsent(keys_of(plan.target), stream, wire=plan.wire)
+    with _compared(plan, source, target) as found:
+        return Removal(found.rows, found.standing)
+
+
+@contextmanager
+def _compared(plan: Plan, source: Session, target: Session) -> Iterator[Missing]:
+    """All keys of one view of the source, beside those of the target."""
+    if not isinstance(target, FindsMissing):
+        raise Refused(f"{plan.target.label}: its system cannot compare keys")
+    with source.snapshot():
+        found = target.missing(keys_of(plan.target), _keys(plan, source), wire=plan.wire)
+    with closing(found):
+        yield found
+
+
+def _keys(plan: Plan, source: Session) -> Stream:
+    return source.read(keys_of(plan.source), KeyRange(), plan.wire, plan.max_row_size)
 
 
 def keys_of(side: Projection) -> Projection:

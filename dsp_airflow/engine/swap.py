@@ -18,6 +18,7 @@ from dsp_airflow.engine.errors import Contended, Mismatch, Refused, Transient
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import KeyRange, Plan, Projection
 from dsp_airflow.engine.ports import Dialect, Session
+from dsp_airflow.engine.removal import MayRemove, anything
 from dsp_airflow.engine.work import Job
 
 ATTEMPTS: Final = 3
@@ -173,10 +174,13 @@ def perform(
     allowed: Callable[[], None],
     *,
     allow_empty: bool,
+    may: MayRemove = anything,
 ) -> None:
     """Completes what was built and puts it in the target's place; once, however often asked.
 
-    ``allowed`` is called while no purge proves by the target, and what it raises prevents the swap.
+    ``may`` is asked each time right before that about the rows of the table that goes;
+    ``allowed`` is called while no purge proves by it. What they raise prevents the swap.
+
     ``Refused`` when there is no row and that is not allowed, ``Mismatch`` when the table holds
     other rows than were copied, ``Transient`` when the target was held by others for too long.
     """
@@ -188,6 +192,8 @@ def perform(
                 swaps = swaps_of(session)
                 # Again each time: who altered the target meanwhile is followed.
                 swaps.complete(new)
+                if not new.create and not swaps.swapped(new):
+                    may(lambda: session.count(new.target, KeyRange()))
                 # No batch is on its way into the old table, no purge proves by it, and of two
                 # that would swap the second finds it done.
                 with session.proving(new.target):

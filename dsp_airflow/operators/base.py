@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from dsp_airflow.approval.gate import Gate, gate_of
+from dsp_airflow.approval.gate import Gate, OpenGate, gate_of
+from dsp_airflow.approval.settings import NOT_ENFORCED
 from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.tasks import Task
@@ -311,8 +312,7 @@ class TaskOperator(BaseOperator):
             if asked_by_hand(context):
                 raise
             raise AirflowSkipException(str(off)) from off
-        run.gate = self._gate(database, context)
-        run.permit = self._permit(database, run.task, context)
+        self._guard(run, database, context)
         self._paced(run)
         self._show_report(run, context)
         return run
@@ -328,6 +328,19 @@ class TaskOperator(BaseOperator):
             context["ti"].xcom_push(key=RunReportLink().xcom_key, value=self.report_url)
         except Exception:
             self.log.exception("the link to the run's report cannot be shown yet")
+
+    def _guard(
+        self,
+        run: TaskRun,
+        database: StateDatabase,
+        context: Mapping[str, Any],
+        act: Act = "run",
+    ) -> None:
+        """Gives the run its gate and its permit; where those are open, the log says so."""
+        run.permit = self._permit(database, run.task, context, act)
+        run.gate = self._gate(database, context)
+        if isinstance(run.gate, OpenGate):
+            self.log.info("%s", NOT_ENFORCED)
 
     def _gate(self, database: StateDatabase, context: Mapping[str, Any]) -> Gate:
         """What the DAG run was approved for."""

@@ -144,16 +144,13 @@ class ApprovalSensor(BaseSensorOperator):
             return
         if not request.open:
             self._fail(requests, request)
-        node = request.waits_for
-        if node is None:
+        if request.waits_for is None:
             self.log.info("Request %s is approved and waits for its start by hand", request.id)
         else:
-            who = ", ".join(sorted(requests.members(request))) or "nobody now"
             self.log.info(
-                "Request %s waits for %s (%s), until %s UTC; see dsp requests show %s",
+                "Request %s waits for %s, until %s UTC; see dsp requests show %s",
                 request.id,
-                node.label,
-                who,
+                requests.waits_for(request),
                 f"{request.until:%Y-%m-%d %H:%M:%S}" if request.until else "-",
                 request.id,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from typing import Any
 
 import pytest
@@ -123,15 +124,70 @@ def test_a_run_a_purge_and_a_restore_ask_first(dsp: Dsp, rita: As) -> None:
     assert rita("cancel", request).code == 0
     assert dsp.source.value("SELECT count(*) FROM t") == 700
 
+    # What was edited is shown beside what was approved last.
+    edited = dsp.write(job(batch_size=100, purge="manual", where="id > 5"), file="edited.yaml")
+    assert rita("run", edited, "--new").code == 4
+    request = rita("requests", "list", "--state", "APPROVING", "--json").document["requests"][0]
+    compared = rita("requests", "show", request["id"]).out
+    assert "Changes since the last approval:" in compared
+    assert re.search(r'^\+ +"where": "id > 5"', compared, re.MULTILINE)
+    assert "Deletes up to 700 rows of public.t" in compared
 
-def test_with_the_gate_off_it_says_so_in_one_line(dsp: Dsp, rita: As) -> None:
+
+def test_with_the_gate_off_every_command_says_so(dsp: Dsp, rita: As) -> None:
     dsp.fill(10)
-    file = dsp.write(job())
-    done = dsp("run", file)
-    assert done.code == 0
-    assert sum("Approval is not enforced" in line for line in done.lines) == 1
+    file = dsp.write(job(purge="manual", batch_size=5))
+    for arguments in (
+        ("plan", file),
+        ("run", file),
+        ("purge", file, "--batches", "1", "--yes"),
+        ("restore", file, "--run", "latest", "--batches", "1"),
+        ("requests",),
+        ("process", "list"),
+    ):
+        done = dsp(*arguments)
+        assert (done.code, sum("Approval is not enforced" in one for one in done.lines)) == (0, 1)
+    # So does every document; and the command is as silent as it was asked to be.
+    for command in (["plan", file], ["run", file, "--new"], ["check", file]):
+        assert dsp(*command, "--json").document["approval_enforced"] is False
+    assert rita("plan", file, "--json").document["approval_enforced"] is True
+    assert dsp("run", file, "--new", "--quiet").lines == []
     refused = rita("run", dsp.write(job(), approval="none"), "--new")
     assert (refused.code, "approval: none" in refused.err) == (4, True)
+
+
+def test_lint_refuses_what_asks_nobody(dsp: Dsp, rita: As) -> None:
+    (dsp.folder / "tasks").mkdir()
+    file = dsp.write(job(), file="tasks/task.yaml", approval="none")
+    for path in (file, "tasks"):
+        linted = rita("lint", path)
+        assert linted.code == 2
+        assert re.search(
+            r"tasks/task\.yaml:\d+:\d+: approval: is not accepted while \[dsp\] enforce_approval",
+            linted.err,
+        )
+        assert dsp("lint", path).code == 0
+
+
+def test_nothing_works_unapproved_where_nobody_has_said_anything(dsp: Dsp) -> None:
+    """The first command of a first user: what is to do, and the way on."""
+    dsp.fill(10)
+    file = dsp.write(job())
+    # As an environment has it that says nothing of approval.
+    silent = dict.fromkeys(("AIRFLOW__DSP__ENFORCE_APPROVAL",), "")
+    planned = dsp("plan", file, "--json", env=silent)
+    assert planned.document["approval"]["nodes"] == ["role administrators"]
+    assert not dsp.state.exists()
+    done = dsp("run", file, env=silent)
+    assert done.code == 4
+    assert "waits for role administrators (nobody now; dsp role add administrators USER" in done.err
+    assert dsp.target.value("SELECT to_regclass('public.t') IS NULL")
+    assert dsp("role", "add", "administrators", "anna", env=silent).code == 0
+    request = dsp("requests", "list", "--json", env=silent).document["requests"][0]
+    assert request["waits_for"] == "role administrators (anna)"
+    as_anna = silent | {"AIRFLOW__DSP__CLI_USERS": f"{LOGIN}=anna"}
+    assert dsp("approve", request["id"], env=as_anna).code == 0
+    assert dsp("run", file, "--json", env=silent).job["rows_written"] == 10
 
 
 def test_processes(dsp: Dsp, rita: As) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import textwrap
@@ -269,6 +270,128 @@ def test_a_purge_by_hand_is_a_request_of_its_own(world: World, steps: Build) -> 
     assert by_hand("purge", **form)["rows_purged"] == 1000
     assert requests(world).get(again.id).state == State.EXECUTION_SUCCEEDED
     assert world.count() == (500, 1500)
+
+
+def targets_old_rows(world: World) -> None:
+    """The target holds 100 rows of the source and, above them, 40 that it does not have."""
+    world.fill(100)
+    world.target.execute(
+        "CREATE TABLE flights (id bigint PRIMARY KEY, origin text, delay numeric(6,1), "
+        "at timestamptz NOT NULL)",
+    )
+    old_rows(world, 1, 140)
+
+
+def old_rows(world: World, first: int, last: int) -> None:
+    world.target.execute(
+        f"INSERT INTO flights SELECT n, 'old', 1, now() FROM generate_series({first}, {last}) n"
+    )
+
+
+def of_all_rows(extra: str) -> str:
+    return re.sub("where: .*|variables: .*", "", task("none", extra))
+
+
+REMOVING = {
+    "missing": (
+        "delete_missing: {limit: 100}",
+        "job.delete_missing",
+        (
+            "40 of 140 rows of public.flights, whose keys public.flights does not have "
+            "(delete_missing, at most 100): each one under lock, as it was seen"
+        ),
+        "-- missing rows only\nDELETE FROM",
+        40,
+    ),
+    "replaced": (
+        "mode: replace",
+        "job.swap",
+        (
+            "the table public.flights with its 140 rows, once a new one with those of "
+            "public.flights has taken its place (mode: replace)"
+        ),
+        "-- the old one, once the new one has its name\nDROP TABLE",
+        140,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REMOVING)
+def test_what_a_target_loses_is_shown_and_compared_right_before(
+    world: World, steps: Build, kind: str
+) -> None:
+    key, last, told, statement, rows = REMOVING[kind]
+    targets_old_rows(world)
+    step = steps(of_all_rows(key))
+    first = approved(world, step)
+    [job] = first.evidence["jobs"]
+    assert job["deletes"] == told
+    assert job["removes"] == {"rows": rows, "of": 140}
+    assert any(one.startswith(statement) for one in job["statements"])
+    assert {"missing": "delete", "replaced": "drop"}[kind] in first.evidence["subtypes"]
+    for name in ("job.plan", "job.copy", "job.check"):
+        step(name)
+    # A fifth more is what was approved, as far as the tolerance goes; one row beyond it is not.
+    most = rows + rows // 5
+    old_rows(world, 1001, 1001 + most - rows)
+    with pytest.raises(
+        AirflowFailException,
+        match=f"would delete {most + 1} rows of public.flights, and was approved to delete {rows}, "
+        "which is more than 20 % off",
+    ):
+        step(last)
+    assert world.target.value("SELECT count(*) FROM flights WHERE id > 100") == 41 + most - rows
+    void = requests(world).get(first.id)
+    assert (void.state, void.until) == (State.EXECUTION_FAILED, None)
+    # Asked anew, and by one row off.
+    step = steps(of_all_rows(key), run_id="second")
+    second = approved(world, step)
+    assert second.evidence["jobs"][0]["removes"]["rows"] == most + 1
+    for name in ("job.plan", "job.copy", "job.check"):
+        step(name)
+    world.target.execute("DELETE FROM flights WHERE id = 1001")
+    step(last)
+    assert world.count() == (100, 100)
+    assert requests(world).get(second.id).state == State.EXECUTION_SUCCEEDED
+
+
+def test_a_standing_decision_does_not_cover_other_deletions(
+    world: World, steps: Build, enforced: Path
+) -> None:
+    (enforced / "warm.yaml").write_text(
+        "name: Once\ntask_type: warm\napprove: definition\nlevels: [{nodes: [{user: olga}]}]\n"
+    )
+    targets_old_rows(world)
+
+    def run(name: str) -> tuple[Request, Stepper]:
+        step = steps(of_all_rows("delete_missing: {limit: 100}"), run_id=name)
+        step("estimate")
+        with contextlib.suppress(TaskDeferred):
+            step("approval")
+        found = requests(world).find(f"flights/{name}")
+        assert found is not None
+        if found.covered_by is None:
+            requests(world).decide(found.id, "olga", approved=True)
+            resume(step, found)
+        for one in ("job.plan", "job.copy", "job.check"):
+            step(one)
+        return found, step
+
+    first, step = run("first")
+    step("job.delete_missing")
+    # Where nothing is to go nobody need say so; what comes meanwhile is compared with the decision.
+    second, step = run("second")
+    assert second.covered_by == first.id
+    old_rows(world, 201, 249)
+    with pytest.raises(AirflowFailException, match=r"delete 49 rows .* approved to delete 40"):
+        step("job.delete_missing")
+    world.target.execute("DELETE FROM flights WHERE id > 245")
+    third, step = run("third")
+    assert third.covered_by == first.id
+    step("job.delete_missing")
+    old_rows(world, 301, 349)
+    fourth, _ = run("fourth")
+    assert fourth.covered_by is None
 
 
 def test_the_time_for_execution_stops_a_copy_at_a_batch_edge(

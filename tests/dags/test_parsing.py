@@ -231,6 +231,76 @@ def test_every_step_has_the_priority_of_its_task(folder: Path) -> None:
     assert weights("") == {(1, WeightRule.DOWNSTREAM)}
 
 
+PROCESSES = {
+    "warm": "name: Warm\ntask_type: warm\npriority: 250\n",
+    "purge": "name: Purges\ntask_type: purge\npriority: 901\nconnections: {names: [s]}\n",
+    "named": "name: Named\ntask_type: warm\npriority: 1000\n",
+    "silent": "name: Silent\ntask_type: s3\n",
+}
+
+
+def test_the_priority_of_a_process_in_a_file_is_that_of_its_tasks(
+    folder: Path, sealed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From files alone, and the same each time: another weight would be another DAG version."""
+    monkeypatch.setenv("AIRFLOW__DSP__PROCESSES_FOLDER", str(folder / "processes"))
+    monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "True")
+    (folder / "processes").mkdir()
+    for name, text in PROCESSES.items():
+        (folder / "processes" / f"{name}.yaml").write_text(text)
+    archive = task("silent").replace("type: warm", "type: s3")
+    archive = archive.replace("t, table: public.flights", "t, bucket: archive, prefix: p")
+    for name, text in {
+        "plain": task("plain", "manual"),
+        "named": task("named", extra="approval: Named"),
+        "own": task("own", extra="priority: 3"),
+        "unknown": task("unknown", extra="approval: InTheDatabase"),
+        "silent": archive,
+    }.items():
+        (folder / "tasks" / f"{name}.yaml").write_text(text)
+
+    def weights() -> dict[str, set[tuple[int, WeightRule]]]:
+        bag = bag_of(folder)
+        assert bag.import_errors == {}
+        return {
+            name: {(step.priority_weight, step.weight_rule) for step in dag.tasks}
+            for name, dag in bag.dags.items()
+        }
+
+    found, airflows_own = weights(), {(1, WeightRule.DOWNSTREAM)}
+    assert found == {
+        # The smallest number is the first, and the highest weight.
+        "plain": {(8, WeightRule.ABSOLUTE)},
+        "plain__purge": {(1, WeightRule.ABSOLUTE)},
+        "named": {(1, WeightRule.ABSOLUTE)},
+        "own": {(3, WeightRule.ABSOLUTE)},
+        "unknown": airflows_own,
+        "silent": airflows_own,
+        "silent__restore": airflows_own,
+    }
+    assert weights() == found
+    # Whom nobody has to ask, no process holds for.
+    monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "False")
+    assert weights()["plain"] == airflows_own
+
+
+def test_a_task_that_asks_nobody_is_no_dag_while_approval_is_enforced(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "tasks" / "waived.yaml"
+    file.write_text(task("waived", extra="approval: none"))
+    (folder / "tasks" / "other.yaml").write_text(task("other"))
+    monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "True")
+    bag = bag_of(folder)
+    assert set(bag.dags) == {"other"}
+    assert bag.import_errors == {
+        str(file): f"{file}:2:11: approval: is not accepted while [dsp] enforce_approval is on; "
+        "write match, or a process by name (got 'none')"
+    }
+    monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "False")
+    assert set(bag_of(folder).dags) == {"other", "waived"}
+
+
 def test_once_runs_at_its_time(folder: Path) -> None:
     dag = dag_of(folder, task("it", extra="schedule: {once: 2026-12-01T02:00:00+07:00}"))
     assert dag.schedule == "@once"

@@ -12,7 +12,13 @@ import psutil
 
 from dsp_airflow.demo.errors import DemoError, tail
 from dsp_airflow.demo.rest import AirflowApi
-from dsp_airflow.demo.standalone import START_SECONDS, STOP_SECONDS, AirflowStandalone, OnProgress
+from dsp_airflow.demo.standalone import (
+    START_SECONDS,
+    STOP_SECONDS,
+    AirflowStandalone,
+    OnProgress,
+    airflow,
+)
 
 WORKER = "DSP_TEST_WORKER"
 """By this environment variable every process of a worker is known."""
@@ -78,14 +84,14 @@ class CeleryAirflow(AirflowStandalone):
 
     def start(self) -> None:
         """Start the workers, make the metadata database, then start all other parts."""
-        migrating = self.launch(["db", "migrate"], self.log)
+        migrating = self.launch(airflow("db", "migrate"), self.log)
         # They do without that database, until they tell how a task ended.
         for name in self._workers:
             self.start_worker(name)
         if migrating.wait(MIGRATE_SECONDS) != 0:
             raise DemoError("airflow db migrate failed", tail(self.log))
         for part in PARTS:
-            self._running[part] = self.launch([part], self._log(part))
+            self._running[part] = self.launch(airflow(part), self._log(part))
 
     def wait_until_ready(
         self, on_progress: OnProgress = lambda _: None, seconds: float = START_SECONDS
@@ -99,14 +105,10 @@ class CeleryAirflow(AirflowStandalone):
     def start_worker(self, name: str) -> None:
         """Start one more worker and return at once; `wait_for_worker` follows."""
         # Logs are read where they are written: one folder serves all.
-        arguments = ["celery", "worker", "--celery-hostname", f"{name}@%h", "--skip-serve-logs"]
-        arguments += ["--without-mingle", "--without-gossip"]
-        self._running[name] = self.launch(
-            arguments,
-            self._log(name),
-            before=(*APART, name) if self._apart else (),
-            settings={WORKER: name},
-        )
+        command = [*APART, name] if self._apart else []
+        command += airflow("celery", "worker", "--celery-hostname", f"{name}@%h")
+        command += ["--skip-serve-logs", "--without-mingle", "--without-gossip"]
+        self._running[name] = self.launch(command, self._log(name), settings={WORKER: name})
 
     def wait_for_worker(self, name: str) -> None:
         """Return once it takes work; raise DemoError with the end of its log."""

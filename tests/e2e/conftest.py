@@ -216,7 +216,8 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 "warehouse": target.uri,
                 "smtp_default": smtp.airflow_uri,
             },
-            settings=metrics.settings,
+            # Approval has tests of its own; these are about what comes after it.
+            settings={**metrics.settings, "AIRFLOW__DSP__ENFORCE_APPROVAL": "False"},
         )
         stack.enter_context(airflow)
         api = airflow.wait_until_ready()

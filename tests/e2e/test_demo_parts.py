@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from dsp_airflow.demo import documents, flights, stage, summary
+from dsp_airflow.approval.matching import Ask
+from dsp_airflow.approval.processes import process_of_files
+from dsp_airflow.approval.subject import connections_of, task_type_of, touched
+from dsp_airflow.config import load_task
+from dsp_airflow.config.process_loading import load_processes
+from dsp_airflow.demo import approvals, documents, flights, stage, summary
 from dsp_airflow.demo.flights import Content
 from dsp_airflow.demo.stage import Tables
 from dsp_airflow.engine.ports import Store
@@ -221,3 +226,21 @@ def test_an_archive_that_adds_up_is_no_problem() -> None:
 )
 def test_what_does_not_add_up_in_an_archive(archive: summary.Archive, problem: str) -> None:
     assert problem in "\n".join(summary.archive_problems(archive))
+
+
+def test_a_person_decides_on_the_warehouse_and_all_else_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in approvals.settings(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / approvals.FOLDER
+    assert load_processes(folder)[1] == []
+    deciders = {}
+    for file in (stage.CHECKOUT / "dags" / "tasks").glob("*.yaml"):
+        task = load_task(file)
+        names = [name for job in task.jobs for name in connections_of(job)]
+        ask = Ask(task_type_of(task), frozenset({"delete"}), touched(names), rows=10**9)
+        level = process_of_files(ask, task.approval).levels[-1]
+        deciders[task.name] = [node.label for node in level.nodes]
+    assert deciders.pop("flights_archive") == ["role owners"]
+    assert set(map(tuple, deciders.values())) == {("automatic",)}

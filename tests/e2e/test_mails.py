@@ -172,6 +172,7 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 ),
                 # Those that hang need no processor.
                 "AIRFLOW__CORE__PARALLELISM": "12",
+                "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
             },
         )
         stack.enter_context(airflow)

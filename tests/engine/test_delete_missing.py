@@ -12,11 +12,13 @@ from typing import Any
 import bson
 import pytest
 
+from dsp_airflow import asking
 from dsp_airflow.engine import missing
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused, Transient
 from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.state.deletions import Deletions
 from dsp_airflow.state.records import JobSummary
+from dsp_airflow.steps import Interval
 from tests.engine.anywhere import databases
 from tests.engine.scenes import Db
 from tests.mongo.cross import Cross, field
@@ -48,6 +50,12 @@ def drop(database: AnyDatabase, *ids: int) -> None:
         database["t"].delete_many({"_id": {"$in": list(ids)}})
     else:
         database.execute(f"DELETE FROM t WHERE id IN ({', '.join(map(str, ids))})")
+
+
+def names(database: AnyDatabase) -> set[str]:
+    if isinstance(database, MongoDatabase):
+        return set(database.database.list_collection_names())
+    return {n for (n,) in database.rows("SELECT table_name FROM information_schema.tables")}
 
 
 def ids(database: AnyDatabase) -> set[int]:
@@ -84,6 +92,16 @@ class Mirror:
         (job,) = self.bench.run(new=True).jobs
         return job
 
+    def foreseen(self) -> dict[str, int] | None:
+        """What approvers would be shown."""
+        run = self.bench.open(new=True)
+        (job,) = run.task.jobs
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "True")
+            _, _, found = asking.look(run, job, asking.variables_now(run, Interval()))
+        removes: dict[str, int] | None = found["removes"]
+        return removes
+
     def alike(self) -> bool:
         return ids(self.bench.source) == ids(self.bench.target)
 
@@ -112,11 +130,17 @@ def test_what_is_missing_goes(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -
     source, target = mirror.bench.source, mirror.bench.target
     mirror.fill()
     mirror.configure()
+    assert mirror.foreseen() is None
     first = mirror.run()
     assert (first.rows_missing, first.rows_deleted, first.state) == (0, 0, "succeeded")
+    assert mirror.foreseen() == {"rows": 0, "of": 40}
     # One changed just before it was locked, one came back to the source, one was never there.
     drop(source, 0, 7, 20, 21, 39)
     put(target, 1000)
+    tables = names(target)
+    assert mirror.foreseen() == {"rows": 6, "of": 41}
+    # Nobody has agreed to anything yet, so nothing is written, not even beside.
+    assert names(target) == tables
     with monkeypatch.context() as patch:
         before(patch, "_in_source", lambda: put(source, 20, "again"))
         before(patch, "_taken", lambda: change(target, 21))

@@ -12,6 +12,7 @@ import pytest
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from dsp_airflow.approval.gate import OpenGate
 from dsp_airflow.engine import swap
 from dsp_airflow.engine.errors import BadValue, Refused, Transient
 from dsp_airflow.engine.stores.mongodb.store import MongoSession, MongoStore
@@ -125,10 +126,12 @@ def reading(database: MongoDatabase) -> Iterator[list[str]]:
 
 
 def test_readers_see_the_old_collection_or_the_new_one_with_all_that_the_old_one_had(
-    bench: MongoBench,
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(bench)
     before = made(bench.target)
+    lost: list[int] = []
+    monkeypatch.setattr(OpenGate, "removing", lambda _gate, _plan, count: lost.append(count()))
     bench.write(bench.job(mode="replace", batch_size=500))
     with reading(bench.target) as seen:
         (job,) = bench.run().jobs
@@ -146,6 +149,8 @@ def test_readers_see_the_old_collection_or_the_new_one_with_all_that_the_old_one
     bench.target["t"].drop()
     bench.run(new=True)
     assert state_of(bench.target) == "new"
+    # The gate is asked about the documents that go, right before the swap; here none did.
+    assert lost == [OLD[0]]
     assert set(bench.target["t"].index_information()) == {"_id_", "at_1"}
 
 

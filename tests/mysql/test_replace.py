@@ -11,6 +11,7 @@ from typing import Any
 import MySQLdb
 import pytest
 
+from dsp_airflow.approval.gate import OpenGate
 from dsp_airflow.engine import swap
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import BatchDone, Quiet
@@ -123,12 +124,14 @@ def reading(target: MySQLDatabase) -> Iterator[list[str]]:
 
 @named(FROM)
 def test_readers_see_the_old_table_or_the_new_one_with_all_that_the_old_one_had(
-    pair: Pair,
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = pair.target
     fill(pair.source, ROWS)
     target.execute(*TARGET)
     before = definition(target)
+    lost: list[int] = []
+    monkeypatch.setattr(OpenGate, "removing", lambda _gate, _plan, count: lost.append(count()))
     pair.write(pair.job(mode="replace", batch_size=200, check={"percent": 100}))
     with reading(target) as seen:
         (job,) = pair.run().jobs
@@ -137,6 +140,8 @@ def test_readers_see_the_old_table_or_the_new_one_with_all_that_the_old_one_had(
             threading.Event().wait(0.05)
     assert (job.state, job.rows_checked) == ("succeeded", ROWS)
     assert {"old", "new"} <= set(seen)
+    # Right before the swap the gate is asked about the rows that go with the old table.
+    assert lost == [OLD[0]]
     assert tables(target) == {"t", "dsp_commits"}
     assert definition(target) == before
     assert target.value("SELECT COUNT(*) FROM v") == ROWS

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -222,6 +225,79 @@ def test_many_decide_at_once_and_one_counts(requests: Requests, processes: Proce
     assert len(said) == len(found.decisions) == 1
     assert found.decisions[0].actor == said[0]
     assert len(requests.history(made.id)) == 3
+
+
+DECIDER = """
+import sys
+from pathlib import Path
+from dsp_airflow.approval.processes import Processes
+from dsp_airflow.approval.requests import Requests
+from dsp_airflow.engine.errors import DspError
+from dsp_airflow.state.database import open_state
+
+url, folder, user, verdict = sys.argv[1:]
+with open_state(url) as state:
+    requests = Requests(state, processes=Processes(state, Path(folder)))
+    requests.recent()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            requests.decide(line.strip(), user, "because", approved=verdict == "yes")
+            print("counted", flush=True)
+        except DspError as error:
+            print(type(error).__name__, flush=True)
+"""
+
+
+def test_two_processes_decide_in_the_same_moment(
+    state: StateDatabase, processes: Processes
+) -> None:
+    """Two people, two machines: of a yes and a no, and of two of the same, one counts."""
+    requests = Requests(state, processes=processes)
+    for user in ("olga", "otto"):
+        Roles(state).add("owners", user, "test")
+    processes.create(process(levels=[{"nodes": [{"role": "owners"}]}]), "anna")
+    url = state.url.render_as_string(hide_password=False)
+    with ExitStack() as stack:
+        deciders = []
+        for user, verdict in (("olga", "yes"), ("otto", "no")):
+            arguments = [sys.executable, "-c", DECIDER, url, str(processes.folder), user, verdict]
+            decider = stack.enter_context(
+                subprocess.Popen(
+                    arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            stack.callback(decider.kill)
+            assert decider.stdin
+            assert decider.stdout
+            deciders.append((user, decider.stdin, decider.stdout))
+        assert [answers.readline() for _, _, answers in deciders] == ["ready\n"] * 2
+        won = set()
+        for number in range(20):
+            made = requests.ask(f"d/{number}", subject(str(number)), "rita")
+            for _, ask, _ in deciders:
+                ask.write(f"{made.id}\n")
+            for _, ask, _ in deciders:
+                ask.flush()
+            said = {user: answers.readline().strip() for user, _, answers in deciders}
+            found = requests.get(made.id)
+            [decision] = found.decisions
+            assert said.pop(decision.actor) == "counted"
+            # The other one is told what has become of it, and nothing of what was meant.
+            assert set(said.values()) <= {"Refused", "Rejected"}
+            assert (
+                found.state
+                == {
+                    "olga": State.WAIT_FOR_EXECUTION,
+                    "otto": State.REJECTED,
+                }[decision.actor]
+            )
+            assert len(requests.history(made.id)) == 3
+            won.add(decision.actor)
+            deciders.reverse()
+    # They did meet.
+    assert won == {"olga", "otto"}
+    assert audit.verify(state) == []
 
 
 def test_who_lost_a_role_decides_no_more_and_an_empty_node_never_agrees(

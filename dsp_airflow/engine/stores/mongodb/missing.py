@@ -19,6 +19,7 @@ from pymongo.errors import BulkWriteError
 from dsp_airflow.engine.errors import Mismatch
 from dsp_airflow.engine.model import Key, Projection
 from dsp_airflow.engine.ports import Stream
+from dsp_airflow.engine.removal import Removal
 from dsp_airflow.engine.stores.mongodb import keys, names, query, raw, relay, rows
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.facts import facts
@@ -36,6 +37,17 @@ def sent_beside(connection: Connection, what: Projection) -> str:
     schema, name = connection.split(what.table)
     own = hashlib.sha256(name.encode()).hexdigest()[:16]
     return names.qualified(schema, f"{SENT}_{own}")
+
+
+def unsent(connection: Connection, what: Projection, stream: Stream, *, wire: str) -> Removal:
+    """See ``missing.CountsMissing``: the ids are asked for, so many at once, and kept nowhere."""
+    there = 0
+    for piece in _pieces(what, stream, wire):
+        ids = [raw.id_of(document) for document in raw.documents(piece)]
+        there += connection.count(what.table, query.by_ids(ids))
+    standing = connection.count(what.table, {})
+    # Documents may come and go meanwhile.
+    return Removal(max(0, standing - there), standing)
 
 
 class MongoMissing:
@@ -74,15 +86,14 @@ class MongoMissing:
 
     def _take(self, what: Projection, stream: Stream, wire: str) -> int:
         taken = 0
-        for buffer in stream if wire == relay.WIRE else rows.buffers(stream, what):
-            for piece in raw.cut(bytes(buffer), _INSERTED, _INSERTED_BYTES):
-                try:
-                    taken += self._connection.insert(self._sent, piece, None)
-                except BulkWriteError as error:
-                    raise Mismatch(
-                        f"{what.label}: a key came twice from the source, or cannot be kept; "
-                        "nothing was deleted"
-                    ) from error
+        for piece in _pieces(what, stream, wire):
+            try:
+                taken += self._connection.insert(self._sent, piece, None)
+            except BulkWriteError as error:
+                raise Mismatch(
+                    f"{what.label}: a key came twice from the source, or cannot be kept; "
+                    "nothing was deleted"
+                ) from error
         if taken != stream.rows:
             raise Mismatch(
                 f"{what.label}: the source sent {stream.rows:,} keys, and {taken:,} arrived; "
@@ -128,3 +139,9 @@ class MongoMissing:
     def _drop(self) -> None:
         schema, name = self._connection.split(self._sent)
         self._connection.base(schema).drop_collection(name)
+
+
+def _pieces(what: Projection, stream: Stream, wire: str) -> Iterator[bytes]:
+    """The ids that come, as documents, so many at once."""
+    for buffer in stream if wire == relay.WIRE else rows.buffers(stream, what):
+        yield from raw.cut(bytes(buffer), _INSERTED, _INSERTED_BYTES)

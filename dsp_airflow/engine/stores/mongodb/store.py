@@ -35,6 +35,7 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Restores, Session, Stream
+from dsp_airflow.engine.removal import Removal
 from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.mongodb import (
     catalog,
@@ -422,6 +423,11 @@ class MongoSession:
         """See ``missing.FindsMissing``."""
         with self._at(what.label):
             return missing.MongoMissing(self.connection, what, stream, wire=wire, at=self._at)
+
+    def unsent(self, what: Projection, stream: Stream, *, wire: str) -> Removal:
+        """See ``missing.CountsMissing``."""
+        with self._at(what.label):
+            return missing.unsent(self.connection, what, stream, wire=wire)
 
     def missing_refusals(self, what: Projection) -> list[str]:
         """See ``missing.FindsMissing``."""
