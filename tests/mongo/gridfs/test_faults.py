@@ -386,6 +386,41 @@ def test_programs_go_on_meanwhile(bench: BucketBench, source: Bucket, target: Bu
     assert len(target.ids()) > 10
 
 
+def cut_off(bench: BucketBench, source: Bucket) -> None:
+    """A purge that comes to its commit, and no further."""
+    clear = remains.clear
+
+    def cut(*given: Any) -> None:
+        if not source.ids():
+            raise Transient("the connection was cut")
+        clear(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remains, "clear", cut)
+        with pytest.raises(Transient, match="was cut"):
+            bench.latest().purge("copy")
+    assert source.ids() == set()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_large_file_comes_back_before_its_purge_has_ended(
+    bench: BucketBench, source: Bucket
+) -> None:
+    """It has the chunks that it had, and they are not taken for what the purge has left."""
+    source.put(content(30 * CHUNK), own="a")
+    before = source.raw()
+    bench.write(bench.job(purge="manual"))
+    bench.run()
+    purging = bench.latest()
+    cut_off(bench, source)
+    back = bench.job(source={"connection": "target"}, target={"connection": "source"})
+    bench.write(back, name="back")
+    bench.run()
+    assert source.raw() == before
+    purging.purge("copy")
+    assert source.raw() == before
+
+
 @pytest.mark.usefixtures("small")
 def test_chunks_of_a_large_file_go_after_its_purge(
     bench: BucketBench, source: Bucket, target: Bucket, monkeypatch: pytest.MonkeyPatch
@@ -396,20 +431,7 @@ def test_chunks_of_a_large_file_go_after_its_purge(
     bench.run()
     copied = target.raw()
     monkeypatch.setattr(remains, "REMOVED_BYTES", 7 * CHUNK)
-    with monkeypatch.context() as patch:
-        clear = remains.clear
-        calls = iter((clear, clear))
-
-        def cut(*given: Any) -> None:
-            act = next(calls, None)
-            if act is clear and not source.ids():
-                raise Transient("the connection was cut")
-            clear(*given)
-
-        patch.setattr(remains, "clear", cut)
-        with pytest.raises(Transient, match="was cut"):
-            bench.latest().purge("copy")
-    assert source.ids() == set()
+    cut_off(bench, source)
     assert source.chunks.count_documents({}) == 30
     # By another program, under the same id, and beyond what the unique index still holds.
     source.chunks.insert_one({"files_id": "a", "n": 30, "data": b"new"})
