@@ -23,7 +23,7 @@ from tests.servers import Database, MongoDatabase, MySQLDatabase
 START = datetime(2023, 3, 26, 0, 59, 59, 999_000, tzinfo=UTC)
 """Near the moment in which Berlin leaves an hour out."""
 WAYS = ["pg18-pg18", "mariadb-mariadb", "mysql-mysql", "mongo-mongo", "pg18-s3"]
-MORE = ["pg15-pg15", "mongo-pg18", "mariadb-s3", "mongo-s3"]
+MORE = ["pg15-pg15", "mysql-pg18", "pg18-mysql", "mongo-pg18", "mysql-s3", "mariadb-s3", "mongo-s3"]
 every = pytest.mark.parametrize(
     "way", [*WAYS, *(pytest.param(name, marks=pytest.mark.soak) for name in MORE)], indirect=True
 )

@@ -34,7 +34,10 @@ WRONG = 25 * STEP
 OVERLAP = "2s"
 PATIENCE = 120.0
 WAYS = ["pg18-pg18", "mariadb-mariadb", "mongo-mongo", "pg18-s3"]
-MORE = ["pg15-mysql", "mysql-mysql", "mysql-s3", "mongo-pg18", "mongo-s3", "mariadb-s3"]
+MORE = [
+    *("pg15-mysql", "mysql-mysql", "mysql-pg18", "mongo-pg18"),
+    *("mysql-s3", "mongo-s3", "mariadb-s3"),
+]
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.incremental.way"])

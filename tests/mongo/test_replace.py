@@ -15,7 +15,11 @@ from pymongo.errors import OperationFailure
 from dsp_airflow.approval.gate import OpenGate
 from dsp_airflow.engine import swap
 from dsp_airflow.engine.errors import BadValue, Refused, Transient
+from dsp_airflow.engine.stores.mongodb import leases
+from dsp_airflow.engine.stores.mongodb.facts import Facts
+from dsp_airflow.engine.stores.mongodb.names import LOCKS
 from dsp_airflow.engine.stores.mongodb.store import MongoSession, MongoStore
+from dsp_airflow.engine.stores.mongodb.swap import MongoSwaps
 from dsp_airflow.state import swaps
 from dsp_airflow.steps import TaskRun
 from tests.faults.tables import DOCUMENTS, fill
@@ -250,6 +254,31 @@ def test_a_swap_that_dies_anywhere_leaves_the_old_collection_or_the_new_one(
     bench.target.database.create_collection("dsp_swap_of_mine")
     bench.run(new=True)
     assert names(bench.target) <= {"t", "v", "dsp_commits", "dsp_locks", "dsp_swap_of_mine"}
+
+
+def test_who_proves_by_the_old_collection_while_a_swap_waits_ends_the_swap(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has waited for longer than its lease lasts, and was gone over."""
+    run, target = begun(bench), bench.target
+    what, plain, waits = projection(target.name, "t"), MongoSwaps._renamed, list[int]()
+
+    def waited(swaps: MongoSwaps, new: swap.Replacement, built: Facts) -> bool:
+        if waits:
+            return plain(swaps, new, built)
+        waits.append(1)
+        target[LOCKS].update_many({}, [{"$set": {"until": {"$subtract": ["$until", 600_000]}}}])
+        with bench.store("target").session() as other, other.proving(what):
+            return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MongoSwaps, "_renamed", waited)
+        patch.setattr(leases, "FRESH", 0.0)
+        with pytest.raises(Transient, match="without a sign"):
+            run.swap("copy")
+    assert state_of(target) == "old"
+    run.swap("copy")
+    assert state_of(target) == "new"
 
 
 @named([("pg18", "mongo"), ("mongo", "mariadb")])

@@ -10,12 +10,15 @@ from typing import Any
 
 import gridfs
 import pytest
+from pymongo.errors import OperationFailure
 
 from dsp_airflow.engine.errors import DspError, Transient
 from dsp_airflow.engine.model import KeyRange, Origin
-from dsp_airflow.engine.stores.mongodb.gridfs import remains, split, staged, write
+from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.engine.stores.mongodb.gridfs import remains, split, staged, uploads, write
 from tests.mongo.gridfs import work
 from tests.mongo.gridfs.buckets import CHUNK, Bucket, BucketBench, content
+from tests.mongo.harness import projection
 from tests.servers import MongoDatabase, MongoServer, fresh_mongo_database
 from tests.share import full, share
 
@@ -31,7 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (split, write):
         monkeypatch.setattr(module, "MOST_BYTES", 8 * CHUNK)
     monkeypatch.setattr(staged, "PIECE", 4 * CHUNK)
-    monkeypatch.setattr(staged, "REMOVED", 3)
+    monkeypatch.setattr(uploads, "REMOVED", 3)
 
 
 def address(database: MongoDatabase) -> work.Address:
@@ -224,6 +227,51 @@ def test_of_two_writers_only_the_last_goes_on(
     assert marks(bench) == []
 
 
+@pytest.mark.usefixtures("small")
+def test_what_was_begun_is_not_forgotten_by_who_comes_late(
+    bench: BucketBench, target: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run ends the file, or takes it over, while its chunks are about to be removed."""
+    commits = bench.target.database["dsp_commits"]
+    own = {"upload": "fs", "file": "a"}
+    target.put(content(5 * CHUNK), own="a")
+    begun = {"_id": own, "holder": "gone", "run": "r", "job": "copy"}
+    file, ended = target.files.find_one({"_id": "a"}), list[bool]()
+    count, begin = Connection.count, Connection.begin
+
+    def end(connection: Connection, table: str, query: Any, **more: Any) -> int:
+        found = count(connection, table, query, **more)
+        try:
+            with bench.target.client.start_session() as session, session.start_transaction():
+                commits.delete_one({"_id": own}, session=session)
+                target.files.insert_one(file, session=session)
+            ended.append(True)
+        except OperationFailure:
+            ended.append(False)
+        return found
+
+    def take_over(connection: Connection, session: Any) -> None:
+        commits.update_one({"_id": own}, {"$set": {"run": "later"}})
+        begin(connection, session)
+
+    what = projection(bench.target.name, "fs")
+    with bench.buckets("target").session() as session:
+        for name, meanwhile in (("count", end), ("begin", take_over)):
+            target.files.delete_one({"_id": "a"})
+            commits.replace_one({"_id": own}, begun, upsert=True)
+            with monkeypatch.context() as patch:
+                patch.setattr(Connection, name, meanwhile)
+                session.forget_markers(what, "r", "copy")
+            if name == "count":
+                # Whoever comes first has the file: the other finds nothing of it, or all.
+                assert target.chunks.count_documents({}) == (5 if ended[0] else 0)
+                target.files.delete_one({"_id": "a"})
+                target.chunks.delete_many({})
+                target.put(content(5 * CHUNK), own="a")
+    assert target.chunks.count_documents({}) == 5
+    assert [mark["run"] for mark in marks(bench)] == ["later"]
+
+
 def pieces(buffer: bytes | memoryview, upto: int) -> list[bytes]:
     """A buffer's documents each by itself, up to a place in it."""
     found, at = [], 0
@@ -338,6 +386,41 @@ def test_programs_go_on_meanwhile(bench: BucketBench, source: Bucket, target: Bu
     assert len(target.ids()) > 10
 
 
+def cut_off(bench: BucketBench, source: Bucket) -> None:
+    """A purge that comes to its commit, and no further."""
+    clear = remains.clear
+
+    def cut(*given: Any) -> None:
+        if not source.ids():
+            raise Transient("the connection was cut")
+        clear(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remains, "clear", cut)
+        with pytest.raises(Transient, match="was cut"):
+            bench.latest().purge("copy")
+    assert source.ids() == set()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_large_file_comes_back_before_its_purge_has_ended(
+    bench: BucketBench, source: Bucket
+) -> None:
+    """It has the chunks that it had, and they are not taken for what the purge has left."""
+    source.put(content(30 * CHUNK), own="a")
+    before = source.raw()
+    bench.write(bench.job(purge="manual"))
+    bench.run()
+    purging = bench.latest()
+    cut_off(bench, source)
+    back = bench.job(source={"connection": "target"}, target={"connection": "source"})
+    bench.write(back, name="back")
+    bench.run()
+    assert source.raw() == before
+    purging.purge("copy")
+    assert source.raw() == before
+
+
 @pytest.mark.usefixtures("small")
 def test_chunks_of_a_large_file_go_after_its_purge(
     bench: BucketBench, source: Bucket, target: Bucket, monkeypatch: pytest.MonkeyPatch
@@ -348,20 +431,7 @@ def test_chunks_of_a_large_file_go_after_its_purge(
     bench.run()
     copied = target.raw()
     monkeypatch.setattr(remains, "REMOVED_BYTES", 7 * CHUNK)
-    with monkeypatch.context() as patch:
-        clear = remains.clear
-        calls = iter((clear, clear))
-
-        def cut(*given: Any) -> None:
-            act = next(calls, None)
-            if act is clear and not source.ids():
-                raise Transient("the connection was cut")
-            clear(*given)
-
-        patch.setattr(remains, "clear", cut)
-        with pytest.raises(Transient, match="was cut"):
-            bench.latest().purge("copy")
-    assert source.ids() == set()
+    cut_off(bench, source)
     assert source.chunks.count_documents({}) == 30
     # By another program, under the same id, and beyond what the unique index still holds.
     source.chunks.insert_one({"files_id": "a", "n": 30, "data": b"new"})

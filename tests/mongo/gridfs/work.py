@@ -13,7 +13,7 @@ from typing import Any, cast
 from pymongo import monitoring
 
 from dsp_airflow.engine.stores.mongodb import leases
-from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, write
+from dsp_airflow.engine.stores.mongodb.gridfs import split, staged, uploads, write
 from tests.mongo.gridfs.buckets import BucketBench
 
 WRITES = frozenset({"insert", "update", "delete", "commitTransaction"})
@@ -78,7 +78,7 @@ def small() -> None:
         vars(module)["MOST_BYTES"] = 8 * 1024
     leases.TERM = timedelta(seconds=3)  # type: ignore[misc]
     staged.PIECE = 4 * 1024  # type: ignore[misc]
-    staged.REMOVED = 3  # type: ignore[misc]
+    uploads.REMOVED = 3  # type: ignore[misc]
 
 
 def whole(folder: Path, source: Address, target: Address) -> None:

@@ -12,7 +12,7 @@ removed until it has ended, and one that begins after that finds none and ends.
 A lease of who proves may run out without harm once the rows are locked in the source: who begins
 to write after that reads what was proved. Before that a batch could be read that is older than the
 proof, and written after it. So a writer removes what has run out, too, and who proves looks, when
-the rows are locked, whether his own still stands.
+the rows are locked, whether his own still stands; so does who replaces the collection.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def lost(label: str, kind: Kind) -> Transient:
     """The error of who was away for too long."""
     done = {"writing": "written", "proving": "deleted"}[kind]
     return Transient(
-        f"{label}: the batch took longer than {TERM} without a sign, and somebody else was let "
-        f"in; nothing of it was {done}, retry"
+        f"{label}: what was begun took longer than {TERM} without a sign, and somebody else was "
+        f"let in; nothing was {done}, retry"
     )
 
 

@@ -502,7 +502,7 @@ class MongoSession:
 
     def swaps(self) -> Swaps:
         """See ``swap.CanSwap``."""
-        return TranslatedSwaps(swap.MongoSwaps(self.connection), self._at)
+        return TranslatedSwaps(swap.MongoSwaps(self.connection, self._proving), self._at)
 
     def fingerprint(self, table: str) -> str:
         """Of a proof that does not stand any more nothing is told."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -38,10 +38,14 @@ _TOO_SLOW: Final = frozenset({24, 50})
 
 
 class MongoSwaps:
-    """See ``swap.Swaps``. Driver errors are not translated yet."""
+    """See ``swap.Swaps``. Driver errors are not translated yet.
 
-    def __init__(self, connection: Connection) -> None:
+    ``sign`` keeps who proves by the collection away, and raises where one was let in.
+    """
+
+    def __init__(self, connection: Connection, sign: Callable[[str], None]) -> None:
         self.connection = connection
+        self._sign = sign
 
     def refusals(self, what: Projection, *, create: bool) -> list[str]:
         """See ``swap.Swaps``. Views name a collection, and show whichever is called so."""
@@ -134,6 +138,7 @@ class MongoSwaps:
         """Whether it was done; not when somebody holds the collection."""
         schema, name = self.connection.split(new.target.table)
         base = self._base(new)
+        self._sign(new.target.label)
         try:
             self.connection.client.admin.command(
                 {

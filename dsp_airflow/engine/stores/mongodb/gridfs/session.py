@@ -175,9 +175,14 @@ class FilesSession(MongoSession):
             return refusals.write_refusals(self.connection, what, on_conflict, create=create)
 
     def prepare_markers(self, what: Projection) -> bool:
-        """The indexes without which a file's chunks are not kept apart are made here, too."""
+        """The indexes without which a file's chunks are not kept apart are made here, too.
+
+        What a purge has left of large files goes first: one of them may be about to come back,
+        with the very chunks that it had.
+        """
         with self._at(what.label):
             bucket.index(self.connection, what.table)
+            remains.clear(self.connection, bucket.bucket_of(self.connection, what.table))
         return super().prepare_markers(what)
 
     def forget_markers(self, what: Projection, run: str, job: str) -> None:

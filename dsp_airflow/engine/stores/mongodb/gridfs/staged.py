@@ -27,8 +27,6 @@ from dsp_airflow.engine.stores.mongodb.raw import Value
 
 PIECE: Final = 8 * 1024 * 1024
 """Bytes of chunks that are inserted at once."""
-REMOVED: Final = 2_000
-"""Chunks that are removed at once."""
 SIGN: Final = 10.0
 """Seconds after which a writer that only compares shows that it is there."""
 
@@ -210,7 +208,7 @@ class Staged:
         table = bucket_of(place.connection, place.what.table).chunks
         while True:
             found = place.connection.find(
-                table, wrong, projection={"_id": 1}, limit=REMOVED, ordered=False
+                table, wrong, projection={"_id": 1}, limit=uploads.REMOVED, ordered=False
             )
             ids = [raw.id_of(d) for buffer in found for d in raw.documents(buffer)]
             if not ids:

@@ -8,7 +8,8 @@ are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from dsp_airflow.engine.stores.mongodb.gridfs.files import File, comparable
 from dsp_airflow.engine.stores.mongodb.raw import Value
 
 ACTIONS: Final = ("find", "insert", "update", "remove")
+REMOVED: Final = 100
+"""Chunks that are removed at once: a server keeps them in its cache until the commit."""
 
 
 def _marks(connection: Connection, what: Projection) -> Collection[dict[str, Any]]:
@@ -165,14 +168,57 @@ def foreign(what: Projection, file: File) -> BadValue:
 
 
 def forget(connection: Connection, what: Projection, run: str, job: str) -> None:
-    """Removes what a job has begun and will not end, as its source no longer has the files."""
+    """Removes what a job has begun and will not end, as its source no longer has the files.
+
+    Not what another writer has taken over, who may be about to end it.
+    """
     bucket = bucket_of(connection, what.table)
-    marks = _marks(connection, what)
     matching: dict[str, Any] = {"_id.upload": bucket.name, "run": run, "job": job}
     for buffer in connection.find(what.markers, matching, ordered=False, required=False):
         for document in raw.documents(buffer):
             own = dict(raw.elements(raw.id_of(document).data))[b"file"]
-            if connection.count(bucket.files, query.by_id(own)) == 0:
-                chunks = {"files_id": raw.document([("$eq", own)])}
-                connection.collection(bucket.chunks).delete_many(chunks)
-            marks.delete_one({"_id": _id(bucket, own)})
+            while _forgot_some(connection, what, own, (run, job)):
+                pass
+
+
+def _forgot_some(connection: Connection, what: Projection, own: Value, by: tuple[str, str]) -> bool:
+    """Whether chunks were removed, after which there may be more; at last the mark goes.
+
+    Whoever takes the file over, or ends it, changes the mark: of both only one can commit.
+    """
+    bucket, marks = bucket_of(connection, what.table), _marks(connection, what)
+    mine = {"_id": _id(bucket, own), "run": by[0], "job": by[1]}
+    with _transaction(connection) as session:
+        held = marks.update_one(mine, {"$inc": {"pieces": 1}}, session=session)
+        if held.matched_count != 1:
+            return False
+        ids: list[Value] = []
+        if connection.count(bucket.files, query.by_id(own), session=session) == 0:
+            found = connection.find(
+                bucket.chunks,
+                {"files_id": raw.document([("$eq", own)])},
+                session=session,
+                projection={"_id": 1},
+                limit=REMOVED,
+                ordered=False,
+            )
+            ids = [raw.id_of(d) for buffer in found for d in raw.documents(buffer)]
+        if ids:
+            chunks = connection.collection(bucket.chunks)
+            chunks.delete_many(query.by_ids(ids), session=session)
+        else:
+            marks.delete_one(mine, session=session)
+    return bool(ids)
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[ClientSession | None]:
+    """``None`` where the server has none."""
+    if not connection.transactions:
+        yield None
+        return
+    with connection.client.start_session() as session:
+        # Left without a commit, the session takes everything back.
+        connection.begin(session)
+        yield session
+        connection.commit(session)
