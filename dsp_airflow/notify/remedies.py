@@ -29,6 +29,10 @@ REMEDIES = (
     Remedy("does not fit its target type", "Widen the target column, or correct the value."),
     Remedy("does not accept NULL", "Map the column with a constant or with coalesce."),
     Remedy("already holds this value", "Decide which of the two rows is right."),
+    Remedy(
+        "cannot share between machines",
+        "Give the package a PostgreSQL database; docs/scaling.md says how.",
+    ),
     Remedy("was altered since the run was planned", "Find out who altered the table.", ANEW),
     Remedy("was edited after run", "Check that the edit of the task file was meant.", ANEW),
     Remedy("leads elsewhere", "Check that the connection was changed on purpose.", ANEW),

@@ -81,6 +81,7 @@ class CeleryAirflow(AirflowStandalone):
         self._workers = workers
         self._apart = apart
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         """Start the workers, make the metadata database, then start all other parts."""
@@ -125,6 +126,15 @@ class CeleryAirflow(AirflowStandalone):
             _kill(found)
         self._running.pop(name).wait()
 
+    def stop_worker(self, name: str) -> None:
+        """Ask a worker to end, as systems do it, and return at once."""
+        self._stopping[name] = self._running.pop(name)
+        self._stopping[name].terminate()
+
+    def exit_code(self, name: str) -> int | None:
+        """How a worker ended that was asked to; None while it works."""
+        return self._stopping[name].poll()
+
     def worker_of(self, owner: str) -> str | None:
         """The worker of which a process holds a lease under this name (see `owner_name`)."""
         _, _, namespace, pid, _, _ = owner.rsplit(":", 5)
@@ -155,9 +165,10 @@ class CeleryAirflow(AirflowStandalone):
         """Kill every process of this Airflow: nothing of it is needed any more."""
         while found := self.processes():
             _kill(found)
-        for process in self._running.values():
-            process.wait()
-        self._running.clear()
+        for ended in (self._running, self._stopping):
+            for process in ended.values():
+                process.wait()
+            ended.clear()
 
     def _log(self, name: str) -> Path:
         return self.home / f"{name}.log"

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dsp_airflow.demo.rest import AirflowApi
@@ -50,6 +51,7 @@ TAKES_TIME = (
        PERFORM pg_sleep(seconds) FROM pace; RETURN NULL; END $$""",
     "CREATE TRIGGER takes_time BEFORE {} ON orders EXECUTE FUNCTION takes_time()",
 )
+ORDERED = "SELECT * FROM orders ORDER BY id"
 ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, customer text, total numeric(12, 2))"
 
 
@@ -65,6 +67,22 @@ class Cluster:
     runs: Runs
     apart: bool
     """Whether each worker is on a machine of its own."""
+
+    def begin(self) -> None:
+        self.api.wait_for_dag("moved", WAIT_SECONDS)
+        self.api.unpause("moved")
+        self.api.trigger("moved", "first")
+
+    def wait_for_both(self) -> dict[str, str]:
+        """Until both workers have copied for a while; what they hold, as below."""
+        found: list[dict[str, str]] = []
+
+        def both_copy() -> bool:
+            found.append(self.at_work("copy"))
+            return len(found[-1]) == 2 and self.done("copied_at") > 20
+
+        assert self.api.wait_for(both_copy, WAIT_SECONDS), self.logs()
+        return found[-1]
 
     def at_work(self, phase: str) -> dict[str, str]:
         """The workers that hold batches at this moment, each with one of its owners' names."""
@@ -160,21 +178,13 @@ def _dags_folder(folder: Path) -> Path:
 
 def test_workers_are_killed_while_they_copy_and_purge(cluster: Cluster) -> None:
     airflow, api = cluster.airflow, cluster.api
-    query = "SELECT * FROM orders ORDER BY id"
-    original = cluster.source.rows(query)
-    api.wait_for_dag("moved", WAIT_SECONDS)
-    api.unpause("moved")
-    api.trigger("moved", "first")
+    original = cluster.source.rows(ORDERED)
+    cluster.begin()
 
     # Both copy; one is killed.
-    def both_copy() -> bool:
-        found.append(cluster.at_work("copy"))
-        return len(found[-1]) == 2 and cluster.done("copied_at") > 20
-
-    found: list[dict[str, str]] = []
-    assert api.wait_for(both_copy, WAIT_SECONDS), cluster.logs()
-    victim = leader = cluster.leader(found[-1])
-    (survivor,) = found[-1].keys() - {leader}
+    both = cluster.wait_for_both()
+    victim = leader = cluster.leader(both)
+    (survivor,) = both.keys() - {leader}
     if cluster.apart:
         victim, survivor = survivor, victim
     airflow.kill_worker(victim)
@@ -195,8 +205,8 @@ def test_workers_are_killed_while_they_copy_and_purge(cluster: Cluster) -> None:
     cluster.source.execute("UPDATE pace SET seconds = 0")
 
     assert api.wait_for_run("moved", "first", WAIT_SECONDS) == "success", cluster.logs()
-    assert cluster.target.rows(query) == original[:ROWS]
-    assert cluster.source.rows(query) == original[ROWS:]
+    assert cluster.target.rows(ORDERED) == original[:ROWS]
+    assert cluster.source.rows(ORDERED) == original[ROWS:]
     run = cluster.runs.latest("moved")
     assert run is not None
     (job,) = cluster.runs.summary(run.id).jobs
@@ -209,3 +219,34 @@ def test_workers_are_killed_while_they_copy_and_purge(cluster: Cluster) -> None:
     # The lost ones were tried again, and nothing else was.
     tries = {(t.task, t.tries) for t in api.task_instances("moved", "first") if t.tries > 1}
     assert tries == {("orders.copy", 2), ("purge.orders", 2)}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("cluster", [False], indirect=True, ids=["on one machine"])
+def test_who_is_asked_to_end_breaks_no_batch_off(cluster: Cluster) -> None:
+    """A pod that is evicted tells the process that watches over its step; a Celery worker that is
+    stopped tells nobody, and ends when its steps have.
+    """
+    airflow, api = cluster.airflow, cluster.api
+    original = cluster.source.rows(ORDERED)
+    cluster.begin()
+    evicted, stopped = cluster.wait_for_both().items()
+
+    pid = int(evicted[1].rsplit(":", 5)[3])
+    watching = psutil.Process(pid).parent()
+    assert watching is not None
+    watching.terminate()
+    step, left = psutil.wait_procs([psutil.Process(pid)], timeout=20)
+    assert (len(step), left) == (1, [])
+    assert cluster.done("copied_at") < BATCHES - 20
+    airflow.stop_worker(stopped[0])
+    cluster.target.execute("UPDATE pace SET seconds = 0")
+    cluster.source.execute("UPDATE pace SET seconds = 0")
+
+    assert api.wait_for_run("moved", "first", WAIT_SECONDS) == "success", cluster.logs()
+    assert cluster.target.rows(ORDERED) == original[:ROWS]
+    assert cluster.source.rows(ORDERED) == original[ROWS:]
+    tries = [(t.task, t.tries) for t in api.task_instances("moved", "first") if t.tries > 1]
+    assert tries == [("orders.copy", 2)]
+    assert cluster.state.rows("SELECT DISTINCT error FROM batches") == [(None,)]
+    assert airflow.exit_code(stopped[0]) == 0
