@@ -175,7 +175,9 @@ class World:
             manual = self.process.start == "manual"
             self.books[found.id] = Book(self.definition, nodes, manual, requester, self.now)
             self.latest = found.id
-        assert found.id == self.latest
+        assert (found.id, found.digest) == (self.latest, subject.digest)
+        # Nobody is asked for what nobody asks for any more.
+        assert [one.id for one in self.requests.recent() if one.open and one.id != found.id] == []
 
     def decide(self) -> None:
         assert self.latest is not None
