@@ -58,6 +58,7 @@ REACHED = {
     "written",
     "written after a failure",
     "ended, withdrawn or void",
+    "void, though it is as it was approved again",
     "not granted",
     "not started",
     "too late",
@@ -83,6 +84,8 @@ class Book:
     started: datetime | None = None
     failed: bool = False
     """A step did, so that it may go on while its time lasts."""
+    void: bool = False
+    """Something else would have been done; what was approved may not be done any more, either."""
     dead: bool = False
 
     @property
@@ -175,7 +178,9 @@ class World:
             manual = self.process.start == "manual"
             self.books[found.id] = Book(self.definition, nodes, manual, requester, self.now)
             self.latest = found.id
-        assert found.id == self.latest
+        assert (found.id, found.digest) == (self.latest, subject.digest)
+        # Nobody is asked for what nobody asks for any more.
+        assert [one.id for one in self.requests.recent() if one.open and one.id != found.id] == []
 
     def decide(self) -> None:
         assert self.latest is not None
@@ -224,8 +229,10 @@ class World:
 
     def cancel(self) -> None:
         assert self.latest is not None
-        self.requests.cancel(self.latest, self.dice.choice(USERS), "enough")
-        self.books[self.latest].dead = True
+        user, book = self.dice.choice(USERS), self.books[self.latest]
+        self.requests.cancel(self.latest, user, "enough")
+        assert user == book.requester or user in self.people["administrators"]
+        book.dead = True
 
     def wait(self) -> None:
         self.now += self.dice.choice([1, 1, 3, 8, 15]) * HOUR
@@ -233,7 +240,7 @@ class World:
             self.requests.expire_due()
 
     def edit_definition(self) -> None:
-        self.definition = self.dice.choice([1, 2])
+        self.definition = 3 - self.definition
 
     def edit_process(self) -> None:
         process = self.random_process()
@@ -272,10 +279,14 @@ class World:
         book = None if self.latest is None else self.books[self.latest]
         if self.dice.random() < 0.5:
             # What would bring it further.
-            if book is None or book.dead:
+            if book is not None and book.void:
+                name = self.dice.choice(["write", "edit_definition"])
+            elif book is None or book.dead:
                 name = "ask"
             elif book.started is not None:
-                name = self.dice.choice(["write", "end", "wait", "edit_definition"])
+                name = self.dice.choice(["write", "write", "end", "wait", "edit_definition"])
+            elif book.granted is None:
+                name = self.dice.choice(["decide", "decide", "ask"])
         act: Any = self.people_change if name == "people" else getattr(self, name)
         if self.latest is None and name in {"decide", "look", "execute", "cancel", "write"}:
             return
@@ -293,10 +304,12 @@ class World:
         assert why, "a write was refused that everybody has agreed to"
         self.reached[why] += 1
         if why.startswith("edited"):
-            book.dead = True
+            book.void = book.dead = True
 
     def why_not(self, book: Book) -> str:
         """Why the documentation says that nothing may be written."""
+        if book.void and book.definition == self.definition:
+            return "void, though it is as it was approved again"
         if book.dead:
             return "ended, withdrawn or void"
         if book.started is None:
