@@ -46,6 +46,7 @@ from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.replacing import Replacing, alone, replaces
+from dsp_airflow.state import audit
 from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
@@ -258,10 +259,7 @@ class TaskRun:
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
-            if self.by_hand is None:
-                self.runs.move(self.run.id, name, "purging")
-            else:
-                self.runs.purge_by_hand(self.run.id, name, self.by_hand, numbers)
+            self.runs.begin_purge(self.run.id, name, self.by_hand or audit.SYSTEM, numbers)
             if behind:
                 told = f"Job {name}: nothing is deleted of this step yet: {behind}"
                 tell(self.watch, Noted(told))
@@ -326,6 +324,7 @@ class TaskRun:
         conditions.require_alone(self._in_this_run(job), plan)
         self._require_derived(path, plan)
         self.gate.copying(plan)
+        self._announce(name, "delete_missing.begin", plan)
         resource = f"{work.target.identity} {plan.target.label}"
         record = Deletions(self.database, self.run.id, name, resource)
         with (
@@ -365,6 +364,7 @@ class TaskRun:
             if replacing is not None:
                 self.gate.copying(work.plan)
                 may = partial(self.gate.removing, replacing.plan)
+                self._announce(name, "replace.begin", work.plan)
                 with alone(replacing), Keeper(ledger):
                     replacing.finish(work, allow_empty=job.allow_empty, may=may)
             if self._through(name, checked=True):
@@ -581,6 +581,11 @@ class TaskRun:
         except Exception as error:
             self.runs.move(self.run.id, name, "failed", _message(error))
             raise
+
+    def _announce(self, name: str, action: str, plan: Plan) -> None:
+        """The audit tells what is about to be deleted from a target."""
+        what = {"table": plan.target.label, "connection": self._job(name).target.connection}
+        self.runs.record(self.run.id, name, audit.SYSTEM, action, what)
 
     def _job_summary(self, name: str) -> JobSummary:
         found = next((j for j in self.summary().jobs if j.name == name), None)

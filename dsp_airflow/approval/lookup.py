@@ -16,6 +16,7 @@ from dsp_airflow.approval.records import (
     members_of,
     request_of,
 )
+from dsp_airflow.permissions.checks import not_approvable
 from dsp_airflow.state.tables import REQUEST_CHANGES, REQUESTS
 
 _CHUNK = 500
@@ -49,7 +50,12 @@ def waiting_for(connection: Connection, user: str, now: datetime) -> list[Reques
     query = select(REQUESTS).where(REQUESTS.c.state == State.APPROVING)
     rows = connection.execute(query.order_by(REQUESTS.c.created_at)).all()
     requests = [request_of(connection, row) for row in rows]
-    return [one for one in requests if may_decide(one, user, members_of(connection, one), now)]
+    return [
+        one
+        for one in requests
+        if may_decide(one, user, members_of(connection, one), now)
+        and not not_approvable(connection, user, one.connections)
+    ]
 
 
 def history(connection: Connection, request: str) -> list[Changed]:

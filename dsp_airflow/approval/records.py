@@ -88,6 +88,11 @@ class Request:
         )
 
     @property
+    def connections(self) -> list[str]:
+        """The connections that it is about."""
+        return [str(one["name"]) for one in self.evidence.get("connections", ())]
+
+    @property
     def open(self) -> bool:
         """Whether something may still become of it by itself."""
         return self.state in machine.OPEN

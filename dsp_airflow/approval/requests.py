@@ -37,6 +37,7 @@ from dsp_airflow.config.processes import (
     process_values,
 )
 from dsp_airflow.engine.errors import Denied, Refused, Transient
+from dsp_airflow.permissions.checks import require_approving
 from dsp_airflow.state import audit
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
@@ -213,6 +214,8 @@ class Requests:
                 )
             if digest is not None and digest != found.digest:
                 raise Refused(f"request {request} is for another definition than the one you saw")
+            if approved:
+                require_approving(connection, actor, found.connections)
             act = machine.approve if approved else machine.reject
             members = members_of(connection, found)
             moves = act(found.case, actor, members, comment, now)

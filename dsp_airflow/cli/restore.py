@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dsp_airflow.cli.approving import acting, gate_for_run
 from dsp_airflow.cli.granted import permit_for, require_reading
 from dsp_airflow.cli.report import Report, load, reporting
-from dsp_airflow.cli.run import Whole, shown, user
+from dsp_airflow.cli.run import Whole, shown
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.engine.errors import ConfigError
@@ -58,7 +58,7 @@ def restore(
             (file or Path()).absolute(),
             opener(),
             watch=watch,
-            triggered_by=user(),
+            triggered_by=acting(),
             new=new,
         )
         report.run = work

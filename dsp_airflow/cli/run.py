@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.approving import gate_for_run
+from dsp_airflow.cli.approving import acting, gate_for_run
 from dsp_airflow.cli.errors import raise_worst, text
 from dsp_airflow.cli.granted import permit_for
 from dsp_airflow.cli.ordering import at_once, require_through
@@ -46,7 +46,7 @@ def run(file: Path, *, job: str | None, new: bool, as_json: bool, quiet: bool) -
             file.absolute(),
             opener(),
             watch=watch or Quiet(),
-            triggered_by=user(),
+            triggered_by=acting(),
             new=new,
         )
         report.run = work

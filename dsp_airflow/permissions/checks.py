@@ -190,6 +190,24 @@ def require_reading(
         Granted(database, "", person, "look").require_reading(places, opened)
 
 
+def not_approvable(connection: Connection, user: str, names: Iterable[str]) -> list[str]:
+    """The connections whose work the user may not agree to; none where nothing is enforced."""
+    if not settings.enforced() or user in administrators(connection):
+        return []
+    return [name for name in names if not holds(connection, user, "approve", Needed(Scope(name)))]
+
+
+def require_approving(connection: Connection, user: str, names: Iterable[str]) -> None:
+    """``Denied`` unless the user may agree to work on all of these connections."""
+    missing = not_approvable(connection, user, names)
+    if missing:
+        givers = ", ".join(sorted(who_gives(connection, Scope(missing[0])))) or "nobody yet"
+        raise Denied(
+            f"{user} has no grant to approve work on connection {', '.join(missing)}; who can give "
+            f"it: {givers}: dsp grant add {user} {missing[0]} approve"
+        )
+
+
 def default_permit() -> Permit:
     """Of a run that nobody gave one."""
     return ClosedPermit() if settings.enforced() else OpenPermit()

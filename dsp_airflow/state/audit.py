@@ -23,6 +23,10 @@ from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.receipts import GENESIS, Head, chained
 from dsp_airflow.state.tables import AUDIT, AUDIT_HEAD
 
+SYSTEM = "dsp"
+"""The actor where the work itself comes to something, by nobody's hand."""
+SCHEDULE = "airflow"
+"""The actor of a run that nobody triggered."""
 UNKNOWN = "unknown"
 """The actor whom neither the operating system nor Airflow could name."""
 _PAGE = 1000

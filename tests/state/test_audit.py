@@ -168,7 +168,12 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
     assert count(state) == done, "a run moves it without anybody's hand"
 
     runs.begin(run, restored_by="ann")
-    began = {"state": "running", "attempt": 1, "definition": {"jobs": ["copy"]}}
+    began = {
+        "state": "running",
+        "attempt": 1,
+        "task": "shop",
+        "definition": {"jobs": ["copy"]},
+    }
     told("restore.begin", f"run {run}", {"state": "planned"}, began)
     runs.begin(run, restored_by="ann")
     assert newest(state).seq == done + 1, "it goes on"
@@ -187,12 +192,12 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
         {"stop_requested": True, "reason": "too loud"},
     )
     with pytest.raises(Refused):
-        runs.purge_by_hand(run, "copy", "ann", None)
+        runs.begin_purge(run, "copy", "ann", None)
     assert newest(state).action == "run.terminate", "what was refused was not begun"
     runs.move(run, "copy", "planned")
     runs.move(run, "copy", "copying")
     runs.move(run, "copy", "copied")
-    runs.purge_by_hand(run, "copy", "ann", {3, 1})
+    runs.begin_purge(run, "copy", "ann", {3, 1})
     told(
         "purge.begin",
         f"run {run} job copy",
@@ -202,8 +207,29 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
     other = runs.start("shop", "shop.yaml", {}, "d").id
     done = count(state)
     runs.begin(other)
+    began = {"state": "running", "attempt": 1, "task": "shop", "digest": "d"}
+    found = newest(state)
+    assert (found.actor, found.action, found.after) == ("airflow", "run.start", began)
+    runs.begin(other)
     assert runs.request_stop(other)
-    assert count(state) == done, "nobody's hand"
+    assert count(state) == done + 1, "nobody's hand"
+    runs.finish(other, "failed", "no space left")
+    runs.finish(other, "succeeded")
+    found = newest(state)
+    assert (found.actor, found.action, found.object) == ("dsp", "run.finish", f"run {other}")
+    assert (found.before, found.after) == (
+        {"state": "running"},
+        {"state": "failed", "error": "no space left"},
+    )
+    assert count(state) == done + 2
+    runs.begin(other)
+    assert (newest(state).action, newest(state).before) == ("run.start", {"state": "failed"})
+    runs.record(other, "copy", "ann", "mark.begin", {"batches": [1]})
+    with audit.acting_from("192.0.2.7"):
+        Switches(state).set("shop", "disabled", "ann")
+    assert newest(state).address == "192.0.2.7"
+    Switches(state).set("shop", "enabled", "ann")
+    assert newest(state).address is None
     assert audit.verify(state) == []
 
 

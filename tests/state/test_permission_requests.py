@@ -17,7 +17,7 @@ from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.config.processes import Process
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
-from dsp_airflow.permissions.grants import Needed, Scope
+from dsp_airflow.permissions.grants import Holder, Needed, Scope
 from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state import audit
 from dsp_airflow.state.audit import Wanted
@@ -120,3 +120,23 @@ def test_what_was_rejected_or_cannot_be_given_makes_no_grant(requests: Requests)
     for privileges, scope in ((["drop"], ORDERS), (READ, Scope("shop_pg", None, "t"))):
         with pytest.raises(ConfigError):
             subject_of("eva", scope, privileges, None)
+
+
+def test_who_agrees_to_work_on_a_connection_holds_approve_on_it(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = {"name": "P", "task_type": "permission", "levels": [{"nodes": [{"user": "anna"}]}]}
+    requests.processes.create(Process.model_validate(process), "root")
+    found = apply(requests, "eva")
+    monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_GRANTS", "True")
+    assert requests.waiting_for("anna") == []
+    with pytest.raises(Denied, match="anna has no grant to approve work on connection shop_pg"):
+        requests.decide(found.id, "anna", approved=True)
+    grants = Grants(requests.database)
+    grants.add(Holder("anna"), Scope("shop_pg", "public"), ["approve"], "root")
+    with pytest.raises(Denied, match="has no grant to approve"):
+        requests.decide(found.id, "anna", approved=True)
+    grants.add(Holder("anna"), Scope("shop_pg"), ["approve"], "root")
+    assert [one.id for one in requests.waiting_for("anna")] == [found.id]
+    requests.decide(found.id, "anna", approved=True)
+    assert may(requests, "eva")
