@@ -22,6 +22,7 @@ from bench.copying import measure_copy
 from bench.fixed import measure_fixed
 from bench.large import ROWS as LARGE_ROWS
 from bench.large import measure_large
+from bench.ledger import BATCHES, QUICK_BATCHES, measure_ledger
 from bench.measure import FailedError
 from bench.mongodb import measure_mongodb
 from bench.mysql import measure_mysql
@@ -31,7 +32,7 @@ from bench.stage import SETTINGS, SOURCE, Stage, stage
 from dsp_airflow.demo.process import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
-LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "mongodb", "fixed")
+LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "mongodb", "fixed", "ledger")
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -78,7 +79,7 @@ def _document(table: str) -> None:
 
 
 def _fill(place: Stage, legs: Sequence[str], say: Callable[[str], None]) -> None:
-    if set(legs) <= {"large", "fixed"}:
+    if set(legs) <= {"large", "fixed", "ledger"}:
         return
     say(f"filling the table with {place.rows:,} rows")
     place.execute(SOURCE, tables.create())
@@ -98,6 +99,9 @@ def _measure(
         "mysql": lambda: measure_mysql(place, report),
         "mongodb": lambda: measure_mongodb(place, report),
         "fixed": lambda: measure_fixed(place, report),
+        "ledger": lambda: measure_ledger(
+            place, report, QUICK_BATCHES if options.quick else BATCHES
+        ),
     }
     for name in LEGS:
         if name in options.legs:

@@ -23,7 +23,7 @@ from airflow.providers.common.sql.operators.generic_transfer import GenericTrans
 from airflow.providers.postgres.hooks import postgres as _hooks  # noqa: F401
 from airflow.sdk import DAG
 
-from bench import airflowtask
+from bench import airflowtask, ledger
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.stores import postgres as _store  # noqa: F401
 from dsp_airflow.operators.archive import S3ArchiveOperator
@@ -96,6 +96,8 @@ def _act(spec: Mapping[str, Any]) -> Callable[[], Any]:
         return lambda: archive_locally(spec)
     if step == "write_ready":
         return _write_ready(spec)
+    if step == "ledger":
+        return ledger.act(spec)
     if step == "check_again":
         return lambda: _check_again(spec)
     if step == "airflow":

@@ -13,6 +13,7 @@ from dsp_airflow.engine.ports import Located
 from dsp_airflow.state.bounds import Bound, Bounds
 from dsp_airflow.state.cursors import CursorKey
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.progress import count_differences
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.state.runs import Runs
 
@@ -77,6 +78,5 @@ class Advance:
             return f"{found.batches - found.batches_purged:,} batches are not purged"
         kept = found.rows_kept
         if kept:
-            told = self.runs.differences(self.run, plan.job)
-            kept -= sum(d.phase == "purge" and d.difference.kind in STAYING for d in told)
+            kept -= count_differences(self.runs.database, self.run, plan.job, "purge", STAYING)
         return f"{kept:,} of its rows were kept" if kept > 0 else ""

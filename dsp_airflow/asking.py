@@ -59,12 +59,11 @@ def look_at_purge(run: TaskRun, name: str, numbers: Collection[int] | None) -> d
     if job is None or plan is None:
         raise Refused(f"job {name} was never begun in run {run.run.id}, so nothing can be deleted")
     run.require_granted(job, "estimate")
-    batches = [
-        one
-        for one in run.runs.batches(run.run.id, name)
-        if numbers is None or one.number in numbers
-    ]
-    rows = sum(one.rows for one in batches if one.purged_at is None or one.rows_kept)
+    rows = sum(
+        one.rows
+        for one in run.runs.each_batch(run.run.id, name)
+        if (numbers is None or one.number in numbers) and (one.purged_at is None or one.rows_kept)
+    )
     path = run.path(job, "estimate")
     # What else the job does is no part of a purge.
     found = job_estimate(job, plan, path.source.system, rows)

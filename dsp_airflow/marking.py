@@ -36,7 +36,7 @@ def mark(
     name = job.plan.job
     waiting = {
         batch.number: batch.rows_purged
-        for batch in runs.batches(run, name)
+        for batch in runs.each_batch(run, name)
         if batch.source_data != "processed" and (numbers is None or batch.number in numbers)
     }
     refused = gone.look(job, waiting)
@@ -45,7 +45,7 @@ def mark(
         runs.record(run, name, by, "mark.begin", {"batches": sorted(wanted)})
         runs.reopen(run, name, "purge", wanted)
         gone.record(job, task, by, wanted)
-    left = {b.number: b.rows_kept or 0 for b in runs.batches(run, name) if b.number in wanted}
+    left = {b.number: b.rows_kept or 0 for b in runs.each_batch(run, name) if b.number in wanted}
     why = "were kept by a purge that was interrupted and is recorded now; mark it again"
     refused += [Unproved(n, why, rows) for n, rows in left.items() if rows]
     return Outcome([n for n, rows in left.items() if not rows], refused)

@@ -12,6 +12,7 @@ from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.state.progress import copied
 from dsp_airflow.state.runs import Runs
 
 
@@ -27,7 +28,7 @@ class PurgeConditions:
 
     def require_whole(self, plan: Plan, numbers: Collection[int] | None) -> None:
         """Every batch to purge has a record that says it was copied and, if so, checked."""
-        known = {b.number: b for b in self.runs.batches(self.run, plan.job)}
+        known = copied(self.runs.database, self.run, plan.job)
         wanted = set(numbers) if numbers is not None else set(range(1, plan.batches + 1))
         beyond = sorted(n for n in wanted if not 1 <= n <= plan.batches)
         if beyond:
@@ -40,7 +41,7 @@ class PurgeConditions:
                 f"job {plan.job}: the ledger has no record of batch {_listed(missing)}; without it "
                 "nothing is proved, so nothing was deleted. Start a new run"
             )
-        bare = sorted(n for n in wanted if known[n].copied_at is None)
+        bare = sorted(n for n in wanted if not known[n])
         if bare:
             raise Refused(
                 f"job {plan.job}: batch {_listed(bare)} is not copied, so nothing was deleted"

@@ -211,7 +211,7 @@ def _refuse_other_attempt(run: TaskRun, job: JobSummary, present: str, wanted: s
             f"job {job.name} of run {run.run.id} has its records of {present}, and none of "
             f"{wanted}; {remedy}"
         )
-    present_ones = run.runs.batches(run.run.id, job.name)
+    present_ones = run.runs.each_batch(run.run.id, job.name)
     now = sum(one.rows_purged + (one.rows_gone or 0) for one in present_ones)
     before = job.rows_purged + job.rows_gone - now
     if before and wanted != present:

@@ -200,9 +200,9 @@ class TaskRun:
             path, work, replacing, ledger = self._work(name, "check", wait=wait)
             self.gate.checking()
             self.runs.move(self.run.id, name, "checking")
-            batches = self.runs.batches(self.run.id, name)
-            differed = [b.number for b in batches if b.rows_different]
-            if differed:
+            if self._job_summary(name).rows_different:
+                batches = self.runs.each_batch(self.run.id, name)
+                differed = [b.number for b in batches if b.rows_different]
                 self.runs.reopen(self.run.id, name, "check", differed)
             with (
                 alone(replacing),
@@ -233,10 +233,10 @@ class TaskRun:
         self.require_granted(job, "check")
         if percent is None:
             percent = job.check.percent if job.check else 100.0
-        self._require_copied(self._job_summary(name))
-        batches = self.runs.batches(self.run.id, name)
+        found = self._job_summary(name)
+        self._require_copied(found)
         seed = job.check.seed if job.check else 0
-        sampled = planning.sample(len(batches), percent, seed)
+        sampled = planning.sample(found.batches, percent, seed)
         self.runs.resample(self.run.id, name, sampled)
         self.runs.reopen(self.run.id, name, "check")
         return self._check(name, wait=True)
@@ -594,7 +594,7 @@ class TaskRun:
         return found
 
     def _differing(self, name: str, found: JobSummary) -> str:
-        first = self.runs.differences(self.run.id, name)[:3]
+        first = self.runs.differences(self.run.id, name, most=3)
         examples = "; ".join(
             f"{d.difference.kind} {', '.join(d.difference.key)}"
             + (f" ({', '.join(d.difference.columns)})" if d.difference.columns else "")

@@ -106,7 +106,7 @@ def _confirm(
     jobs = {job.name: job for job in work.runs.jobs(work.run.id)}
     for name in names:
         job = jobs[name]
-        rows = sum(b.rows for b in work.runs.batches(work.run.id, name) if _waits(b, numbers))
+        rows = sum(b.rows for b in work.runs.each_batch(work.run.id, name) if _waits(b, numbers))
         sys.stderr.write(
             f"Job {name}: deletes up to {rows:,} rows (batches: {batches}) of "
             f"{job.source_table} in {job.source_connection} ({job.source_identity}).\n"

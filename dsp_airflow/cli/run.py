@@ -170,9 +170,11 @@ def expect(
     if watch is None:
         return
     attribute = {"copy": "copied_at", "check": "checked_at", "purge": "purged_at"}[phase]
-    batches = [batch for batch in work.runs.batches(work.run.id, name) if among(batch)]
-    done = sum(batch.rows for batch in batches if getattr(batch, attribute) is not None)
-    watch.expect(phase, name, done, sum(batch.rows for batch in batches))
+    done = total = 0
+    for batch in filter(among, work.runs.each_batch(work.run.id, name)):
+        total += batch.rows
+        done += 0 if getattr(batch, attribute) is None else batch.rows
+    watch.expect(phase, name, done, total)
 
 
 def user() -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,13 @@ from dsp_airflow.engine.errors import Mismatch
 
 if TYPE_CHECKING:
     from dsp_airflow.state.database import StateDatabase
-    from dsp_airflow.state.records import BatchDifference, BatchStatus, Run
+    from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
     from dsp_airflow.state.runs import Runs
 
 _DIFFERENCES = 100
 """How many of them a person is shown; ``--json`` gives all that were kept."""
+_BATCHES = 200
+"""Of a job with more of them a person is shown the remarkable ones, at most so many."""
 
 
 def status(
@@ -66,10 +70,11 @@ def _verify(database: StateDatabase, run: str | None, *, as_json: bool) -> None:
 def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
     from dsp_airflow.standing import standing
     from dsp_airflow.state.limit_changes import LimitChanges
+    from dsp_airflow.state.progress import count_differences
 
     run, summary = runs.get(run_id), runs.summary(run_id)
-    batches = {job.name: runs.batches(run_id, job.name) for job in summary.jobs}
-    found = runs.differences(run_id) if differences else []
+    most = None if as_json else _DIFFERENCES
+    found = runs.differences(run_id, most=most) if differences else []
     changes = [change_document(change) for change in LimitChanges(runs.database, run.id).all()]
     notes = standing(runs, run)
     steps = steps_of(runs.database, run, [job.name for job in summary.jobs])
@@ -84,7 +89,10 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             "notes": [asdict(note) for note in notes],
             "limits": changes,
             "steps": steps,
-            "batches": {name: [_batch(one) for one in some] for name, some in batches.items()},
+            "batches": {
+                job.name: [_batch(one) for one in runs.each_batch(run_id, job.name)]
+                for job in summary.jobs
+            },
         }
         if differences:
             document["differences"] = [_difference(one) for one in found]
@@ -107,27 +115,38 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
     for step in steps:
         output.write(step_line(step))
     if differences:
-        _show_differences(found)
+        _show_differences(found, count_differences(runs.database, run_id))
         return
-    for name, some in batches.items():
-        heads = (
-            "batch",
-            "state",
-            "source data",
-            "rows",
-            "written",
-            "checked",
-            "different",
-            "purged",
-            "kept",
-            "note",
-        )
-        rows = [_row(one) for one in some]
-        shown.print(
-            output.table(
-                f"Job {name}", heads, rows, right=set(heads) - {"state", "source data", "note"}
-            )
-        )
+    for job in summary.jobs:
+        _show_batches(job, runs.each_batch(run_id, job.name))
+
+
+def _show_batches(job: JobSummary, batches: Iterable[BatchStatus]) -> None:
+    """All of a few; of many those that somebody may want to look at, and how many others."""
+    heads = (
+        "batch",
+        "state",
+        "source data",
+        "rows",
+        "written",
+        "checked",
+        "different",
+        "purged",
+        "kept",
+        "note",
+    )
+    rows: list[tuple[object, ...]] = []
+    others = Counter[str]()
+    for one in batches:
+        if job.batches <= _BATCHES or (one.remarkable and len(rows) < _BATCHES):
+            rows.append(_row(one))
+        else:
+            others[one.state] += 1
+    right = set(heads) - {"state", "source data", "note"}
+    output.console().print(output.table(f"Job {job.name}", heads, rows, right=right))
+    if others:
+        told = ", ".join(f"{count:,} {state}" for state, count in sorted(others.items()))
+        output.write(f"and {others.total():,} more batches: {told}; --json lists all of them")
 
 
 def _stop(run: Run) -> dict[str, Any] | None:
@@ -159,7 +178,7 @@ def _gone(one: BatchStatus) -> str | None:
     return f"{one.rows_gone:,} rows found removed by hand" if one.rows_gone is not None else None
 
 
-def _show_differences(found: list[BatchDifference]) -> None:
+def _show_differences(found: list[BatchDifference], count: int) -> None:
     shown = output.console()
     rows = [
         (
@@ -173,11 +192,11 @@ def _show_differences(found: list[BatchDifference]) -> None:
             ", ".join(str(value) for value in one.difference.source),
             ", ".join(str(value) for value in one.difference.target),
         )
-        for one in found[:_DIFFERENCES]
+        for one in found
     ]
     heads = ("job", "batch", "found by", "kind", "key", "columns", "reason", "source", "target")
-    title = f"Differences ({len(found):,})"
-    if len(found) > len(rows):
+    title = f"Differences ({count:,})"
+    if count > len(rows):
         title += f", the first {len(rows)}; --json gives all"
     shown.print(output.table(title, heads, rows, right=("batch",)))
 

@@ -6,6 +6,7 @@ Each method is one short transaction. A lease ends after ``ttl`` without renewal
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from threading import Lock
@@ -14,15 +15,12 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Integer,
     and_,
-    bindparam,
     delete,
     func,
     insert,
     or_,
     select,
-    true,
     update,
 )
 
@@ -40,6 +38,7 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.ports import Phase
 from dsp_airflow.state import receipts, stops
+from dsp_airflow.state.chosen import Chosen
 from dsp_airflow.state.clock import server_now
 from dsp_airflow.state.codec import canonical, dump, dump_key, load, load_key, message
 from dsp_airflow.state.database import StateDatabase, clock
@@ -79,6 +78,7 @@ class SqlLedger:
         self.owner = owner or owner_name()
         self.ttl = ttl
         self._held: dict[int, Claim] = {}
+        self._chosen = Chosen(None)
         self._lock = Lock()
         with database.read() as connection:
             self._attempt = _attempt(connection, run, job)
@@ -97,7 +97,6 @@ class SqlLedger:
 
         A plan that is replaced ends its attempt: somebody may have begun one of its batches.
         """
-        rows = [_batch_row(batch) for batch in batches]
         with self.database.write() as connection:
             self._current(connection, for_update=True)
             copied = connection.execute(
@@ -111,10 +110,9 @@ class SqlLedger:
             replaced = connection.execute(delete(BATCHES).where(self._batches())).rowcount
             attempt = self._attempt + (1 if replaced else 0)
             key = {"run": self.run_id, "job": self.job, "attempt": attempt}
-            for start in range(0, len(rows), _CHUNK):
-                connection.execute(
-                    insert(BATCHES), [row | key for row in rows[start : start + _CHUNK]]
-                )
+            rows = (_batch_row(batch) | key for batch in batches)
+            while some := list(itertools.islice(rows, _CHUNK)):
+                connection.execute(insert(BATCHES), some)
             connection.execute(
                 update(JOBS)
                 .where(self._its_row())
@@ -127,22 +125,12 @@ class SqlLedger:
         """Leases the lowest batch that waits for the phase and that nobody alive holds."""
         with self.database.write() as connection:
             checks, now = self._current(connection)
-            row = connection.execute(
-                select(BATCHES)
-                .where(
-                    self._batches(),
-                    _ready(phase, checks),
-                    _among(only),
-                    or_(
-                        BATCHES.c.lease_owner.is_(None),
-                        BATCHES.c.lease_until < now,
-                        BATCHES.c.lease_owner.in_(self._dead(connection)),
-                    ),
-                )
-                .order_by(BATCHES.c.number)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            ).one_or_none()
+            free = or_(
+                BATCHES.c.lease_owner.is_(None),
+                BATCHES.c.lease_until < now,
+                BATCHES.c.lease_owner.in_(self._dead(connection)),
+            )
+            row = self._next(connection, and_(_ready(phase, checks), free), self._chosen_by(only))
             if row is None:
                 return None
             claim = self._leased(row, now + self.ttl)
@@ -170,9 +158,11 @@ class SqlLedger:
         """
         with self.database.read() as connection:
             checks, _ = self._current(connection)
-            return connection.execute(
-                select(func.count()).where(self._batches(), _ready(phase, checks), _among(only))
-            ).scalar_one()
+            query = select(func.count()).where(self._batches(), _ready(phase, checks))
+            return sum(
+                connection.execute(query.where(part)).scalar_one()
+                for part in self._chosen_by(only).parts
+            )
 
     def keep(self, claim: Claim) -> None:
         """Renews the lease."""
@@ -189,7 +179,7 @@ class SqlLedger:
         with self.database.write() as connection:
             until = clock(connection) + self.ttl
             lost = [c for c in held if not self._set(connection, c, {"lease_until": until})]
-        # One that was recorded or released meanwhile was not lost.
+        # One that is being recorded or released was not lost.
         gone = [claim for claim in lost if self._forget(claim)]
         return tuple(claim.batch.number for claim in gone)
 
@@ -200,6 +190,7 @@ class SqlLedger:
     def copied(self, claim: Claim, what: Copied) -> None:
         """Records the copy and gives the batch back."""
         written = what.written
+        self._forget(claim)
         with self.database.write() as connection:
             self._record(
                 connection,
@@ -213,10 +204,10 @@ class SqlLedger:
                 error=None,
                 **_FREE,
             )
-        self._forget(claim)
 
     def checked(self, claim: Claim, what: Checked) -> None:
         """Records the check with its differences and gives the batch back."""
+        self._forget(claim)
         with self.database.write() as connection:
             self._record(
                 connection,
@@ -230,7 +221,6 @@ class SqlLedger:
                 **_FREE,
             )
             self._report(connection, claim, "check", what.differences)
-        self._forget(claim)
 
     def purging(self, claim: Claim, intent: str) -> None:
         """Stores the intent; it stays until ``purged`` or until it is replaced."""
@@ -241,6 +231,7 @@ class SqlLedger:
         """Counts, differences and the chained receipt, in one transaction."""
         gone = what.receipt.gone
         found = {} if gone is None else {"rows_gone": gone.rows}
+        self._forget(claim)
         with self.database.write() as connection:
             self._record(
                 connection,
@@ -255,7 +246,6 @@ class SqlLedger:
             )
             self._report(connection, claim, "purge", what.differences)
             receipts.append(connection, self.run_id, self._attempt, what.receipt)
-        self._forget(claim)
 
     def records(self) -> Iterator[BatchRecord]:
         """Every batch with what is recorded of it, by number; a few hundred in memory."""
@@ -312,6 +302,31 @@ class SqlLedger:
             raise Transient(f"job {self.job} of run {self.run} was planned anew; begin again")
         return row[1] is not None, row[2]
 
+    def _chosen_by(self, only: Collection[int] | None) -> Chosen:
+        """Made once of what a phase asks for again with every claim."""
+        chosen = self._chosen
+        if chosen.only is not only:
+            chosen = self._chosen = Chosen(only)
+        return chosen
+
+    def _next(
+        self, connection: Connection, condition: ColumnElement[bool], chosen: Chosen
+    ) -> Any | None:
+        """The lowest batch, locked; of very many chosen ones the lowest of a part of them."""
+        query = (
+            select(BATCHES)
+            .where(self._batches(), condition)
+            .order_by(BATCHES.c.number)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        for place, part in chosen.from_here():
+            row = connection.execute(query.where(part)).one_or_none()
+            if row is not None:
+                chosen.found(place)
+                return row
+        return None
+
     def _dead(self, connection: Connection) -> list[str]:
         owners = connection.execute(
             select(BATCHES.c.lease_owner)
@@ -352,6 +367,7 @@ class SqlLedger:
         return changed.rowcount == 1
 
     def _forget(self, claim: Claim) -> bool:
+        """Renews the lease no more: before it is given back, or ``keep_all`` took it for lost."""
         with self._lock:
             held = self._held.get(claim.batch.number)
             if held is None or held.token != claim.token:
@@ -398,17 +414,6 @@ def _ready(phase: Phase, checks: bool) -> ColumnElement[bool]:
     if checks:
         ready = and_(ready, BATCHES.c.checked_at.is_not(None), BATCHES.c.rows_different == 0)
     return ready
-
-
-def _among(only: Collection[int] | None) -> ColumnElement[bool]:
-    if only is None:
-        return true()
-    numbers = sorted(set(only))
-    if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return BATCHES.c.number.between(numbers[0], numbers[-1])
-    # Written into the statement: there may be more of them than a database takes parameters.
-    values = bindparam("only", numbers, Integer(), expanding=True, literal_execute=True)
-    return BATCHES.c.number.in_(values)
 
 
 def _batch(row: Any) -> Batch:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select
 
@@ -24,6 +25,8 @@ from dsp_airflow.state.records import (
     RunSummary,
 )
 from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS, RUNS
+
+_PAGE = 500
 
 
 def summary(database: StateDatabase, run: str) -> RunSummary:
@@ -81,34 +84,52 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
     )
 
 
-def batches(database: StateDatabase, run: str, job: str) -> list[BatchStatus]:
-    """The batches of the job's present attempt, by number."""
+def batches(database: StateDatabase, run: str, job: str) -> Iterator[BatchStatus]:
+    """The batches of the job's present attempt, by number; a few hundred in memory."""
+    after = 0
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(
+                select(BATCHES)
+                .join(JOBS, _present())
+                .where(BATCHES.c.run == run, BATCHES.c.job == job, BATCHES.c.number > after)
+                .order_by(BATCHES.c.number)
+                .limit(_PAGE)
+            ).all()
+        yield from map(_batch, rows)
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1].number
+
+
+def copied(database: StateDatabase, run: str, job: str) -> dict[int, bool]:
+    """The batches of the job's present attempt, and whether each was copied."""
     with database.read() as connection:
         rows = connection.execute(
-            select(BATCHES)
+            select(BATCHES.c.number, BATCHES.c.copied_at.is_not(None))
             .join(JOBS, _present())
             .where(BATCHES.c.run == run, BATCHES.c.job == job)
-            .order_by(BATCHES.c.number)
-        ).all()
-    return [_batch(row) for row in rows]
+        )
+        return {number: bool(done) for number, done in rows}
 
 
 def differences(
-    database: StateDatabase, run: str, job: str | None = None, batch: int | None = None
+    database: StateDatabase,
+    run: str,
+    job: str | None = None,
+    batch: int | None = None,
+    most: int | None = None,
 ) -> list[BatchDifference]:
-    """What checks and purges of the present attempt reported, by job, batch and phase."""
+    """What checks and purges of the present attempt reported, by job, batch and phase.
+
+    There may be a thousand of each batch: ``most`` is how many are wanted, the first ones.
+    """
     query = (
         select(DIFFERENCES)
-        .join(
-            JOBS,
-            and_(
-                JOBS.c.run == DIFFERENCES.c.run,
-                JOBS.c.name == DIFFERENCES.c.job,
-                JOBS.c.attempt == DIFFERENCES.c.attempt,
-            ),
-        )
+        .join(JOBS, _presently_different())
         .where(DIFFERENCES.c.run == run)
         .order_by(JOBS.c.ordinal, DIFFERENCES.c.batch, DIFFERENCES.c.phase, DIFFERENCES.c.id)
+        .limit(most)
     )
     if job is not None:
         query = query.where(DIFFERENCES.c.job == job)
@@ -117,6 +138,30 @@ def differences(
     with database.read() as connection:
         rows = connection.execute(query).all()
     return [BatchDifference(row.job, row.batch, row.phase, _difference(row)) for row in rows]
+
+
+def count_differences(
+    database: StateDatabase,
+    run: str,
+    job: str | None = None,
+    phase: Literal["check", "purge"] | None = None,
+    kinds: Collection[str] = (),
+) -> int:
+    """How many ``differences`` there are; of a phase, of some kinds, or of all."""
+    query = (
+        select(func.count())
+        .select_from(DIFFERENCES)
+        .join(JOBS, _presently_different())
+        .where(DIFFERENCES.c.run == run)
+    )
+    if job is not None:
+        query = query.where(DIFFERENCES.c.job == job)
+    if phase is not None:
+        query = query.where(DIFFERENCES.c.phase == phase)
+    if kinds:
+        query = query.where(DIFFERENCES.c.kind.in_(kinds))
+    with database.read() as connection:
+        return connection.execute(query).scalar_one()
 
 
 def _losses(connection: Connection, run: str) -> dict[str, list[LossCount]]:
@@ -151,6 +196,14 @@ def _present() -> ColumnElement[bool]:
         JOBS.c.run == BATCHES.c.run,
         JOBS.c.name == BATCHES.c.job,
         JOBS.c.attempt == BATCHES.c.attempt,
+    )
+
+
+def _presently_different() -> ColumnElement[bool]:
+    return and_(
+        JOBS.c.run == DIFFERENCES.c.run,
+        JOBS.c.name == DIFFERENCES.c.job,
+        JOBS.c.attempt == DIFFERENCES.c.attempt,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Literal
@@ -313,15 +313,23 @@ class Runs:
         """See ``progress.summary``."""
         return progress.summary(self.database, run)
 
-    def batches(self, run: str, job: str) -> list[BatchStatus]:
+    def each_batch(self, run: str, job: str) -> Iterator[BatchStatus]:
         """See ``progress.batches``."""
         return progress.batches(self.database, run, job)
 
+    def batches(self, run: str, job: str) -> list[BatchStatus]:
+        """All of ``each_batch``, of a job that has not many."""
+        return list(self.each_batch(run, job))
+
     def differences(
-        self, run: str, job: str | None = None, batch: int | None = None
+        self,
+        run: str,
+        job: str | None = None,
+        batch: int | None = None,
+        most: int | None = None,
     ) -> list[BatchDifference]:
         """See ``progress.differences``."""
-        return progress.differences(self.database, run, job, batch)
+        return progress.differences(self.database, run, job, batch, most)
 
     def table_lease(self, resource: str, owner: str) -> AbstractContextManager[leases.TableLease]:
         """See ``leases.table_lease``."""

@@ -31,7 +31,7 @@ def is_behind(current: str | None) -> bool:
 def problem(current: str | None) -> str | None:
     """What is wrong with this revision, to follow the database's name; ``None``: nothing."""
     if current is None:
-        return "has no tables yet; run `dsp db upgrade`"
+        return "has no tables yet, or none that its login may see; run `dsp db upgrade`"
     if current == HEAD:
         return None
     if current in REVISIONS:

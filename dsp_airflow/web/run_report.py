@@ -10,6 +10,7 @@ from urllib.parse import quote
 from dsp_airflow.operators.report_link import dag_of
 from dsp_airflow.standing import Note, standing
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.progress import count_differences
 from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
 from dsp_airflow.state.runs import Runs
 
@@ -79,26 +80,34 @@ def run_report(database: StateDatabase, dag_id: str, run_id: str) -> RunReport |
     run = runs.find_id(run_id)
     if run is None or dag_of(run) != dag_id:
         return None
-    found = runs.differences(run.id)
+    found = runs.differences(run.id, most=LISTED)
     return RunReport(
         run=run,
         now=database.now(),
         jobs=[_job(runs, run, job) for job in runs.summary(run.id).jobs],
-        differences=found[:LISTED],
-        differences_left_out=max(0, len(found) - LISTED),
+        differences=found,
+        differences_left_out=count_differences(database, run.id) - len(found),
         notes=standing(runs, run),
     )
 
 
 def _job(runs: Runs, run: Run, summary: JobSummary) -> JobReport:
-    batches = runs.batches(run.id, summary.name)
-    remarkable = [b for b in batches if b.holder or b.error or b.rows_different or b.rows_kept]
     purges = runs.job(run.id, summary.name).purge_mode != "none"
+    drawn: list[BatchStatus] = []
+    remarkable: list[BatchStatus] = []
+    states, source_data = Counter[str](), Counter[str]()
+    for batch in runs.each_batch(run.id, summary.name):
+        states[batch.state] += 1
+        source_data[batch.source_data] += 1
+        if summary.batches <= CELLS:
+            drawn.append(batch)
+        if batch.remarkable and len(remarkable) < LISTED:
+            remarkable.append(batch)
     return JobReport(
         summary=summary,
         purges=purges,
-        batches=batches if len(batches) <= CELLS else [],
-        states=sorted(Counter(batch.state for batch in batches).items()),
-        source_data=sorted(Counter(b.source_data for b in batches).items()) if purges else [],
-        remarkable=remarkable[:LISTED],
+        batches=drawn,
+        states=sorted(states.items()),
+        source_data=sorted(source_data.items()) if purges else [],
+        remarkable=remarkable,
     )

@@ -15,14 +15,18 @@ from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows, tex
 from dsp_airflow.engine.stores.mysql.translate import translating
 from tests.servers import MySQLDatabase
 
-DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).parents[2] / "docs" / "privileges.md"
+ROLES = {"source": ("read", "purge"), "target": ("create",)}
 
 
 def documented(role: str) -> list[str]:
     """The GRANT statements of a role."""
     text = DOCS.read_text()
-    block = text[text.index(f"MySQL and MariaDB, {role}:") :].split("```")[1]
-    return re.findall(r"GRANT [^;]+", block)
+    blocks = [
+        text[text.index(f"### MySQL and MariaDB: {what}\n") :].split("```")[1]
+        for what in ROLES[role]
+    ]
+    return [grant for block in blocks for grant in re.findall(r"GRANT [^;]+", block)]
 
 
 def of(role: str, login_name: str, database: MySQLDatabase) -> Iterator[Connection]:

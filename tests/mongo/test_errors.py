@@ -50,7 +50,7 @@ def test_a_server_that_has_not_joined_its_set_does_not_stand_alone() -> None:
 
 CASES: list[tuple[Exception, type[DspError], str]] = [
     (failure(13, f'not authorized on x to execute command {{ find: "t", filter: "{SECRET}" }}'),
-     Denied, "not authorized on x to execute command; ask the owner"),
+     Denied, "not authorized on x to execute command find; ask the owner"),
     (failure(18, "Authentication failed."), Denied, "authSource"),
     (bulk(11000, f'E11000 duplicate key: x.t index: card_1 dup key: {{ card: "{SECRET}" }}'),
      BadValue, "index: card_1 dup key. Another document already holds this value"),

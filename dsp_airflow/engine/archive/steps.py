@@ -45,6 +45,7 @@ def copy(job: Job[Session, RunFolder], facts: Facts) -> None:
     _require_types(job)
     mine = owner.Owner(facts.task, plan.job, plan.source.label)
     owner.take(folder.bucket, folder.archive, mine)
+    _refuse_set_back(job)
     tell(job.watch, JobStarted("copy", plan.job, plan.source.label, plan.rows, plan.batches))
 
     archive = _batches(job)
@@ -76,6 +77,22 @@ def _batches(job: Job[Session, RunFolder]) -> ArchiveBatch:
         return archiving.archive_batch(job, source, target, claim, upto)
 
     return files
+
+
+def _refuse_set_back(job: Job[Session, RunFolder]) -> None:
+    """``Refused`` when the ledger knows less than the archive: its rows may stand nowhere else.
+
+    The manifest comes last, so a batch that is written after it would replace what it names.
+    """
+    folder = _folder(job)
+    key = layout.manifest_key(folder.archive, folder.run)
+    if job.ledger.waiting("copy") and folder.bucket.head(key) is not None:
+        raise Refused(
+            f"job {job.plan.job}: {folder.bucket.label(key)} says that this run is archived, and "
+            "the state database does not know it: it was set back to an earlier moment. Rows that "
+            "were deleted since may stand in that archive alone, so nothing was written; start a "
+            "new run"
+        )
 
 
 def _finish(job: Job[Session, RunFolder], facts: Facts) -> None:

@@ -9,7 +9,7 @@ import bson
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Batch, BatchSize, Key, KeyRange, Projection
-from dsp_airflow.engine.stores.mongodb import keys, query, raw
+from dsp_airflow.engine.stores.mongodb import keys, privileges, query, raw
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.relay import LARGEST, too_large
 
@@ -17,6 +17,8 @@ MOST: Final = BatchSize(20_000, 8 * 1024 * 1024)
 """Of a batch whose size is left to us: it is one transaction, which lasts a minute at most, and
 which the server keeps in its cache."""
 ONLY_ID: Final = {"_id": 1}
+SAMPLED: Final = 1_000
+"""Documents that tell the size of all."""
 
 
 def split(
@@ -92,7 +94,12 @@ def _id(
 
 
 def _average(connection: Connection, what: Projection) -> float:
-    """Bytes of a document, as the server keeps count of them."""
+    """Bytes of a document, as the server keeps count of them, or as some tell that may be read."""
+    if privileges.missing(connection, what.table, ["collStats"]):
+        size = {"$avg": {"$bsonSize": "$$ROOT"}}
+        group = {"$group": {"_id": None, "size": size}}
+        found = connection.aggregate(what.table, [{"$sample": {"size": SAMPLED}}, group])
+        return float(found[0]["size"]) if found else 0.0
     found = connection.aggregate(what.table, [{"$collStats": {"storageStats": {}}}])
     count = sum(int(part["storageStats"].get("count", 0)) for part in found)
     size = sum(int(part["storageStats"].get("size", 0)) for part in found)

@@ -54,7 +54,7 @@ _NO_TRANSACTIONS: Final = 20
 _VALUES: Final = (
     re.compile(r"(dup key): .*", re.DOTALL),
     re.compile(r"(with _id): .*", re.DOTALL),
-    re.compile(r"(to execute command) .*", re.DOTALL),
+    re.compile(r"(to execute command)(?: \{ (\w+):)?.*", re.DOTALL),
     re.compile(r"(, full error).*", re.DOTALL),
 )
 
@@ -75,7 +75,7 @@ def message(error: PyMongoError) -> str:
         details = _first(error)
     text = str((details or {}).get("errmsg") or error)
     for pattern in _VALUES:
-        text = pattern.sub(r"\1", text)
+        text = pattern.sub(lambda found: " ".join(filter(None, found.groups())), text)
     return " ".join(text.split()) or f"error {code(error)} without a message"
 
 

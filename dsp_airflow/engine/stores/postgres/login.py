@@ -69,6 +69,8 @@ def _unreachable(error: psycopg.Error, where: str) -> DspError:
     lowered = text.lower()
     if "password authentication failed" in lowered or "no password supplied" in lowered:
         return Denied(f"{where}: {text}; correct login and password of the Airflow connection")
+    if "does not have connect privilege" in lowered:
+        return Denied(f"{where}: {text} GRANT CONNECT ON DATABASE <database> TO <role>")
     if "pg_hba.conf" in lowered or "permission denied" in lowered:
         return Denied(f"{where}: {text}; allow this client on the server")
     if "does not exist" in lowered:

@@ -104,7 +104,9 @@ def _denied(where: str, message: str) -> Denied:
             f"{where}: {message}; a part of the rows is no copy: ALTER ROLE <role> BYPASSRLS, for "
             "a view that of its owner"
         )
-    return Denied(f"{where}: {message}; ask the owner for the privilege (GRANT ...)")
+    schema = re.fullmatch(r"permission denied for schema (.+)", message)
+    grant = f"GRANT USAGE ON SCHEMA {schema[1]} TO <role>" if schema else "GRANT ..."
+    return Denied(f"{where}: {message}; ask the owner for the privilege ({grant})")
 
 
 def translated(error: psycopg.Error, where: str, options: SessionOptions | None = None) -> DspError:
