@@ -496,6 +496,42 @@ ROLE_MEMBERS = Table(
 """Who has a role."""
 
 
+GRANTS = Table(
+    "grants",
+    METADATA,
+    Column("id", RunId, primary_key=True),
+    Column("holder", Name, nullable=False),
+    Column("is_role", Boolean(), nullable=False),
+    Column("connection", Name, nullable=False),
+    # None: all there are. A schema, database or bucket; in it a table, collection or prefix.
+    Column("container", Text),
+    Column("item", Text),
+    # Whether the item is a prefix.
+    Column("is_path", Boolean(), nullable=False),
+    # Their names, sorted, with a blank between.
+    Column("privileges", String(64), nullable=False),
+    Column("granted_by", Text, nullable=False),
+    Column("granted_at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    # The request that it was made for.
+    Column("request", RunId),
+    Index("ix_grants_holder", "holder"),
+    Index("ix_grants_connection", "connection"),
+)
+"""Who may do what to which connection, or to a part of it."""
+
+
+KNOWN_USERS = Table(
+    "known_users",
+    METADATA,
+    Column("name", Name, primary_key=True),
+    # By Airflow's auth manager, when the API server saw the user last.
+    Column("administrator", Boolean(), nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+"""What the API server knows of users, for those who cannot ask the auth manager."""
+
+
 AUDIT = Table(
     "audit",
     METADATA,
