@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, or_, select, update
+from sqlalchemy import Connection, Select, func, insert, or_, select, update
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state.codec import canonical
@@ -30,10 +30,8 @@ SCHEDULE = "airflow"
 UNKNOWN = "unknown"
 """The actor whom neither the operating system nor Airflow could name."""
 _PAGE = 1000
-_COLUMNS = ("actor", "action", "object")
-
-
 _ADDRESS: ContextVar[str | None] = ContextVar("dsp_audit_address", default=None)
+_COLUMNS = ("actor", "action", "object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +64,13 @@ class Wanted:
 
 
 @contextmanager
-def acting_from(address: str | None) -> Iterator[None]:
-    """What is recorded inside, in this thread or task, was asked for from this address."""
-    token = _ADDRESS.set(address)
+def from_address(address: str | None) -> Iterator[None]:
+    """What is recorded inside was asked for from this address, unless it says another one."""
+    before = _ADDRESS.set(address)
     try:
         yield
     finally:
-        _ADDRESS.reset(token)
+        _ADDRESS.reset(before)
 
 
 def record(
@@ -89,7 +87,7 @@ def record(
 
     ``action`` is a word such as ``process.create``; ``object`` names what was changed, such as
     ``process WarehouseChanges``; ``before`` and ``after`` are fit for JSON and hold no secret.
-    ``address`` is where the actor was; default: what ``acting_from`` says.
+    ``address`` is where the actor was; default: what ``from_address`` says.
     """
     last = hold(connection)
     actor = actor or UNKNOWN
@@ -105,7 +103,7 @@ def record(
             "object": object,
             "before": before,
             "after": after,
-            "address": address,
+            "address": address or _ADDRESS.get(),
         }
     )
     digest = chained(last.hash, body)
@@ -147,9 +145,24 @@ def head(database: StateDatabase) -> Head | None:
 
 def recent(database: StateDatabase, wanted: Wanted, limit: int) -> list[Entry]:
     """The youngest records that are wanted, the youngest first."""
-    with database.read() as connection:
-        rows = connection.execute(_query(wanted).order_by(AUDIT.c.seq.desc()).limit(limit)).all()
-    return [_entry(row) for row in rows]
+    return page(database, wanted, limit=limit)[0]
+
+
+def page(
+    database: StateDatabase, wanted: Wanted, *, limit: int, offset: int = 0
+) -> tuple[list[Entry], int]:
+    """Some of the records that are wanted, the youngest first, and how many there are in all."""
+    query = _query(wanted)
+    count = select(func.count()).select_from(query.subquery())
+    with database.read(snapshot=True) as connection:
+        total = connection.execute(count).scalar_one()
+        some = query.order_by(AUDIT.c.seq.desc()).limit(limit).offset(offset)
+        return [_entry(row) for row in connection.execute(some)], total
+
+
+def document(entry: Entry) -> dict[str, Any]:
+    """A record as exports have it, fit for JSON."""
+    return {**asdict(entry), "recorded_at": entry.recorded_at.isoformat()}
 
 
 def entries(database: StateDatabase, wanted: Wanted) -> Iterator[Entry]:
@@ -167,6 +180,12 @@ def entries(database: StateDatabase, wanted: Wanted) -> Iterator[Entry]:
         if len(rows) < _PAGE:
             return
         after = rows[-1].seq
+
+
+def lines(database: StateDatabase, wanted: Wanted) -> Iterator[str]:
+    """An export of them: one JSON document a line, the oldest first."""
+    for one in entries(database, wanted):
+        yield json.dumps(document(one), sort_keys=True) + "\n"
 
 
 def verify(database: StateDatabase) -> list[str]:

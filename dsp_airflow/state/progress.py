@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, select
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Copied, Difference, KeyRange, LossCount
@@ -35,33 +35,7 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
         row = connection.execute(select(RUNS).where(RUNS.c.id == run)).one_or_none()
         if row is None:
             raise ConfigError(f"there is no run {run} in {database.label}")
-        jobs = connection.execute(
-            select(
-                JOBS.c.name,
-                JOBS.c.state,
-                _total(BATCHES.c.rows).label("rows_total"),
-                _total(BATCHES.c.rows_read).label("rows_read"),
-                _total(BATCHES.c.rows_written).label("rows_written"),
-                _total(_failed_rows()).label("rows_failed"),
-                _total(BATCHES.c.rows_checked).label("rows_checked"),
-                _total(BATCHES.c.rows_different).label("rows_different"),
-                func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
-                _total(BATCHES.c.rows_kept).label("rows_kept"),
-                func.coalesce(func.sum(BATCHES.c.rows_gone), 0).label("rows_gone"),
-                _total(BATCHES.c.bytes).label("bytes"),
-                _count(BATCHES.c.number).label("batches"),
-                _count(BATCHES.c.copied_at).label("batches_copied"),
-                _count(BATCHES.c.checked_at).label("batches_checked"),
-                _count(BATCHES.c.purged_at).label("batches_purged"),
-                JOBS.c.error,
-                JOBS.c.swapped_at,
-                func.coalesce(JOBS.c.plan.contains('"replaces":true'), false()).label("replaces"),
-            )
-            .outerjoin(BATCHES, and_(BATCHES.c.run == JOBS.c.run, BATCHES.c.job == JOBS.c.name))
-            .where(JOBS.c.run == run)
-            .group_by(JOBS.c.run, JOBS.c.name)
-            .order_by(JOBS.c.ordinal, JOBS.c.name)
-        ).all()
+        jobs = jobs_of(connection, [run]).get(run, [])
         changed = _losses(connection, run)
         deleted = deletions.of_run(connection, run)
     return RunSummary(
@@ -75,13 +49,50 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
         ended_at=row.ended_at,
         jobs=tuple(
             replace(
-                _job(job._mapping),
+                job,
                 losses=tuple(changed.get(job.name, ())),
                 **_deleted(deleted.get(job.name)),
             )
             for job in jobs
         ),
     )
+
+
+def jobs_of(connection: Connection, runs: Collection[str]) -> dict[str, list[JobSummary]]:
+    """The jobs of some runs with the counts of their batches, in the order of the task files."""
+    rows = connection.execute(
+        select(
+            JOBS.c.run,
+            JOBS.c.name,
+            JOBS.c.state,
+            _total(BATCHES.c.rows).label("rows_total"),
+            _total(BATCHES.c.rows_read).label("rows_read"),
+            _total(BATCHES.c.rows_written).label("rows_written"),
+            _total(_failed_rows()).label("rows_failed"),
+            _total(BATCHES.c.rows_checked).label("rows_checked"),
+            _total(BATCHES.c.rows_different).label("rows_different"),
+            func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
+            _total(BATCHES.c.rows_kept).label("rows_kept"),
+            func.coalesce(func.sum(BATCHES.c.rows_gone), 0).label("rows_gone"),
+            _total(BATCHES.c.bytes).label("bytes"),
+            _count(BATCHES.c.number).label("batches"),
+            _count(BATCHES.c.copied_at).label("batches_copied"),
+            _count(BATCHES.c.checked_at).label("batches_checked"),
+            _count(BATCHES.c.purged_at).label("batches_purged"),
+            JOBS.c.error,
+            JOBS.c.swapped_at,
+            func.coalesce(JOBS.c.plan.contains('"replaces":true'), false()).label("replaces"),
+        )
+        .outerjoin(BATCHES, and_(BATCHES.c.run == JOBS.c.run, BATCHES.c.job == JOBS.c.name))
+        .where(JOBS.c.run.in_(runs))
+        .group_by(JOBS.c.run, JOBS.c.name)
+        .order_by(JOBS.c.run, JOBS.c.ordinal, JOBS.c.name)
+    ).all()
+    found: dict[str, list[JobSummary]] = {}
+    for row in rows:
+        values = dict(row._mapping)
+        found.setdefault(values.pop("run"), []).append(_job(values))
+    return found
 
 
 def batches(database: StateDatabase, run: str, job: str) -> Iterator[BatchStatus]:
@@ -96,7 +107,7 @@ def batches(database: StateDatabase, run: str, job: str) -> Iterator[BatchStatus
                 .order_by(BATCHES.c.number)
                 .limit(_PAGE)
             ).all()
-        yield from map(_batch, rows)
+        yield from map(batch_of, rows)
         if len(rows) < _PAGE:
             return
         after = rows[-1].number
@@ -124,20 +135,30 @@ def differences(
 
     There may be a thousand of each batch: ``most`` is how many are wanted, the first ones.
     """
+    query = differences_query(run, job, batch).limit(most)
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return [difference_of(row) for row in rows]
+
+
+def differences_query(run: str, job: str | None, batch: int | None) -> Select[Any]:
+    """What asks for them, in their order; ``difference_of`` reads its rows."""
     query = (
         select(DIFFERENCES)
         .join(JOBS, _presently_different())
         .where(DIFFERENCES.c.run == run)
         .order_by(JOBS.c.ordinal, DIFFERENCES.c.batch, DIFFERENCES.c.phase, DIFFERENCES.c.id)
-        .limit(most)
     )
     if job is not None:
         query = query.where(DIFFERENCES.c.job == job)
     if batch is not None:
         query = query.where(DIFFERENCES.c.batch == batch)
-    with database.read() as connection:
-        rows = connection.execute(query).all()
-    return [BatchDifference(row.job, row.batch, row.phase, _difference(row)) for row in rows]
+    return query
+
+
+def difference_of(row: Any) -> BatchDifference:
+    """A row of the differences."""
+    return BatchDifference(row.job, row.batch, row.phase, _difference(row))
 
 
 def count_differences(
@@ -227,7 +248,8 @@ def _job(row: Any) -> JobSummary:
     return JobSummary(**{**values, "replaces": bool(values["replaces"])})
 
 
-def _batch(row: Any) -> BatchStatus:
+def batch_of(row: Any) -> BatchStatus:
+    """A row of the batches."""
     return BatchStatus(
         number=row.number,
         state=_state(row),

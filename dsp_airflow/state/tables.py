@@ -91,6 +91,10 @@ RUNS = Table(
     Column("file", Text, nullable=False),
     # Airflow's dag_id/run_id.
     Column("external_key", Text),
+    # Whose readers may see the run: Airflow's DAG, or the one that the task file makes.
+    Column("dag", Name, nullable=False, server_default=""),
+    # Those of its jobs, such as "s3 warm".
+    Column("types", String(64), nullable=False, server_default=""),
     Column("attempt", Integer, nullable=False),
     Column("definition", Text, nullable=False),
     Column("definition_digest", String(128), nullable=False),
@@ -109,6 +113,8 @@ RUNS = Table(
     _one_of("state", RUN_STATES),
     UniqueConstraint("external_key"),
     Index("ix_runs_task_created_at", "task", "created_at"),
+    Index("ix_runs_dag_created_at", "dag", "created_at"),
+    Index("ix_runs_created_at", "created_at", "id"),
 )
 """One execution of a task file, its definition frozen."""
 

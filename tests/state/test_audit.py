@@ -225,7 +225,7 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
     runs.begin(other)
     assert (newest(state).action, newest(state).before) == ("run.start", {"state": "failed"})
     runs.record(other, "copy", "ann", "mark.begin", {"batches": [1]})
-    with audit.acting_from("192.0.2.7"):
+    with audit.from_address("192.0.2.7"):
         Switches(state).set("shop", "disabled", "ann")
     assert newest(state).address == "192.0.2.7"
     Switches(state).set("shop", "enabled", "ann")
