@@ -23,7 +23,6 @@ from bench.stage import JOB, SOURCE, TARGET, Stage
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import Terminated
 from dsp_airflow.engine.events import BatchDone
-from dsp_airflow.operators.report_link import dag_of
 from dsp_airflow.standing import standing
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.runs import Runs
@@ -193,7 +192,7 @@ def _look(database: StateDatabase, run: str, what: str) -> None:
     runs = Runs(database)
     found = runs.get(run)
     if what == "page":
-        run_report(database, dag_of(found), run)
+        run_report(database, found.dag, run)
         return
     runs.summary(run)
     standing(runs, found)

@@ -377,6 +377,6 @@ def test_s3(tmp_path: Path, pg18_db: Database, moto: S3Server) -> None:
     assert jobs.place is not None
     jobs.client = jobs.place.client
     policy = Policy(jobs.client, documented("restore, look"))
-    run = jobs.restoring(jobs.state and Runs(jobs.state).recent()[-1].id)
+    run = jobs.restoring(Runs(jobs.state).recent()[-1].id)
     assert finished(run).rows_written == 8
     assert policy.used <= policy.allowed
