@@ -22,3 +22,10 @@ class DspPlugin(AirflowPlugin):
         from dsp_airflow.web.app import create_app
 
         return [{"app": create_app(), "url_prefix": PREFIX, "name": "DSP"}]
+
+    @property
+    def react_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Where Airflow shows the pages; only the API server asks for them."""
+        from dsp_airflow.web.pages import react_apps
+
+        return react_apps()
