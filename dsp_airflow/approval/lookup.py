@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
+from dsp_airflow.approval import machine, people
 from dsp_airflow.approval.machine import State
 from dsp_airflow.approval.records import (
     Changed,
     Request,
+    latest,
     may_decide,
     members_of,
     request_of,
 )
+from dsp_airflow.config.processes import ADMINISTRATORS
+from dsp_airflow.engine.errors import DspError
 from dsp_airflow.state.tables import REQUEST_CHANGES, REQUESTS
 
 _CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which requests: all that fit everything that is given.
+
+    ``task`` is a part of the task's name; ``since`` and ``until`` are about when they were made.
+    """
+
+    task: str | None = None
+    task_type: str | None = None
+    requester: str | None = None
+    states: Collection[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a user may see: requests of these tasks, its own, and those that are given by id."""
+
+    user: str
+    tasks: Collection[str]
+    ids: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a user may do with a request as it stands."""
+
+    decide: bool
+    cancel: bool
+    execute: bool
+
+
+def find(connection: Connection, request: str) -> Request | None:
+    """The request of this id, if there is one."""
+    return latest(connection, REQUESTS.c.id == request)
+
+
+def page(
+    connection: Connection, wanted: Wanted, *, limit: int, offset: int = 0
+) -> tuple[list[Request], int]:
+    """Some of those that are wanted, the youngest first, and how many there are in all."""
+    conditions = _conditions(wanted)
+    total = connection.execute(
+        select(func.count()).select_from(REQUESTS).where(*conditions)
+    ).scalar_one()
+    query = select(REQUESTS).where(*conditions)
+    query = query.order_by(REQUESTS.c.created_at.desc(), REQUESTS.c.id.desc())
+    rows = connection.execute(query.limit(limit).offset(offset)).all()
+    return [request_of(connection, row) for row in rows], total
 
 
 def recent(
@@ -31,17 +89,32 @@ def recent(
     limit: int = 50,
 ) -> list[Request]:
     """The youngest first; ``task`` is a part of the task's name."""
-    query = select(REQUESTS).order_by(REQUESTS.c.created_at.desc(), REQUESTS.c.id.desc())
-    if task is not None:
-        query = query.where(REQUESTS.c.task.contains(task, autoescape=True))
-    if task_type is not None:
-        query = query.where(REQUESTS.c.task_type == task_type)
-    if requester is not None:
-        query = query.where(REQUESTS.c.requester == requester)
-    if states:
-        query = query.where(REQUESTS.c.state.in_(sorted(states)))
-    rows = connection.execute(query.limit(limit)).all()
-    return [request_of(connection, row) for row in rows]
+    return page(connection, Wanted(task, task_type, requester, states), limit=limit)[0]
+
+
+def tasks(connection: Connection) -> set[str]:
+    """Every task that something was asked for."""
+    return set(connection.execute(select(REQUESTS.c.task).distinct()).scalars())
+
+
+def allowed(connection: Connection, request: Request, user: str, now: datetime) -> Allowed:
+    """What this user's word would do now."""
+    administrators = people.members(connection, ADMINISTRATORS)
+    revocable = request.standing and request.state in machine.APPROVED and not request.open
+
+    def may(act: Callable[[], list[machine.Move]]) -> bool:
+        try:
+            return bool(act())
+        except DspError:
+            return False
+
+    return Allowed(
+        decide=may_decide(request, user, members_of(connection, request), now),
+        cancel=(revocable and (user == request.requester or user in administrators))
+        or may(lambda: machine.cancel(request.case, user, administrators, "", now)),
+        execute=request.state == State.WAIT_FOR_EXECUTION
+        and may(lambda: machine.execute(request.case, user, administrators, now, by_hand=True)),
+    )
 
 
 def waiting_for(connection: Connection, user: str, now: datetime) -> list[Request]:
@@ -89,3 +162,27 @@ def _is_settled(row: Any, now: datetime) -> bool:
     ):
         return row.until is not None and now > row.until
     return True
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    its, found = REQUESTS.c, list[ColumnElement[bool]]()
+    if wanted.task is not None:
+        found.append(its.task.contains(wanted.task, autoescape=True))
+    if wanted.task_type is not None:
+        found.append(its.task_type == wanted.task_type)
+    if wanted.requester is not None:
+        found.append(its.requester == wanted.requester)
+    if wanted.states:
+        found.append(its.state.in_(sorted(wanted.states)))
+    if wanted.since is not None:
+        found.append(its.created_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(its.created_at < wanted.until)
+    if wanted.seen is not None:
+        seen = wanted.seen
+        found.append(
+            its.task.in_(sorted(seen.tasks))
+            | (its.requester == seen.user)
+            | its.id.in_(sorted(seen.ids))
+        )
+    return found

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from dsp_airflow.config.processes import ADMINISTRATORS
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
+from dsp_airflow.permissions.administrators import administrators
 from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.tables import ROLE_MEMBERS
@@ -15,10 +16,15 @@ MAX_ROLE, MAX_USER = 110, 250
 
 
 class Roles:
-    """The roles of a state database. Each method is one short transaction; changes are audited."""
+    """The roles of a state database. Each method is one short transaction; changes are audited.
 
-    def __init__(self, database: StateDatabase) -> None:
+    ``founding``: while nobody is an administrator anybody may change them, as on the command line,
+    where whoever reaches the state database could write into it anyway.
+    """
+
+    def __init__(self, database: StateDatabase, *, founding: bool = True) -> None:
         self.database = database
+        self._founding = founding
 
     def all(self) -> dict[str, frozenset[str]]:
         """Every role that somebody has, by name, with its members."""
@@ -34,11 +40,17 @@ class Roles:
         with self.database.read() as connection:
             return members(connection, role)
 
+    def of(self, user: str) -> frozenset[str]:
+        """The roles that the user has now."""
+        query = select(ROLE_MEMBERS.c.role).where(ROLE_MEMBERS.c.user == user)
+        with self.database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
     def add(self, role: str, user: str, actor: str) -> bool:
         """Gives a user the role; ``False`` when the user has it already."""
         require_fit(role, user)
         with self.database.write() as connection:
-            before = _before_change(connection, role, actor)
+            before = self._before_change(connection, role, actor)
             if user in before:
                 return False
             connection.execute(insert(ROLE_MEMBERS).values(role=role, user=user))
@@ -51,7 +63,7 @@ class Roles:
         ``Refused`` for the last administrator: anybody could name the next one.
         """
         with self.database.write() as connection:
-            before = _before_change(connection, role, actor)
+            before = self._before_change(connection, role, actor)
             if user not in before:
                 return False
             if role == ADMINISTRATORS and len(before) == 1:
@@ -65,28 +77,39 @@ class Roles:
             _record(connection, actor, "role.remove", role, before, before - {user})
             return True
 
+    def _before_change(self, connection: Connection, role: str, actor: str) -> frozenset[str]:
+        """Those with the role, whom the actor may change; nobody else does until the end."""
+        audit.hold(connection)
+        what = "who has which role"
+        require_administrator(connection, actor, what, founding=self._founding)
+        return _added(connection, role)
+
 
 def members(connection: Connection, role: str) -> frozenset[str]:
-    """As ``Roles.members``, inside the caller's transaction."""
+    """As ``Roles.members``, inside the caller's transaction.
+
+    Of the role ``administrators`` they are all whom ``permissions.administrators`` knows.
+    """
+    if role == ADMINISTRATORS:
+        return administrators(connection)
+    return _added(connection, role)
+
+
+def require_administrator(
+    connection: Connection, actor: str, what: str, *, founding: bool = True
+) -> None:
+    """``Denied`` for others. ``founding``: until somebody is one, anybody is."""
+    known = administrators(connection)
+    if actor in known or (founding and not known):
+        return
+    who = f"administrators may: {', '.join(sorted(known))}" if known else "nobody is administrator"
+    raise Denied(f"{actor} may not change {what}; {who}")
+
+
+def _added(connection: Connection, role: str) -> frozenset[str]:
+    """Those who were given the role here."""
     query = select(ROLE_MEMBERS.c.user).where(ROLE_MEMBERS.c.role == role)
     return frozenset(connection.execute(query).scalars())
-
-
-def require_administrator(connection: Connection, actor: str, what: str) -> None:
-    """``Denied`` for others. Until somebody is one, whoever reaches the state database is."""
-    known = members(connection, ADMINISTRATORS)
-    if known and actor not in known:
-        raise Denied(
-            f"{actor} may not change {what}; members of the role {ADMINISTRATORS} may: "
-            f"{', '.join(sorted(known))}"
-        )
-
-
-def _before_change(connection: Connection, role: str, actor: str) -> frozenset[str]:
-    """The members whom the actor may change; nobody else changes any until the end."""
-    audit.hold(connection)
-    require_administrator(connection, actor, "who has which role")
-    return members(connection, role)
 
 
 def require_fit(role: str, user: str) -> None:

@@ -40,11 +40,15 @@ class Known:
 class Processes:
     """The processes of a state database and of a folder. Changes are audited.
 
-    A file stays as it is: whoever may write it is who may change what it says.
+    A file stays as it is: whoever may write it is who may change what it says. ``founding``: see
+    ``people.Roles``.
     """
 
-    def __init__(self, database: StateDatabase, folder: Path | None = None) -> None:
+    def __init__(
+        self, database: StateDatabase, folder: Path | None = None, *, founding: bool = True
+    ) -> None:
         self.database = database
+        self._founding = founding
         self.folder = folder or settings.processes_folder()
         self._named = folder is None and settings.names_processes_folder()
 
@@ -105,7 +109,7 @@ class Processes:
     def create(self, process: Process, actor: str) -> None:
         """A new one; ``ConfigError`` when the name is taken."""
         with self.database.write() as connection:
-            people.require_administrator(connection, actor, "approval processes")
+            self._require_administrator(connection, actor)
             if process.name in self._taken(connection):
                 raise ConfigError(f"there is an approval process {process.name} already")
             now = clock(connection)
@@ -174,9 +178,13 @@ class Processes:
         names = set(connection.execute(select(PROCESSES.c.name)).scalars())
         return names | {process.name for _, process in self._files()[0]}
 
+    def _require_administrator(self, connection: Connection, actor: str) -> None:
+        what = "approval processes"
+        people.require_administrator(connection, actor, what, founding=self._founding)
+
     def _own(self, connection: Connection, name: str, actor: str) -> Process:
         """The process of this name, locked, once it is known that the actor may change it."""
-        people.require_administrator(connection, actor, "approval processes")
+        self._require_administrator(connection, actor)
         query = select(PROCESSES).where(PROCESSES.c.name == name).with_for_update()
         row = connection.execute(query).one_or_none()
         if row is not None:

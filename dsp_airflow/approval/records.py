@@ -143,8 +143,11 @@ def present(connection: Connection, request: str, *, for_update: bool = False) -
 def members_of(connection: Connection, request: Request) -> frozenset[str]:
     """Who may decide at the node that decides next."""
     node = request.waits_for
-    if node is None:
-        return frozenset()
+    return frozenset() if node is None else deciders(connection, node)
+
+
+def deciders(connection: Connection, node: Node) -> frozenset[str]:
+    """Who may decide at a node now, whoever asked and whatever was decided before."""
     if node.role is not None:
         return people.members(connection, node.role)
     return frozenset() if node.user is None else frozenset({node.user})

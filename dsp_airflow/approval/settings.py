@@ -8,14 +8,12 @@ from pathlib import Path
 from dsp_airflow.config.names import check_email
 from dsp_airflow.config.processes import BUILT_IN
 from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.state.settings import airflow_home, setting, variable
+from dsp_airflow.state.settings import airflow_home, setting, truth, variable
 
 ENFORCED_BY_DEFAULT = False
 """Whether a task waits for approval where ``[dsp] enforce_approval`` is not set."""
 TOLERANCE = 20
 """Percent by which an estimate may be off before the approval is void."""
-_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-"""As Airflow reads truth values."""
 
 NOT_ENFORCED = (
     "Approval is not enforced ([dsp] enforce_approval is off): nobody was asked, and nothing waits"
@@ -24,13 +22,7 @@ NOT_ENFORCED = (
 
 def enforced() -> bool:
     """Whether nothing may work unless it was approved. What cannot be read is never a no."""
-    text = setting("enforce_approval")
-    if text is None:
-        return ENFORCED_BY_DEFAULT
-    found = _TRUTH.get(text.strip().lower())
-    if found is None:
-        raise ConfigError(f"{variable('enforce_approval')} is {text!r}; it must be true or false")
-    return found
+    return truth("enforce_approval", default=ENFORCED_BY_DEFAULT)
 
 
 def tolerance() -> int:

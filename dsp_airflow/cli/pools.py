@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dsp_airflow import pools
 from dsp_airflow.cli import output, scheduler
-from dsp_airflow.cli.tasks import task_folder
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.state.settings import airflow_home
+from dsp_airflow.task_list import task_folder
 
 DESCRIPTION = "Steps of DSP that work on the connection {connection}"
 

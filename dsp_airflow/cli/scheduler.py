@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,17 +18,10 @@ from typing import Any, TypedDict
 
 from dsp_airflow.engine.errors import ConfigError, DspError
 from dsp_airflow.state.settings import airflow_home, setting
+from dsp_airflow.task_list import Scheduled
 
 SECONDS = 180
 """How long Airflow's command may take: its imports alone take several."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduled:
-    """One DAG as Airflow has it."""
-
-    paused: bool
-    next_run: datetime | None
 
 
 class Pool(TypedDict):

@@ -4,122 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from dsp_airflow.cli import output, scheduler
 from dsp_airflow.cli.approving import acting
-from dsp_airflow.config.cron import next_time
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
-from dsp_airflow.state.settings import airflow_home, setting
+from dsp_airflow.state.settings import airflow_home
+from dsp_airflow.task_list import Scheduled, Tasks
 
 if TYPE_CHECKING:
-    from dsp_airflow.config.tasks import Task
-    from dsp_airflow.state.database import StateDatabase
     from dsp_airflow.state.records import Run
-    from dsp_airflow.state.runs import Runs
-    from dsp_airflow.state.switches import Switch, TaskState
+    from dsp_airflow.state.switches import TaskState
 
 _LATEST = 5
 """Runs that ``dsp task show`` lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskLine:
-    """One task as lists show it. ``paused`` is ``None`` where Airflow was not asked or has none."""
-
-    name: str
-    types: tuple[str, ...]
-    schedule: str
-    state: str
-    paused: bool | None
-    last_run: str | None
-    last_state: str | None
-    last_at: datetime | None
-    next_at: datetime | None
-    file: str | None
-    problem: str | None
-    """Why the file cannot be loaded."""
-
-
-class Known:
-    """What files, state database and Airflow know of tasks."""
+class Known(Tasks):
+    """As the command knows them: with a state database of its own."""
 
     def __init__(self, folder: Path | None, *, ask: bool) -> None:
-        from dsp_airflow.config.tasknames import task_names
         from dsp_airflow.state.database import open_state
-        from dsp_airflow.state.runs import Runs
-        from dsp_airflow.state.switches import Switches
 
-        self.folder = folder or task_folder()
-        self.files = task_names(self.folder)
-        self.database: StateDatabase = open_state(create=True)
-        self.runs: Runs = Runs(self.database)
-        self.switches: dict[str, Switch] = Switches(self.database).all()
-        self.scheduled: Mapping[str, scheduler.Scheduled] = _asked() if ask else {}
+        super().__init__(open_state(create=True), folder, _asked() if ask else None)
 
     def close(self) -> None:
         """Closes the state database."""
         self.database.close()
-
-    def require(self, name: str) -> None:
-        """``ConfigError`` for a name that no file has, and of which no run or switch is known."""
-        from dsp_airflow.config.errors import nearest
-
-        if name in self.files or name in self.switches or self.runs.latest(name) is not None:
-            return
-        near = nearest(name, tuple(self.files))
-        hint = f"; did you mean {near}?" if near else ""
-        raise ConfigError(f"there is no task {name!r} in {self.folder}{hint}")
-
-    def line(self, name: str) -> TaskLine:
-        """What is known of one task."""
-        task, problem = self._loaded(name)
-        switch, dag = self.switches.get(name), self.scheduled.get(name)
-        last = self.runs.latest(name)
-        state = switch.state if switch else "enabled"
-        off = state != "enabled" or (dag is not None and dag.paused)
-        return TaskLine(
-            name=name,
-            types=tuple(dict.fromkeys(job.type for job in task.jobs)) if task else (),
-            schedule=_schedule(task) if task else "",
-            state=state,
-            paused=dag.paused if dag else None,
-            last_run=last.id if last else None,
-            last_state=last.state if last else None,
-            last_at=last.started_at or last.created_at if last else None,
-            next_at=None if off or task is None else _next(task, dag),
-            file=str(self.files[name]) if name in self.files else None,
-            problem=problem,
-        )
-
-    def _loaded(self, name: str) -> tuple[Task | None, str | None]:
-        from dsp_airflow.config import load_task
-        from dsp_airflow.config.errors import ConfigProblems
-
-        if name not in self.files:
-            return None, None
-        try:
-            return load_task(self.files[name]), None
-        except ConfigProblems as problems:
-            return None, str(problems)
-
-
-def task_folder() -> Path:
-    """The folder ``tasks`` among Airflow's DAGs, where ``dags/dsp_tasks.py`` looks."""
-    folder = Path(setting("dags_folder", "core") or airflow_home() / "dags")
-    return folder / "tasks" if (folder / "tasks").is_dir() else folder
 
 
 def list_tasks(folder: Path | None, *, ask: bool, as_json: bool) -> None:
     """Every task of the folder, and those that somebody switched off whose file is gone."""
     output.stdout()
     with closing(Known(folder, ask=ask)) as known:
-        lines = [known.line(name) for name in sorted({*known.files, *known.switches})]
+        lines = [known.line(name) for name in known.names]
     if as_json:
         output.write_json({"tasks": [asdict(one) for one in lines]})
         return
@@ -237,7 +159,7 @@ def _mirror(name: str, state: TaskState, going: list[Run]) -> None:
         output.write(f"DAG {name} is {'paused' if paused else 'not paused'} in Airflow")
 
 
-def _asked() -> Mapping[str, scheduler.Scheduled]:
+def _asked() -> Mapping[str, Scheduled]:
     if not scheduler.is_here():
         return {}
     try:
@@ -245,33 +167,6 @@ def _asked() -> Mapping[str, scheduler.Scheduled]:
     except DspError as error:
         output.note(f"Airflow could not be asked: {error}", "WARN")
         return {}
-
-
-def _schedule(task: Task) -> str:
-    schedule = task.schedule
-    return schedule if isinstance(schedule, str) else f"once: {schedule.once:%Y-%m-%d %H:%M %z}"
-
-
-def _next(task: Task, dag: scheduler.Scheduled | None) -> datetime | None:
-    """By Airflow, or else by the file."""
-    from dsp_airflow.config.tasks import MANUAL
-
-    if dag is not None:
-        return dag.next_run
-    now, schedule = datetime.now(UTC), task.schedule
-    if not isinstance(schedule, str):
-        return schedule.once if schedule.once > now else None
-    zone = default_zone()
-    return None if schedule == MANUAL or zone is None else next_time(schedule, now, zone)
-
-
-def default_zone() -> ZoneInfo | None:
-    """The time zone of cron expressions: Airflow's. ``None`` for one that only Airflow knows."""
-    name = setting("default_timezone", "core") or "utc"
-    try:
-        return ZoneInfo("UTC" if name.lower() == "utc" else name)
-    except (ValueError, OSError, KeyError):
-        return None
 
 
 def _paused(paused: bool | None) -> str:

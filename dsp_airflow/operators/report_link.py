@@ -33,14 +33,9 @@ class RunReportLink(BaseOperatorLink):
         return getattr(operator, "report_url", None) or ""
 
 
-def dag_of(run: Run) -> str:
-    """The DAG whose readers may read of a run: Airflow's own, or the one its task file makes."""
-    return run.external_key.partition("/")[0] if run.external_key else run.task
-
-
 def report_url(run: Run) -> str:
     """The page of a run. Without ``[api] base_url`` it is one of the server that is asked."""
     from airflow.sdk.configuration import conf
 
     base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
-    return f"{base}{PREFIX}/dags/{quote(dag_of(run), safe='')}/runs/{quote(run.id, safe='')}"
+    return f"{base}{PREFIX}/dags/{quote(run.dag, safe='')}/runs/{quote(run.id, safe='')}"

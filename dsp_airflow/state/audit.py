@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +26,7 @@ from dsp_airflow.state.tables import AUDIT, AUDIT_HEAD
 UNKNOWN = "unknown"
 """The actor whom neither the operating system nor Airflow could name."""
 _PAGE = 1000
+_ADDRESS: ContextVar[str | None] = ContextVar("dsp_audit_address", default=None)
 _COLUMNS = ("actor", "action", "object")
 
 
@@ -56,6 +59,16 @@ class Wanted:
     object: str | None = None
 
 
+@contextmanager
+def from_address(address: str | None) -> Iterator[None]:
+    """What is recorded inside was asked for from this address, unless it says another one."""
+    before = _ADDRESS.set(address)
+    try:
+        yield
+    finally:
+        _ADDRESS.reset(before)
+
+
 def record(
     connection: Connection,
     *,
@@ -84,7 +97,7 @@ def record(
             "object": object,
             "before": before,
             "after": after,
-            "address": address,
+            "address": address or _ADDRESS.get(),
         }
     )
     digest = chained(last.hash, body)

@@ -29,16 +29,23 @@ from dsp_airflow.state.location import label, state_url
 
 BUSY_SECONDS = 30
 _WRITES = "dsp_writes"
+_STEPS = 10_000
+"""Of SQLite's machine, between two looks at the clock: some tenths of a millisecond."""
 
 
 class StateDatabase:
-    """An open state database. Usable by all threads, and by processes forked later."""
+    """An open state database. Usable by all threads, and by processes forked later.
 
-    def __init__(self, url: URL) -> None:
+    ``seconds``: what a transaction may take on SQLite, and a statement on PostgreSQL; ``Transient``
+    is raised beyond. Without it they take what they take.
+    """
+
+    def __init__(self, url: URL, *, seconds: int | None = None) -> None:
         self.url = url
         self.label = label(url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+        engine = _sqlite_engine if self.is_sqlite else _postgres_engine
+        self._engine = engine(url, seconds)
         self._pid = os.getpid()
         self._inherited: list[object] = []
 
@@ -98,14 +105,17 @@ def clock(connection: Connection) -> datetime:
     return connection.execute(select(server_now())).scalar_one()
 
 
-def open_state(url: str | None = None, *, create: bool = False) -> StateDatabase:
+def open_state(
+    url: str | None = None, *, create: bool = False, seconds: int | None = None
+) -> StateDatabase:
     """Opens the state database at ``url`` (default: ``[dsp] sql_alchemy_conn``).
 
     Raises ``ConfigError`` when its schema is missing, older or newer than this package,
     ``Transient`` when it cannot be reached and ``Denied`` when it refuses the login.
     ``create``: a missing SQLite file is made, and an older one brought up to date.
+    ``seconds``: see ``StateDatabase``.
     """
-    database = StateDatabase(state_url(url))
+    database = StateDatabase(state_url(url), seconds=seconds)
     try:
         if database.is_sqlite and create:
             _create(database)
@@ -165,7 +175,7 @@ def _require_schema(database: StateDatabase) -> None:
         raise ConfigError(f"{database.label} {problem}")
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, seconds: int | None) -> Engine:
     # mode=rw: a file that was removed is an error, never an empty database.
     file = f"file:{quote(url.database or '')}?mode=rw"
 
@@ -189,6 +199,8 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
+        if seconds is not None:
+            _bound(connection, seconds)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
@@ -209,7 +221,14 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def _postgres_engine(url: URL) -> Engine:
+def _bound(connection: Connection, seconds: int) -> None:
+    """SQLite knows no such limit, but asks now and then whether it should go on."""
+    deadline = time.monotonic() + seconds
+    raw: Any = connection.connection.driver_connection
+    raw.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+
+
+def _postgres_engine(url: URL, seconds: int | None) -> Engine:
     arguments = {"connect_timeout": 10, "application_name": "dsp:state"}
     engine = create_engine(
         url,
@@ -227,6 +246,8 @@ def _postgres_engine(url: URL) -> Engine:
                 f" SET SESSION lock_timeout = '{BUSY_SECONDS}s';"
                 f" SET SESSION idle_in_transaction_session_timeout = '{2 * BUSY_SECONDS}s'"
             )
+            if seconds is not None:
+                connection.execute(f"SET SESSION statement_timeout = '{seconds}s'")
             connection.commit()
         except BaseException:
             connection.close()

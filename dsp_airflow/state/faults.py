@@ -57,6 +57,8 @@ def _sqlite(label: str, cause: sqlite3.Error) -> DspError | None:
         return ConfigError(f"{label} is not a sound SQLite file ({cause}); restore a backup")
     if name == "SQLITE_ERROR" and "no such" in str(cause):
         return ConfigError(f"{label} lacks a table ({cause}); run `dsp db upgrade`")
+    if name == "SQLITE_INTERRUPT":
+        return Transient(f"{label} took longer than it may; ask for less")
     if isinstance(cause, sqlite3.OperationalError):
         return Transient(f"{label} is not available ({cause}); try again")
     return None
@@ -74,6 +76,8 @@ def _postgres(label: str, error: DBAPIError) -> DspError | None:
         return Denied(f"{label} refuses the login: {text}")
     if state in _ABSENT_STATES:
         return ConfigError(f"{label} lacks a table or column; run `dsp db upgrade`")
+    if state == "57014":
+        return Transient(f"{label} took longer than it may; ask for less")
     if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
         return Transient(f"{label} is not available: {text}")
     return None

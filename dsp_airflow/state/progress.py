@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, select
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Copied, Difference, KeyRange, LossCount
@@ -32,33 +33,7 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
         row = connection.execute(select(RUNS).where(RUNS.c.id == run)).one_or_none()
         if row is None:
             raise ConfigError(f"there is no run {run} in {database.label}")
-        jobs = connection.execute(
-            select(
-                JOBS.c.name,
-                JOBS.c.state,
-                _total(BATCHES.c.rows).label("rows_total"),
-                _total(BATCHES.c.rows_read).label("rows_read"),
-                _total(BATCHES.c.rows_written).label("rows_written"),
-                _total(_failed_rows()).label("rows_failed"),
-                _total(BATCHES.c.rows_checked).label("rows_checked"),
-                _total(BATCHES.c.rows_different).label("rows_different"),
-                func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
-                _total(BATCHES.c.rows_kept).label("rows_kept"),
-                func.coalesce(func.sum(BATCHES.c.rows_gone), 0).label("rows_gone"),
-                _total(BATCHES.c.bytes).label("bytes"),
-                _count(BATCHES.c.number).label("batches"),
-                _count(BATCHES.c.copied_at).label("batches_copied"),
-                _count(BATCHES.c.checked_at).label("batches_checked"),
-                _count(BATCHES.c.purged_at).label("batches_purged"),
-                JOBS.c.error,
-                JOBS.c.swapped_at,
-                func.coalesce(JOBS.c.plan.contains('"replaces":true'), false()).label("replaces"),
-            )
-            .outerjoin(BATCHES, and_(BATCHES.c.run == JOBS.c.run, BATCHES.c.job == JOBS.c.name))
-            .where(JOBS.c.run == run)
-            .group_by(JOBS.c.run, JOBS.c.name)
-            .order_by(JOBS.c.ordinal, JOBS.c.name)
-        ).all()
+        jobs = jobs_of(connection, [run]).get(run, [])
         changed = _losses(connection, run)
         deleted = deletions.of_run(connection, run)
     return RunSummary(
@@ -72,13 +47,50 @@ def summary(database: StateDatabase, run: str) -> RunSummary:
         ended_at=row.ended_at,
         jobs=tuple(
             replace(
-                _job(job._mapping),
+                job,
                 losses=tuple(changed.get(job.name, ())),
                 **_deleted(deleted.get(job.name)),
             )
             for job in jobs
         ),
     )
+
+
+def jobs_of(connection: Connection, runs: Collection[str]) -> dict[str, list[JobSummary]]:
+    """The jobs of some runs with the counts of their batches, in the order of the task files."""
+    rows = connection.execute(
+        select(
+            JOBS.c.run,
+            JOBS.c.name,
+            JOBS.c.state,
+            _total(BATCHES.c.rows).label("rows_total"),
+            _total(BATCHES.c.rows_read).label("rows_read"),
+            _total(BATCHES.c.rows_written).label("rows_written"),
+            _total(_failed_rows()).label("rows_failed"),
+            _total(BATCHES.c.rows_checked).label("rows_checked"),
+            _total(BATCHES.c.rows_different).label("rows_different"),
+            func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
+            _total(BATCHES.c.rows_kept).label("rows_kept"),
+            func.coalesce(func.sum(BATCHES.c.rows_gone), 0).label("rows_gone"),
+            _total(BATCHES.c.bytes).label("bytes"),
+            _count(BATCHES.c.number).label("batches"),
+            _count(BATCHES.c.copied_at).label("batches_copied"),
+            _count(BATCHES.c.checked_at).label("batches_checked"),
+            _count(BATCHES.c.purged_at).label("batches_purged"),
+            JOBS.c.error,
+            JOBS.c.swapped_at,
+            func.coalesce(JOBS.c.plan.contains('"replaces":true'), false()).label("replaces"),
+        )
+        .outerjoin(BATCHES, and_(BATCHES.c.run == JOBS.c.run, BATCHES.c.job == JOBS.c.name))
+        .where(JOBS.c.run.in_(runs))
+        .group_by(JOBS.c.run, JOBS.c.name)
+        .order_by(JOBS.c.run, JOBS.c.ordinal, JOBS.c.name)
+    ).all()
+    found: dict[str, list[JobSummary]] = {}
+    for row in rows:
+        values = dict(row._mapping)
+        found.setdefault(values.pop("run"), []).append(_job(values))
+    return found
 
 
 def batches(database: StateDatabase, run: str, job: str) -> list[BatchStatus]:
@@ -90,13 +102,20 @@ def batches(database: StateDatabase, run: str, job: str) -> list[BatchStatus]:
             .where(BATCHES.c.run == run, BATCHES.c.job == job)
             .order_by(BATCHES.c.number)
         ).all()
-    return [_batch(row) for row in rows]
+    return [batch_of(row) for row in rows]
 
 
 def differences(
     database: StateDatabase, run: str, job: str | None = None, batch: int | None = None
 ) -> list[BatchDifference]:
     """What checks and purges of the present attempt reported, by job, batch and phase."""
+    with database.read() as connection:
+        rows = connection.execute(differences_query(run, job, batch)).all()
+    return [difference_of(row) for row in rows]
+
+
+def differences_query(run: str, job: str | None, batch: int | None) -> Select[Any]:
+    """What asks for them, in their order; ``difference_of`` reads its rows."""
     query = (
         select(DIFFERENCES)
         .join(
@@ -114,9 +133,12 @@ def differences(
         query = query.where(DIFFERENCES.c.job == job)
     if batch is not None:
         query = query.where(DIFFERENCES.c.batch == batch)
-    with database.read() as connection:
-        rows = connection.execute(query).all()
-    return [BatchDifference(row.job, row.batch, row.phase, _difference(row)) for row in rows]
+    return query
+
+
+def difference_of(row: Any) -> BatchDifference:
+    """A row of the differences."""
+    return BatchDifference(row.job, row.batch, row.phase, _difference(row))
 
 
 def _losses(connection: Connection, run: str) -> dict[str, list[LossCount]]:
@@ -174,7 +196,8 @@ def _job(row: Any) -> JobSummary:
     return JobSummary(**{**values, "replaces": bool(values["replaces"])})
 
 
-def _batch(row: Any) -> BatchStatus:
+def batch_of(row: Any) -> BatchStatus:
+    """A row of the batches."""
     return BatchStatus(
         number=row.number,
         state=_state(row),

@@ -38,6 +38,10 @@ class Run:
     task: str
     file: str
     external_key: str | None
+    dag: str
+    """The DAG whose readers may see it: Airflow's own, or the one that its task file makes."""
+    types: str
+    """Those of its jobs, each once, by name: `s3 warm`."""
     attempt: int
     definition: Mapping[str, Any]
     definition_digest: str

@@ -85,6 +85,8 @@ class Runs:
                     task=task,
                     file=file,
                     external_key=external_key,
+                    dag=external_key.partition("/")[0] if external_key else task,
+                    types=_types(definition),
                     attempt=1,
                     definition=canonical(definition),
                     definition_digest=digest,
@@ -118,7 +120,7 @@ class Runs:
         if task is not None:
             query = query.where(RUNS.c.task == task)
         with self.database.read() as connection:
-            return [_run(row) for row in connection.execute(query.limit(limit))]
+            return [run_of(row) for row in connection.execute(query.limit(limit))]
 
     def latest(self, task: str) -> Run | None:
         """The task's youngest run."""
@@ -248,11 +250,16 @@ class Runs:
 
     def jobs(self, run: str) -> list[Job]:
         """The run's jobs in the order of the task file."""
+        return self.jobs_of([run]).get(run, [])
+
+    def jobs_of(self, runs: Collection[str]) -> dict[str, list[Job]]:
+        """The jobs of some runs, each run's in the order of its task file."""
+        query = select(JOBS).where(JOBS.c.run.in_(runs)).order_by(JOBS.c.ordinal, JOBS.c.name)
+        found: dict[str, list[Job]] = {}
         with self.database.read() as connection:
-            rows = connection.execute(
-                select(JOBS).where(JOBS.c.run == run).order_by(JOBS.c.ordinal, JOBS.c.name)
-            ).all()
-        return [_job_of(row) for row in rows]
+            for row in connection.execute(query):
+                found.setdefault(row.run, []).append(_job_of(row))
+        return found
 
     def move(self, run: str, job: str, state: JobState, error: str | None = None) -> Job:
         """The job is now in ``state``; ``Refused`` where that cannot follow the present one."""
@@ -322,6 +329,11 @@ def run_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}-{chance}"
 
 
+def _types(definition: Mapping[str, Any]) -> str:
+    found = {one["type"] for one in definition.get("jobs", ()) if "type" in one}
+    return " ".join(sorted(found))
+
+
 def _one(connection: Connection, *conditions: ColumnElement[bool]) -> Run | None:
     row = connection.execute(
         select(RUNS)
@@ -329,7 +341,7 @@ def _one(connection: Connection, *conditions: ColumnElement[bool]) -> Run | None
         .order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc())
         .limit(1)
     ).one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 def _present(connection: Connection, run: str, *, for_update: bool = False) -> Run:
@@ -337,10 +349,11 @@ def _present(connection: Connection, run: str, *, for_update: bool = False) -> R
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     if row is None:
         raise ConfigError(f"there is no run {run} in the state database")
-    return _run(row)
+    return run_of(row)
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """A row of the runs."""
     values = dict(row._mapping)
     for name in ("definition", "variables"):
         values[name] = json.loads(values[name])

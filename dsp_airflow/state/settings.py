@@ -17,6 +17,8 @@ from typing import Any
 from dsp_airflow.engine.errors import ConfigError
 
 COMMAND_SECONDS = 60
+_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+"""As Airflow reads truth values."""
 
 
 def setting(option: str, section: str = "dsp") -> str | None:
@@ -33,6 +35,17 @@ def setting(option: str, section: str = "dsp") -> str | None:
     if conf is not None:
         return str(conf.get(section, option, fallback="") or "") or None
     return _from_file(option, section)
+
+
+def truth(option: str, *, default: bool) -> bool:
+    """A setting of ``[dsp]`` that is true or false; ``ConfigError`` for anything else."""
+    text = setting(option)
+    if text is None:
+        return default
+    found = _TRUTH.get(text.strip().lower())
+    if found is None:
+        raise ConfigError(f"{variable(option)} is {text!r}; it must be true or false")
+    return found
 
 
 def variable(option: str, section: str = "dsp") -> str:

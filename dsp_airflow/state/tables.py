@@ -91,6 +91,10 @@ RUNS = Table(
     Column("file", Text, nullable=False),
     # Airflow's dag_id/run_id.
     Column("external_key", Text),
+    # Whose readers may see the run: Airflow's DAG, or the one that the task file makes.
+    Column("dag", Name, nullable=False, server_default=""),
+    # Those of its jobs, such as "s3 warm".
+    Column("types", String(64), nullable=False, server_default=""),
     Column("attempt", Integer, nullable=False),
     Column("definition", Text, nullable=False),
     Column("definition_digest", String(128), nullable=False),
@@ -109,6 +113,8 @@ RUNS = Table(
     _one_of("state", RUN_STATES),
     UniqueConstraint("external_key"),
     Index("ix_runs_task_created_at", "task", "created_at"),
+    Index("ix_runs_dag_created_at", "dag", "created_at"),
+    Index("ix_runs_created_at", "created_at", "id"),
 )
 """One execution of a task file, its definition frozen."""
 
@@ -488,6 +494,42 @@ ROLE_MEMBERS = Table(
     Column("user", Name, primary_key=True),
 )
 """Who has a role."""
+
+
+GRANTS = Table(
+    "grants",
+    METADATA,
+    Column("id", RunId, primary_key=True),
+    Column("holder", Name, nullable=False),
+    Column("is_role", Boolean(), nullable=False),
+    Column("connection", Name, nullable=False),
+    # None: all there are. A schema, database or bucket; in it a table, collection or prefix.
+    Column("container", Text),
+    Column("item", Text),
+    # Whether the item is a prefix.
+    Column("is_path", Boolean(), nullable=False),
+    # Their names, sorted, with a blank between.
+    Column("privileges", String(64), nullable=False),
+    Column("granted_by", Text, nullable=False),
+    Column("granted_at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    # The request that it was made for.
+    Column("request", RunId),
+    Index("ix_grants_holder", "holder"),
+    Index("ix_grants_connection", "connection"),
+)
+"""Who may do what to which connection, or to a part of it."""
+
+
+KNOWN_USERS = Table(
+    "known_users",
+    METADATA,
+    Column("name", Name, primary_key=True),
+    # By Airflow's auth manager, when the API server saw the user last.
+    Column("administrator", Boolean(), nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+"""What the API server knows of users, for those who cannot ask the auth manager."""
 
 
 AUDIT = Table(

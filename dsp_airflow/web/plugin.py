@@ -17,11 +17,16 @@ class DspPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The pages; only the API server asks for them."""
+        """The API and the pages; only the API server asks for them."""
         from dsp_airflow.operators.report_link import PREFIX
         from dsp_airflow.web.app import create_app
+        from dsp_airflow.web.rest import API, create_api
 
-        return [{"app": create_app(), "url_prefix": PREFIX, "name": "DSP"}]
+        # The first whose prefix fits gets the request.
+        return [
+            {"app": create_api(), "url_prefix": API, "name": "DSP API"},
+            {"app": create_app(), "url_prefix": PREFIX, "name": "DSP"},
+        ]
 
     @property
     def react_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from dsp_airflow.operators.report_link import dag_of
 from dsp_airflow.standing import Note, standing
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
@@ -77,7 +76,7 @@ def run_report(database: StateDatabase, dag_id: str, run_id: str) -> RunReport |
     """``None`` when this DAG has no such run."""
     runs = Runs(database)
     run = runs.find_id(run_id)
-    if run is None or dag_of(run) != dag_id:
+    if run is None or run.dag != dag_id:
         return None
     found = runs.differences(run.id)
     return RunReport(

@@ -261,6 +261,8 @@ def test_failing_command_tells_nothing_of_its_output(monkeypatch: pytest.MonkeyP
 def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url: str) -> None:
     """What it holds stays."""
     run = Runs(state).start("task", "task.yaml", {}, "digest")
+    jobs = [{"name": name, "type": kind} for name, kind in (("b", "warm"), ("a", "s3"))]
+    airflows = Runs(state).start("task", "t", {"jobs": jobs}, "digest", external_key="dag/run/a")
     first = [
         "runs",
         "jobs",
@@ -275,7 +277,9 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         for table in reversed(METADATA.sorted_tables):
             if table.name not in first:
                 table.drop(connection)
-        for column in ("stop_requested_by", "stop_requested_at", "stop_reason"):
+        for index in ("ix_runs_dag_created_at", "ix_runs_created_at"):
+            connection.exec_driver_sql(f"DROP INDEX {index}")
+        for column in ("stop_requested_by", "stop_requested_at", "stop_reason", "dag", "types"):
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN swapped_at")
@@ -285,7 +289,9 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         open_state(state_url)
     assert upgrade(state_url) == schema.HEAD
     with open_state(state_url) as database:
-        assert Runs(database).get(run.id).task == "task"
+        assert Runs(database).get(run.id) == run
+        assert Runs(database).get(airflows.id) == airflows
+        assert (run.dag, airflows.dag, airflows.types) == ("task", "dag", "s3 warm")
         assert Cursors(database).of_task("task") == []
         assert LimitChanges(database, run.id).all() == []
         assert Switches(database).of("task") is None

@@ -20,7 +20,7 @@ from dsp_airflow.approval.requests import Requests
 from dsp_airflow.approval.subject import Subject
 from dsp_airflow.config.processes import Process
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Expired, Refused, Rejected
-from dsp_airflow.state import audit, backup
+from dsp_airflow.state import audit, backup, schema
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.outbox import Outbox
 from dsp_airflow.state.tables import AUDIT, REQUESTS
@@ -392,4 +392,4 @@ def test_unknown_requests(requests: Requests) -> None:
 
 
 def test_migration_is_whole(empty_url: str) -> None:
-    assert upgrade(empty_url) == "0008"
+    assert upgrade(empty_url) == schema.HEAD

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from dsp_airflow.state.database import StateDatabase, open_state
 from tests.engine.harness import Bench
 from tests.servers import Database, PostgresServer, fresh_database
+from tests.web.served import Served, served
 
 FORBIDDEN = "secret"
 """A DAG that nobody may read of."""
@@ -66,3 +68,34 @@ def visit(
                 return found  # type: ignore[no-any-return]
 
             yield visit
+
+
+@pytest.fixture(scope="session")
+def airflow_app(airflow_db: Path) -> Iterator[Any]:
+    """Airflow's own API server, with all its middleware, and its metadata database."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_urlsafe(48))
+        from airflow.api_fastapi.app import create_app
+
+        yield create_app("core")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDatabase]:
+    """An empty state database, which the API is told of."""
+    monkeypatch.setenv("AIRFLOW__DSP__SQL_ALCHEMY_CONN", f"sqlite:///{tmp_path}/state.db")
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path / "dags"))
+    (tmp_path / "dags" / "tasks").mkdir(parents=True)
+    # The file that a ``Bench`` in the same folder has.
+    with open_state(create=True) as database:
+        yield database
+
+
+@pytest.fixture
+def api(
+    airflow_app: Any, state: StateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Served]:
+    """The API over it."""
+    with served(airflow_app, monkeypatch) as asked:
+        yield asked

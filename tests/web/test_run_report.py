@@ -129,7 +129,9 @@ def test_nobody_reads_of_a_dag_that_is_not_for_them(bench: Db, visit: Visit) -> 
 def test_a_run_of_airflow_belongs_to_the_dag_that_ran_it(bench: Db, visit: Visit) -> None:
     run = small(bench)
     with bench.state.write() as connection:
-        connection.exec_driver_sql("UPDATE runs SET external_key = 'by_hand/manual__1/copy'")
+        connection.exec_driver_sql(
+            "UPDATE runs SET external_key = 'by_hand/manual__1/copy', dag = 'by_hand'"
+        )
     page = visit(path(run, "by_hand"))
     assert page.status_code == 200
     assert '<a href="../../../../dags/by_hand/runs/manual__1">DAG run in Airflow</a>' in page.text

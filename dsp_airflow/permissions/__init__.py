@@ -1,0 +1,1 @@
+"""Who may do what to which connection, schema, table or prefix."""

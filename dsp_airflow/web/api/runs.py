@@ -1,0 +1,324 @@
+"""Runs: what goes on, what went on, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import HTTPException, Query
+
+from dsp_airflow.approval.requests import Requests
+from dsp_airflow.engine.model import LossCount
+from dsp_airflow.notify.remedies import remedy
+from dsp_airflow.standing import standing
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.progress import jobs_of
+from dsp_airflow.state.records import Job, JobState, JobSummary, PurgeMode, Run, RunState
+from dsp_airflow.state.run_list import Order, WantedRuns, dags_with_runs, runs_page
+from dsp_airflow.state.runs import Runs
+from dsp_airflow.web.database import Database
+from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, plain
+from dsp_airflow.web.routing import router
+from dsp_airflow.web.users import Acting, Actor, owner_of
+
+routes = router("runs")
+
+Tab: TypeAlias = Literal["completed", "in_progress", "exception"]
+TABS: dict[Tab, tuple[RunState, ...]] = {
+    "completed": ("succeeded",),
+    "in_progress": ("planned", "running"),
+    "exception": ("failed", "terminated"),
+}
+SourceStatus: TypeAlias = Literal["keeps", "unprocessed", "partly", "processed", "kept"]
+
+
+class JobCounts(Document):
+    """What a job has done so far."""
+
+    name: str
+    type: str
+    state: JobState
+    source: str
+    target: str
+    batches: Number
+    batches_copied: Number
+    batches_checked: Number
+    batches_purged: Number
+    rows_total: Number
+    rows_read: Number
+    rows_written: Number
+    rows_failed: Number
+    rows_checked: Number
+    rows_different: Number
+    rows_purged: Number
+    rows_kept: Number
+    rows_gone: Number
+    bytes: Number
+    progress: float
+    """Of the step that it is in, 0 to 1."""
+    rows_per_second: float | None
+    """Rows copied since it began, by the time since then."""
+    eta: Moment | None
+    """When all is copied, if it goes on like that."""
+    source_data: SourceStatus
+    """What became of the rows where they came from; `keeps`: they stay."""
+    started_at: Moment | None
+    ended_at: Moment | None
+    error: str | None
+
+
+class AirflowRun(Document):
+    """Where Airflow shows it."""
+
+    dag_id: str
+    dag_run_id: str
+
+
+class RunLine(Document):
+    """One run as lists show it."""
+
+    id: str
+    task: str
+    title: str
+    owner: str | None
+    dag: str
+    types: list[str]
+    state: RunState
+    attempt: int
+    triggered_by: str | None
+    stop_requested: bool
+    airflow: AirflowRun | None
+    """Of a run that was begun by the command alone there is none."""
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
+    seconds: float | None
+    error: str | None
+    next_step: str | None
+    """What to do about the error."""
+    jobs: list[JobCounts]
+
+
+class Stop(Document):
+    """Who asked a run to stop."""
+
+    asked_by: str | None
+    asked_at: Moment | None
+    reason: str | None
+
+
+class NoteText(Document):
+    """What a person should know of a job, or (null) of the whole run."""
+
+    job: str | None
+    text: str
+
+
+class Loss(Document):
+    """Values that a policy changed."""
+
+    job: str
+    column: str
+    rule: str
+    values: Number
+
+
+class RunDetail(RunLine):
+    """One run, with all that is known of it but its batches."""
+
+    file: str
+    definition: dict[str, Any]
+    definition_digest: str
+    variables: dict[str, Any]
+    stop: Stop | None
+    notes: list[NoteText]
+    losses: list[Loss]
+    request: str | None
+    """The request for approval that it worked under."""
+    may_steer: bool
+    """Whether you may stop it, and change its limits."""
+
+
+@routes.get("/runs", summary="List runs")
+def list_runs(
+    database: Database,
+    actor: Acting,
+    paging: Paged,
+    type: Literal["warm", "s3", "restore"] | None = None,  # noqa: A002 - as files say it
+    tab: Tab | None = None,
+    state: Annotated[list[RunState], Query()] = [],  # noqa: B006 - FastAPI copies it
+    task: str | None = None,
+    name: str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    sort: Order = "created_at",
+    descending: bool = True,
+) -> Page[RunLine]:
+    """The youngest first. `name` is a part of a task's name or a run's id; `since` and `until`
+    are about when runs were made; `tab` and `state` together mean either.
+    """
+    states = {*state, *(TABS[tab] if tab else ())}
+    with database.read() as connection:
+        known = dags_with_runs(connection)
+    seen = actor.readable(known)
+    wanted = WantedRuns(
+        dags=None if seen == known else seen,
+        task=task,
+        type=type,
+        states=states,
+        name=name,
+        since=since,
+        until=until,
+    )
+    with database.read(snapshot=True) as connection:
+        runs, total = runs_page(
+            connection,
+            wanted,
+            limit=paging.limit,
+            offset=paging.offset,
+            order=sort,
+            descending=descending,
+        )
+        counts = jobs_of(connection, [run.id for run in runs])
+    times = Runs(database).jobs_of([run.id for run in runs])
+    now = database.now()
+    return paging.page(
+        [_line(run, counts.get(run.id, ()), times.get(run.id, ()), now) for run in runs], total
+    )
+
+
+@routes.get("/runs/{run}", summary="Show a run")
+def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
+    """Its jobs, counts, progress, what it waits for, and what to do where it failed."""
+    found = visible(database, actor, run)
+    runs = Runs(database)
+    summary, jobs = runs.summary(found.id), runs.jobs(found.id)
+    line = _line(found, summary.jobs, jobs, database.now())
+    asked = Requests(database).find(found.external_key or f"cli/{found.id}")
+    return RunDetail(
+        **line.model_dump(),
+        file=found.file,
+        definition=plain(found.definition),
+        definition_digest=found.definition_digest,
+        variables=plain(found.variables),
+        stop=_stop(found),
+        notes=[NoteText(job=one.job, text=one.text) for one in standing(runs, found)],
+        losses=[_loss(job.name, loss) for job in summary.jobs for loss in job.losses],
+        request=None if asked is None else asked.id,
+        may_steer=actor.may_steer(found.dag, owner_of(found)),
+    )
+
+
+def visible(database: StateDatabase, actor: Actor, run: str) -> Run:
+    """404 also for a run of a DAG that the user may not read: nobody is told that it is there."""
+    found = Runs(database).find_id(run)
+    if found is None or not actor.may_read(found.dag):
+        raise HTTPException(404, f"there is no run {run} that you may see")
+    return found
+
+
+def _line(run: Run, counts: Iterable[JobSummary], jobs: Iterable[Job], now: datetime) -> RunLine:
+    dag_run = (run.external_key or "").partition("/")[2].partition("/")[0]
+    known = {job.name: job for job in jobs}
+    defined = {one["name"]: one for one in run.definition.get("jobs", ())}
+    errors = [run.error, *(one.error for one in counts)]
+    return RunLine(
+        id=run.id,
+        task=run.task,
+        title=str(run.definition.get("display_name") or run.task),
+        owner=owner_of(run),
+        dag=run.dag,
+        types=run.types.split(),
+        state=run.state,
+        attempt=run.attempt,
+        triggered_by=run.triggered_by,
+        stop_requested=run.stop_requested,
+        airflow=AirflowRun(dag_id=run.dag, dag_run_id=dag_run) if dag_run else None,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        seconds=_seconds(run.started_at, run.ended_at or now),
+        error=next(filter(None, errors), None),
+        next_step=_next_step(errors),
+        jobs=[
+            _counts(one, known[one.name], defined.get(one.name, {}), now)
+            for one in counts
+            if one.name in known
+        ],
+    )
+
+
+def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime) -> JobCounts:
+    seconds = _seconds(job.started_at, job.ended_at or now)
+    rate = found.rows_written / seconds if seconds else None
+    left = found.rows_total - found.rows_read
+    eta = None
+    if job.state == "copying" and rate and left > 0:
+        eta = now + timedelta(seconds=min(left / rate, timedelta(days=3650).total_seconds()))
+    return JobCounts(
+        **{name: getattr(found, name) for name in JobCounts.model_fields if hasattr(found, name)},
+        type=str(defined.get("type", "")),
+        source=f"{job.source_connection}: {job.source_table}",
+        target=_target(defined),
+        progress=_progress(found),
+        rows_per_second=None if rate is None else round(rate, 1),
+        eta=eta,
+        source_data=_source_data(found, job.purge_mode),
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+    )
+
+
+def _target(defined: dict[str, Any]) -> str:
+    """As the task file says it: connection, and table or place."""
+    target = defined.get("target") or {}
+    names = (target.get(name) for name in ("bucket", "prefix", "table", "collection"))
+    parts = [".".join(one) if isinstance(one, list) else str(one) for one in names if one]
+    place = "/".join(parts)
+    return f"{target.get('connection', '')}: {place}" if place else str(target.get("connection"))
+
+
+def _progress(found: JobSummary) -> float:
+    if found.state == "succeeded":
+        return 1.0
+    done = found.batches_copied
+    if found.state in {"checking", "checked"}:
+        done = found.batches_checked
+    elif found.state == "purging":
+        done = found.batches_purged
+    return round(done / found.batches, 4) if found.batches else 0.0
+
+
+def _source_data(found: JobSummary, mode: PurgeMode) -> SourceStatus:
+    if mode == "none":
+        return "keeps"
+    if not found.batches_purged:
+        return "unprocessed"
+    if found.rows_kept:
+        return "kept"
+    return "processed" if found.batches_purged == found.batches else "partly"
+
+
+def _next_step(errors: Sequence[str | None]) -> str | None:
+    for error in filter(None, errors):
+        known = remedy(error)
+        if known is not None:
+            return f"{known.do} {known.then}"
+    return None
+
+
+def _seconds(begun: datetime | None, ended: datetime) -> float | None:
+    return None if begun is None else max(0.0, round((ended - begun).total_seconds(), 3))
+
+
+def _stop(run: Run) -> Stop | None:
+    if not run.stop_requested:
+        return None
+    return Stop(
+        asked_by=run.stop_requested_by, asked_at=run.stop_requested_at, reason=run.stop_reason
+    )
+
+
+def _loss(job: str, loss: LossCount) -> Loss:
+    return Loss(job=job, column=loss.column, rule=loss.rule, values=loss.values)
