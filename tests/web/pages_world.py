@@ -105,7 +105,7 @@ def _requests(bench: Bench[Database], folder: Path) -> Requests:
     (folder / "processes").mkdir()
     processes = Processes(bench.state, folder / "processes")
     for role, user in (("administrators", "anna"), ("owners", "anna"), ("owners", "olga")):
-        Roles(bench.state).add(role, user, "test")
+        Roles(bench.state).add(role, user, "anna")
     nodes = [{"role": "owners"}, {"user": "bert"}]
     processes.create(
         Process.model_validate(

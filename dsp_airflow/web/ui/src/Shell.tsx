@@ -21,7 +21,7 @@ export function Shell() {
   return (
     <Flex align="start" minH="100%" direction={{ base: "column", md: "row" }}>
       <SideBar waiting={me?.waiting ?? 0} />
-      <Box as="main" flex="1" minW={0} w="full" p={4}>
+      <Box as="main" flex="1" minW={0} w="full" p={4} fontSize="sm">
         <Routes>
           <Route index element={<Navigate to={places.monitoring()} replace />} />
           <Route path="monitoring" element={<MonitoringPage />} />

@@ -8,6 +8,7 @@ import {
   elapsed,
   exact,
   percent,
+  period,
   ranges,
 } from "./format";
 
@@ -56,9 +57,19 @@ describe("times", () => {
     ["2026-03-29T11:59:30Z", "30 seconds ago"],
     ["2026-03-29T11:00:30Z", "59 minutes ago"],
     ["2026-03-29T14:00:00Z", "in 2 hours"],
-    ["2026-03-28T12:00:00Z", "yesterday"],
+    ["2026-03-31T11:59:00Z", "in 47 hours"],
+    ["2026-03-27T12:00:00Z", "2 days ago"],
     ["2026-03-19T12:00:00Z", "10 days ago"],
   ])("%s was %s", (moment, text) => expect(ago(moment, NOW)).toBe(text));
+
+  test("a period is told as it was set", () => {
+    expect([172800, 43200, 5400, 90].map(period)).toEqual([
+      "48 h",
+      "12 h",
+      "1 h 30 min",
+      "1 min 30 s",
+    ]);
+  });
 
   test("the exact time is in UTC", () => {
     expect(exact("2026-03-29T02:30:00.123+02:00")).toBe("2026-03-29 00:30:00 UTC");

@@ -55,6 +55,11 @@ export function duration(seconds: number | null | undefined): string {
   return `${Math.floor(whole / DAY)} d ${two(Math.floor((whole % DAY) / HOUR))} h`;
 }
 
+/** How long something may last, as it was set: `48 h`, `90 min`. */
+export function period(seconds: number): string {
+  return seconds % HOUR === 0 ? `${grouped.format(seconds / HOUR)} h` : duration(seconds);
+}
+
 /** `5 minutes ago`, `in 2 hours`. */
 export function ago(moment: string, now: number): string {
   const seconds = (Date.parse(moment) - now) / 1000;
@@ -65,7 +70,8 @@ export function ago(moment: string, now: number): string {
   if (size < HOUR) {
     return relative.format(Math.trunc(seconds / MINUTE), "minute");
   }
-  if (size < DAY) {
+  // "Tomorrow" would be too little for what ends in two days less a minute.
+  if (size < 2 * DAY) {
     return relative.format(Math.trunc(seconds / HOUR), "hour");
   }
   return relative.format(Math.trunc(seconds / DAY), "day");

@@ -5,7 +5,7 @@ import { type ReactNode, useState } from "react";
 import { useParams } from "react-router-dom";
 import { places } from "../address";
 import { address, path, send } from "../api";
-import { ago, bytes, count, duration, elapsed, exact } from "../format";
+import { ago, bytes, count, elapsed, exact, period } from "../format";
 import { Confirm } from "../parts/Confirm";
 import { Card, Facts, Title, To, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
@@ -83,7 +83,7 @@ function Clocks({ request }: { request: RequestDetail }) {
         {clocks(request).map((clock) => (
           <Box key={clock.name} flex="1" minW="12rem" data-clock={clock.state}>
             <Text fontSize="xs" color="fg.muted" mb={1}>
-              {text.clockOf(text.clockNames[clock.name], duration(clock.length))}
+              {text.clockOf(text.clockNames[clock.name], period(clock.length))}
             </Text>
             <Progress.Root
               value={share(clock, now) * 100}
@@ -251,7 +251,7 @@ function Work({ request }: { request: RequestDetail }) {
 function Remark(props: { colour: string; title: string; children: ReactNode }) {
   return (
     <Box borderStartWidth="4px" borderStartColor={props.colour} ps={3} mb={3}>
-      <Text fontWeight="medium">{props.title}</Text>
+      <Text fontWeight="semibold">{props.title}</Text>
       {props.children}
     </Box>
   );
@@ -479,7 +479,7 @@ function Act(props: { act: Act; request: RequestDetail; onClose: () => void }) {
       return (
         <Confirm
           title={text.executeTitle(request.title)}
-          consequence={text.executeConsequence(what, duration(request.clocks.execution))}
+          consequence={text.executeConsequence(what, period(request.clocks.execution))}
           action={text.execute}
           onConfirm={() => post({})}
           onClose={onClose}

@@ -21,10 +21,10 @@ import type {
   StripCell,
   Strip as StripShape,
 } from "../shapes";
-import { ended } from "../states";
+import { CELL, ended } from "../states";
 import { words } from "../words";
 import { Check, SourceData } from "./Jobs";
-import { Strip } from "./Strip";
+import { Strip, Swatch } from "./Strip";
 
 const CELLS = 400;
 const LARGEST_ACTION = 500;
@@ -185,7 +185,12 @@ function BatchTable({ run, job, every, chosen }: ListProps & { chosen: StripCell
     {
       id: "state",
       title: titles.state,
-      cell: (batch) => <StateBadge state={batch.state} text={words.job.batchStates[batch.state]} />,
+      cell: (batch) => (
+        <Swatch
+          colour={CELL[batch.error && !batch.holder ? "failed" : batch.state]}
+          text={words.job.batchStates[batch.state]}
+        />
+      ),
     },
     { id: "range", title: titles.range, cell: (batch) => <Range batch={batch} /> },
     { id: "rows", title: titles.rows, numeric: true, cell: (batch) => count(batch.rows) },

@@ -176,7 +176,7 @@ function columnsOf(tab: Tab | undefined, shown: Shown): Column<RunLine>[] {
 function Name({ run, open, toggle }: { run: RunLine } & Shown) {
   const isOpen = open.has(run.id);
   return (
-    <Box display="flex" gap={1} minW="13rem">
+    <Box display="flex" gap={1} minW="12rem">
       <IconButton
         size="2xs"
         variant="ghost"

@@ -33,15 +33,24 @@ export function Strip({ strip, chosen, choose }: StripProps) {
       </Flex>
       <HStack mt={3} gap={4} wrap="wrap">
         {[...counts].map(([state, number]) => (
-          <HStack key={state} gap={1.5}>
-            <Box boxSize="10px" borderRadius="2px" bg={CELL[state]} />
-            <Text fontSize="xs" color="fg.muted">
-              {count(number)} {words.job.batchStates[state]}
-            </Text>
-          </HStack>
+          <Swatch
+            key={state}
+            colour={CELL[state]}
+            text={`${count(number)} ${words.job.batchStates[state]}`}
+          />
         ))}
       </HStack>
     </>
+  );
+}
+
+/** A colour of the strip, and what it means. */
+export function Swatch({ colour, text }: { colour: string; text: string }) {
+  return (
+    <HStack gap={1.5} whiteSpace="nowrap">
+      <Box boxSize="10px" borderRadius="2px" bg={colour} />
+      <Text fontSize="xs">{text}</Text>
+    </HStack>
   );
 }
 

@@ -32,7 +32,7 @@ export function DagTab({ dagId }: Place) {
     return null;
   }
   return (
-    <Box p={3}>
+    <Box p={3} fontSize="sm">
       <HStack mb={3} align="end" gap={3}>
         <ChoiceFilter
           list={list}
@@ -54,7 +54,7 @@ export function RunTab({ dagId, runId }: Place) {
   const url = address("runs", { dag: dagId, dag_run: runId });
   const found = usePolled<Page<RunLine>>(dagId && runId ? url : null);
   return (
-    <Box p={3}>
+    <Box p={3} fontSize="sm">
       {found.problem && <Trouble problem={found.problem} at={found.at} retry={found.reload} />}
       {!found.data && !found.problem && <Loading what={words.run.what} />}
       {found.data?.items.length === 0 && (
@@ -83,7 +83,7 @@ export function Panel() {
   const found = usePolled<Page<RunLine>>(address("runs", { tab: "in_progress", limit: 5 }), 5_000);
   const runs = found.data;
   return (
-    <Box borderWidth="1px" borderRadius="md" p={4} my={2}>
+    <Box borderWidth="1px" borderRadius="md" p={4} my={2} fontSize="sm">
       <HStack justify="space-between" mb={2}>
         <Heading size="sm">{words.monitoring.panel}</Heading>
         <To to={places.monitoring()}>

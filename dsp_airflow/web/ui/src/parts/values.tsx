@@ -30,7 +30,7 @@ export function Moment({ at }: { at: string | null | undefined }) {
 /** A bar, with its share in figures. */
 export function Bar({ share, state, label }: { share: number; state: string; label: string }) {
   return (
-    <HStack gap={2} minW="8.5rem">
+    <HStack gap={2} minW="7rem">
       <Progress.Root
         value={Math.min(100, Math.max(0, share * 100))}
         size="sm"
