@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from airflow.api_fastapi.core_api.security import get_user
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
@@ -48,6 +47,8 @@ def react_apps() -> list[dict[str, Any]]:
 
 def pages_router() -> APIRouter:
     """What serves the bundle, to who is logged in."""
+    from airflow.api_fastapi.core_api.security import get_user
+
     router = APIRouter(dependencies=[Depends(get_user)])
 
     @router.get(ROUTE, include_in_schema=False)

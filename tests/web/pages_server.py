@@ -21,7 +21,7 @@ from dsp_airflow.demo.standalone import processes_of
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 120.0
-USERS = {"anna": "admin", "bert": "user", "vera": "viewer"}
+USERS = {"anna": "admin", "bert": "user", "otto": "viewer", "vera": "viewer"}
 """By name, their roles in Airflow; each has its name as password."""
 
 

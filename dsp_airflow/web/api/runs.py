@@ -167,9 +167,9 @@ def list_runs(
     sort: Order = "created_at",
     descending: bool = True,
 ) -> Page[RunLine]:
-    """The youngest first. `name` is a part of a task's name or a run's id; `dag_run` is Airflow's id
-    of a run of `dag`; `since` and `until` are about when runs were made; `tab` and `state` together
-    mean either.
+    """The youngest first. `name` is a part of a task's name or a run's id; `dag_run` is Airflow's
+    id of a run of `dag`; `since` and `until` are about when runs were made; `tab` and `state`
+    together mean either.
     """
     if dag_run is not None and dag is None:
         raise HTTPException(422, "dag_run is of a DAG: name it as dag")

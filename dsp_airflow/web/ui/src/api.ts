@@ -115,6 +115,11 @@ export function problemOf(status: number, body: unknown): Problem {
   return new Problem(status, detail || words.problems.unreadable(status), mistakes);
 }
 
+/** Whatever was thrown, as a problem. */
+export function problemFrom(error: unknown): Problem {
+  return error instanceof Problem ? error : new Problem(0, String(error));
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }

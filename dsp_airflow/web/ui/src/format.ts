@@ -93,9 +93,12 @@ export function elapsed(start: string, end: string, now: number): number {
   return to <= from ? 1 : Math.min(1, Math.max(0, (now - from) / (to - from)));
 }
 
-/** Batch numbers such as `1-3,7`, or what is wrong with them. */
-export function batchNumbers(text: string, last: number): number[] | string {
-  const found = new Set<number>();
+/** How many batches such as `1-3,7` or `all` names, or which part of it is no batch. */
+export function batchCount(text: string, last: number): number | string {
+  if (text.trim() === "all") {
+    return last;
+  }
+  const found: [number, number][] = [];
   for (const part of text.split(",").map((one) => one.trim())) {
     const range = /^(\d{1,9})(?:\s*-\s*(\d{1,9}))?$/.exec(part);
     if (!range) {
@@ -105,25 +108,16 @@ export function batchNumbers(text: string, last: number): number[] | string {
     if (from < 1 || to < from || to > last) {
       return part;
     }
-    for (let number = from; number <= to; number += 1) {
-      found.add(number);
-    }
+    found.push([from, to]);
   }
-  return [...found].sort((a, b) => a - b);
-}
-
-/** Numbers as people write them: `1-3, 7`. */
-export function ranges(numbers: readonly number[]): string {
-  const parts: string[] = [];
-  for (let at = 0; at < numbers.length; ) {
-    let end = at;
-    while (numbers[end + 1] === (numbers[end] ?? 0) + 1) {
-      end += 1;
-    }
-    parts.push(end === at ? `${numbers[at]}` : `${numbers[at]}-${numbers[end]}`);
-    at = end + 1;
+  // What is named twice counts once.
+  found.sort(([a], [b]) => a - b);
+  let [batches, through] = [0, 0];
+  for (const [from, to] of found) {
+    batches += Math.max(0, to - Math.max(from, through + 1) + 1);
+    through = Math.max(through, to);
   }
-  return parts.join(", ");
+  return batches;
 }
 
 /** A sum that stays exact, however big. */

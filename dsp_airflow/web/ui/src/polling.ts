@@ -1,7 +1,7 @@
 /** Data that is asked for again and again while somebody looks. */
 
 import { useCallback, useEffect, useRef, useState } from "react";
-import { get, Problem } from "./api";
+import { get, type Problem, problemFrom } from "./api";
 
 const EVERY = 2_000;
 const LONGEST = 30_000;
@@ -58,7 +58,7 @@ export function usePolled<T>(url: string | null, every: number | null = EVERY): 
         if (own.signal.aborted) {
           return;
         }
-        const problem = error instanceof Problem ? error : new Problem(0, String(error));
+        const problem = problemFrom(error);
         failures += 1;
         setState((before) => ({ ...before, problem }));
         if (!problem.passing) {

@@ -63,6 +63,11 @@ export interface JobCounts {
   error: string | null;
 }
 
+export interface AirflowRun {
+  dag_id: string;
+  dag_run_id: string;
+}
+
 export interface RunLine {
   id: string;
   task: string;
@@ -74,13 +79,15 @@ export interface RunLine {
   attempt: number;
   triggered_by: string | null;
   stop_requested: boolean;
-  airflow: { dag_id: string; dag_run_id: string } | null;
+  airflow: AirflowRun | null;
   created_at: string;
   started_at: string | null;
   ended_at: string | null;
   seconds: number | null;
   error: string | null;
   next_step: string | null;
+  /** Of all steps of all jobs, 0 to 1. */
+  progress: number;
   jobs: JobCounts[];
 }
 

@@ -216,23 +216,20 @@ export const words = {
     },
     hidden: "not shown to you",
     download: "Download report (CSV)",
+    tooMany: (most: string) =>
+      `There are more than ${most} such rows: dsp status RUN --differences --json has them all.`,
     purge: "Purge source by batch",
     purgeTitle: (job: string) => `Purge the source of ${job}?`,
-    purgeConsequence: (rows: string, table: string, numbers: string) =>
-      `Up to ${rows} rows of ${table} are deleted (batches ${numbers}): each one that is proved, ` +
-      "under lock, to stand in the target as it is. The others stay and are reported. " +
-      "Where approval is on, it is asked for first.",
-    mark: "Mark as deleted",
-    markTitle: (job: string) => `Mark batches of ${job} as deleted?`,
-    markConsequence: (table: string, numbers: string) =>
-      `Nothing is deleted: it is verified that the rows of batches ${numbers} are gone from ${table}, ` +
-      "and recorded that somebody removed them by hand.",
-    numbers: "Batches, such as 1-3,7",
+    purgeConsequence: (batches: string, table: string) =>
+      `The rows of ${batches} of its batches are deleted from ${table}: each one that is proved, under ` +
+      "lock, to stand in the target as it is. The others stay and are reported. It is not undone by " +
+      "itself. Where approval is on, it is asked for first.",
+    numbers: "Batches, such as 1-3,7, or all",
     numbersWrong: (part: string, last: string) =>
       part === ""
         ? `Name batches from 1 to ${last}, such as 1-3,7.`
         : `${part} is no batch, or range of batches, from 1 to ${last}.`,
-    started: "It runs in Airflow now:",
+    began: "It runs in Airflow now:",
   },
   approvals: {
     title: "Approvals",

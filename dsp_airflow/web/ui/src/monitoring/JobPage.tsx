@@ -4,8 +4,8 @@ import { Box, Button, Code, Input, Stack, Text } from "@chakra-ui/react";
 import { useId, useState } from "react";
 import { useParams } from "react-router-dom";
 import { places, useListState } from "../address";
-import { address, type Page, path, send } from "../api";
-import { batchNumbers, bytes, count, duration, ranges } from "../format";
+import { address, type Page, Problem, path, problemFrom, send } from "../api";
+import { batchCount, bytes, count, duration } from "../format";
 import { Confirm } from "../parts/Confirm";
 import { ChoiceFilter, Filters } from "../parts/Filters";
 import { Card, Facts, Tabs, Title, To } from "../parts/layout";
@@ -14,6 +14,7 @@ import { type Column, Table } from "../parts/Table";
 import { Bar, Fact, Moment, StateBadge } from "../parts/values";
 import { usePolled } from "../polling";
 import type {
+  AirflowRun,
   BatchLine,
   DifferenceLine,
   JobCounts,
@@ -23,11 +24,11 @@ import type {
 } from "../shapes";
 import { CELL, ended } from "../states";
 import { words } from "../words";
+import { downloadDifferences } from "./differences";
 import { Check, SourceData } from "./Jobs";
 import { Strip, Swatch } from "./Strip";
 
 const CELLS = 400;
-const LARGEST_ACTION = 500;
 
 export function JobPage({ differences = false }: { differences?: boolean }) {
   const { run = "", job = "" } = useParams();
@@ -56,7 +57,7 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
                 {job.source} → {job.target}
               </>
             }
-            actions={<Actions run={run} job={job} done={found.reload} />}
+            actions={<Actions run={run} job={job} />}
           >
             {job.name}
           </Title>
@@ -330,74 +331,77 @@ function Values({ values }: { values: readonly (string | null)[] | null }) {
   );
 }
 
-function Actions({ run, job, done }: { run: RunDetail; job: JobCounts; done: () => void }) {
-  const [asked, setAsked] = useState<"purge" | "mark">();
-  const deletable = run.may_steer && job.purge !== "none" && run.airflow !== null;
+function Actions({ run, job }: { run: RunDetail; job: JobCounts }) {
+  const [asked, setAsked] = useState(false);
+  const [began, setBegan] = useState<AirflowRun>();
+  const [report, setReport] = useState<Problem | "busy">();
+  const download = async () => {
+    setReport("busy");
+    try {
+      await downloadDifferences(run.id, job.name);
+      setReport(undefined);
+    } catch (error) {
+      setReport(problemFrom(error));
+    }
+  };
   return (
     <>
-      <Button asChild size="sm" variant="outline">
-        <a href={address(path("runs", run.id, "report.csv"), { job: job.name })} download>
-          {words.job.download}
-        </a>
+      {began && (
+        <Text alignSelf="center">
+          {words.job.began}{" "}
+          <To to={places.airflowRun(began.dag_id, began.dag_run_id)}>{began.dag_id}</To>
+        </Text>
+      )}
+      {report instanceof Problem && <Trouble problem={report} title={words.problems.notDone} />}
+      <Button
+        size="sm"
+        variant="outline"
+        loading={report === "busy"}
+        onClick={() => void download()}
+      >
+        {words.job.download}
       </Button>
-      {deletable && (
-        <>
-          <Button size="sm" variant="outline" onClick={() => setAsked("mark")}>
-            {words.job.mark}
-          </Button>
-          <Button size="sm" variant="outline" colorPalette="red" onClick={() => setAsked("purge")}>
-            {words.job.purge}
-          </Button>
-        </>
+      {/* Who may do so is for Airflow, the grants and the approval to say. */}
+      {job.purge === "manual" && Number(job.batches) > 0 && (
+        <Button size="sm" variant="outline" colorPalette="red" onClick={() => setAsked(true)}>
+          {words.job.purge}
+        </Button>
       )}
       {asked && (
-        <ByBatch
-          run={run}
-          job={job}
-          what={asked}
-          onClose={() => {
-            setAsked(undefined);
-            done();
-          }}
-        />
+        <PurgeByBatch run={run} job={job} began={setBegan} onClose={() => setAsked(false)} />
       )}
     </>
   );
 }
 
-interface ByBatchProps {
+interface PurgeProps {
   run: RunDetail;
   job: JobCounts;
-  what: "purge" | "mark";
+  began: (run: AirflowRun) => void;
   onClose: () => void;
 }
 
 /** Chooses batches, says what becomes of their rows, and asks. */
-function ByBatch({ run, job, what, onClose }: ByBatchProps) {
+function PurgeByBatch({ run, job, began, onClose }: PurgeProps) {
   const [text, setText] = useState("");
   const id = useId();
   const last = Number(job.batches);
-  const chosen = batchNumbers(text, last);
-  const numbers = typeof chosen === "string" ? [] : chosen.slice(0, LARGEST_ACTION);
-  const purges = what === "purge";
-  const share = numbers.length / Math.max(1, last);
-  const most = count(Math.min(Number(job.rows_total), Math.ceil(Number(job.rows_total) * share)));
+  const chosen = batchCount(text, last);
+  const right = typeof chosen === "number";
   return (
     <Confirm
-      title={(purges ? words.job.purgeTitle : words.job.markTitle)(job.name)}
+      title={words.job.purgeTitle(job.name)}
       consequence={
-        typeof chosen === "string"
-          ? words.job.numbersWrong(text === "" ? "" : chosen, count(last))
-          : purges
-            ? words.job.purgeConsequence(most, job.source, ranges(numbers))
-            : words.job.markConsequence(job.source, ranges(numbers))
+        right
+          ? words.job.purgeConsequence(count(chosen), job.source)
+          : words.job.numbersWrong(text === "" ? "" : chosen, count(last))
       }
-      action={purges ? words.job.purge : words.job.mark}
-      danger={purges}
-      ready={numbers.length > 0}
+      action={words.job.purge}
+      danger
+      ready={right}
       onConfirm={async () => {
-        const route = path("runs", run.id, "jobs", job.name, purges ? "purge" : "mark-deleted");
-        await send("POST", address(route), { batches: numbers });
+        const route = address(path("runs", run.id, "jobs", job.name, "purge"));
+        began(await send<AirflowRun>("POST", route, { batches: text.trim() }));
       }}
       onClose={onClose}
     >
@@ -405,13 +409,7 @@ function ByBatch({ run, job, what, onClose }: ByBatchProps) {
         <Text asChild fontSize="sm" color="fg.muted">
           <label htmlFor={id}>{words.job.numbers}</label>
         </Text>
-        <Input
-          id={id}
-          size="sm"
-          value={text}
-          autoFocus
-          onChange={(event) => setText(event.target.value)}
-        />
+        <Input id={id} size="sm" value={text} onChange={(event) => setText(event.target.value)} />
       </Box>
     </Confirm>
   );

@@ -120,7 +120,7 @@ function Figures({ run }: { run: RunDetail }) {
   return (
     <Facts>
       <Fact label={names.progress}>
-        <Bar share={all.progress} state={run.state} label={names.progress} />
+        <Bar share={run.progress} state={run.state} label={names.progress} />
       </Fact>
       <Fact label={names.rows}>
         {count(all.rows)} / {count(all.planned)}

@@ -133,11 +133,7 @@ function columnsOf(tab: Tab | undefined, shown: Shown): Column<RunLine>[] {
       id: "progress",
       title: titles.progress,
       cell: (run) => (
-        <Bar
-          share={totals(run).progress}
-          state={run.state}
-          label={`${run.title}: ${titles.progress}`}
-        />
+        <Bar share={run.progress} state={run.state} label={`${run.title}: ${titles.progress}`} />
       ),
     },
     {

@@ -14,7 +14,6 @@ import { words } from "../words";
 import { Jobs } from "./Jobs";
 import { RunState, Runs } from "./Runs";
 import { useSpeeds } from "./speeds";
-import { totals } from "./totals";
 
 /** What Airflow tells of the page that a component stands on. */
 export interface Place {
@@ -106,7 +105,7 @@ export function Panel() {
             </Box>
             <RunState run={run} />
             <Box w="12rem">
-              <Bar share={totals(run).progress} state={run.state} label={run.title} />
+              <Bar share={run.progress} state={run.state} label={run.title} />
             </Box>
           </HStack>
         ))}

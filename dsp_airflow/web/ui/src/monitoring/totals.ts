@@ -11,8 +11,6 @@ export interface Totals {
   checked: Count;
   purged: Count;
   kept: Count;
-  /** 0 to 1. */
-  progress: number;
   speed: number | null;
   eta: string | null;
   source: SourceStatus;
@@ -23,8 +21,6 @@ const SOURCES: readonly SourceStatus[] = ["kept", "partly", "unprocessed", "proc
 export function totals(run: RunLine): Totals {
   const all = (of: (job: JobCounts) => Count) => sum(run.jobs.map(of));
   const working = run.jobs.filter((job) => job.eta !== null);
-  const shares = run.jobs.map((job) => job.progress);
-  const done = run.state === "succeeded" ? 1 : mean(shares);
   return {
     rows: all((job) => job.rows_written),
     planned: all((job) => job.rows_total),
@@ -33,7 +29,6 @@ export function totals(run: RunLine): Totals {
     checked: all((job) => job.rows_checked),
     purged: all((job) => job.rows_purged),
     kept: all((job) => job.rows_kept),
-    progress: done,
     speed:
       working.length > 0
         ? working.reduce((speed, job) => speed + (job.rows_per_second ?? 0), 0)
@@ -46,10 +41,6 @@ export function totals(run: RunLine): Totals {
         .at(-1) ?? null,
     source: SOURCES.find((one) => run.jobs.some((job) => job.source_data === one)) ?? "keeps",
   };
-}
-
-function mean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((all, one) => all + one, 0) / values.length;
 }
 
 function onlySpeed(jobs: readonly JobCounts[]): number | null {

@@ -2,7 +2,7 @@
 
 import { Button, Dialog, Portal, Stack, Text, Textarea } from "@chakra-ui/react";
 import { type ReactNode, useId, useState } from "react";
-import { Problem } from "../api";
+import { type Problem, problemFrom } from "../api";
 import { words } from "../words";
 import { Trouble } from "./States";
 
@@ -36,7 +36,7 @@ export function Confirm(props: ConfirmProps) {
       await props.onConfirm(text.trim());
       props.onClose();
     } catch (error) {
-      setProblem(error instanceof Problem ? error : new Problem(0, String(error)));
+      setProblem(problemFrom(error));
       setBusy(false);
     }
   };
