@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from dsp_airflow.config.hours import DailyWindow
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.limits import Limits
@@ -58,6 +60,27 @@ def changed(limits: Limits, changes: Mapping[str, Any]) -> Limits:
     """The limits with what somebody set in their place; ``None`` there is no limit."""
     given = Limits.model_validate(dict(changes))
     return limits.model_copy(update={name: getattr(given, name) for name in changes})
+
+
+CHANGEABLE = ("rows_per_second", "bytes_per_second", "window")
+"""What can be changed while a job runs."""
+
+
+def limit_value(name: str, value: object) -> str | int | None:
+    """A limit as a task file would say it; ``ConfigError`` for what it would not take."""
+    if value is None:
+        return None
+    try:
+        found = getattr(Limits.model_validate({name: value}), name)
+    except ValidationError as error:
+        raise ConfigError(f"{name} {value!r}: {error.errors()[0]['msg']}; or none") from error
+    return found if isinstance(found, int) else str(found)
+
+
+def limits_now(job: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job of a run's definition is held to, by what was changed and what the file says."""
+    filed = job.get("limits") or {}
+    return {name: changes[name] if name in changes else filed.get(name) for name in CHANGEABLE}
 
 
 class CurrentLimits:

@@ -40,12 +40,6 @@ class Roles:
         with self.database.read() as connection:
             return members(connection, role)
 
-    def of(self, user: str) -> frozenset[str]:
-        """The roles that the user has now."""
-        query = select(ROLE_MEMBERS.c.role).where(ROLE_MEMBERS.c.user == user)
-        with self.database.read() as connection:
-            return frozenset(connection.execute(query).scalars())
-
     def add(self, role: str, user: str, actor: str) -> bool:
         """Gives a user the role; ``False`` when the user has it already."""
         require_fit(role, user)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dsp_airflow.cli import output
 from dsp_airflow.cli.approving import actor
 from dsp_airflow.cli.surroundings import log_to_stderr
-
-if TYPE_CHECKING:
-    from dsp_airflow.config.processes import Process
 
 
 def list_roles(*, as_json: bool) -> None:
@@ -20,26 +17,18 @@ def list_roles(*, as_json: bool) -> None:
     log_to_stderr()
     from dsp_airflow.approval.people import Roles
     from dsp_airflow.approval.processes import Processes
+    from dsp_airflow.approval.role_list import role_list
     from dsp_airflow.config.processes import ADMINISTRATORS
     from dsp_airflow.state.database import open_state
 
     with open_state(create=True) as database:
-        members = Roles(database).all()
         processes = Processes(database)
-        known, broken = processes.all(), processes.broken()
+        roles, broken = role_list(Roles(database), processes), processes.broken()
     for file in broken:
         sys.stderr.write(f"{file.problems}\n")
-    asked: dict[str, list[str]] = {ADMINISTRATORS: []}
-    for process in (one.process for one in known):
-        for role in _roles_of(process):
-            asked.setdefault(role, []).append(process.name)
     found: list[dict[str, Any]] = [
-        {
-            "role": role,
-            "members": sorted(members.get(role, ())),
-            "processes": sorted(asked.get(role, ())),
-        }
-        for role in sorted({*members, *asked})
+        {"role": one.role, "members": list(one.members), "processes": list(one.processes)}
+        for one in roles
     ]
     if as_json:
         output.write_json({"roles": found})
@@ -57,7 +46,7 @@ def list_roles(*, as_json: bool) -> None:
             "expires; dsp role add",
             "WARN",
         )
-    if not members.get(ADMINISTRATORS):
+    if not any(one.members for one in roles if one.role == ADMINISTRATORS):
         output.note(
             f"nobody has the role {ADMINISTRATORS}: anybody may change roles and processes, until "
             f"dsp role add {ADMINISTRATORS} names one",
@@ -93,8 +82,3 @@ def remove(role: str, users: Sequence[str]) -> None:
         for user in users:
             removed = Roles(database).remove(role, user, who)
             output.write(f"{user} {'no longer has' if removed else 'does not have'} role {role}")
-
-
-def _roles_of(process: Process) -> set[str]:
-    nodes = (node for level in process.levels for node in level.nodes)
-    return {node.role for node in nodes if node.role is not None}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dsp_airflow.cli import output
 from dsp_airflow.engine.errors import ConfigError, Mismatch
@@ -31,13 +31,13 @@ def list_records(
 ) -> None:
     """The youngest records that fit."""
     output.stdout()
-    from dsp_airflow.state.audit import Wanted, recent
+    from dsp_airflow.state.audit import Wanted, document, recent
     from dsp_airflow.state.database import open_state
 
     with open_state(create=True) as database:
         found = recent(database, Wanted(_moment(database, since), actor, action, of), limit)
     if as_json:
-        output.write_json({"records": [_document(one) for one in found]})
+        output.write_json({"records": [document(one) for one in found]})
         return
     if not found:
         output.write("no records")
@@ -75,31 +75,22 @@ def verify(*, as_json: bool) -> None:
 def export(file: str, *, since: str | None) -> None:
     """One line a record. A file appears under its name only when it is whole."""
     output.stdout()
-    from dsp_airflow.state.audit import Wanted, entries
+    from dsp_airflow.state.audit import Wanted, lines
     from dsp_airflow.state.database import open_state
     from dsp_airflow.state.new_file import new_file
 
     with open_state(create=True) as database:
         wanted = Wanted(_moment(database, since))
-        lines = _lines(entries(database, wanted))
+        records = lines(database, wanted)
         if file == "-":
-            for line in lines:
+            for line in records:
                 output.stdout().write(line)
             return
         count = 0
         with new_file(Path(file)) as stream:
-            for count, line in enumerate(lines, 1):  # noqa: B007 - told below
+            for count, line in enumerate(records, 1):  # noqa: B007 - told below
                 stream.write(line.encode())
     output.write(f"{file}: {count:,} records")
-
-
-def _lines(found: Iterator[Entry]) -> Iterator[str]:
-    for one in found:
-        yield json.dumps(_document(one), sort_keys=True) + "\n"
-
-
-def _document(one: Entry) -> dict[str, Any]:
-    return {**asdict(one), "recorded_at": one.recorded_at.isoformat()}
 
 
 def _moment(database: StateDatabase, since: str | None) -> datetime | None:

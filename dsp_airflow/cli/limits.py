@@ -74,20 +74,14 @@ def _none(value: object) -> object:
 
 
 def _value(name: str, text: str) -> str | int | None:
-    """As a task file would say it, which says what is wrong with it."""
-    from pydantic import ValidationError
+    from dsp_airflow.limits import limit_value
 
-    from dsp_airflow.config.limits import Limits
-
-    if text == "none":
-        return None
     value = int(text) if text.isascii() and text.isdigit() else text
     try:
-        found = getattr(Limits.model_validate({name: value}), name)
-    except ValidationError as error:
-        option = f"--{name.replace('_', '-')}"
-        raise ConfigError(f"{option} {text!r}: {error.errors()[0]['msg']}; or none") from error
-    return found if isinstance(found, int) else str(found)
+        return None if text == "none" else limit_value(name, value)
+    except ConfigError as error:
+        option = f"--{name.replace('_', '-')} {text!r}"
+        raise ConfigError(str(error).replace(f"{name} {value!r}", option, 1)) from error
 
 
 def _require_job(run: Run, job: str | None) -> None:
@@ -97,9 +91,6 @@ def _require_job(run: Run, job: str | None) -> None:
 
 
 def _row(job: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("rows_per_second", "bytes_per_second", "window")
-    filed = job.get("limits") or {}
-    return {
-        "job": job["name"],
-        **{name: changes[name] if name in changes else filed.get(name) for name in names},
-    }
+    from dsp_airflow.limits import limits_now
+
+    return {"job": job["name"], **limits_now(job, changes)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dsp_airflow.cli import output
 from dsp_airflow.cli.approving import acting
 from dsp_airflow.cli.named import run_of
-from dsp_airflow.engine.errors import Refused
 
 
 def terminate(named: str, *, reason: str | None, as_json: bool) -> None:
@@ -17,11 +16,7 @@ def terminate(named: str, *, reason: str | None, as_json: bool) -> None:
     with open_state(create=True) as database:
         runs = Runs(database)
         run = run_of(runs, named)
-        if not runs.request_stop(run.id, acting(), reason):
-            raise Refused(f"run {run.id} of task {run.task} has ended already: it {run.state}")
-        asked = runs.get(run.id)
-        runs.end_idle(run.id, f"{asked.stop}, when nobody was working on it; run it again to go on")
-        found = runs.get(run.id)
+        found = runs.terminate(run, acting(), reason)
     if as_json:
         output.write_json(
             {

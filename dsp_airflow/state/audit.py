@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, or_, select, update
+from sqlalchemy import Connection, Select, func, insert, or_, select, update
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state.codec import canonical
@@ -139,9 +139,24 @@ def head(database: StateDatabase) -> Head | None:
 
 def recent(database: StateDatabase, wanted: Wanted, limit: int) -> list[Entry]:
     """The youngest records that are wanted, the youngest first."""
-    with database.read() as connection:
-        rows = connection.execute(_query(wanted).order_by(AUDIT.c.seq.desc()).limit(limit)).all()
-    return [_entry(row) for row in rows]
+    return page(database, wanted, limit=limit)[0]
+
+
+def page(
+    database: StateDatabase, wanted: Wanted, *, limit: int, offset: int = 0
+) -> tuple[list[Entry], int]:
+    """Some of the records that are wanted, the youngest first, and how many there are in all."""
+    query = _query(wanted)
+    count = select(func.count()).select_from(query.subquery())
+    with database.read(snapshot=True) as connection:
+        total = connection.execute(count).scalar_one()
+        some = query.order_by(AUDIT.c.seq.desc()).limit(limit).offset(offset)
+        return [_entry(row) for row in connection.execute(some)], total
+
+
+def document(entry: Entry) -> dict[str, Any]:
+    """A record as exports have it, fit for JSON."""
+    return {**asdict(entry), "recorded_at": entry.recorded_at.isoformat()}
 
 
 def entries(database: StateDatabase, wanted: Wanted) -> Iterator[Entry]:
@@ -159,6 +174,12 @@ def entries(database: StateDatabase, wanted: Wanted) -> Iterator[Entry]:
         if len(rows) < _PAGE:
             return
         after = rows[-1].seq
+
+
+def lines(database: StateDatabase, wanted: Wanted) -> Iterator[str]:
+    """An export of them: one JSON document a line, the oldest first."""
+    for one in entries(database, wanted):
+        yield json.dumps(document(one), sort_keys=True) + "\n"
 
 
 def verify(database: StateDatabase) -> list[str]:

@@ -206,6 +206,17 @@ class Runs:
         """See ``stops.end_idle``."""
         return stops.end_idle(self.database, run, why)
 
+    def terminate(self, run: Run, by: str, reason: str | None) -> Run:
+        """Whoever works on the run stops; one that nobody works on ends here.
+
+        ``Refused`` where it has ended already.
+        """
+        if not self.request_stop(run.id, by, reason):
+            raise Refused(f"run {run.id} of task {run.task} has ended already: it {run.state}")
+        asked = self.get(run.id)
+        self.end_idle(run.id, f"{asked.stop}, when nobody was working on it; run it again to go on")
+        return self.get(run.id)
+
     def add_job(
         self,
         run: str,

@@ -12,14 +12,45 @@ from starlette.exceptions import HTTPException
 
 from dsp_airflow.operators.report_link import PREFIX
 from dsp_airflow.web import problems
-from dsp_airflow.web.api import batches, me, requests, runs, tasks
+from dsp_airflow.web.api import (
+    actions,
+    audit,
+    batches,
+    connections,
+    grants,
+    limits,
+    me,
+    plans,
+    processes,
+    reports,
+    requests,
+    roles,
+    runs,
+    tasks,
+)
+from dsp_airflow.web.children import Children
 from dsp_airflow.web.database import SharedState
 from dsp_airflow.web.routing import HEADERS, router
 from dsp_airflow.web.scheduler import MountedApp
 
 API = f"{PREFIX}/api/v1"
 """Where it is served. What changes for callers gets another number; see ADR 25."""
-_ROUTERS = (me, runs, batches, tasks, requests)
+_ROUTERS = (
+    me,
+    runs,
+    batches,
+    actions,
+    limits,
+    tasks,
+    requests,
+    processes,
+    roles,
+    grants,
+    audit,
+    plans,
+    connections,
+    reports,
+)
 
 
 def create_api() -> FastAPI:
@@ -36,6 +67,7 @@ def create_api() -> FastAPI:
         root_path_in_servers=False,
     )
     app.state.dsp = SharedState()
+    app.state.children = Children()
     for one in _ROUTERS:
         app.include_router(one.routes)
     about = router("openapi")

@@ -18,9 +18,9 @@ from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from fastapi import Depends
 
-from dsp_airflow.approval.people import Roles
-from dsp_airflow.config.processes import ADMINISTRATORS
 from dsp_airflow.engine.errors import Denied
+from dsp_airflow.permissions import administrators
+from dsp_airflow.permissions.store import roles_of
 from dsp_airflow.state.records import Run
 from dsp_airflow.web.database import Database
 
@@ -43,10 +43,7 @@ class Actor:
     def require_administrator(self, what: str) -> None:
         """``Denied`` for others."""
         if not self.administrator:
-            raise Denied(
-                f"{self.name} may not see or change {what}; administrators may: of Airflow, or "
-                f"members of the role {ADMINISTRATORS}"
-            )
+            raise Denied(f"{self.name} may not see or change {what}; administrators may")
 
     def readable(self, dags: Collection[str]) -> set[str]:
         """Of these DAGs, those of whose runs the user may read."""
@@ -94,10 +91,16 @@ class Actor:
 
 
 def acting(user: GetUserDep, database: Database) -> Actor:
-    """Who sends the present request."""
+    """Who sends the present request; that Airflow makes it an administrator is kept for others."""
     name = user.get_name()
-    roles = Roles(database).of(name)
-    return Actor(name, user, roles, ADMINISTRATORS in roles or _rules_airflow(user))
+    administrators.saw(database, name, administrator=_rules_airflow(user))
+    with database.read() as connection:
+        return Actor(
+            name,
+            user,
+            roles_of(connection, name),
+            administrators.is_administrator(connection, name),
+        )
 
 
 Acting = Annotated[Actor, Depends(acting)]

@@ -38,6 +38,12 @@ class Served:
 
         monkeypatch.setattr(self._manager, "is_authorized_dag", authorized)
 
+    def airflow(self, method: str, path: str, json: Any = None) -> httpx.Response:
+        """Airflow's own API, as an administrator."""
+        headers = {"Authorization": f"Bearer {self.token('anna', 'ADMIN')}"}
+        found = self.client.request(method, path, json=json, headers=headers)
+        return cast("httpx.Response", found)
+
     def __call__(
         self,
         method: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -278,7 +278,7 @@ def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime)
         **{name: getattr(found, name) for name in JobCounts.model_fields if hasattr(found, name)},
         type=str(defined.get("type", "")),
         source=f"{job.source_connection}: {job.source_table}",
-        target=_target(defined),
+        target=target_of(defined),
         progress=_progress(found),
         rows_per_second=None if rate is None else round(rate, 1),
         eta=eta,
@@ -292,13 +292,13 @@ def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime)
     )
 
 
-def _filter(defined: dict[str, Any]) -> str | None:
+def _filter(defined: Mapping[str, Any]) -> str | None:
     where = defined.get("where")
     return where if where is None or isinstance(where, str) else json.dumps(where)
 
 
-def _target(defined: dict[str, Any]) -> str:
-    """As the task file says it: connection, and table or place."""
+def target_of(defined: Mapping[str, Any]) -> str:
+    """Of a job in a run's definition: the connection, and table or place as the file says it."""
     target = defined.get("target") or {}
     names = (target.get(name) for name in ("bucket", "prefix", "table", "collection"))
     parts = [".".join(one) if isinstance(one, list) else str(one) for one in names if one]

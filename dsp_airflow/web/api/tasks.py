@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import HTTPException
+from fastapi import Depends, HTTPException, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from dsp_airflow.config.definition import normalise
+from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.run_list import WantedRuns, runs_page
-from dsp_airflow.state.switches import Switch, TaskState
+from dsp_airflow.state.switches import Switch, Switches, TaskState
 from dsp_airflow.task_list import Tasks
 from dsp_airflow.web import scheduler
+from dsp_airflow.web.api.actions import begin
+from dsp_airflow.web.api.runs import AirflowRun
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment, Page, Paged, plain
 from dsp_airflow.web.problems import Mistake, mistakes_of
 from dsp_airflow.web.routing import router
-from dsp_airflow.web.users import Acting, Actor
+from dsp_airflow.web.users import Acting, Actor, owner_of
 
 routes = router("tasks")
 
@@ -120,12 +125,110 @@ def show_task(task: str, database: Database, actor: Acting) -> TaskDetail:
     return _detail(tasks, task, actor)
 
 
+class Switching(Document):
+    """Why a task is switched."""
+
+    reason: Annotated[str, Field(max_length=4000)] | None = None
+    from_offline: bool = False
+    """Whether a task that was taken offline comes back; it is refused without."""
+
+
+class Switched(Document):
+    """A task as it is switched now."""
+
+    task: str
+    state: TaskState
+    going: list[str]
+    """Runs that have begun, and go on."""
+    airflow: str
+    """What became of its DAG in Airflow, which shows the state and does not decide it."""
+
+
+def _enabled(task: str, said: Switching, database: Database, actor: Acting) -> Switched:
+    return _switch(database, actor, task, "enabled", said)
+
+
+def _disabled(task: str, said: Switching, database: Database, actor: Acting) -> Switched:
+    return _switch(database, actor, task, "disabled", said)
+
+
+def _offline(task: str, said: Switching, database: Database, actor: Acting) -> Switched:
+    return _switch(database, actor, task, "offline", said)
+
+
+@routes.post("/tasks/{task}/enable", summary="Let runs of a task begin again")
+async def enable_task(request: Request, done: Annotated[Switched, Depends(_enabled)]) -> Switched:
+    """Also unpauses its DAG in Airflow, where you may do that."""
+    return await _mirrored(request, done)
+
+
+@routes.post("/tasks/{task}/disable", summary="Let no new run of a task begin")
+async def disable_task(request: Request, done: Annotated[Switched, Depends(_disabled)]) -> Switched:
+    """One in progress goes on. Also pauses its DAG in Airflow, where you may do that."""
+    return await _mirrored(request, done)
+
+
+@routes.post("/tasks/{task}/offline", summary="Take a task out of service")
+async def take_offline(request: Request, done: Annotated[Switched, Depends(_offline)]) -> Switched:
+    """As `disable`; nothing of it is deleted by hand either, and it comes back only with
+    `from_offline`.
+    """
+    return await _mirrored(request, done)
+
+
+def _may_begin(task: str, database: Database, actor: Acting) -> str:
+    visible(database, actor, task)
+    Switches(database).require_enabled(task)
+    dag = scheduler.scheduled([task]).get(task)
+    if dag is None:
+        raise HTTPException(409, f"Airflow has no DAG {task} yet; it reads its folder now and then")
+    if dag.paused:
+        raise HTTPException(409, f"DAG {task} is paused in Airflow, where the run would wait")
+    return task
+
+
+@routes.post("/tasks/{task}/run", summary="Run a task now", status_code=202)
+async def run_task(request: Request, task: Annotated[str, Depends(_may_begin)]) -> AirflowRun:
+    """Begins a run of its DAG in your name, which Airflow has to allow you."""
+    return await begin(request, task)
+
+
 def visible(database: StateDatabase, actor: Actor, task: str) -> Tasks:
     """404 for one that is not there, or whose DAG the user may not read."""
     tasks = Tasks(database)
     if not tasks.known(task) or not actor.may_read(task):
         raise HTTPException(404, f"there is no task {task} that you may see")
     return tasks
+
+
+def _switch(
+    database: StateDatabase, actor: Actor, task: str, state: TaskState, said: Switching
+) -> Switched:
+    tasks = visible(database, actor, task)
+    found, _ = tasks.loaded(task)
+    last = tasks.runs.latest(task)
+    owner = found.owner if found else owner_of(last) if last else None
+    actor.require_steering(task, owner, f"switch task {task}")
+    Switches(database).set(task, state, actor.name, said.reason, back=said.from_offline)
+    going = [run for run in tasks.runs.recent(task) if not run.ended]
+    return Switched(task=task, state=state, going=[run.id for run in going], airflow="")
+
+
+async def _mirrored(request: Request, done: Switched) -> Switched:
+    """Airflow's own pause, as `dsp task` sets it; that it failed is told, and changes nothing."""
+    paused = done.state != "enabled"
+    if paused and done.going:
+        said = "its DAG is not paused while a run goes on; new runs are refused all the same"
+        return done.model_copy(update={"airflow": said})
+    dags = [done.task] if done.state == "disabled" else [done.task, f"{done.task}{PURGE_SUFFIX}"]
+    known = await run_in_threadpool(scheduler.scheduled, dags)
+    try:
+        for dag in known:
+            await scheduler.ask(request, "PATCH", scheduler.dag_path(dag), {"is_paused": paused})
+    except HTTPException as error:
+        return done.model_copy(update={"airflow": str(error.detail)})
+    said = ("paused" if paused else "not paused") if known else "it has no such DAG"
+    return done.model_copy(update={"airflow": said})
 
 
 def _state(switch: Switch | None) -> TaskState:
