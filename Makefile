@@ -19,19 +19,26 @@ venv: .venv/.ready ## create .venv from the lock, with the project installed in 
 .venv/.ready: requirements.lock pyproject.toml scripts/venv
 	PYTHON="$(PYTHON)" scripts/venv
 
+.PHONY: ui
+ui: ## build the pages (needs Node.js 20.19 or later, with npm)
+	scripts/ui build
+
 .PHONY: demo
 demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves it running)
+	scripts/ui build || echo "The demonstration goes on without the pages." >&2
 	$(BIN)/dsp demo $(if $(filter 1,$(KEEP)),--keep)
 
 .PHONY: test
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test
 	scripts/mysql-server || true
+	scripts/ui build || echo "The tests of the pages will fail: they are not built." >&2
 	folder=$$(scripts/test-folder); trap 'rm -rf "$$folder"' EXIT; chmod 755 "$$folder"; \
 	TMPDIR="$$folder" $(BIN)/pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
-lint: venv ## format, lint, types, import arrows, schema
+lint: venv ## format, lint, types, import arrows, schema; of the pages, too
+	scripts/ui lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,5 +71,6 @@ schema: venv ## generate the JSON Schema and the reference of the task files
 
 .PHONY: clean
 clean: ## remove the virtual environment and all caches
+	rm -rf dsp_airflow/web/static dsp_airflow/web/ui/node_modules
 	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

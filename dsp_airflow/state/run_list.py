@@ -20,12 +20,15 @@ Order: TypeAlias = Literal["created_at", "started_at", "ended_at", "task", "stat
 class WantedRuns:
     """All runs that fit everything that is given.
 
-    ``dags``: of these alone. ``type``: with a job of this type. ``name``: a part of the task's name
-    or of the run's id. ``since`` and ``until``: begun then, or between.
+    ``dags``: of these alone. ``dag``: of this one too. ``dag_run``: of this run of it, as Airflow
+    calls it. ``type``: with a job of this type. ``name``: a part of the task's name or of the run's
+    id. ``since`` and ``until``: begun then, or between.
     """
 
     dags: Collection[str] | None = None
     task: str | None = None
+    dag: str | None = None
+    dag_run: str | None = None
     type: str | None = None
     states: Collection[RunState] = ()
     name: str | None = None
@@ -71,6 +74,13 @@ def _conditions(wanted: WantedRuns) -> list[ColumnElement[bool]]:
         found.append(its.dag.in_(sorted(wanted.dags)))
     if wanted.task is not None:
         found.append(its.task == wanted.task)
+    if wanted.dag is not None:
+        found.append(its.dag == wanted.dag)
+    if wanted.dag_run is not None:
+        key = f"{wanted.dag}/{wanted.dag_run}"
+        found.append(
+            (its.external_key == key) | its.external_key.startswith(f"{key}/", autoescape=True)
+        )
     if wanted.type is not None:
         found.append(its.types.contains(wanted.type, autoescape=True))
     if wanted.states:

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader
 
 from dsp_airflow.engine.errors import DspError
 from dsp_airflow.state.database import open_state
+from dsp_airflow.web.pages import pages_router
 from dsp_airflow.web.run_report import RunReport, run_report
 
 HEADERS = {
@@ -30,6 +31,7 @@ def create_app() -> FastAPI:
     from airflow.api_fastapi.core_api.security import requires_access_dag
 
     app = FastAPI(title="DSP", openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(pages_router())
     templates = Environment(
         loader=PackageLoader("dsp_airflow.web"),
         autoescape=True,

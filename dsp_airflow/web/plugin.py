@@ -27,3 +27,10 @@ class DspPlugin(AirflowPlugin):
             {"app": create_api(), "url_prefix": API, "name": "DSP API"},
             {"app": create_app(), "url_prefix": PREFIX, "name": "DSP"},
         ]
+
+    @property
+    def react_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Where Airflow shows the pages; only the API server asks for them."""
+        from dsp_airflow.web.pages import react_apps
+
+        return react_apps()

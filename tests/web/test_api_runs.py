@@ -15,7 +15,7 @@ from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.progress import batches as all_batches
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.tables import BATCHES, RUNS
-from tests.engine.scenes import Db, done, small
+from tests.engine.scenes import Db, small
 from tests.state.samples import (
     ROWS,
     check_all,
@@ -66,6 +66,9 @@ def test_lists_of_runs(api: Served, state: StateDatabase) -> None:
     assert listed(f"name={ids[4]}") == [ids[4]]
     assert listed("name=%25") == []
     assert listed("task=task_1") == [ids[1]]
+    assert listed("dag=by_hand") == [by_airflow]
+    assert listed("dag=by_hand&dag_run=manual__2026-01-01T00:00:00%2B00:00") == [by_airflow]
+    assert listed("dag=by_hand&dag_run=manual") == []
     assert listed("since=2026-01-01T01:00:00Z&until=2026-01-01T04:00:00%2B01:00") == [
         ids[2],
         ids[1],
@@ -188,7 +191,13 @@ def test_a_real_run_from_its_beginning_to_its_end(
     (job,) = api.get(path)["jobs"]
     assert (job["state"], job["progress"], job["source_data"]) == ("planned", 0.0, "unprocessed")
     assert (job["source"], job["target"]) == ("source: public.t", "target: public.t")
-    done(run)
+    assert (job["mode"], job["filter"], job["check_percent"]) == ("full", None, 100.0)
+    assert job["purge"] == "system"
+    run.copy("copy")
+    # One of its three steps.
+    assert api.get(path)["progress"] == pytest.approx(1 / 3, abs=1e-4)
+    run.check("copy")
+    assert api.get(path)["progress"] == pytest.approx(2 / 3, abs=1e-4)
     run.purge("copy")
     run.finish()
     shown = api.get(path)
@@ -197,6 +206,7 @@ def test_a_real_run_from_its_beginning_to_its_end(
     assert job["rows_per_second"] > 0
     assert job["eta"] is None
     assert shown["seconds"] > 0
+    assert shown["progress"] == 1.0
     assert shown["notes"] == []
 
 

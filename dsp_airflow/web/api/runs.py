@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeAlias
@@ -63,6 +64,12 @@ class JobCounts(Document):
     """When all is copied, if it goes on like that."""
     source_data: SourceStatus
     """What became of the rows where they came from; `keeps`: they stay."""
+    mode: str | None
+    filter: str | None
+    """What the task file wants of the source's rows; null: all of them."""
+    check_percent: float | None
+    """Null where it is not checked."""
+    purge: PurgeMode
     started_at: Moment | None
     ended_at: Moment | None
     error: str | None
@@ -97,7 +104,10 @@ class RunLine(Document):
     error: str | None
     next_step: str | None
     """What to do about the error."""
+    progress: float
+    """Of all steps of all its jobs, 0 to 1."""
     jobs: list[JobCounts]
+    """Those that have begun."""
 
 
 class Stop(Document):
@@ -149,15 +159,20 @@ def list_runs(
     tab: Tab | None = None,
     state: Annotated[list[RunState], Query()] = [],  # noqa: B006 - FastAPI copies it
     task: str | None = None,
+    dag: str | None = None,
+    dag_run: str | None = None,
     name: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
     sort: Order = "created_at",
     descending: bool = True,
 ) -> Page[RunLine]:
-    """The youngest first. `name` is a part of a task's name or a run's id; `since` and `until`
-    are about when runs were made; `tab` and `state` together mean either.
+    """The youngest first. `name` is a part of a task's name or a run's id; `dag_run` is Airflow's
+    id of a run of `dag`; `since` and `until` are about when runs were made; `tab` and `state`
+    together mean either.
     """
+    if dag_run is not None and dag is None:
+        raise HTTPException(422, "dag_run is of a DAG: name it as dag")
     states = {*state, *(TABS[tab] if tab else ())}
     with database.read() as connection:
         known = dags_with_runs(connection)
@@ -165,6 +180,8 @@ def list_runs(
     wanted = WantedRuns(
         dags=None if seen == known else seen,
         task=task,
+        dag=dag,
+        dag_run=dag_run,
         type=type,
         states=states,
         name=name,
@@ -220,7 +237,7 @@ def visible(database: StateDatabase, actor: Actor, run: str) -> Run:
 
 def _line(run: Run, counts: Iterable[JobSummary], jobs: Iterable[Job], now: datetime) -> RunLine:
     dag_run = (run.external_key or "").partition("/")[2].partition("/")[0]
-    known = {job.name: job for job in jobs}
+    counts, known = list(counts), {job.name: job for job in jobs}
     defined = {one["name"]: one for one in run.definition.get("jobs", ())}
     errors = [run.error, *(one.error for one in counts)]
     return RunLine(
@@ -241,6 +258,7 @@ def _line(run: Run, counts: Iterable[JobSummary], jobs: Iterable[Job], now: date
         seconds=_seconds(run.started_at, run.ended_at or now),
         error=next(filter(None, errors), None),
         next_step=_next_step(errors),
+        progress=_overall(run, [(one, known[one.name]) for one in counts if one.name in known]),
         jobs=[
             _counts(one, known[one.name], defined.get(one.name, {}), now)
             for one in counts
@@ -265,9 +283,18 @@ def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime)
         rows_per_second=None if rate is None else round(rate, 1),
         eta=eta,
         source_data=_source_data(found, job.purge_mode),
+        mode=defined.get("mode"),
+        filter=_filter(defined),
+        check_percent=job.check_percent,
+        purge=job.purge_mode,
         started_at=job.started_at,
         ended_at=job.ended_at,
     )
+
+
+def _filter(defined: Mapping[str, Any]) -> str | None:
+    where = defined.get("where")
+    return where if where is None or isinstance(where, str) else json.dumps(where)
 
 
 def target_of(defined: Mapping[str, Any]) -> str:
@@ -288,6 +315,25 @@ def _progress(found: JobSummary) -> float:
     elif found.state == "purging":
         done = found.batches_purged
     return round(done / found.batches, 4) if found.batches else 0.0
+
+
+def _overall(run: Run, jobs: Sequence[tuple[JobSummary, Job]]) -> float:
+    """Each job counts as much as every other, those that have not begun too; so does each step."""
+    if run.state == "succeeded":
+        return 1.0
+    whole = max(len(run.definition.get("jobs", ())), len(jobs), 1)
+    return round(sum(_through(found, job) for found, job in jobs) / whole, 4)
+
+
+def _through(found: JobSummary, job: Job) -> float:
+    if found.state == "succeeded":
+        return 1.0
+    steps = [found.batches_copied]
+    if job.check_percent is not None:
+        steps.append(found.batches_checked)
+    if job.purge_mode == "system":
+        steps.append(found.batches_purged)
+    return sum(steps) / (len(steps) * found.batches) if found.batches else 0.0
 
 
 def _source_data(found: JobSummary, mode: PurgeMode) -> SourceStatus:

@@ -1,0 +1,101 @@
+/** The frame of all pages: which there are, at the left; the one that is looked at, beside them. */
+
+import { Badge, Box, Link as ChakraLink, Flex, Stack } from "@chakra-ui/react";
+import { Link, Navigate, Route, Routes, useLocation } from "react-router-dom";
+import { places } from "./address";
+import { address } from "./api";
+import { RequestPage } from "./approvals/RequestPage";
+import { RequestsPage } from "./approvals/RequestsPage";
+import { JobPage } from "./monitoring/JobPage";
+import { MonitoringPage } from "./monitoring/MonitoringPage";
+import { RunPage } from "./monitoring/RunPage";
+import { Empty } from "./parts/States";
+import { usePolled } from "./polling";
+import type { Me } from "./shapes";
+import { words } from "./words";
+
+const ME_EVERY = 15_000;
+
+export function Shell() {
+  const me = usePolled<Me>(address("me"), ME_EVERY).data;
+  return (
+    <Flex align="start" minH="100%" direction={{ base: "column", md: "row" }}>
+      <SideBar waiting={me?.waiting ?? 0} />
+      <Box as="main" flex="1" minW={0} w="full" p={4} fontSize="sm">
+        <Routes>
+          <Route index element={<Navigate to={places.monitoring()} replace />} />
+          <Route path="monitoring" element={<MonitoringPage />} />
+          <Route path="monitoring/:type" element={<MonitoringPage />} />
+          <Route path="monitoring/:type/:tab" element={<MonitoringPage />} />
+          <Route path="runs/:run" element={<RunPage />} />
+          <Route path="runs/:run/jobs/:job" element={<JobPage />} />
+          <Route path="runs/:run/jobs/:job/differences" element={<JobPage differences />} />
+          <Route path="approvals" element={<RequestsPage />} />
+          <Route path="approvals/:list" element={<RequestsPage />} />
+          <Route path="requests/:request" element={<RequestPage />} />
+          <Route
+            path="*"
+            element={<Empty title={words.pages.unknown} step={words.pages.unknownStep} />}
+          />
+        </Routes>
+      </Box>
+    </Flex>
+  );
+}
+
+function SideBar({ waiting }: { waiting: number }) {
+  const { pathname } = useLocation();
+  const under = (...parts: string[]) =>
+    parts.some((part) => pathname.startsWith(`${places.home}/${part}`));
+  const entries = [
+    {
+      to: places.monitoring(),
+      text: words.pages.monitoring,
+      current: under("monitoring", "runs"),
+      count: 0,
+    },
+    {
+      to: places.approvals(),
+      text: words.pages.approvals,
+      current: under("approvals", "requests"),
+      count: waiting,
+    },
+  ];
+  return (
+    <Box
+      as="nav"
+      aria-label={words.pages.label}
+      w={{ base: "full", md: "11rem" }}
+      flexShrink={0}
+      p={3}
+      position={{ md: "sticky" }}
+      top={0}
+    >
+      <Stack gap={1} direction={{ base: "row", md: "column" }}>
+        {entries.map((entry) => (
+          <ChakraLink
+            asChild
+            key={entry.to}
+            px={3}
+            py={1.5}
+            borderRadius="md"
+            fontSize="sm"
+            justifyContent="space-between"
+            bg={entry.current ? "brand.muted" : "transparent"}
+            fontWeight={entry.current ? "semibold" : "normal"}
+            _hover={{ bg: "brand.subtle", textDecoration: "none" }}
+          >
+            <Link to={entry.to} aria-current={entry.current ? "page" : undefined}>
+              {entry.text}
+              {entry.count > 0 && (
+                <Badge colorPalette="awaiting_input" variant="solid" borderRadius="full">
+                  {entry.count}
+                </Badge>
+              )}
+            </Link>
+          </ChakraLink>
+        ))}
+      </Stack>
+    </Box>
+  );
+}

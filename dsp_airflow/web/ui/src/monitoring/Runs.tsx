@@ -1,0 +1,264 @@
+/** The table of runs: each opens into its jobs, and those lead to their batches. */
+
+import { Box, Table as Chakra, IconButton, Stack, Text } from "@chakra-ui/react";
+import { type ReactNode, useState } from "react";
+import { places, useListState } from "../address";
+import { address, type Page } from "../api";
+import { bytes, count, duration } from "../format";
+import { DayFilter, dayStart, Filters, TextFilter } from "../parts/Filters";
+import { To } from "../parts/layout";
+import { type Column, Table } from "../parts/Table";
+import { Bar, Moment, Sparkline, StateBadge } from "../parts/values";
+import { usePolled } from "../polling";
+import type { RunLine, Tab } from "../shapes";
+import { words } from "../words";
+import { Check, Jobs, SourceData, Strategy } from "./Jobs";
+import { type Speeds, useSpeeds } from "./speeds";
+import { totals } from "./totals";
+
+const titles = words.monitoring.columns;
+const FILTERS = ["name", "since", "until"] as const;
+
+interface RunsProps {
+  /** How they stand; without it all of them. */
+  tab?: Tab | undefined;
+  /** Of this type alone. */
+  type?: string;
+  /** Of this DAG alone. */
+  dag?: string;
+}
+
+export function Runs({ tab, type, dag }: RunsProps) {
+  const list = useListState("created_at");
+  const speeds = useSpeeds();
+  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  const rows = usePolled<Page<RunLine>>(
+    address("runs", {
+      tab,
+      type,
+      dag,
+      name: list.filter("name"),
+      since: dayStart(list.filter("since")),
+      until: dayStart(list.filter("until"), 1),
+      sort: list.sort,
+      descending: list.descending,
+      limit: list.limit,
+      offset: list.offset,
+    }),
+  );
+  const toggle = (run: string) =>
+    setOpen((before) => {
+      const after = new Set(before);
+      if (!after.delete(run)) {
+        after.add(run);
+      }
+      return after;
+    });
+  const columns = columnsOf(tab, { open, toggle, speeds, at: rows.at });
+  return (
+    <>
+      <Filters list={list} names={FILTERS}>
+        <TextFilter list={list} name="name" label={words.table.nameFilter} />
+        <DayFilter list={list} name="since" label={words.table.since} />
+        <DayFilter list={list} name="until" label={words.table.until} />
+      </Filters>
+      <Table
+        what={words.monitoring.runs}
+        label={tab ? words.monitoring.tabs[tab] : words.monitoring.runs}
+        columns={columns}
+        rows={rows}
+        list={list}
+        rowKey={(run) => run.id}
+        below={(run) =>
+          open.has(run.id) && (
+            <Chakra.Row>
+              <Chakra.Cell colSpan={columns.length} bg="bg.subtle" ps={10}>
+                <Jobs run={run} at={rows.at} speeds={speeds} />
+              </Chakra.Cell>
+            </Chakra.Row>
+          )
+        }
+        empty={{
+          title: words.monitoring.empty[tab ?? "completed"],
+          step: words.monitoring.emptyStep[tab ?? "completed"],
+        }}
+        filtered={FILTERS.some((name) => list.filter(name) !== "")}
+      />
+    </>
+  );
+}
+
+interface Shown {
+  open: ReadonlySet<string>;
+  toggle: (run: string) => void;
+  speeds: Speeds;
+  at: number | undefined;
+}
+
+function columnsOf(tab: Tab | undefined, shown: Shown): Column<RunLine>[] {
+  const goesOn = tab === "in_progress";
+  const all: (Column<RunLine> | false)[] = [
+    { id: "name", title: titles.name, sort: "task", cell: (run) => <Name run={run} {...shown} /> },
+    {
+      id: "state",
+      title: titles.state,
+      sort: "state",
+      cell: (run) => <RunState run={run} />,
+    },
+    (tab === "exception" || tab === undefined) && {
+      id: "error",
+      title: titles.error,
+      cell: (run) => <ErrorAndStep run={run} />,
+    },
+    { id: "strategy", title: titles.strategy, cell: (run) => <OfJobs run={run} what="strategy" /> },
+    {
+      id: "started",
+      title: titles.started,
+      sort: "started_at",
+      cell: (run) => <Moment at={run.started_at} />,
+    },
+    !goesOn && {
+      id: "ended",
+      title: titles.ended,
+      sort: "ended_at",
+      cell: (run) => <Moment at={run.ended_at} />,
+    },
+    {
+      id: "duration",
+      title: titles.duration,
+      numeric: true,
+      cell: (run) => duration(run.seconds),
+    },
+    {
+      id: "progress",
+      title: titles.progress,
+      cell: (run) => (
+        <Bar share={run.progress} state={run.state} label={`${run.title}: ${titles.progress}`} />
+      ),
+    },
+    {
+      id: "rows",
+      title: titles.rows,
+      numeric: true,
+      cell: (run) => {
+        const { rows, planned } = totals(run);
+        return `${count(rows)} / ${count(planned)}`;
+      },
+    },
+    {
+      id: "speed",
+      title: titles.speed,
+      numeric: true,
+      cell: (run) => <Speed run={run} {...shown} />,
+    },
+    (goesOn || tab === undefined) && {
+      id: "eta",
+      title: titles.eta,
+      cell: (run) => <Moment at={totals(run).eta} />,
+    },
+    {
+      id: "bytes",
+      title: titles.bytes,
+      numeric: true,
+      cell: (run) => bytes(totals(run).bytes),
+    },
+    { id: "check", title: titles.check, cell: (run) => <OfJobs run={run} what="check" /> },
+    { id: "source", title: titles.sourceData, cell: (run) => <OfJobs run={run} what="source" /> },
+    { id: "filter", title: titles.filter, cell: (run) => <OfJobs run={run} what="filter" /> },
+  ];
+  return all.filter((one) => one !== false);
+}
+
+function Name({ run, open, toggle }: { run: RunLine } & Shown) {
+  const isOpen = open.has(run.id);
+  return (
+    <Box display="flex" gap={1} minW="12rem">
+      <IconButton
+        size="2xs"
+        variant="ghost"
+        aria-expanded={isOpen}
+        aria-label={(isOpen ? words.table.close : words.table.open)(run.title)}
+        onClick={() => toggle(run.id)}
+      >
+        <Box as="span" transform={isOpen ? "rotate(90deg)" : "none"} transition="transform 0.1s">
+          ▸
+        </Box>
+      </IconButton>
+      <Box minW={0}>
+        <To to={places.run(run.id)}>{run.title}</To>
+        <Text fontSize="xs" color="fg.muted" overflowWrap="anywhere">
+          {run.id}
+          {run.attempt > 1 && `, ${words.monitoring.attempt(run.attempt)}`}
+          {run.triggered_by && `, ${words.monitoring.by(run.triggered_by)}`}
+        </Text>
+      </Box>
+    </Box>
+  );
+}
+
+export function RunState({ run }: { run: RunLine }) {
+  const stopping = run.stop_requested && (run.state === "running" || run.state === "planned");
+  return (
+    <StateBadge
+      state={stopping ? "terminated" : run.state}
+      text={stopping ? words.monitoring.stopping : words.states[run.state]}
+    />
+  );
+}
+
+function ErrorAndStep({ run }: { run: RunLine }) {
+  return (
+    <Box minW="16rem" maxW="28rem" fontSize="xs">
+      <Text color="fg.error" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
+        {run.error ?? "–"}
+      </Text>
+      {run.next_step && (
+        <Text mt={1} overflowWrap="anywhere">
+          <strong>{words.run.nextStep}</strong> {run.next_step}
+        </Text>
+      )}
+    </Box>
+  );
+}
+
+function Speed({ run, speeds, at }: { run: RunLine } & Shown) {
+  const { rows, speed } = totals(run);
+  return (
+    <>
+      <Sparkline values={speeds(`${run.id} ${run.attempt}`, rows, at)} /> {count(speed)}
+    </>
+  );
+}
+
+/** What only jobs have: of one job as it is, of several that there are several. */
+function OfJobs({ run, what }: { run: RunLine; what: "strategy" | "check" | "source" | "filter" }) {
+  const [first] = run.jobs;
+  if (first === undefined) {
+    return <>–</>;
+  }
+  const show: Record<typeof what, () => ReactNode> = {
+    strategy: () => <Strategy job={first} />,
+    check: () => <Check job={first} />,
+    source: () => <SourceData job={first} />,
+    filter: () => (
+      <Text fontSize="xs" fontFamily="mono" maxW="14rem" lineClamp={2} title={first.filter ?? ""}>
+        {first.filter ?? words.monitoring.all}
+      </Text>
+    ),
+  };
+  if (run.jobs.length === 1) {
+    return show[what]();
+  }
+  const { source, different } = totals(run);
+  return (
+    <Stack gap={0}>
+      <Text color="fg.muted">{words.monitoring.jobs(count(run.jobs.length))}</Text>
+      {what === "source" && <Text fontSize="xs">{words.monitoring.sourceData[source]}</Text>}
+      {what === "check" && Number(different) > 0 && (
+        <Text fontSize="xs" color="fg.error">
+          {words.monitoring.different(count(different))}
+        </Text>
+      )}
+    </Stack>
+  );
+}

@@ -1,0 +1,272 @@
+/** What the API answers. See docs/api.md; the server's models are in dsp_airflow/web/api. */
+
+import type { Count } from "./format";
+
+export type RunState = "planned" | "running" | "succeeded" | "failed" | "terminated";
+export type JobState =
+  | "waiting"
+  | "planned"
+  | "copying"
+  | "copied"
+  | "checking"
+  | "checked"
+  | "purging"
+  | "succeeded"
+  | "failed"
+  | "terminated";
+export type BatchState =
+  | "waiting"
+  | "copying"
+  | "copied"
+  | "checking"
+  | "checked"
+  | "different"
+  | "purging"
+  | "purged"
+  | "kept";
+export type SourceStatus = "keeps" | "unprocessed" | "partly" | "processed" | "kept";
+export type Tab = "completed" | "in_progress" | "exception";
+
+export interface JobCounts {
+  name: string;
+  type: string;
+  state: JobState;
+  source: string;
+  target: string;
+  batches: Count;
+  batches_copied: Count;
+  batches_checked: Count;
+  batches_purged: Count;
+  rows_total: Count;
+  rows_read: Count;
+  rows_written: Count;
+  rows_failed: Count;
+  rows_checked: Count;
+  rows_different: Count;
+  rows_purged: Count;
+  rows_kept: Count;
+  rows_gone: Count;
+  bytes: Count;
+  progress: number;
+  rows_per_second: number | null;
+  eta: string | null;
+  source_data: SourceStatus;
+  mode: string | null;
+  /** What the task file wants of the source's rows; null: all of them. */
+  filter: string | null;
+  /** Null where the job is not checked. */
+  check_percent: number | null;
+  /** Whether the source's rows are deleted, and who asks for it. */
+  purge: "none" | "manual" | "system";
+  started_at: string | null;
+  ended_at: string | null;
+  error: string | null;
+}
+
+export interface AirflowRun {
+  dag_id: string;
+  dag_run_id: string;
+}
+
+export interface RunLine {
+  id: string;
+  task: string;
+  title: string;
+  owner: string | null;
+  dag: string;
+  types: string[];
+  state: RunState;
+  attempt: number;
+  triggered_by: string | null;
+  stop_requested: boolean;
+  airflow: AirflowRun | null;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  seconds: number | null;
+  error: string | null;
+  next_step: string | null;
+  /** Of all steps of all jobs, 0 to 1. */
+  progress: number;
+  jobs: JobCounts[];
+}
+
+export interface RunDetail extends RunLine {
+  file: string;
+  definition: { jobs?: JobDefinition[]; [key: string]: unknown };
+  definition_digest: string;
+  variables: Record<string, unknown>;
+  stop: { asked_by: string | null; asked_at: string | null; reason: string | null } | null;
+  notes: { job: string | null; text: string }[];
+  losses: { job: string; column: string; rule: string; values: Count }[];
+  request: string | null;
+  may_steer: boolean;
+}
+
+export interface JobDefinition {
+  name: string;
+  mode?: string;
+  where?: unknown;
+  check?: unknown;
+  purge?: string;
+  [key: string]: unknown;
+}
+
+export interface BatchLine {
+  number: number;
+  state: BatchState;
+  source_data: "unprocessed" | "kept" | "processed";
+  after: string[] | null;
+  upto: string[] | null;
+  rows: Count;
+  rows_read: Count | null;
+  rows_written: Count | null;
+  rows_checked: Count | null;
+  rows_different: Count | null;
+  rows_purged: Count;
+  rows_kept: Count | null;
+  rows_gone: Count | null;
+  bytes: Count | null;
+  seconds: number | null;
+  sampled: boolean;
+  check_note: string | null;
+  holder: string | null;
+  attempts: number;
+  error: string | null;
+  copied_at: string | null;
+  checked_at: string | null;
+  purged_at: string | null;
+  receipts: Count[];
+}
+
+export interface StripCell {
+  first: number;
+  last: number;
+  states: Partial<Record<BatchState, number>>;
+  errors: number;
+}
+
+export interface Strip {
+  batches: number;
+  cells: StripCell[];
+}
+
+export interface DifferenceLine {
+  job: string;
+  batch: number;
+  phase: "check" | "purge";
+  kind: string;
+  key: string[];
+  columns: string[];
+  reason: string;
+  source: (string | null)[] | null;
+  target: (string | null)[] | null;
+}
+
+export type RequestState =
+  | "CREATED"
+  | "APPROVING"
+  | "REJECTED"
+  | "APPROVAL_EXPIRED"
+  | "WAIT_FOR_EXECUTION"
+  | "WAIT_FOR_EXECUTION_EXPIRED"
+  | "EXECUTING"
+  | "EXECUTION_SUCCEEDED"
+  | "EXECUTION_FAILED"
+  | "EXECUTION_EXPIRED"
+  | "CANCELLED";
+
+export interface RequestLine {
+  id: string;
+  state: RequestState;
+  version: number;
+  task: string;
+  title: string;
+  task_type: string;
+  process: string;
+  level: number;
+  level_name: string | null;
+  requester: string;
+  waits_for: string | null;
+  until: string | null;
+  rows: Count | null;
+  bytes: Count | null;
+  reason: string | null;
+  created_at: string;
+  ended_at: string | null;
+}
+
+export interface NodeStand {
+  label: string;
+  members: string[];
+  verdict: "approved" | "rejected" | "automatic" | null;
+  actor: string | null;
+  comment: string | null;
+  decided_at: string | null;
+}
+
+export interface RequestChange {
+  version: number;
+  before: RequestState | null;
+  after: RequestState;
+  actor: string;
+  note: string;
+  changed_at: string;
+}
+
+/** One job as a look at it found it. */
+export interface Estimate {
+  name: string;
+  type: string;
+  source: string;
+  target: string;
+  create: boolean;
+  statements: string[];
+  rows: Count;
+  bytes: Count;
+  columns: {
+    source: string;
+    source_type: string;
+    target: string;
+    target_type: string;
+    fit: string;
+    note: string | null;
+  }[];
+  purge: string;
+  deletes: string | null;
+  warnings: string[];
+}
+
+export interface Evidence {
+  definition?: unknown;
+  subtypes: string[];
+  connections: { name: string; labels: string[] }[];
+  rows: Count | null;
+  bytes: Count | null;
+  jobs?: Estimate[];
+  /** Lines of a diff to what was approved last; null where nothing was. */
+  changes: string[] | null;
+}
+
+export interface RequestDetail extends RequestLine {
+  key: string;
+  digest: string;
+  evidence: Evidence;
+  nodes: NodeStand[];
+  history: RequestChange[];
+  clocks: { approval: number; waiting: number; execution: number };
+  process_values: { levels?: Record<string, unknown>[]; [key: string]: unknown };
+  covered_by: string | null;
+  standing: boolean;
+  may_decide: boolean;
+  may_cancel: boolean;
+  may_execute: boolean;
+}
+
+export interface Me {
+  name: string;
+  administrator: boolean;
+  roles: string[];
+  waiting: number;
+  approval_enforced: boolean;
+}

@@ -1,0 +1,274 @@
+"""The pages in a real browser, inside Airflow's own, over real runs and requests."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from dsp_airflow.approval.machine import State
+from dsp_airflow.state.runs import Runs
+from dsp_airflow.web import pages
+from tests.servers import PostgresServer
+from tests.web.browser import Visitors, chromium
+from tests.web.pages_server import api_server
+from tests.web.pages_world import HOSTILE, World, world
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Site:
+    """An API server, what it shows, and a browser for it."""
+
+    url: str
+    world: World
+    visitors: Visitors
+
+    def visit(self, user: str) -> AbstractContextManager[Page]:
+        return self.visitors.page(user)
+
+
+@pytest.fixture(scope="module")
+def site(
+    pg18: PostgresServer, airflow_db: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("world")
+        made = stack.enter_context(world(pg18, folder))
+        home = tmp_path_factory.mktemp("api-server")
+        state = f"sqlite:///{folder}/state.db"
+        url = stack.enter_context(api_server(home, airflow_db, state))
+        yield Site(url, made, Visitors(stack.enter_context(chromium()), url))
+
+
+def test_the_bundle_is_for_who_is_logged_in(site: Site) -> None:
+    apps = pages.react_apps()
+    assert [one["name"] for one in apps] == ["DSP", "DSP runs", "DSP run", "DSP panel"]
+    (address,) = {one["bundle_url"] for one in apps}
+    url = f"{site.url}/{address}"
+    assert httpx.get(url).status_code == 401
+    token = httpx.post(f"{site.url}/auth/token", json={"username": "vera", "password": "vera"})
+    login = {"Authorization": f"Bearer {token.json()['access_token']}"}
+    found = httpx.get(url, headers=login)
+    assert found.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in found.headers["cache-control"]
+    assert "immutable" not in httpx.get(f"{url}0", headers=login).headers["cache-control"]
+    # Every component that Airflow is told of is in it, and in what stands in where it is missing.
+    for text in (found.text, pages.MISSING.read_text()):
+        assert [
+            one.name for one in pages.PLACES if f'"{one.name}"' not in text.replace("`", '"')
+        ] == []
+
+
+def test_from_airflows_side_bar_to_a_row_that_differs(site: Site) -> None:
+    made = site.world
+    with site.visit("anna") as page:
+        page.goto("/")
+        expect(page.get_by_role("heading", name="DSP: runs in progress")).to_be_visible()
+        page.get_by_role("link", name="DSP", exact=True).click()
+        expect(page).to_have_url(re.compile("/plugin/dsp/monitoring/warm/in_progress$"))
+        row = page.get_by_role("row", name=re.compile("nightly"))
+        expect(row).to_contain_text("12,345 / 12,345")
+        expect(row.locator("time").first).to_have_attribute(
+            "title", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$")
+        )
+        row.get_by_role("button", name="Show the jobs of nightly").click()
+        expect(page.get_by_role("table", name="Jobs")).to_contain_text("id > 0")
+
+        page.get_by_role("link", name="Exception").click()
+        row = page.get_by_role("row", name=re.compile("visits"))
+        expect(row).to_contain_text("2 rows differ between source and target")
+        expect(row).to_contain_text("Next step: Find out why rows differ before any purge.")
+        row.get_by_role("link", name="visits").click()
+        expect(page).to_have_url(re.compile(f"/plugin/dsp/runs/{made.failed}$"))
+        page.get_by_role("table", name="Jobs").get_by_role("link", name="visits").click()
+        page.get_by_role("button", name="Batch 9: different").click()
+        batch = page.get_by_role("row", name=re.compile(r"▸ 9 different"))
+        expect(batch).to_contain_text("> 400")
+        page.get_by_role("link", name="Rows that differ or were kept").click()
+        page.reload()
+        differs = page.get_by_role("row", name=re.compile("changed 420"))
+        expect(differs).to_contain_text(f"{HOSTILE}420")
+        with page.expect_download() as report:
+            page.get_by_role("button", name="Download report (CSV)").click()
+        lines = list(csv.reader(report.value.path().read_text().splitlines()))
+        assert [line[3:7] for line in lines[1:]] == [
+            ["7", "page", f"{HOSTILE}7", HOSTILE],
+            ["420", "page", f"{HOSTILE}420", HOSTILE],
+        ]
+
+
+def test_what_a_table_shows_is_in_its_address(site: Site) -> None:
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/monitoring/warm/in_progress")
+        page.get_by_role("button", name="Sort by name").click()
+        expect(page).to_have_url(re.compile(r"sort=task&order=desc"))
+        names = page.locator("tbody tr td:first-child a")
+        expect(names).to_have_text(["old_events", "nightly"])
+        page.get_by_role("button", name="Sort by name").click()
+        expect(names).to_have_text(["nightly", "old_events"])
+        expect(page.locator("th[aria-sort=ascending]")).to_contain_text("Name")
+        page.get_by_label("Name or run").fill("OLD_")
+        expect(names).to_have_text(["old_events"])
+        expect(page).to_have_url(re.compile(r"name=OLD_"))
+        page.reload()
+        expect(names).to_have_text(["old_events"])
+        page.get_by_label("Name or run").fill("nowhere")
+        expect(page.get_by_text("Nothing matches these filters.")).to_be_visible()
+        page.get_by_role("button", name="Clear filters").click()
+        expect(names).to_have_text(["nightly", "old_events"])
+        page.get_by_role("link", name="S3", exact=True).click()
+        expect(page.get_by_text("Nothing is running now.")).to_be_visible()
+        # Of many, the server sends a page; the address says which.
+        page.goto(f"/plugin/dsp/runs/{site.world.succeeded}/jobs/orders")
+        expect(page.get_by_text(re.compile(r"^1.25 of 26$"))).to_be_visible()
+        page.get_by_role("button", name="Next page").click()
+        expect(page.get_by_text(re.compile(r"^26.26 of 26$"))).to_be_visible()
+        expect(page).to_have_url(re.compile("offset=25"))
+
+
+def test_names_and_keys_are_text(site: Site) -> None:
+    made = site.world
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/monitoring/warm/completed")
+        page.get_by_role("link", name=f"Old orders {HOSTILE}").click()
+        expect(page.get_by_role("heading", name=f"Old orders {HOSTILE}")).to_be_visible()
+        expect(page.get_by_text("2,501 purged, 0 kept").first).to_be_visible()
+        page.goto(f"/plugin/dsp/runs/{made.succeeded}/jobs/orders")
+        expect(
+            page.get_by_text(f"≤ {HOSTILE}").or_(page.get_by_text(f"> {HOSTILE}")).first
+        ).to_be_attached()
+        page.goto(f"/plugin/dsp/requests/{made.waiting}")
+        expect(page.get_by_role("heading", name=f"Old events {HOSTILE}")).to_be_visible()
+        assert page.locator("main img").count() == 0
+
+
+def test_who_may_steer_terminates(site: Site) -> None:
+    run = site.world.running
+    path = f"/plugin/dsp/runs/{run}"
+    with site.visit("vera") as page:
+        page.goto(path)
+        expect(page.get_by_role("heading", name="nightly")).to_be_visible()
+        expect(page.get_by_role("button", name="Terminate")).to_have_count(0)
+    with site.visit("bert") as page:
+        page.goto(path)
+        page.get_by_role("button", name="Terminate").click()
+        dialog = page.get_by_role("alertdialog", name="Terminate nightly?")
+        expect(dialog).to_contain_text(f"Run {run} stops at the edge of the batches in work")
+        dialog.get_by_role("button", name="Go back").click()
+        expect(dialog).to_have_count(0)
+        assert not Runs(site.world.bench.state).find(run).stop_requested
+        page.get_by_role("button", name="Terminate").click()
+        dialog.get_by_label("Reason").fill("the disk is full")
+        dialog.get_by_role("button", name="Terminate").click()
+        expect(dialog).to_have_count(0)
+        expect(page.get_by_role("button", name="Terminate")).to_have_count(0)
+    found = Runs(site.world.bench.state).find(run)
+    assert (found.stop_requested_by, found.stop_reason) == ("bert", "the disk is full")
+
+
+def test_a_request_from_the_inbox_to_its_execution(site: Site) -> None:
+    requests, request = site.world.requests, site.world.waiting
+    with site.visit("anna") as page:
+        page.goto("/plugin/dsp/approvals")
+        page.get_by_role("link", name=f"Old events {HOSTILE}").click()
+        expect(page.get_by_text("ends in 47 hours")).to_be_visible()
+        expect(page.get_by_text("may decide: anna, olga")).to_be_visible()
+        expect(page.get_by_text("up to 12,345 rows of public.events")).to_be_visible()
+        expect(page.get_by_text('+  "where": "what <> ').first).to_be_visible()
+        expect(page.get_by_text('DELETE FROM "public"."events"')).to_be_visible()
+        page.get_by_role("button", name="Approve").click()
+        dialog = page.get_by_role("alertdialog")
+        expect(dialog).to_contain_text("delete, insert, update; 12,345 rows, 964.5 KiB")
+        dialog.get_by_label("Comment").fill("go on")
+        dialog.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("by anna")).to_be_visible()
+        expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+    with site.visit("bert") as page:
+        page.goto(f"/plugin/dsp/requests/{request}")
+        page.get_by_role("button", name="Reject").click()
+        dialog = page.get_by_role("alertdialog")
+        # A no has to say why.
+        expect(dialog.get_by_role("button", name="Reject")).to_be_disabled()
+        dialog.get_by_role("button", name="Go back").click()
+        page.get_by_role("button", name="Approve").click()
+        # Somebody else changes it while the question stands.
+        seen = requests.get(request).version
+        requests.decide(request, "bert", "from elsewhere", approved=True, seen=seen)
+        dialog.get_by_role("button", name="Approve").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("This was not done")
+        dialog.get_by_role("button", name="Go back").click()
+        expect(page.get_by_text("approved, not started").first).to_be_visible()
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/approvals/mine?state=WAIT_FOR_EXECUTION")
+        page.get_by_role("link", name=f"Old events {HOSTILE}").click()
+        page.get_by_role("button", name="Execute now").click()
+        page.get_by_role("alertdialog").get_by_role("button", name="Execute now").click()
+        expect(page.locator("[data-clock=runs]")).to_contain_text("Execution, at most 12 h")
+    done = requests.get(request)
+    assert done.state == State.EXECUTING
+    assert [(one.actor, one.comment) for one in done.decisions] == [
+        ("anna", "go on"),
+        ("bert", "from elsewhere"),
+    ]
+
+
+def test_what_goes_wrong_is_said_with_what_to_do(site: Site) -> None:
+    # Of this user alone, as the login is lost in the end.
+    with site.visit("otto") as page:
+        page.goto("/plugin/dsp/runs/nowhere")
+        expect(page.get_by_text("there is no run nowhere that you may see")).to_be_visible()
+        page.goto("/plugin/dsp/monitoring/warm/exception")
+        expect(page.get_by_role("link", name="visits")).to_be_visible()
+        # The server goes away: what was seen stays, with its time; and it comes back by itself.
+        page.route("**/dsp/api/**", lambda route: route.abort())
+        expect(page.get_by_text("The API server does not answer.")).to_be_visible()
+        expect(page.get_by_text("What you see is as of")).to_be_visible()
+        expect(page.get_by_role("link", name="visits")).to_be_visible()
+        page.unroute("**/dsp/api/**")
+        expect(page.get_by_text("The API server does not answer.")).to_have_count(0)
+        page.context.clear_cookies()
+        expect(page.get_by_text("Your session has expired.")).to_be_visible()
+        login = page.get_by_role("link", name="Log in again").get_attribute("href")
+        assert login is not None
+        assert login.startswith(f"{site.url}/api/v2/auth/login?next=")
+
+
+def test_a_hidden_tab_asks_nothing(site: Site) -> None:
+    asked: list[str] = []
+
+    def watch(route: Route) -> None:
+        asked.append(route.request.url)
+        route.continue_()
+
+    def hide(page: Page, hidden: bool) -> None:
+        page.evaluate(
+            """hidden => {
+                Object.defineProperty(document, "hidden", {configurable: true, value: hidden});
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
+    with site.visit("vera") as page:
+        page.route("**/dsp/api/v1/runs?*", watch)
+        page.goto("/plugin/dsp/monitoring/warm/completed")
+        expect(page.get_by_text(re.compile(r"^1.1 of 1$"))).to_be_visible()
+        page.wait_for_timeout(2_500)
+        assert len(asked) >= 2
+        hide(page, True)
+        page.wait_for_timeout(300)
+        before = len(asked)
+        page.wait_for_timeout(4_500)
+        assert len(asked) == before
+        hide(page, False)
+        page.wait_for_timeout(1_000)
+        assert len(asked) > before
