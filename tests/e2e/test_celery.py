@@ -73,15 +73,15 @@ class Cluster:
         self.api.unpause("moved")
         self.api.trigger("moved", "first")
 
-    def wait_for_both(self) -> dict[str, str]:
-        """Until both workers have copied for a while; what they hold, as below."""
+    def wait_for_workers(self, number: int, phase: str, column: str) -> dict[str, str]:
+        """Until so many have been in a phase for a while; what they hold, as below."""
         found: list[dict[str, str]] = []
 
-        def both_copy() -> bool:
-            found.append(self.at_work("copy"))
-            return len(found[-1]) == 2 and self.done("copied_at") > 20
+        def all_work() -> bool:
+            found.append(self.at_work(phase))
+            return len(found[-1]) == number and self.done(column) > 20
 
-        assert self.api.wait_for(both_copy, WAIT_SECONDS), self.logs()
+        assert self.api.wait_for(all_work, WAIT_SECONDS), self.logs()
         return found[-1]
 
     def at_work(self, phase: str) -> dict[str, str]:
@@ -182,7 +182,7 @@ def test_workers_are_killed_while_they_copy_and_purge(cluster: Cluster) -> None:
     cluster.begin()
 
     # Both copy; one is killed.
-    both = cluster.wait_for_both()
+    both = cluster.wait_for_workers(2, "copy", "copied_at")
     victim = leader = cluster.leader(both)
     (survivor,) = both.keys() - {leader}
     if cluster.apart:
@@ -197,8 +197,7 @@ def test_workers_are_killed_while_they_copy_and_purge(cluster: Cluster) -> None:
     # Another one comes; the one that purges is killed.
     airflow.start_worker("three")
     airflow.wait_for_worker("three")
-    assert api.wait_for(lambda: cluster.done("purged_at") > 10, WAIT_SECONDS), cluster.logs()
-    ((purging, _),) = cluster.at_work("purge").items()
+    (purging,) = cluster.wait_for_workers(1, "purge", "purged_at")
     airflow.kill_worker(purging)
     purged = cluster.done("purged_at")
     assert purged < BATCHES - 20
@@ -230,7 +229,7 @@ def test_who_is_asked_to_end_breaks_no_batch_off(cluster: Cluster) -> None:
     airflow, api = cluster.airflow, cluster.api
     original = cluster.source.rows(ORDERED)
     cluster.begin()
-    evicted, stopped = cluster.wait_for_both().items()
+    evicted, stopped = cluster.wait_for_workers(2, "copy", "copied_at").items()
 
     pid = int(evicted[1].rsplit(":", 5)[3])
     watching = psutil.Process(pid).parent()
