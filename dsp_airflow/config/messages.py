@@ -139,12 +139,28 @@ def _is_bare(kind: str, text: str) -> bool:
     return text.lstrip("-").replace(".", "", 1).isdecimal()
 
 
+_SWITCHED = "; a task is switched by dsp task disable NAME, offline NAME and enable NAME"
+_POOLED = "; pools are a setting of the installation, [dsp] pools, and dsp pools sync creates them"
+_OF_THE_TASK = " here, but of the task; write it beside jobs"
+_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("schedule", "priority", "timeout", "retries", "retry_delay"), _OF_THE_TASK),
+    **dict.fromkeys(("retry_backoff", "notify", "owner", "approval", "execution"), _OF_THE_TASK),
+    **dict.fromkeys(("enabled", "disabled", "offline", "paused", "state"), _SWITCHED),
+    **dict.fromkeys(("pool", "pools", "pool_slots"), _POOLED),
+    "terminate": "; a run is ended by dsp terminate RUN",
+    "priority_weight": "; write priority: 1 to 10 at the task",
+}
+"""What people look for in a task file, and where it is."""
+
+
 def _unknown_key(root: Node, location: Location, model: type[BaseModel], prefix: str) -> Problem:
     *parents, key = location
     owner = _model_at(model, tuple(parents))
     valid = list(owner.model_fields) if owner else []
     hint = nearest(key, valid)
-    message = "is not a key" + ("" if hint else f"; keys here are {', '.join(valid)}")
+    message = "is not a key"
+    if hint is None:
+        message += _ELSEWHERE.get(str(key), f"; keys here are {', '.join(valid)}")
     problem = place(root, Finding(location, message, None, hint), prefix)
     node: Node | None = root
     for step in parents:

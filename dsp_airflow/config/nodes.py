@@ -21,7 +21,7 @@ from dsp_airflow.config.errors import Problem
 # Aliases repeat what they name: ten of ten of ten are a million. A task file needs a few hundred.
 MAX_NODES = 100_000
 MAX_BYTES = 5_000_000
-MAX_DEPTH = 50
+MAX_DEPTH = 64
 
 # The value of a node whose file could not be read; the problem is reported already.
 UNREADABLE = object()

@@ -177,6 +177,9 @@ def _findings(step: Step) -> Iterator[Finding]:
         word = "a day, or a time such as now-90d" if step.is_timed else "a number"
         why = f"must be {word}, as start is {point_text(step.start)}"
         yield Finding(("end",), why, point_text(step.end))
+    elif step.end is not None and _ends_before_it_starts(step.start, step.end):
+        why = f"must be above start, {point_text(step.start)}: no step would ever begin"
+        yield Finding(("end",), why, point_text(step.end))
     if not step.is_timed and "zone" in step.model_fields_set:
         yield Finding(("zone",), "is only used with times; leave it out", step.zone.key)
     if isinstance(step.start, date) and step.size.unit in ("M", "y") and step.start.day > _LAST_DAY:
@@ -186,3 +189,12 @@ def _findings(step: Step) -> Iterator[Finding]:
             "the others",
             point_text(step.start),
         )
+
+
+def _ends_before_it_starts(start: Point, end: Point | TimeVariable) -> bool:
+    """As far as that is known here: of numbers, and of two days."""
+    if isinstance(start, date) and isinstance(end, date):
+        days = not isinstance(start, datetime) and not isinstance(end, datetime)
+        return days and end <= start
+    numbers = not isinstance(start, date) and not isinstance(end, date | TimeVariable)
+    return numbers and end <= start  # type: ignore[operator] # both are numbers

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.dags.conftest import Stepper, World
 
@@ -47,6 +51,18 @@ flights = {
 with DAG("by_hand", schedule=None, params={"table": Param("chosen", type="string")}):
     copy = TableSyncOperator(task_id="copy", outlets=[Asset("mine")], **flights)
     copy >> ConsistencyCheckOperator(task_id="check", **flights)
+"""
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+AWAITED = """
+    name: awaited
+    retries: 0
+    jobs:
+      - name: flights
+        type: warm
+        source: {connection: flights_source, table: public.flights}
+        target: {connection: warehouse, table: public.flights}
+        check: {percent: 100}
 """
 
 
@@ -120,3 +136,48 @@ def test_rows_that_differ_tell_nobody(world: World, steps: Callable[..., Stepper
         "daily.copy": [],
         "daily.check": ["Asset"],
     }
+
+
+def test_a_dag_that_waits_for_a_table_is_triggered(
+    world: World, run_dag: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of the documentation, once the rows are proved; not by a copy that is not right."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.models.asset import AssetDagRunQueue
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", world.target.uri)
+    world.fill()
+    world.write("it", AWAITED)
+    [example] = re.findall(r'```python\n("""Begins whenever.*?)```', PAGE.read_text(), re.DOTALL)
+    (world.folder / "report.py").write_text(example)
+    with create_session() as session:
+        bundles = DagBundlesManager()  # type: ignore[no-untyped-call]
+        bundles.sync_bundles_to_db(session=session)
+    bag = DagBag(world.folder, bundle_path=world.folder, bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    sync_bag_to_db(bag, "dags-folder", None)
+    with create_session() as session:
+        report = session.get(DagModel, "report")
+        assert report is not None
+        report.is_paused = False
+
+    def waiting() -> list[str]:
+        with create_session() as session:
+            queue = select(AssetDagRunQueue.target_dag_id)
+            assert set(session.scalars(queue)) <= {"report"}
+            _, triggered = DagModel.dags_needing_dagruns(session)
+            session.rollback()
+            return list(triggered)
+
+    world.target.execute("CREATE TABLE flights (id bool PRIMARY KEY)")
+    assert run_dag("awaited").state == "failed"
+    assert waiting() == []
+    world.target.execute("DROP TABLE flights")
+    assert run_dag("awaited").state == "success"
+    assert waiting() == ["report"]
+    [(_, _, extra)] = events("awaited")
+    assert extra["rows_written"] == extra["rows_checked"] == 2500
