@@ -75,16 +75,17 @@ def places_of(task: Task, jobs: tuple[Job, ...]) -> list[Place]:
 
 
 def at_address(connection: str, address: str) -> Place:
-    """What ``s3://bucket/key`` names; without a key, or with one that is no path, the bucket."""
+    """The archive whose manifest is at ``s3://bucket/key``."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    return Place(connection, bucket=bucket, prefix=key.rstrip("/") or None)
+    return Place(connection, bucket=bucket, prefix=_archive_of(key))
 
 
 def source_of(job: Job) -> Place:
     """Where a job reads."""
     if isinstance(job, RestoreJob):
         source = job.source
-        return Place(source.connection, bucket=source.bucket, prefix=source.manifest)
+        prefix = _archive_of(source.manifest)
+        return Place(source.connection, bucket=source.bucket, prefix=prefix)
     return Place(job.source.connection, job.source.table)
 
 
@@ -103,6 +104,11 @@ def fixed_prefix(prefix: str, task: str, job: str) -> str | None:
     if not templates.moments(prefix):
         return begin
     return begin.rpartition("/")[0] or None
+
+
+def _archive_of(manifest: str) -> str | None:
+    """The folder that holds a run's folder and its data, which may lie in partitions beside it."""
+    return manifest.rpartition("/")[0].rpartition("/")[0] or None
 
 
 def _of_job(task: Task, job: Job) -> list[Touch]:

@@ -21,9 +21,10 @@ from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.new_file import new_file
-from dsp_airflow.state.receipts import chained
+from dsp_airflow.state.receipts import Head, chained
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
+from tests.state.processes import record_in_audit, together
 
 KEY = CursorKey("shop", "copy", "db public.t", "id")
 
@@ -320,6 +321,15 @@ def test_two_administrators_who_remove_each_other_at_once(empty_url: str) -> Non
         assert sorted(ended) == ["Denied", "removed"]
         assert len(Roles(state).members("administrators")) == 1
         assert audit.verify(state) == []
+
+
+def test_processes_that_record_at_once_make_one_chain(state: StateDatabase, state_url: str) -> None:
+    kept = together(3, record_in_audit, state_url, 30)
+    numbers = sorted(seq for mine in kept for seq in mine)
+    assert numbers == list(range(1, 61)), "what was rolled back leaves no gap"
+    assert audit.verify(state) == []
+    *_, last = audit.entries(state, Wanted())
+    assert audit.head(state) == Head(60, last.hash)
 
 
 def test_a_new_file_is_whole_or_absent(tmp_path: Path) -> None:

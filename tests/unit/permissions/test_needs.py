@@ -81,10 +81,10 @@ def test_an_archive_and_a_restore() -> None:
         type="restore",
         source={"connection": "s3", "bucket": "cold", "manifest": "cold/run=1/_manifest.json"},
     )
-    manifest = Place("s3", bucket="cold", prefix="cold/run=1/_manifest.json")
-    assert needs.of_run(restore) == [Touch("read", manifest), Touch("write", TARGET)]
-    assert needs.at_address("s3", "s3://cold/cold/run=1/_manifest.json") == manifest
-    assert needs.at_address("s3", "s3://cold") == Place("s3", bucket="cold")
+    assert needs.of_run(restore) == [Touch("read", folder), Touch("write", TARGET)]
+    assert needs.at_address("s3", "s3://cold/cold/run=1/_manifest.json") == folder
+    for address in ("s3://cold", "s3://cold/_manifest.json", "s3://cold/run=1/_manifest.json"):
+        assert needs.at_address("s3", address) == Place("s3", bucket="cold")
 
 
 @pytest.mark.parametrize(
