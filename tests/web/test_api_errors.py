@@ -176,6 +176,32 @@ def test_a_request_is_seen_by_who_has_to_do_with_it(
         problem(api("POST", f"{path}/{act}", body, user="vera", role="USER"), 404)
 
 
+def test_an_application_for_a_grant(api: Served, state: StateDatabase, tmp_path: Path) -> None:
+    made(api, state, tmp_path / "dags")
+    vera: dict[str, Any] = {"user": "vera", "role": "VIEWER"}
+    asked = {"connection": "shop_pg", "privileges": ["read"], "until": "2099-01-01T00:00:00Z"}
+    request = api("POST", "/grants/apply", asked, **vera).json()
+    assert (request["state"], request["requester"]) == ("APPROVING", "vera")
+    assert api("POST", "/grants/apply", asked, **vera).json()["id"] == request["id"]
+    # It is between her and those who decide.
+    problem(api("GET", f"/requests/{request['id']}", user="uwe", role="USER"), 404)
+    assert request["id"] not in [
+        one["id"] for one in api.get("/requests", user="uwe", role="USER")["items"]
+    ]
+    check = "/grants/check?connection=shop_pg&privilege=read"
+    assert not api.get(check, **vera)["allowed"]
+    assert api.get(check, **vera)["who_gives"] == ["anna"]
+    seen = {"version": request["version"], "digest": request["digest"]}
+    problem(api("POST", f"/requests/{request['id']}/approve", seen, **vera), 403)
+    done = api("POST", f"/requests/{request['id']}/approve", seen).json()
+    assert done["state"] == "EXECUTION_SUCCEEDED"
+    (grant,) = api.get("/grants", **vera)["items"]
+    assert (grant["holder"], grant["until"]) == ("vera", "2099-01-01T00:00:00Z")
+    assert (grant["request"], grant["over"]) == (request["id"], False)
+    assert api.get(check, **vera)["allowed"]
+    assert api.get("/grants?privilege=purge", **vera)["total"] == 0
+
+
 def test_a_process_of_a_file_is_changed_there(
     api: Served, state: StateDatabase, tmp_path: Path
 ) -> None:
