@@ -24,6 +24,31 @@ START_SECONDS = 120.0
 USERS = {"anna": "admin", "bert": "user", "otto": "viewer", "vera": "viewer"}
 """By name, their roles in Airflow; each has its name as password."""
 
+TASKS = {
+    "nightly": """\
+name: nightly
+owner: bert
+schedule: "30 2 * * 1-5"
+jobs:
+  - name: events
+    type: warm
+    source: {connection: source, table: public.events}
+    target: {connection: target}
+    check: {percent: 10}
+    purge: none
+""",
+    "broken": """\
+name: broken
+owner: bert
+jobs:
+  - name: events
+    type: warm
+    source: {connection: source, tabel: public.events}
+    target: {connection: target}
+    check: none
+""",
+}
+
 
 @contextmanager
 def api_server(
@@ -33,7 +58,9 @@ def api_server(
     shutil.copy(metadata / "airflow.db", home)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps({name: name for name in USERS}))
-    (home / "dags").mkdir()
+    (home / "dags" / "tasks").mkdir(parents=True)
+    for name, text in TASKS.items():
+        (home / "dags" / "tasks" / f"{name}.yaml").write_text(text)
     port = free_port()
     url = f"http://{HOST}:{port}"
     environment = {

@@ -1,16 +1,20 @@
 /** The frame of all pages: which there are, at the left; the one that is looked at, beside them. */
 
 import { Badge, Box, Link as ChakraLink, Flex, Stack } from "@chakra-ui/react";
-import { Link, Navigate, Route, Routes, useLocation } from "react-router-dom";
+import { Link, Route, Routes, useLocation } from "react-router-dom";
 import { places } from "./address";
 import { address } from "./api";
 import { RequestPage } from "./approvals/RequestPage";
 import { RequestsPage } from "./approvals/RequestsPage";
+import { HomePage } from "./home/HomePage";
 import { JobPage } from "./monitoring/JobPage";
 import { MonitoringPage } from "./monitoring/MonitoringPage";
 import { RunPage } from "./monitoring/RunPage";
 import { Empty } from "./parts/States";
 import { usePolled } from "./polling";
+import { ProcessesPage } from "./processes/ProcessesPage";
+import { ProcessForm } from "./processes/ProcessForm";
+import { TasksPage } from "./scheduling/TasksPage";
 import type { Me } from "./shapes";
 import { words } from "./words";
 
@@ -20,19 +24,23 @@ export function Shell() {
   const me = usePolled<Me>(address("me"), ME_EVERY).data;
   return (
     <Flex align="start" minH="100%" direction={{ base: "column", md: "row" }}>
-      <SideBar waiting={me?.waiting ?? 0} />
+      <SideBar me={me} />
       <Box as="main" flex="1" minW={0} w="full" p={4} fontSize="sm">
         <Routes>
-          <Route index element={<Navigate to={places.monitoring()} replace />} />
+          <Route index element={<HomePage me={me} />} />
           <Route path="monitoring" element={<MonitoringPage />} />
           <Route path="monitoring/:type" element={<MonitoringPage />} />
           <Route path="monitoring/:type/:tab" element={<MonitoringPage />} />
           <Route path="runs/:run" element={<RunPage />} />
           <Route path="runs/:run/jobs/:job" element={<JobPage />} />
           <Route path="runs/:run/jobs/:job/differences" element={<JobPage differences />} />
+          <Route path="scheduling" element={<TasksPage />} />
           <Route path="approvals" element={<RequestsPage />} />
           <Route path="approvals/:list" element={<RequestsPage />} />
           <Route path="requests/:request" element={<RequestPage />} />
+          <Route path="processes" element={<ProcessesPage />} />
+          <Route path="processes/new" element={<ProcessForm />} />
+          <Route path="processes/edit/:process" element={<ProcessForm />} />
           <Route
             path="*"
             element={<Empty title={words.pages.unknown} step={words.pages.unknownStep} />}
@@ -43,11 +51,17 @@ export function Shell() {
   );
 }
 
-function SideBar({ waiting }: { waiting: number }) {
+function SideBar({ me }: { me: Me | undefined }) {
   const { pathname } = useLocation();
   const under = (...parts: string[]) =>
     parts.some((part) => pathname.startsWith(`${places.home}/${part}`));
   const entries = [
+    {
+      to: places.home,
+      text: words.pages.home,
+      current: pathname.replace(/\/$/, "") === places.home,
+      count: 0,
+    },
     {
       to: places.monitoring(),
       text: words.pages.monitoring,
@@ -55,11 +69,27 @@ function SideBar({ waiting }: { waiting: number }) {
       count: 0,
     },
     {
+      to: places.scheduling,
+      text: words.pages.scheduling,
+      current: under("scheduling"),
+      count: 0,
+    },
+    {
       to: places.approvals(),
       text: words.pages.approvals,
       current: under("approvals", "requests"),
-      count: waiting,
+      count: me?.waiting ?? 0,
     },
+    ...(me?.may_change_processes
+      ? [
+          {
+            to: places.processes,
+            text: words.pages.processes,
+            current: under("processes"),
+            count: 0,
+          },
+        ]
+      : []),
   ];
   return (
     <Box

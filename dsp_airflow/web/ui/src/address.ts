@@ -11,6 +11,10 @@ export const places = {
   run: (run: string) => `${ROOT}/runs/${encodeURIComponent(run)}`,
   job: (run: string, job: string) =>
     `${ROOT}/runs/${encodeURIComponent(run)}/jobs/${encodeURIComponent(job)}`,
+  scheduling: `${ROOT}/scheduling`,
+  processes: `${ROOT}/processes`,
+  newProcess: `${ROOT}/processes/new`,
+  editProcess: (process: string) => `${ROOT}/processes/edit/${encodeURIComponent(process)}`,
   approvals: (list = "waiting") => `${ROOT}/approvals/${list}`,
   request: (request: string) => `${ROOT}/requests/${encodeURIComponent(request)}`,
   airflowRun: (dag: string, run: string) =>

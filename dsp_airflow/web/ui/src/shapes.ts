@@ -269,4 +269,121 @@ export interface Me {
   roles: string[];
   waiting: number;
   approval_enforced: boolean;
+  may_change_processes: boolean;
+}
+
+export type TaskState = "enabled" | "disabled" | "offline";
+
+export interface TaskProblem {
+  where: string;
+  message: string;
+  suggestion: string | null;
+}
+
+export interface TaskLine {
+  name: string;
+  title: string;
+  owner: string | null;
+  types: string[];
+  schedule: string;
+  state: TaskState;
+  /** In Airflow; null where it has no such DAG. */
+  paused: boolean | null;
+  last_run: string | null;
+  last_state: string | null;
+  last_at: string | null;
+  next_at: string | null;
+  file: string | null;
+  problems: TaskProblem[];
+}
+
+export interface TaskDetail extends TaskLine {
+  description: string;
+  yaml: string | null;
+  switch: {
+    state: TaskState;
+    reason: string | null;
+    changed_by: string | null;
+    changed_at: string;
+  } | null;
+  runs: {
+    id: string;
+    state: RunState;
+    triggered_by: string | null;
+    created_at: string;
+    ended_at: string | null;
+  }[];
+  may_steer: boolean;
+}
+
+export interface Switched {
+  task: string;
+  state: TaskState;
+  going: string[];
+  airflow: string;
+}
+
+export interface Day {
+  day: string;
+  types: string[];
+  rows_copied: Count;
+  rows_purged: Count;
+  bytes: Count;
+}
+
+export interface Flow {
+  source: string;
+  target: string;
+  rows: Count;
+  bytes: Count;
+}
+
+export interface ProcessNode {
+  role?: string;
+  user?: string;
+  automatic?: boolean;
+}
+
+export interface ProcessLevel {
+  name?: string;
+  subtypes?: string[];
+  max_rows?: Count | null;
+  max_bytes?: Count | null;
+  max_statements?: Count | null;
+  connection_labels?: string[];
+  nodes?: ProcessNode[];
+}
+
+export interface ProcessValues {
+  connections?: "all" | { names?: string[]; labels?: string[] };
+  levels?: ProcessLevel[];
+  validity?: { approval?: string; waiting?: string; execution?: string };
+  approve?: "run" | "definition";
+  start?: "automatic" | "manual";
+  requester_may_decide?: boolean;
+  same_person_may_decide?: boolean;
+  remarks?: string;
+  [key: string]: unknown;
+}
+
+export interface ProcessLine {
+  name: string;
+  task_type: string;
+  enabled: boolean;
+  priority: number;
+  values: ProcessValues;
+  /** Of one that is a file: it is changed there. */
+  file: string | null;
+  created_by: string | null;
+  created_at: string | null;
+  changed_by: string | null;
+  changed_at: string | null;
+}
+
+export interface ProcessPage {
+  items: ProcessLine[];
+  total: number;
+  limit: number;
+  offset: number;
+  broken: TaskProblem[];
 }

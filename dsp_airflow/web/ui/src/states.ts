@@ -15,6 +15,10 @@ const PALETTES: Readonly<Record<string, string>> = {
   succeeded: "success",
   failed: "failed",
   terminated: "upstream_failed",
+  // Tasks
+  enabled: "success",
+  disabled: "skipped",
+  offline: "removed",
   // Batches
   different: "failed",
   purged: "success",

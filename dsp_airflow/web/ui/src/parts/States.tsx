@@ -57,7 +57,12 @@ interface TroubleProps {
 /** What happened, and what to do. */
 export function Trouble({ problem, title, at, retry }: TroubleProps) {
   return (
-    <Alert.Root role="alert" status={problem.passing ? "warning" : "error"} alignItems="start" mb={3}>
+    <Alert.Root
+      role="alert"
+      status={problem.passing ? "warning" : "error"}
+      alignItems="start"
+      mb={3}
+    >
       <Alert.Indicator />
       <Alert.Content>
         <Alert.Title>{title ?? words.problems.heading}</Alert.Title>

@@ -106,6 +106,7 @@ function Head<Row>({ column, list }: { column: Column<Row>; list: ListState }) {
           minW={0}
           fontSize="inherit"
           color="inherit"
+          aria-label={words.table.sortBy(column.title)}
           title={words.table.sortBy(column.title)}
           onClick={() => list.setSort(column.sort ?? "")}
         >

@@ -51,7 +51,7 @@ export function Bar({ share, state, label }: { share: number; state: string; lab
 
 /** The last speeds as a line. The figures stand beside it, so it is hidden from readers. */
 export function Sparkline({ values }: { values: readonly number[] }) {
-  if (values.length < 2) {
+  if (values.length < 2 || values.every((value) => value === 0)) {
     return null;
   }
   const [width, height] = [56, 16];
