@@ -227,11 +227,11 @@ def _follow(
 
 
 def _mails(screen: Screen, servers: Stage) -> list[EmailMessage]:
-    with screen.step("Waiting for the mail"):
+    with screen.step("Waiting for the mails"):
         try:
-            return servers.smtp.wait_for_mails(1, MAIL_SECONDS)
+            return servers.smtp.wait_for_mails(summary.MAILS, MAIL_SECONDS)
         except TimeoutError:
-            return []
+            return servers.smtp.mails()
 
 
 def _summary(state: StateDatabase, task: str) -> RunSummary:

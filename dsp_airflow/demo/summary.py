@@ -16,6 +16,9 @@ from dsp_airflow.demo.flights import SOURCE_TABLE, TARGET_TABLE, Content
 from dsp_airflow.demo.stage import Tables
 from dsp_airflow.state.records import JobSummary, RunSummary
 
+MAILS = 2
+"""Of the approval, and of the end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -227,13 +230,15 @@ def problems(outcome: Outcome) -> list[str]:
         found.append("the check compared no row")
     if outcome.run.state != "succeeded":
         found.append(f"run {outcome.run.run} is {outcome.run.state}: {outcome.run.error or '-'}")
-    if len(outcome.mails) != 1:
-        found.append(f"{len(outcome.mails)} mails arrived instead of one")
+    if len(outcome.mails) != MAILS:
+        found.append(
+            f"{len(outcome.mails)} mails arrived instead of {MAILS}: of the approval and of the end"
+        )
     return found
 
 
 def show(console: Console, outcome: Outcome) -> None:
-    """Print the tables, the run and the mail."""
+    """Print the tables, the run and the mails."""
     console.print()
     console.print(_tables(outcome))
     console.print()
@@ -284,4 +289,4 @@ def _mail(mail: EmailMessage) -> Panel:
     part = mail.get_body(("plain", "html"))
     body = part.get_content() if part else ""
     text = Text(f"To: {mail['To']}\nSubject: {mail['Subject']}\n\n{body.strip()}", overflow="fold")
-    return Panel(text, title="The mail that arrived", title_align="left", expand=False)
+    return Panel(text, title="A mail that arrived", title_align="left", expand=False)

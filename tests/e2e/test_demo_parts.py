@@ -89,7 +89,7 @@ def _outcome(**job: Any) -> summary.Outcome:
             ended_at=now,
             jobs=(JobSummary(name="flights_warm", state="succeeded", error=None, **counts),),
         ),
-        mails=[EmailMessage()],
+        mails=[EmailMessage(), EmailMessage()],
         run_seconds=1,
     )
 
@@ -118,7 +118,7 @@ def test_numbers_that_add_up_are_no_problem() -> None:
         (_outcome(rows_different=1), "1 rows that differ"),
         (_outcome(rows_checked=0), "compared no row"),
         (replace(_outcome(), run=replace(_outcome().run, state="failed")), "is failed"),
-        (replace(_outcome(), mails=[]), "0 mails"),
+        (replace(_outcome(), mails=[EmailMessage()]), "1 mails"),
     ],
 )
 def test_what_does_not_add_up_is_named(outcome: summary.Outcome, problem: str) -> None:
