@@ -25,6 +25,7 @@ from dsp_airflow.engine.errors import Terminated
 from dsp_airflow.engine.events import BatchDone
 from dsp_airflow.standing import standing
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
+from dsp_airflow.state.progress import batch_counts
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import TaskRun, open_run
 from dsp_airflow.web.run_report import run_report
@@ -196,8 +197,8 @@ def _look(database: StateDatabase, run: str, what: str) -> None:
         return
     runs.summary(run)
     standing(runs, found)
-    for _ in runs.each_batch(run, JOB):
-        pass
+    batch_counts(database, run, JOB)
+    list(runs.each_batch(run, JOB, remarkable=True))
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -118,11 +117,13 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
         _show_differences(found, count_differences(runs.database, run_id))
         return
     for job in summary.jobs:
-        _show_batches(job, runs.each_batch(run_id, job.name))
+        _show_batches(runs, run_id, job)
 
 
-def _show_batches(job: JobSummary, batches: Iterable[BatchStatus]) -> None:
+def _show_batches(runs: Runs, run: str, job: JobSummary) -> None:
     """All of a few; of many those that somebody may want to look at, and how many others."""
+    from dsp_airflow.state.progress import batch_counts
+
     heads = (
         "batch",
         "state",
@@ -135,16 +136,16 @@ def _show_batches(job: JobSummary, batches: Iterable[BatchStatus]) -> None:
         "kept",
         "note",
     )
-    rows: list[tuple[object, ...]] = []
-    others = Counter[str]()
-    for one in batches:
-        if job.batches <= _BATCHES or (one.remarkable and len(rows) < _BATCHES):
-            rows.append(_row(one))
-        else:
-            others[one.state] += 1
+    many = job.batches > _BATCHES
+    batches = runs.each_batch(run, job.name, remarkable=many)
+    shown = list(itertools.islice(batches, _BATCHES))
+    rows = [_row(one) for one in shown]
     right = set(heads) - {"state", "source data", "note"}
     output.console().print(output.table(f"Job {job.name}", heads, rows, right=right))
-    if others:
+    if many:
+        others = batch_counts(runs.database, run, job.name)[0]
+        others.subtract(one.state for one in shown)
+        others = +others
         told = ", ".join(f"{count:,} {state}" for state, count in sorted(others.items()))
         output.write(f"and {others.total():,} more batches: {told}; --json lists all of them")
 

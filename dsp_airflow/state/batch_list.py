@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import get_args
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
-from dsp_airflow.state.progress import batch_of, difference_of, differences_query
+from dsp_airflow.state.progress import STATE, batch_of, difference_of, differences_query
 from dsp_airflow.state.records import BatchDifference, BatchState, BatchStatus
 from dsp_airflow.state.tables import BATCHES, JOBS, RECEIPTS
 
@@ -41,11 +41,16 @@ def batches_page(
     wanted = sorted(set(states))
     conditions = [*_present(run, job)]
     if wanted:
-        conditions.append(_state().in_(wanted))
+        conditions.append(STATE.in_(wanted))
     total = connection.execute(
         select(func.count()).select_from(BATCHES).where(*conditions)
     ).scalar_one()
-    query = select(BATCHES).where(*conditions).order_by(BATCHES.c.number).limit(limit)
+    query = (
+        select(BATCHES, STATE.label("state"))
+        .where(*conditions)
+        .order_by(BATCHES.c.number)
+        .limit(limit)
+    )
     query = query.offset(offset) if wanted else query.where(BATCHES.c.number > offset)
     return [batch_of(row) for row in connection.execute(query)], total
 
@@ -61,7 +66,7 @@ def strip(connection: Connection, run: str, job: str, cells: int) -> list[Cell]:
     inner = (
         select(
             ((BATCHES.c.number - 1) // size).label("cell"),
-            _state().label("state"),
+            STATE.label("state"),
             case((BATCHES.c.error.is_not(None), 1), else_=0).label("error"),
         )
         .where(*_present(run, job))
@@ -121,20 +126,4 @@ def _present(run: str, job: str) -> tuple[ColumnElement[bool], ...]:
         BATCHES.c.run == run,
         BATCHES.c.job == job,
         BATCHES.c.attempt == attempt.scalar_subquery(),
-    )
-
-
-def _state() -> ColumnElement[str]:
-    """As ``progress.batch_of`` says it."""
-    its = BATCHES.c
-    return case(
-        (its.lease_phase == "copy", "copying"),
-        (its.lease_phase == "check", "checking"),
-        (its.lease_phase == "purge", "purging"),
-        (and_(its.purged_at.is_not(None), its.rows_kept > 0), "kept"),
-        (its.purged_at.is_not(None), "purged"),
-        (and_(its.checked_at.is_not(None), its.rows_different > 0), "different"),
-        (its.checked_at.is_not(None), "checked"),
-        (its.copied_at.is_not(None), "copied"),
-        else_="waiting",
     )

@@ -7,9 +7,21 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Copied, Difference, KeyRange, LossCount
@@ -23,10 +35,42 @@ from dsp_airflow.state.records import (
     BatchStatus,
     JobSummary,
     RunSummary,
+    SourceData,
 )
 from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS, RUNS
 
 _PAGE = 500
+STATE = case(
+    # Written into the statement, so that what is grouped by is what is selected.
+    (BATCHES.c.lease_phase == literal_column("'copy'"), literal_column("'copying'")),
+    (BATCHES.c.lease_phase == literal_column("'check'"), literal_column("'checking'")),
+    (BATCHES.c.lease_phase == literal_column("'purge'"), literal_column("'purging'")),
+    (
+        and_(BATCHES.c.purged_at.is_not(None), BATCHES.c.rows_kept > literal_column("0")),
+        literal_column("'kept'"),
+    ),
+    (BATCHES.c.purged_at.is_not(None), literal_column("'purged'")),
+    (
+        and_(BATCHES.c.checked_at.is_not(None), BATCHES.c.rows_different > literal_column("0")),
+        literal_column("'different'"),
+    ),
+    (BATCHES.c.checked_at.is_not(None), literal_column("'checked'")),
+    (BATCHES.c.copied_at.is_not(None), literal_column("'copied'")),
+    else_=literal_column("'waiting'"),
+)
+"""See ``BatchState``; ``batch_of`` wants it beside the columns, as ``state``."""
+_SOURCE_DATA = case(
+    (BATCHES.c.purged_at.is_(None), literal_column("'unprocessed'")),
+    (BATCHES.c.rows_kept > literal_column("0"), literal_column("'kept'")),
+    else_=literal_column("'processed'"),
+)
+"""See ``BatchStatus.source_data``."""
+_REMARKABLE = or_(
+    BATCHES.c.lease_owner.is_not(None),
+    BATCHES.c.error.is_not(None),
+    BATCHES.c.rows_different > 0,
+    BATCHES.c.rows_kept > 0,
+)
 
 
 def summary(database: StateDatabase, run: str) -> RunSummary:
@@ -95,15 +139,22 @@ def jobs_of(connection: Connection, runs: Collection[str]) -> dict[str, list[Job
     return found
 
 
-def batches(database: StateDatabase, run: str, job: str) -> Iterator[BatchStatus]:
-    """The batches of the job's present attempt, by number; a few hundred in memory."""
+def batches(
+    database: StateDatabase, run: str, job: str, *, remarkable: bool = False
+) -> Iterator[BatchStatus]:
+    """The batches of the job's present attempt, by number; a few hundred in memory.
+
+    ``remarkable``: only those that somebody may want to look at: at work, failed, different, or
+    with rows kept.
+    """
     after = 0
+    wanted = _REMARKABLE if remarkable else true()
     while True:
         with database.read() as connection:
             rows = connection.execute(
-                select(BATCHES)
+                select(BATCHES, STATE.label("state"))
                 .join(JOBS, _present())
-                .where(BATCHES.c.run == run, BATCHES.c.job == job, BATCHES.c.number > after)
+                .where(BATCHES.c.run == run, BATCHES.c.job == job, BATCHES.c.number > after, wanted)
                 .order_by(BATCHES.c.number)
                 .limit(_PAGE)
             ).all()
@@ -111,6 +162,25 @@ def batches(database: StateDatabase, run: str, job: str) -> Iterator[BatchStatus
         if len(rows) < _PAGE:
             return
         after = rows[-1].number
+
+
+def batch_counts(
+    database: StateDatabase, run: str, job: str
+) -> tuple[Counter[BatchState], Counter[SourceData]]:
+    """How many batches of the present attempt are in which state, and what became of their rows."""
+    query = (
+        select(STATE, _SOURCE_DATA, func.count())
+        .select_from(BATCHES)
+        .join(JOBS, _present())
+        .where(BATCHES.c.run == run, BATCHES.c.job == job)
+        .group_by(STATE, _SOURCE_DATA)
+    )
+    states, source_data = Counter[BatchState](), Counter[SourceData]()
+    with database.read() as connection:
+        for state, source, count in connection.execute(query):
+            states[state] += count
+            source_data[source] += count
+    return states, source_data
 
 
 def copied(database: StateDatabase, run: str, job: str) -> dict[int, bool]:
@@ -252,7 +322,7 @@ def batch_of(row: Any) -> BatchStatus:
     """A row of the batches."""
     return BatchStatus(
         number=row.number,
-        state=_state(row),
+        state=row.state,
         within=KeyRange(load_key(row.after), load_key(row.upto)),
         rows=row.rows,
         sampled=row.sampled,
@@ -273,20 +343,6 @@ def batch_of(row: Any) -> BatchStatus:
         checked_at=row.checked_at,
         purged_at=row.purged_at,
     )
-
-
-def _state(row: Any) -> BatchState:
-    doing = {"copy": "copying", "check": "checking", "purge": "purging"}
-    state = "waiting"
-    if row.lease_phase is not None:
-        state = doing[row.lease_phase]
-    elif row.purged_at is not None:
-        state = "kept" if row.rows_kept else "purged"
-    elif row.checked_at is not None:
-        state = "different" if row.rows_different else "checked"
-    elif row.copied_at is not None:
-        state = "copied"
-    return cast("BatchState", state)
 
 
 def _difference(row: Any) -> Difference:

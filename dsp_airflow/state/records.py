@@ -199,11 +199,6 @@ class BatchStatus:
             return "unprocessed"
         return "kept" if self.rows_kept else "processed"
 
-    @property
-    def remarkable(self) -> bool:
-        """Whether somebody may want to look at it: at work, failed, different, or rows kept."""
-        return bool(self.holder or self.error or self.rows_different or self.rows_kept)
-
 
 @dataclass(frozen=True, slots=True)
 class BatchDifference:

@@ -331,9 +331,9 @@ class Runs:
         """See ``progress.summary``."""
         return progress.summary(self.database, run)
 
-    def each_batch(self, run: str, job: str) -> Iterator[BatchStatus]:
+    def each_batch(self, run: str, job: str, *, remarkable: bool = False) -> Iterator[BatchStatus]:
         """See ``progress.batches``."""
-        return progress.batches(self.database, run, job)
+        return progress.batches(self.database, run, job, remarkable=remarkable)
 
     def batches(self, run: str, job: str) -> list[BatchStatus]:
         """All of ``each_batch``, of a job that has not many."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from dsp_airflow.standing import Note, standing
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.state.progress import count_differences
+from dsp_airflow.state.progress import batch_counts, count_differences
 from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
 from dsp_airflow.state.runs import Runs
 
@@ -92,21 +92,13 @@ def run_report(database: StateDatabase, dag_id: str, run_id: str) -> RunReport |
 
 def _job(runs: Runs, run: Run, summary: JobSummary) -> JobReport:
     purges = runs.job(run.id, summary.name).purge_mode != "none"
-    drawn: list[BatchStatus] = []
-    remarkable: list[BatchStatus] = []
-    states, source_data = Counter[str](), Counter[str]()
-    for batch in runs.each_batch(run.id, summary.name):
-        states[batch.state] += 1
-        source_data[batch.source_data] += 1
-        if summary.batches <= CELLS:
-            drawn.append(batch)
-        if batch.remarkable and len(remarkable) < LISTED:
-            remarkable.append(batch)
+    states, source_data = batch_counts(runs.database, run.id, summary.name)
+    remarkable = runs.each_batch(run.id, summary.name, remarkable=True)
     return JobReport(
         summary=summary,
         purges=purges,
-        batches=drawn,
+        batches=runs.batches(run.id, summary.name) if summary.batches <= CELLS else [],
         states=sorted(states.items()),
         source_data=sorted(source_data.items()) if purges else [],
-        remarkable=remarkable,
+        remarkable=list(itertools.islice(remarkable, LISTED)),
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+from dsp_airflow.state.database import open_state
+from dsp_airflow.state.runs import Runs
 from tests.cli.harness import Dsp, job
 from tests.servers import MySQLDatabase
+from tests.state.samples import copied, planned, take
 
 
 def purged(dsp: Dsp) -> str:
@@ -29,6 +32,22 @@ def test_runs_and_one_run(dsp: Dsp) -> None:
     assert [one["number"] for one in shown["batches"]["copy"]] == [1, 2, 3]
     assert shown["jobs"][0]["rows_purged"] == 300
     assert "purged" in dsp("status", run).out
+
+
+def test_of_many_batches_the_remarkable_ones(dsp: Dsp) -> None:
+    """``--json`` has all of them."""
+    assert dsp("db", "upgrade").code == 0
+    with open_state(f"sqlite:///{dsp.state}") as database:
+        ledger = planned(Runs(database), 250)
+        for _ in range(240):
+            ledger.copied(take(ledger, "copy"), copied())
+        failed = take(ledger, "copy")
+        ledger.release(failed, "the disk is full")
+        run = ledger.run_id
+    shown = dsp("status", run).out
+    assert "the disk is full" in shown
+    assert "and 249 more batches: 240 copied, 9 waiting; --json lists all of them" in shown
+    assert len(dsp("status", run, "--json").document["batches"]["flights"]) == 250
 
 
 def test_an_edited_receipt_is_named(dsp: Dsp) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -333,10 +334,13 @@ def documented(case: str) -> set[str]:
 class Policy:
     """Stands where IAM would: lets calls pass by their actions, and keeps count of them."""
 
-    def __init__(self, client: Any, allowed: set[str]) -> None:
-        self.allowed = allowed
-        self.used: set[str] = set()
+    def __init__(self, client: Any) -> None:
+        self.allow(set())
         client.meta.events.register("before-call.s3", self.judge)
+
+    def allow(self, actions: set[str]) -> None:
+        self.allowed = actions
+        self.used: set[str] = set()
 
     def judge(self, model: Any, **_: Any) -> Any:
         action = ACTIONS.get(model.name, model.name)
@@ -350,10 +354,14 @@ class Policy:
 
 def test_s3(tmp_path: Path, pg18_db: Database, moto: S3Server) -> None:
     """No server here judges by policies: the calls that are made tell what has to be allowed."""
-    jobs = archives(tmp_path, pg18_db, fresh_bucket(moto))
+    place = fresh_bucket(moto)
+    jobs = archives(tmp_path, pg18_db, place)
+    jobs.client = place.client
+    policy = Policy(jobs.client)
+    prefixes = itertools.count()
 
     def work(allowed: set[str]) -> set[str]:
-        assert jobs.place is not None
+        policy.allow(allowed)
         pg18_db.execute(
             "DROP TABLE IF EXISTS t",
             "CREATE TABLE t (id bigint PRIMARY KEY, v text)",
@@ -361,9 +369,9 @@ def test_s3(tmp_path: Path, pg18_db: Database, moto: S3Server) -> None:
             "INSERT INTO t SELECT n, string_agg(md5((n * 99999 + m)::text), '') "
             "FROM generate_series(1, 8) n, generate_series(1, 30000) m GROUP BY n",
         )
-        jobs.client = jobs.place.client
-        policy = Policy(jobs.client, allowed)
-        jobs.write(jobs.job(check={"percent": 100}, purge="system"))
+        # A folder that nothing lies in yet, which is looked at first.
+        target = {"prefix": f"from_{next(prefixes)}"}
+        jobs.write(jobs.job(check={"percent": 100}, purge="system", target=target))
         jobs.run(new=True)
         return policy.used
 
@@ -374,9 +382,8 @@ def test_s3(tmp_path: Path, pg18_db: Database, moto: S3Server) -> None:
         with pytest.raises((Denied, Refused)) as refused:
             work(allowed - {missing})
         assert missing in str(refused.value)
-    assert jobs.place is not None
-    jobs.client = jobs.place.client
-    policy = Policy(jobs.client, documented("restore, look"))
+    policy.allow(documented("restore, look"))
+    pg18_db.execute("TRUNCATE t")
     run = jobs.restoring(Runs(jobs.state).recent()[-1].id)
     assert finished(run).rows_written == 8
     assert policy.used <= policy.allowed

@@ -96,8 +96,7 @@ def _id(
 def _average(connection: Connection, what: Projection) -> float:
     """Bytes of a document, as the server keeps count of them, or as some tell that may be read."""
     if privileges.missing(connection, what.table, ["collStats"]):
-        average = {"$avg": {"$bsonSize": "$$ROOT"}}
-        group = {"$group": {"_id": None, "size": average}}
+        group = {"$group": {"_id": None, "size": {"$avg": {"$bsonSize": "$$ROOT"}}}}
         found = connection.aggregate(what.table, [{"$sample": {"size": SAMPLED}}, group])
         return float(found[0]["size"]) if found else 0.0
     found = connection.aggregate(what.table, [{"$collStats": {"storageStats": {}}}])
