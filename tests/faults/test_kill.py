@@ -32,6 +32,7 @@ KILLS = share(50, 4)
 SPREAD = 0.7
 """The last kill falls before so much of a phase is done, for then it may be through too soon."""
 PATIENCE = 120.0
+"""Seconds for which nothing may get on."""
 SAME = [("pg15", "pg15"), ("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")]
 ACROSS = [("pg18", "mariadb"), ("pg18", "mysql"), ("mariadb", "pg18"), ("mysql", "pg18")]
 
@@ -78,6 +79,21 @@ def share_done(pair: Any, name: str) -> float:
     return float(done.get(name, 0) / max(job.batches, 1))
 
 
+class Advances:
+    """Whether something has changed within ``PATIENCE``, however slow the machine is."""
+
+    def __init__(self, seen: Callable[[], object]) -> None:
+        self._look = seen
+        self._seen: object = None
+        self._give_up = 0.0
+
+    def __call__(self) -> bool:
+        now = self._look()
+        if now != self._seen:
+            self._seen, self._give_up = now, time.monotonic() + PATIENCE
+        return time.monotonic() < self._give_up
+
+
 def of_pair(pair: Pair, name: str) -> Any:
     """A process that works at a phase."""
     return processes.Process(
@@ -102,9 +118,9 @@ def killed(
     the last kill fell. ``bury`` does after every kill what time would do.
     """
     fallen, through = 0, 0.0
-    give_up = time.monotonic() + PATIENCE + kills * 3
+    advances = Advances(lambda: (fallen, share_done(pair, name)))
     while True:
-        assert time.monotonic() < give_up, f"{name} does not come to an end"
+        assert advances(), f"{name} does not come to an end"
         process = process_of(pair, name)
         began = time.monotonic()
         process.start()
@@ -121,8 +137,9 @@ def killed(
                 fallen += 1
                 through = share_done(pair, name)
                 continue
-        process.join(PATIENCE)
-        assert process.exitcode is not None, f"{name} hangs"
+        while process.exitcode is None:
+            assert advances(), f"{name} hangs"
+            process.join(0.2)
         if process.exitcode == 0:
             assert fallen == kills, f"{name} was through after {fallen} kills"
             return through

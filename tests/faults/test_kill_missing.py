@@ -17,7 +17,7 @@ import pytest
 from dsp_airflow.state.deletions import Deletions
 from tests.engine.anywhere import databases
 from tests.engine.harness import Bench
-from tests.faults.test_kill import PATIENCE, processes
+from tests.faults.test_kill import Advances, processes
 from tests.faults.work import few_at_once
 from tests.servers import Database, MongoDatabase
 from tests.share import share
@@ -66,9 +66,9 @@ def killed(bench: Bench[Any], chance: random.Random) -> None:
     run.check("copy")
     wanted = ids(bench.target) - ids(bench.source)
     record = Deletions(bench.state, run.run.id, "copy", "of no interest")
-    fallen, give_up = 0, time.monotonic() + PATIENCE + KILLS * 3
+    fallen, advances = 0, Advances(lambda: (fallen, record.deleted))
     while True:
-        assert time.monotonic() < give_up, "it does not come to an end"
+        assert advances(), "it does not come to an end"
         process = processes.Process(
             target=few_at_once, args=(bench.folder, bench.source.uri, bench.target.uri, CHUNK)
         )
@@ -83,8 +83,9 @@ def killed(bench: Bench[Any], chance: random.Random) -> None:
                 process.join()
                 fallen += 1
                 continue
-        process.join(PATIENCE)
-        assert process.exitcode is not None, "it hangs"
+        while process.exitcode is None:
+            assert advances(), "it hangs"
+            process.join(0.2)
         if process.exitcode == 0:
             break
         time.sleep(0.2)
