@@ -117,8 +117,7 @@ function Batches(props: { run: RunDetail; job: JobCounts; differences: boolean }
   const [chosen, setChosen] = useState<StripCell>();
   const show = (cell: StripCell) => {
     setChosen(cell);
-    list.setFilters({ state: "", from: String(cell.first) });
-    list.setPage(Math.floor((cell.first - 1) / limit) * limit);
+    list.setFilters({ state: "" }, Math.floor((cell.first - 1) / limit) * limit);
   };
   const here = places.job(run.id, job.name);
   return (
