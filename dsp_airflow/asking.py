@@ -34,6 +34,7 @@ def look(
     run: TaskRun, job: Job, variables: Mapping[str, Mapping[str, Any]], step: str = "estimate"
 ) -> tuple[Plan, int, dict[str, Any]]:
     """The plan that a job would have now, its rows, and what approvers are shown of it."""
+    run.require_granted(job, step)
     path = run.path(job, step, variables)
     # Cutting a table into batches tells its bytes, which only approvers want to know.
     counted = enforced()
@@ -55,6 +56,7 @@ def look_at_purge(run: TaskRun, name: str, numbers: Collection[int] | None) -> d
     plan = SqlLedger(run.database, run.run.id, name).plan()
     if job is None or plan is None:
         raise Refused(f"job {name} was never begun in run {run.run.id}, so nothing can be deleted")
+    run.require_granted(job, "estimate")
     batches = [
         one
         for one in run.runs.batches(run.run.id, name)

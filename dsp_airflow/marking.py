@@ -42,6 +42,7 @@ def mark(
     refused = gone.look(job, waiting)
     wanted = {n: rows for n, rows in waiting.items() if n not in {one.batch for one in refused}}
     if wanted:
+        runs.record(run, name, by, "mark.begin", {"batches": sorted(wanted)})
         runs.reopen(run, name, "purge", wanted)
         gone.record(job, task, by, wanted)
     left = {b.number: b.rows_kept or 0 for b in runs.batches(run, name) if b.number in wanted}

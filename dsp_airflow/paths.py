@@ -25,6 +25,8 @@ from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import limits_of
 from dsp_airflow.naming import END, PREFIX, plain
+from dsp_airflow.permissions import settings
+from dsp_airflow.permissions.needs import source_of
 from dsp_airflow.state.bounds import Bound
 
 if TYPE_CHECKING:
@@ -344,6 +346,10 @@ class RestorePath:
         self.job = job
         self.store = store
         self.archive = _object_storage(open_store, job, job.source.connection)
+        if settings.enforced():
+            # A grant is on a folder, and a manifest may name any object there is.
+            place = source_of(job)
+            self.archive = self.archive.within(job.source.bucket, place.prefix)
         self._known: Manifest | None = None
 
     @property

@@ -32,6 +32,19 @@ def get_provider_info() -> dict[str, Any]:
                         "boolean",
                         "True",
                     ),
+                    "enforce_grants": _option(
+                        "Whether work needs grants on what it touches. Must say the same in every "
+                        "process of Airflow and wherever dsp is run. Default: off.",
+                        "boolean",
+                        "True",
+                    ),
+                    "administrators": _option(
+                        "Users who are administrators besides those with the role and those whom "
+                        "Airflow's auth manager makes one: a list such as anna, otto. Must say the "
+                        "same in every process of Airflow and wherever dsp is run.",
+                        "string",
+                        "anna, otto",
+                    ),
                     "processes_folder": _option(
                         "Where process files are. Default: processes, in the DAG folder.",
                         "string",

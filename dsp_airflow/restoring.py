@@ -15,11 +15,12 @@ from dsp_airflow.config.messages import in_words
 from dsp_airflow.config.names import RESTORE_SUFFIX
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Task
-from dsp_airflow.endpoints import OpenStore
+from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine.archive import layout, manifest
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
 from dsp_airflow.engine.stores.s3 import S3Store
 from dsp_airflow.paths import ArchivePath
+from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.returning import way_back
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
@@ -48,6 +49,7 @@ def of_run(
     job: str | None,
     wish: Wish,
     open_store: OpenStore,
+    permit: Permit | None = None,
 ) -> Task:
     """The task that restores what a run of an S3 job archived; ``None`` means the latest run.
 
@@ -66,6 +68,9 @@ def of_run(
             f"{task.name}"
         )
     chosen = _chosen(task, job)
+    # The manifest is looked at, and may be written again.
+    opened = for_step(open_store, task.name, chosen, "restore")
+    (permit or default_permit()).require(task, chosen, opened)
     # The file may name another table by now.
     known = archived.runs.job(archived.run.id, chosen.name)
     if isinstance(chosen, WarmJob):

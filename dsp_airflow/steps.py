@@ -42,9 +42,11 @@ from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
 from dsp_airflow.paths import Given, Path, WaitingPath, path_of
+from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.replacing import Replacing, alone, replaces
+from dsp_airflow.state import audit
 from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import CursorKey, Cursors
@@ -78,7 +80,7 @@ class TaskRun:
 
     ``pace`` is shared by all steps: ``pace.stop`` ends the work at the next batch edge.
     ``leaves``: outside its window a step raises ``Closed``, in place of waiting for it.
-    ``gate`` says whether the work is approved.
+    ``gate`` says whether the work is approved, ``permit`` whether its people hold the grants.
     ``by_hand`` is who asked for this purge or restore by hand, for the audit.
     """
 
@@ -89,6 +91,7 @@ class TaskRun:
     watch: Watch = field(default_factory=Quiet)
     leaves: bool = False
     gate: Gate = field(default_factory=default_gate)
+    permit: Permit = field(default_factory=default_permit)
     by_hand: str | None = None
     pace: BatchEdgePace = field(init=False)
     opened_at: datetime = field(init=False)
@@ -128,6 +131,7 @@ class TaskRun:
         )
         with self._recorded(name):
             self.pace.before_batch()
+            self.require_granted(job, "plan")
         if anew and self.runs.job(self.run.id, name).planned:
             self.runs.new_attempt(self.run.id, name)
         ledger = SqlLedger(self.database, self.run.id, name)
@@ -225,6 +229,8 @@ class TaskRun:
     def check_again(self, name: str, percent: float | None = None) -> JobSummary:
         """Forgets an earlier check and compares anew, as much as the file (or ``percent``) says."""
         job = self._job(name)
+        # Before the earlier check is forgotten.
+        self.require_granted(job, "check")
         if percent is None:
             percent = job.check.percent if job.check else 100.0
         self._require_copied(self._job_summary(name))
@@ -253,10 +259,7 @@ class TaskRun:
             if numbers is not None:
                 self.runs.reopen(self.run.id, name, "purge", numbers)
             resource = f"{work.source.identity} {plan.source.label}"
-            if self.by_hand is None:
-                self.runs.move(self.run.id, name, "purging")
-            else:
-                self.runs.purge_by_hand(self.run.id, name, self.by_hand, numbers)
+            self.runs.begin_purge(self.run.id, name, self.by_hand or audit.SYSTEM, numbers)
             if behind:
                 told = f"Job {name}: nothing is deleted of this step yet: {behind}"
                 tell(self.watch, Noted(told))
@@ -321,6 +324,7 @@ class TaskRun:
         conditions.require_alone(self._in_this_run(job), plan)
         self._require_derived(path, plan)
         self.gate.copying(plan)
+        self._announce(name, "delete_missing.begin", plan)
         record = Deletions(self.database, self.run.id, name)
         resource = f"{work.target.identity} {plan.target.label}"
         with (
@@ -358,6 +362,7 @@ class TaskRun:
                 )
             if replacing is not None:
                 self.gate.copying(work.plan)
+                self._announce(name, "replace.begin", work.plan)
                 with alone(replacing), Keeper(ledger):
                     replacing.finish(work, allow_empty=job.allow_empty)
             if self._through(name, checked=True):
@@ -405,6 +410,10 @@ class TaskRun:
     def summary(self) -> RunSummary:
         """The run's jobs with their counts."""
         return self.runs.summary(self.run.id)
+
+    def require_granted(self, job: AnyJob, step: str) -> None:
+        """Raises ``Denied`` unless the grants are there for what a step begins."""
+        self.permit.require(self.task, job, for_step(self.open_store, self.task.name, job, step))
 
     # Helpers
 
@@ -482,6 +491,7 @@ class TaskRun:
         """
         self.pace.before_batch()
         job = self._job(name)
+        self.require_granted(job, step)
         path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
         plan = ledger.plan()
@@ -569,6 +579,11 @@ class TaskRun:
         except Exception as error:
             self.runs.move(self.run.id, name, "failed", _message(error))
             raise
+
+    def _announce(self, name: str, action: str, plan: Plan) -> None:
+        """The audit tells what is about to be deleted from a target."""
+        what = {"table": plan.target.label, "connection": self._job(name).target.connection}
+        self.runs.record(self.run.id, name, audit.SYSTEM, action, what)
 
     def _job_summary(self, name: str) -> JobSummary:
         found = next((j for j in self.summary().jobs if j.name == name), None)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from dsp_airflow.approval import machine, people
 from dsp_airflow.approval.machine import State
 from dsp_airflow.approval.records import (
+    PERMISSION,
     Changed,
     Request,
     latest,
@@ -21,6 +22,7 @@ from dsp_airflow.approval.records import (
 )
 from dsp_airflow.config.processes import ADMINISTRATORS
 from dsp_airflow.engine.errors import DspError
+from dsp_airflow.permissions.checks import not_approvable
 from dsp_airflow.state.tables import REQUEST_CHANGES, REQUESTS
 
 _CHUNK = 500
@@ -93,8 +95,9 @@ def recent(
 
 
 def tasks(connection: Connection) -> set[str]:
-    """Every task that something was asked for."""
-    return set(connection.execute(select(REQUESTS.c.task).distinct()).scalars())
+    """Every task that something was asked for; who applies for a permission is none."""
+    query = select(REQUESTS.c.task).where(REQUESTS.c.task_type != PERMISSION)
+    return set(connection.execute(query.distinct()).scalars())
 
 
 def allowed(connection: Connection, request: Request, user: str, now: datetime) -> Allowed:
@@ -109,7 +112,7 @@ def allowed(connection: Connection, request: Request, user: str, now: datetime) 
             return False
 
     return Allowed(
-        decide=may_decide(request, user, members_of(connection, request), now),
+        decide=_decides(connection, request, user, now),
         cancel=(revocable and (user == request.requester or user in administrators))
         or may(lambda: machine.cancel(request.case, user, administrators, "", now)),
         execute=request.state == State.WAIT_FOR_EXECUTION
@@ -122,7 +125,7 @@ def waiting_for(connection: Connection, user: str, now: datetime) -> list[Reques
     query = select(REQUESTS).where(REQUESTS.c.state == State.APPROVING)
     rows = connection.execute(query.order_by(REQUESTS.c.created_at)).all()
     requests = [request_of(connection, row) for row in rows]
-    return [one for one in requests if may_decide(one, user, members_of(connection, one), now)]
+    return [one for one in requests if _decides(connection, one, user, now)]
 
 
 def history(connection: Connection, request: str) -> list[Changed]:
@@ -154,6 +157,13 @@ def settled(connection: Connection, requests: Iterable[str], now: datetime) -> s
         found |= {row.id for row in rows if _is_settled(row, now)}
         found |= set(some) - {row.id for row in rows}
     return found
+
+
+def _decides(connection: Connection, request: Request, user: str, now: datetime) -> bool:
+    members = members_of(connection, request)
+    return may_decide(request, user, members, now) and not not_approvable(
+        connection, user, request.connections
+    )
 
 
 def _is_settled(row: Any, now: datetime) -> bool:

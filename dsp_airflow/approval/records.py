@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,9 @@ from dsp_airflow.approval.machine import Case, Rules, State
 from dsp_airflow.config.processes import Node, Process, process_of
 from dsp_airflow.engine.errors import ConfigError, DspError
 from dsp_airflow.state.tables import DECISIONS, REQUESTS
+
+PERMISSION = "permission"
+"""The type of what somebody applies for: a grant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,24 @@ class Request:
     @property
     def case(self) -> Case:
         """As the state machine sees it."""
+        rules = Rules.of(self.process, self.level)
+        if self.task_type == PERMISSION:
+            # Nobody gives a permission to oneself, and there is nothing to wait for.
+            rules = replace(rules, requester_may_decide=False, manual_start=False)
         people_only = (one.actor for one in self.decisions if one.verdict != "automatic")
         return Case(
-            rules=Rules.of(self.process, self.level),
+            rules=rules,
             requester=self.requester,
             state=self.state,
             node=self.node,
             until=self.until,
             deciders=frozenset(people_only),
         )
+
+    @property
+    def connections(self) -> list[str]:
+        """The connections that it is about."""
+        return [str(one["name"]) for one in self.evidence.get("connections", ())]
 
     @property
     def open(self) -> bool:

@@ -15,11 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, text, update
 
-from dsp_airflow.approval import lookup, machine, mails, people
+from dsp_airflow.approval import lookup, machine, mails, people, permission
 from dsp_airflow.approval.machine import Move, State
 from dsp_airflow.approval.matching import level_for
 from dsp_airflow.approval.processes import Processes
 from dsp_airflow.approval.records import (
+    PERMISSION,
     Changed,
     Decided,
     Request,
@@ -29,13 +30,14 @@ from dsp_airflow.approval.records import (
     within,
 )
 from dsp_airflow.approval.settings import tolerance
-from dsp_airflow.approval.subject import Subject
+from dsp_airflow.approval.subject import Subject, digest_of
 from dsp_airflow.config.processes import (
     ADMINISTRATORS,
     Process,
     process_values,
 )
 from dsp_airflow.engine.errors import Denied, Refused, Transient
+from dsp_airflow.permissions.checks import require_approving
 from dsp_airflow.state import audit
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
@@ -108,7 +110,7 @@ class Requests:
             digest=subject.digest,
             requester=requester,
             created_at=now,
-            standing=process.approve == "definition",
+            standing=process.approve == "definition" and subject.task_type != PERMISSION,
         )
         covers = self._covering(connection, request)
         if covers is not None:
@@ -212,6 +214,8 @@ class Requests:
                 )
             if digest is not None and digest != found.digest:
                 raise Refused(f"request {request} is for another definition than the one you saw")
+            if approved:
+                require_approving(connection, actor, found.connections)
             act = machine.approve if approved else machine.reject
             members = members_of(connection, found)
             moves = act(found.case, actor, members, comment, now)
@@ -419,6 +423,19 @@ class Requests:
         if moves:
             members = members_of(connection, request)
             mails.write(connection, request, moves, members)
+        return self._grant(connection, request, now) if permission.is_due(request) else request
+
+    def _grant(self, connection: Connection, request: Request, now: datetime) -> Request:
+        """Makes what was applied for, with the agreement or not at all."""
+        if digest_of(request.evidence["bound"]) != request.digest:
+            raise Refused(f"request {request.id} is not what was decided on; reject it")
+        moves = machine.execute(request.case, machine.SYSTEM, frozenset(), now, by_hand=False)
+        for move in moves:
+            request = self._move(connection, request, move, now, None)
+        grant = permission.made(connection, request)
+        done = machine.finish(request.case, f"grant {grant.id} was made", succeeded=True)
+        for move in done:
+            request = self._move(connection, request, move, now, None)
         return request
 
     def _move(

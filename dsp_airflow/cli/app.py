@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dsp_airflow.cli import approval_app, mark_app
+from dsp_airflow.cli import approval_app, grant_app, mark_app
 from dsp_airflow.cli.audit_app import audit
 from dsp_airflow.cli.pools_app import pools
 from dsp_airflow.cli.task_commands import tasks
@@ -47,6 +47,7 @@ app.add_typer(tasks, name="task")
 app.add_typer(pools, name="pools")
 app.add_typer(audit, name="audit")
 approval_app.register(app)
+grant_app.register(app)
 mark_app.register(app)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]

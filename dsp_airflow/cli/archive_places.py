@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.granted import require_reading
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.permissions.needs import Place as Touched
+from dsp_airflow.permissions.needs import target_of
 
 if TYPE_CHECKING:
     from dsp_airflow.config import Task
@@ -55,6 +58,8 @@ def look(where: Where) -> list[Looked]:
     from dsp_airflow.engine.archive.listing import find, place_at
 
     place = place_at(where.at, _s3(opened, where.connection))
+    prefix = place.begin.rstrip("/") or None
+    require_reading(opened, [Touched(where.connection, bucket=place.bucket.name, prefix=prefix)])
     return [Looked(place, _of_job(find(place), where.job, place))]
 
 
@@ -84,15 +89,16 @@ def _of_task(file: Path, job: str | None, opened: Any) -> list[Looked]:
     task = load_task(file)
     jobs = [one for one in task.jobs if isinstance(one, S3Job)]
     _require_job(task, [one.name for one in jobs], job)
+    chosen = tuple(one for one in jobs if job in (None, one.name))
+    require_reading(opened, [target_of(task, one) for one in chosen])
     found: list[Looked] = []
     missing: list[ConfigError] = []
-    for one in jobs:
-        if job in (None, one.name):
-            place = place_of(one, task.name, _s3(opened, one.target.connection))
-            try:
-                found.append(Looked(place, find(place), task.name, one.name))
-            except ConfigError as error:
-                missing.append(error)
+    for one in chosen:
+        place = place_of(one, task.name, _s3(opened, one.target.connection))
+        try:
+            found.append(Looked(place, find(place), task.name, one.name))
+        except ConfigError as error:
+            missing.append(error)
     if missing and not found:
         raise missing[0]
     for none in missing:

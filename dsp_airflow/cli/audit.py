@@ -72,15 +72,17 @@ def verify(*, as_json: bool) -> None:
         )
 
 
-def export(file: str, *, since: str | None) -> None:
-    """One line a record. A file appears under its name only when it is whole."""
+def export(
+    file: str, *, since: str | None, actor: str | None, action: str | None, of: str | None
+) -> None:
+    """One line a record that fits. A file appears under its name only when it is whole."""
     output.stdout()
     from dsp_airflow.state.audit import Wanted, lines
     from dsp_airflow.state.database import open_state
     from dsp_airflow.state.new_file import new_file
 
     with open_state(create=True) as database:
-        wanted = Wanted(_moment(database, since))
+        wanted = Wanted(_moment(database, since), actor, action, of)
         records = lines(database, wanted)
         if file == "-":
             for line in records:

@@ -20,23 +20,25 @@ Since = Annotated[
         help="Only from then on: 2026-12-01, a time (UTC without a zone), or an age such as 24h.",
     ),
 ]
+Actor = Annotated[
+    str | None, typer.Option("--actor", metavar="USER", help="Only what this user did.")
+]
+Action = Annotated[
+    str | None,
+    typer.Option("--action", metavar="ACTION", help="Such as role.add, or role for both."),
+]
+Object = Annotated[
+    str | None, typer.Option("--object", metavar="TEXT", help="Part of what was changed.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 @audit.command("list")
 def audit_list(
     since: Since = None,
-    actor: Annotated[
-        str | None, typer.Option("--actor", metavar="USER", help="Only what this user did.")
-    ] = None,
-    action: Annotated[
-        str | None,
-        typer.Option("--action", metavar="ACTION", help="Such as role.add, or role for both."),
-    ] = None,
-    object_: Annotated[
-        str | None,
-        typer.Option("--object", metavar="TEXT", help="Part of what was changed."),
-    ] = None,
+    actor: Actor = None,
+    action: Action = None,
+    object_: Object = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many to list.")] = 50,
     as_json: Json = False,
 ) -> None:
@@ -62,8 +64,11 @@ def audit_export(
         str, typer.Argument(metavar="FILE|-", help="A new file, or - for standard output.")
     ],
     since: Since = None,
+    actor: Actor = None,
+    action: Action = None,
+    object_: Object = None,
 ) -> None:
     """Write records as JSON lines, the oldest first."""
     from dsp_airflow.cli import audit as command
 
-    command.export(file, since=since)
+    command.export(file, since=since, actor=actor, action=action, of=object_)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli.errors import raise_worst
+from dsp_airflow.cli.granted import permit_for
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.run import shown
 from dsp_airflow.cli.stopping import Stopper
@@ -36,6 +37,7 @@ def check(
         watch = stack.enter_context(shown(task))
         work = existing(database, task, run_id, watch)
         report.run = work
+        work.permit = permit_for(database, task, "look")
         stopper.attach(work)
         errors: list[BaseException] = []
         for name in names:

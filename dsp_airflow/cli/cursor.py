@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from dsp_airflow.cli import output
 from dsp_airflow.cli.approving import acting
+from dsp_airflow.cli.granted import require_reading
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
+from dsp_airflow.permissions.needs import source_of
 
 if TYPE_CHECKING:
     from dsp_airflow.config import Job, Task
@@ -97,6 +99,7 @@ def _change(
             "it ends; finish it first, or begin a new one with dsp run --new"
         )
     (job,) = jobs
+    require_reading(open_store, [source_of(job)])
     source = for_step(open_store, task.name, job, "cursor")(job.source.connection)
     key = _key(task, job, source)
     if _step(job) is not None:

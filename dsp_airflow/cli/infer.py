@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dsp_airflow.cli import output
+from dsp_airflow.cli.granted import require_reading
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.permissions.needs import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +31,8 @@ def infer(file: Path, *, job: str | None, whole: bool, as_json: bool) -> None:
     names = chosen(Report("Plan", as_json=as_json), task, job)
     log_to_stderr()
     open_store = opener()
+    jobs = [task.job(name) for name in names]
+    require_reading(open_store, [source_of(one) for one in jobs])
     found = {
         one.name: made
         for one in task.jobs

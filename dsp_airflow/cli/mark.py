@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dsp_airflow.cli.approving import actor, gate_for_mark
 from dsp_airflow.cli.check import existing, planned
 from dsp_airflow.cli.errors import text
+from dsp_airflow.cli.granted import permit_for
 from dsp_airflow.cli.purge import purgeable, within
 from dsp_airflow.cli.report import Report, load, reporting
 from dsp_airflow.cli.run import shown
@@ -48,6 +49,7 @@ def mark_deleted(
         report.run = work
         planned(work, name)
         within(work, name, numbers)
+        work.permit = permit_for(database, task, "purge")
         work.gate = gate_for_mark(work, name, numbers)
         stopper.attach(work)
         stack.enter_context(watch)

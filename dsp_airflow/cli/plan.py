@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dsp_airflow.cli import output
 from dsp_airflow.cli.approving import foreseen
 from dsp_airflow.cli.errors import raise_worst, text
+from dsp_airflow.cli.granted import require_reading
 from dsp_airflow.cli.report import Report, chosen, load
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
+from dsp_airflow.permissions.needs import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +52,7 @@ def plan(file: Path, *, job: str | None, as_json: bool) -> None:
         raise
     log_to_stderr()
     open_store = opener()
+    require_reading(open_store, places_of(task, tuple(task.job(name) for name in names)))
     found = [_planned(file, task, one, open_store) for one in task.jobs if one.name in names]
     whole = [(one.job, one.plan) for one in found if one.plan is not None and one.error is None]
     approval = foreseen(task, whole) if len(whole) == len(task.jobs) else None

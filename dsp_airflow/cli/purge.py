@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dsp_airflow.cli.approving import acting, gate_for_purge
 from dsp_airflow.cli.check import existing, planned
 from dsp_airflow.cli.errors import text
+from dsp_airflow.cli.granted import permit_for
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.run import expect, shown
 from dsp_airflow.cli.stopping import Stopper
@@ -57,6 +58,7 @@ def purge(
         for name in names:
             planned(work, name)
             within(work, name, numbers)
+        work.permit = permit_for(database, task, "purge")
         work.gate = gate_for_purge(work, names, numbers)
         work.by_hand = acting()
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():

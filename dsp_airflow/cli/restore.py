@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli.approving import acting, gate_for_run
+from dsp_airflow.cli.granted import permit_for, require_reading
 from dsp_airflow.cli.report import Report, load, reporting
-from dsp_airflow.cli.run import Whole, shown, user
+from dsp_airflow.cli.run import Whole, shown
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr, opener
 from dsp_airflow.engine.errors import ConfigError
@@ -57,11 +58,12 @@ def restore(
             (file or Path()).absolute(),
             opener(),
             watch=watch,
-            triggered_by=user(),
+            triggered_by=acting(),
             new=new,
         )
         report.run = work
         stopper.attach(work)
+        work.permit = permit_for(database, task, "restore")
         work.gate = gate_for_run(work, "restore")
         work.by_hand = acting()
         Whole(work, names, watch, report).do()
@@ -77,9 +79,14 @@ def _asked(
     manifest: str | None,
     storage: str,
 ) -> Task:
+    from dsp_airflow.permissions.needs import at_address
     from dsp_airflow.restoring import of_manifest, of_run
 
+    opened = opener()
     if file is None:
-        return of_manifest(manifest or "", storage, wish, opener())
+        require_reading(opened, [at_address(storage, manifest or "")])
+        return of_manifest(manifest or "", storage, wish, opened)
     earlier = None if run_id == LATEST else run_id
-    return of_run(database, load(report, file), earlier, job, wish, opener())
+    task = load(report, file)
+    permit = permit_for(database, task, "archive", quiet=True)
+    return of_run(database, task, earlier, job, wish, opened, permit)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp_airflow.cli import output
-from dsp_airflow.cli.approving import gate_for_run
+from dsp_airflow.cli.approving import acting, gate_for_run
 from dsp_airflow.cli.errors import raise_worst, text
+from dsp_airflow.cli.granted import permit_for
 from dsp_airflow.cli.ordering import at_once, require_through
 from dsp_airflow.cli.report import Report, chosen, load, reporting
 from dsp_airflow.cli.stopping import Stopper
@@ -45,11 +46,12 @@ def run(file: Path, *, job: str | None, new: bool, as_json: bool, quiet: bool) -
             file.absolute(),
             opener(),
             watch=watch or Quiet(),
-            triggered_by=user(),
+            triggered_by=acting(),
             new=new,
         )
         report.run = work
         stopper.attach(work)
+        work.permit = permit_for(database, task, quiet=quiet)
         work.gate = gate_for_run(work, quiet=quiet)
         Whole(work, names, watch, report).do()
 

@@ -39,6 +39,7 @@ REMEDIES = (
     Remedy("the request was cancelled", "Ask who cancelled it; dsp requests show says why.", ASK),
     Remedy("APPROVAL_EXPIRED", "Find somebody who decides in time.", ASK),
     Remedy("is void", "Find out what changed since it was approved.", ASK),
+    Remedy("has no grant to", "Have the grant given by whom the message names."),
     Remedy("nobody was asked", "Put the approval before this step.", ASK),
     Remedy(TIMEOUT, "Find out what was slow, or raise execution_timeout."),
     Remedy("the timeout of", "Find out what was slow, or raise timeout in the task file."),

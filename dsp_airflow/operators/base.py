@@ -37,6 +37,9 @@ from dsp_airflow.operators.leaving import Left, came_back, leave, time_left
 from dsp_airflow.operators.metrics import measured
 from dsp_airflow.operators.report_link import RunReportLink, report_url
 from dsp_airflow.operators.watch import TaskWatch
+from dsp_airflow.permissions import settings
+from dsp_airflow.permissions.checks import Permit, permit_of
+from dsp_airflow.permissions.needs import Act
 from dsp_airflow.progress import LogWatch
 from dsp_airflow.state.audit import UNKNOWN
 from dsp_airflow.state.database import StateDatabase, open_state
@@ -44,6 +47,8 @@ from dsp_airflow.state.records import EndState, JobSummary
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import Interval, TaskRun, open_run
 
+NOBODY = "airflow"
+"""The owner of an operator that nobody gave one."""
 LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
 JOB_FIELDS = (
@@ -301,13 +306,14 @@ class TaskOperator(BaseOperator):
                 open_store,
                 watch=self._watch(task, context),
                 external_key=self._external_key(dag_run),
-                triggered_by=getattr(dag_run, "triggering_user_name", None),
+                triggered_by=triggering_user(context),
             )
         except SwitchedOff as off:
             if asked_by_hand(context):
                 raise
             raise AirflowSkipException(str(off)) from off
         run.gate = self._gate(database, context)
+        run.permit = self._permit(database, run.task, context)
         self._paced(run)
         self._show_report(run, context)
         return run
@@ -327,6 +333,15 @@ class TaskOperator(BaseOperator):
     def _gate(self, database: StateDatabase, context: Mapping[str, Any]) -> Gate:
         """What the DAG run was approved for."""
         return gate_of(database, dag_run_key(context["dag_run"]))
+
+    def _permit(
+        self, database: StateDatabase, task: Task, context: Mapping[str, Any], act: Act = "run"
+    ) -> Permit:
+        """Who answers for what this step does, and so needs grants."""
+        if not settings.enforced():
+            self.log.info("%s", settings.NOT_ENFORCED)
+        owner = task.owner or ("" if self.owner == NOBODY else str(self.owner))
+        return permit_of(database, owner, triggering_user(context), act)
 
     def _external_key(self, dag_run: Any) -> str:
         return external_key(dag_run.dag_id, dag_run.run_id, self.job if self.stands_alone else None)
@@ -524,9 +539,14 @@ def asked_by_hand(context: Mapping[str, Any]) -> bool:
     return bool(getattr(context["dag_run"], "run_type", "manual") == "manual")
 
 
+def triggering_user(context: Mapping[str, Any]) -> str | None:
+    """Who triggered the DAG run; ``None`` where it was nobody, such as a schedule."""
+    return getattr(context["dag_run"], "triggering_user_name", None) or None
+
+
 def asker(context: Mapping[str, Any]) -> str:
     """Who triggered the DAG run, for the audit."""
-    return getattr(context["dag_run"], "triggering_user_name", None) or UNKNOWN
+    return triggering_user(context) or UNKNOWN
 
 
 def is_again(run: TaskRun, context: Mapping[str, Any]) -> bool:

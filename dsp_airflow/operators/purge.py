@@ -66,6 +66,7 @@ class PurgeSourceOperator(StepOperator):
         run.watch = self._watch(run.task, context)
         Switches(database).require_online(run.run.task)
         run.gate = self._gate(database, context)
+        run.permit = self._permit(database, run.task, context, "purge")
         run.by_hand = asker(context)
         self._paced(run)
         self._show_report(run, context)
@@ -109,6 +110,7 @@ class PurgeEstimateOperator(TaskOperator):
         with self._translated(), self._state() as database:
             task = self.definition()
             run = earlier(database, task, self.earlier_run)
+            run.permit = self._permit(database, task, context, "purge")
             name = self.job or task.jobs[0].name
             found = look_at_purge(run, name, parse_batches(self.batches))
             estimates, key = Estimates(database), dag_run_key(context["dag_run"])

@@ -77,12 +77,21 @@ class AskedToRestore(TaskOperator):
             on_conflict=self.conflict,
         )
         run = None if wanted in ("", LATEST) else wanted
-        return of_run(database, task, run, self.job, wish, open_store)
+        return of_run(
+            database,
+            task,
+            run,
+            self.job,
+            wish,
+            open_store,
+            self._permit(database, task, context, "archive"),
+        )
 
     def _open(self, database: StateDatabase, context: Mapping[str, Any]) -> TaskRun:
         run = super()._open(database, context)
         if self.earlier_run is not None:
             run.by_hand = asker(context)
+            run.permit = self._permit(database, run.task, context, "restore")
         return run
 
 

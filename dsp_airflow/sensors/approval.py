@@ -20,7 +20,7 @@ from dsp_airflow.config.processes import LONGEST, MATCH
 from dsp_airflow.engine.errors import ConfigError, DspError, Transient
 from dsp_airflow.notify import relay
 from dsp_airflow.notify.delivery import CONNECTION
-from dsp_airflow.operators.base import dag_run_key, refuse_remote
+from dsp_airflow.operators.base import NOBODY, dag_run_key, refuse_remote
 from dsp_airflow.operators.errors import translated
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.runs import Runs
@@ -28,8 +28,6 @@ from dsp_airflow.triggers.approval import ApprovalTrigger
 
 LONGEST_WAIT = 2 * LONGEST
 """Approval and waiting for the start together."""
-NOBODY = "airflow"
-"""Who asks where nobody triggered the run and the task has no owner."""
 
 
 class ApprovalSensor(BaseSensorOperator):

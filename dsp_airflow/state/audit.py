@@ -23,6 +23,10 @@ from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.receipts import GENESIS, Head, chained
 from dsp_airflow.state.tables import AUDIT, AUDIT_HEAD
 
+SYSTEM = "dsp"
+"""The actor where the work itself comes to something, by nobody's hand."""
+SCHEDULE = "airflow"
+"""The actor of a run that nobody triggered."""
 UNKNOWN = "unknown"
 """The actor whom neither the operating system nor Airflow could name."""
 _PAGE = 1000
@@ -83,9 +87,11 @@ def record(
 
     ``action`` is a word such as ``process.create``; ``object`` names what was changed, such as
     ``process WarehouseChanges``; ``before`` and ``after`` are fit for JSON and hold no secret.
+    ``address`` is where the actor was; default: what ``from_address`` says.
     """
     last = hold(connection)
     actor = actor or UNKNOWN
+    address = address or _ADDRESS.get()
     at: datetime = clock(connection)
     seq: int = last.seq + 1
     body = canonical(

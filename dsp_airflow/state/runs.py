@@ -170,17 +170,21 @@ class Runs:
                 }
             connection.execute(update(RUNS).where(RUNS.c.id == run).values(**values))
             begun = _present(connection, run)
-            if restored_by is not None and found.state != "running":
+            if found.state != "running":
+                what: dict[str, Any] = {"digest": begun.definition_digest}
+                if restored_by is not None:
+                    what = {"definition": begun.definition}
                 audit.record(
                     connection,
-                    actor=restored_by,
-                    action="restore.begin",
+                    actor=restored_by or begun.triggered_by or audit.SCHEDULE,
+                    action="run.start" if restored_by is None else "restore.begin",
                     object=f"run {run}",
                     before={"state": found.state},
                     after={
                         "state": begun.state,
                         "attempt": begun.attempt,
-                        "definition": begun.definition,
+                        "task": begun.task,
+                        **what,
                     },
                 )
             return begun
@@ -196,6 +200,7 @@ class Runs:
                 .where(RUNS.c.id == run)
                 .values(state=state, error=message(error), ended_at=clock(connection))
             )
+            stops.record_end(connection, run, found.state, state, message(error))
             return _present(connection, run)
 
     def request_stop(self, run: str, by: str | None = None, reason: str | None = None) -> bool:
@@ -277,7 +282,7 @@ class Runs:
         with self.database.write() as connection:
             return _move(connection, run, job, state, error)
 
-    def purge_by_hand(self, run: str, job: str, by: str, numbers: Collection[int] | None) -> Job:
+    def begin_purge(self, run: str, job: str, by: str, numbers: Collection[int] | None) -> Job:
         """As ``move`` to ``purging``, and the audit tells who deletes which batches."""
         with self.database.write() as connection:
             before = _job(connection, run, job, for_update=True)
@@ -296,6 +301,13 @@ class Runs:
                 },
             )
             return moved
+
+    def record(self, run: str, job: str, by: str, action: str, what: Mapping[str, Any]) -> None:
+        """Tells the audit what is about to be done to a job's data."""
+        with self.database.write() as connection:
+            audit.record(
+                connection, actor=by, action=action, object=f"run {run} job {job}", after=what
+            )
 
     def new_attempt(self, run: str, job: str) -> int:
         """See ``repeats.new_attempt``."""

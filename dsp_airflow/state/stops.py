@@ -82,7 +82,22 @@ def end_idle(database: StateDatabase, run: str, why: str) -> bool:
             .where(RUNS.c.id == run)
             .values(state="terminated", error=message(why), ended_at=now)
         )
+        record_end(connection, run, row.state, "terminated", message(why))
         return True
+
+
+def record_end(
+    connection: Connection, run: str, before: str, state: str, error: str | None
+) -> None:
+    """Tells the audit how a run ended, in the transaction that says so."""
+    audit.record(
+        connection,
+        actor=audit.SYSTEM,
+        action="run.finish",
+        object=f"run {run}",
+        before={"state": before},
+        after={"state": state, "error": error},
+    )
 
 
 def silent_since(seen_at: datetime | None, now: datetime) -> datetime | None:

@@ -10,6 +10,7 @@ from dsp_airflow.approval.settings import NOT_ENFORCED
 from dsp_airflow.cli.ordering import at_once
 from dsp_airflow.config import Task
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.permissions.settings import NOT_ENFORCED as GRANTS_NOT_ENFORCED
 from tests.cli.harness import Dsp, job
 
 KEYS = [
@@ -36,6 +37,7 @@ def test_lines_of_a_copy_to_the_letter(dsp_on_each: Dsp) -> None:
     assert done.code == 0, done.err
     batches = [f"[INFO] Processing batch {n}/50 (1000 records)" for n in range(1, 51)]
     assert done.lines == [
+        f"[INFO] {GRANTS_NOT_ENFORCED}",
         f"[INFO] {NOT_ENFORCED}",
         "[INFO] Starting sync job: Sync_Users",
         "[INFO] Fetching records from source: users",

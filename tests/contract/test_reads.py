@@ -15,6 +15,7 @@ import pytest
 
 from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
 from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, LogicalType, Window
+from dsp_airflow.engine.resolved import Resolved, Resolves
 from tests.contract.places import ALL, BIG, BIGINT, INTEGER, ITEMS, TEXT, Place, Table, items
 
 ODD = ['we"ird', "Ünï😀", "select", "two words", "50%", "a.b", "it's", "%s", "{x}", "$1", "back\\"]
@@ -23,6 +24,21 @@ ODD = ['we"ird', "Ünï😀", "select", "two words", "50%", "a.b", "it's", "%s",
 def test_missing_table_is_none(place: Place) -> None:
     with place.session() as session:
         assert session.describe(place.label("nothing")) is None
+
+
+def test_a_name_stands_for_one_table_of_the_catalog(place: Place) -> None:
+    """Grants are on these names, whether the table is there or would be made."""
+    place.make(Table("Items", {"id": BIGINT}, key=("id",)))
+    with place.store.session() as session:
+        assert isinstance(session, Resolves)
+        for name in ("Items", "nothing"):
+            expected = Resolved(place.schema, name)
+            for written in (name, f'"{name}"', place.label(name)):
+                assert session.resolved(written) == expected
+            if place.system == "mysql":
+                assert session.resolved(f"`{name}`") == expected
+        assert session.resolved("else.where") == Resolved("else", "where")
+        assert session.resolved("items").name == "items", "no other one, if there were one"
 
 
 def test_shape_tells_columns_key_and_nullability(place: Place) -> None:

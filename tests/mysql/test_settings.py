@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dsp_airflow.engine.errors import Denied, Refused, Transient
+from dsp_airflow.engine.resolved import Resolved, Resolves
 from tests.engine.harness import store_at
 from tests.faults.tables import fill, rows_of
 from tests.mysql.pairs import Pair, Values
@@ -85,6 +86,12 @@ def test_every_type_between_servers_of_odd_settings(fresh: Fresh, tmp_path: Path
     rows = pair.fill(small(from_mysql(strict=False)))
     assert pair.moved(rows, table="T").rows_written == rows
     assert pair.target.value("SELECT COUNT(*) FROM t") == rows
+    # Grants are on what the catalog lists, and such servers do not tell names by their case.
+    with pair.store("target").session() as session:
+        assert isinstance(session, Resolves)
+        schema = pair.target.name
+        for name in ("T", f"{schema.upper()}.T", '"T"'):
+            assert session.resolved(name) == Resolved(schema, "t", folds=True)
 
 
 def test_every_type_to_and_from_postgres(

@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.approval.people import Roles
 from dsp_airflow.engine.archive.manifest import CHECKSUM
 from dsp_airflow.engine.archive.witness import Altered
-from dsp_airflow.engine.errors import BadValue, ConfigError, DspError, Mismatch, Refused
+from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Mismatch, Refused
+from dsp_airflow.permissions.checks import permit_of
+from dsp_airflow.permissions.grants import Holder, Scope
+from dsp_airflow.permissions.store import Grants
 from dsp_airflow.restoring import Wish, of_manifest
+from dsp_airflow.state.records import JobSummary
+from dsp_airflow.steps import open_run
 from tests.conftest import NewDatabase
 from tests.s3.harness import Archives, archives, finished
 from tests.s3.test_path import EVERYTHING, damage, filled, ids
@@ -279,6 +285,44 @@ def test_by_a_manifest_that_was_edited(one: Archives) -> None:
     put(one, manifest_key(one), edited(one, repaired=False))
     with pytest.raises(Mismatch, match="was edited: it does not have the sha256 that it says"):
         by_manifest(one)
+
+
+def test_no_manifest_leads_out_of_the_folder_that_was_granted(
+    one: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write there could name any object in it, and any bucket."""
+    filled(one)
+    one.run()
+    key, told = manifest_key(one), one.manifest()
+    first = told["batches"][0]["objects"][0]
+    put(one, "a/secret/batch=1", one.objects()[first["key"]])
+    moved = json.loads(json.dumps(told))
+    moved["batches"][0]["objects"][0]["key"] = "a/secret/batch=1"
+    Roles(one.state).add("administrators", "root", "root")
+    Grants(one.state).add(
+        Holder("eva"), Scope("archive", told["bucket"], "a/b", is_path=True), ["read"], "root"
+    )
+    Grants(one.state).add(Holder("eva"), Scope("source"), ["read", "write"], "root")
+    monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_GRANTS", "True")
+    one.source.execute("DELETE FROM t")
+
+    def restored() -> JobSummary:
+        task = by_manifest(one, on_conflict="ignore")
+        run = open_run(one.state, task, one.file, one.store, new=True)
+        run.permit = permit_of(one.state, "", "eva", "restore")
+        run.begin()
+        return finished(run)
+
+    for edit in (moved, told | {"bucket": "another-bucket"}):
+        put(one, key, document(edit, repaired=True))
+        with pytest.raises(Denied, match=r"a/secret/batch=1 is not below a/b|bucket another-buck"):
+            restored()
+        assert len(ids(one)) < 100
+    put(one, key, document(told, repaired=True))
+    assert restored().rows_checked == 100
+    Grants(one.state).revoke(Grants(one.state).all(connection="archive")[0].id, "root")
+    with pytest.raises(Denied, match=r"has no grant to read connection archive .* a/b"):
+        restored()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
+from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.leases import table_lease
 from dsp_airflow.state.ledger import SqlLedger
@@ -120,6 +122,24 @@ def purge_claims(url: str, run: str, job: str) -> int:
     with open_state(url) as database:
         purge_all(SqlLedger(database, run, job))
     return 0
+
+
+def record_in_audit(url: str, times: int) -> list[int]:
+    """The numbers of what this process has recorded; every third change is taken back."""
+    kept = []
+    with open_state(url) as database:
+        for n in range(times):
+            with contextlib.suppress(KeyError):
+                kept.append(_recorded(database, taken_back=n % 3 == 2))
+    return kept
+
+
+def _recorded(database: StateDatabase, *, taken_back: bool) -> int:
+    with database.write() as connection:
+        seq = audit.record(connection, actor=str(os.getpid()), action="x", object="y")
+        if taken_back:
+            raise KeyError(seq)
+        return seq
 
 
 def use_inherited(database: StateDatabase) -> str:

@@ -21,9 +21,10 @@ from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.new_file import new_file
-from dsp_airflow.state.receipts import chained
+from dsp_airflow.state.receipts import Head, chained
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
+from tests.state.processes import record_in_audit, together
 
 KEY = CursorKey("shop", "copy", "db public.t", "id")
 
@@ -168,7 +169,12 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
     assert count(state) == done, "a run moves it without anybody's hand"
 
     runs.begin(run, restored_by="ann")
-    began = {"state": "running", "attempt": 1, "definition": {"jobs": ["copy"]}}
+    began = {
+        "state": "running",
+        "attempt": 1,
+        "task": "shop",
+        "definition": {"jobs": ["copy"]},
+    }
     told("restore.begin", f"run {run}", {"state": "planned"}, began)
     runs.begin(run, restored_by="ann")
     assert newest(state).seq == done + 1, "it goes on"
@@ -187,12 +193,12 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
         {"stop_requested": True, "reason": "too loud"},
     )
     with pytest.raises(Refused):
-        runs.purge_by_hand(run, "copy", "ann", None)
+        runs.begin_purge(run, "copy", "ann", None)
     assert newest(state).action == "run.terminate", "what was refused was not begun"
     runs.move(run, "copy", "planned")
     runs.move(run, "copy", "copying")
     runs.move(run, "copy", "copied")
-    runs.purge_by_hand(run, "copy", "ann", {3, 1})
+    runs.begin_purge(run, "copy", "ann", {3, 1})
     told(
         "purge.begin",
         f"run {run} job copy",
@@ -202,8 +208,29 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
     other = runs.start("shop", "shop.yaml", {}, "d").id
     done = count(state)
     runs.begin(other)
+    began = {"state": "running", "attempt": 1, "task": "shop", "digest": "d"}
+    found = newest(state)
+    assert (found.actor, found.action, found.after) == ("airflow", "run.start", began)
+    runs.begin(other)
     assert runs.request_stop(other)
-    assert count(state) == done, "nobody's hand"
+    assert count(state) == done + 1, "nobody's hand"
+    runs.finish(other, "failed", "no space left")
+    runs.finish(other, "succeeded")
+    found = newest(state)
+    assert (found.actor, found.action, found.object) == ("dsp", "run.finish", f"run {other}")
+    assert (found.before, found.after) == (
+        {"state": "running"},
+        {"state": "failed", "error": "no space left"},
+    )
+    assert count(state) == done + 2
+    runs.begin(other)
+    assert (newest(state).action, newest(state).before) == ("run.start", {"state": "failed"})
+    runs.record(other, "copy", "ann", "mark.begin", {"batches": [1]})
+    with audit.from_address("192.0.2.7"):
+        Switches(state).set("shop", "disabled", "ann")
+    assert newest(state).address == "192.0.2.7"
+    Switches(state).set("shop", "enabled", "ann")
+    assert newest(state).address is None
     assert audit.verify(state) == []
 
 
@@ -294,6 +321,15 @@ def test_two_administrators_who_remove_each_other_at_once(empty_url: str) -> Non
         assert sorted(ended) == ["Denied", "removed"]
         assert len(Roles(state).members("administrators")) == 1
         assert audit.verify(state) == []
+
+
+def test_processes_that_record_at_once_make_one_chain(state: StateDatabase, state_url: str) -> None:
+    kept = together(3, record_in_audit, state_url, 30)
+    numbers = sorted(seq for mine in kept for seq in mine)
+    assert numbers == list(range(1, 61)), "what was rolled back leaves no gap"
+    assert audit.verify(state) == []
+    *_, last = audit.entries(state, Wanted())
+    assert audit.head(state) == Head(60, last.hash)
 
 
 def test_a_new_file_is_whole_or_absent(tmp_path: Path) -> None:

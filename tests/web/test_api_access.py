@@ -73,7 +73,6 @@ def test_who_may_do_what(api: Served, state: StateDatabase, tmp_path: Path) -> N
         if body is not None and "digest" in body:
             body = body | {"digest": request.digest}
         for person, status in row.statuses.items():
-            again()
             user, role = PEOPLE[person]
             answer = api(row.method, path, body, user=user, role=role)
             if answer.status_code != status:
@@ -81,6 +80,8 @@ def test_who_may_do_what(api: Served, state: StateDatabase, tmp_path: Path) -> N
             kind = answer.headers.get("content-type", "")
             assert kind.startswith("application/problem+json") == (answer.status_code >= 400)
             assert answer.headers["cache-control"] == "no-store"
+            if row.method != "GET" and answer.status_code < 400:
+                again()
     assert wrong == []
 
 

@@ -6,7 +6,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query
+from pydantic import Field
 
+from dsp_airflow.approval.permission import MAX_REASON, key_of, subject_of
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.permissions.grants import (
     Grant,
     Holder,
@@ -18,6 +21,7 @@ from dsp_airflow.permissions.grants import (
     concerns,
 )
 from dsp_airflow.permissions.store import Grants
+from dsp_airflow.web.api.requests import RequestDetail, changed
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment, Page, Paged
 from dsp_airflow.web.routing import router
@@ -45,6 +49,14 @@ class GrantSaid(ScopeSaid):
     """Whether the holder is a role."""
     privileges: list[Privilege]
     until: Moment | None = None
+
+
+class Application(ScopeSaid):
+    """A grant for oneself, that somebody applies for."""
+
+    privileges: list[Privilege]
+    until: Moment | None = None
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
 
 
 class GrantLine(GrantSaid):
@@ -106,6 +118,17 @@ def add_grant(said: GrantSaid, grants: Found, actor: Acting) -> GrantLine:
         until=said.until,
     )
     return _line(made, over=False)
+
+
+@routes.post("/grants/apply", status_code=201, summary="Apply for a grant")
+def apply(said: Application, database: Database, actor: Acting) -> RequestDetail:
+    """For yourself. Asks as the approval process for permissions says; the grant is made when all
+    have agreed. Repeated, it finds the request that is open.
+    """
+    scope = _scope(said)
+    subject = subject_of(actor.name, scope, said.privileges, said.until, said.reason)
+    key = key_of(actor.name, scope, said.privileges)
+    return changed(database, actor, Requests(database).ask(key, subject, actor.name))
 
 
 @routes.delete("/grants/{grant}", summary="Revoke a grant", status_code=204)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dsp_airflow.approval import settings
 from dsp_airflow.approval.requests import Requests
+from dsp_airflow.permissions.settings import enforced as grants_enforced
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document
 from dsp_airflow.web.routing import router
@@ -22,6 +23,7 @@ class Me(Document):
     waiting: int
     """Requests that wait for your decision."""
     approval_enforced: bool
+    grants_enforced: bool
     may_see_audit: bool
     may_change_processes: bool
     may_change_roles: bool
@@ -36,6 +38,7 @@ def show_me(database: Database, actor: Acting) -> Me:
         roles=sorted(actor.roles),
         waiting=len(Requests(database).waiting_for(actor.name)),
         approval_enforced=settings.enforced(),
+        grants_enforced=grants_enforced(),
         may_see_audit=actor.administrator,
         may_change_processes=actor.administrator,
         may_change_roles=actor.administrator,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from dsp_airflow.approval import lookup
 from dsp_airflow.approval.machine import State
-from dsp_airflow.approval.records import Request, deciders
+from dsp_airflow.approval.records import PERMISSION, Request, deciders
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.config.processes import TaskType, process_values
 from dsp_airflow.notify import relay
@@ -184,14 +184,14 @@ def reject(request: str, said: Decision, database: Database, actor: Acting) -> R
 def cancel(request: str, said: Comment, database: Database, actor: Acting) -> RequestDetail:
     """Or, of one that has ended, what its decision covers from now on."""
     visible(database, actor, request)
-    return _changed(database, actor, Requests(database).cancel(request, actor.name, said.comment))
+    return changed(database, actor, Requests(database).cancel(request, actor.name, said.comment))
 
 
 @routes.post("/requests/{request}/execute", summary="Execute now")
 def execute(request: str, database: Database, actor: Acting) -> RequestDetail:
     """Lets what is approved begin, where its process asks for a start by hand."""
     visible(database, actor, request)
-    return _changed(database, actor, Requests(database).execute(request, actor.name))
+    return changed(database, actor, Requests(database).execute(request, actor.name))
 
 
 def _decide(
@@ -206,10 +206,11 @@ def _decide(
         seen=said.version,
         digest=said.digest,
     )
-    return _changed(database, actor, found)
+    return changed(database, actor, found)
 
 
-def _changed(database: StateDatabase, actor: Actor, request: Request) -> RequestDetail:
+def changed(database: StateDatabase, actor: Actor, request: Request) -> RequestDetail:
+    """The request as it stands now; mails that are due begin their way."""
     relay.start_for(database)
     return _detail(database, request, actor)
 
@@ -222,8 +223,9 @@ def visible(database: StateDatabase, actor: Actor, request: str) -> Request:
         actor.administrator
         or actor.name == found.requester
         or _is_decider(actor, found)
-        # A request is named as the DAG that asks for it, also where the command asks.
-        or actor.may_read(found.task)
+        # A request is named as the DAG that asks for it, also where the command asks; who applies
+        # for a permission is nobody else's business.
+        or (found.task_type != PERMISSION and actor.may_read(found.task))
     ):
         raise HTTPException(404, f"there is no request {request} that you may see")
     return found

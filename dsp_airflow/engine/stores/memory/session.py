@@ -34,6 +34,7 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Outcome, Stream
+from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.memory.database import Connection, Database
 from dsp_airflow.engine.stores.memory.dialect import (
     Name,
@@ -84,6 +85,10 @@ class MemorySession(Connection):
         with self.store.guard:
             found = self.store.tables.get(split_name(table))
         return found.shape if found else None
+
+    def resolved(self, table: str) -> Resolved:
+        """See ``resolved.Resolves``."""
+        return Resolved(*split_name(table))
 
     def renders(self) -> Sequence[str]:
         return "binary", "text"

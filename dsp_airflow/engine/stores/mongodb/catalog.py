@@ -9,6 +9,7 @@ from typing import Final
 from pymongo.errors import OperationFailure
 
 from dsp_airflow.engine.model import Column, LogicalType, NativeType, Shape
+from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.mongodb import commands, keys, names, translate
 from dsp_airflow.engine.stores.mongodb.connection import EXISTS, Connection
 from dsp_airflow.engine.stores.mongodb.facts import EXPIRES, Facts, facts
@@ -29,6 +30,11 @@ def describe(connection: Connection, table: str) -> Shape | None:
     """See ``ports.Reads``."""
     found = facts(connection, table)
     return None if found is None else shape_of(found)
+
+
+def resolved(connection: Connection, table: str) -> Resolved:
+    """See ``resolved.Resolves``."""
+    return Resolved(*connection.split(table))
 
 
 def shape_of(found: Facts) -> Shape:

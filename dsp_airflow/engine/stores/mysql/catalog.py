@@ -10,6 +10,7 @@ from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.engine.model import Column, Kind, Shape
+from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.mysql import dialect, kinds, names
 from dsp_airflow.engine.stores.mysql.keys import Keys
 from dsp_airflow.engine.stores.mysql.login import is_mariadb
@@ -71,6 +72,17 @@ def find(connection: Connection, table: str) -> Found | None:
         f"OR CAST(TABLE_NAME AS BINARY) = CAST({names.text_literal(name)} AS BINARY))",
     )
     return Found(*map(str, rows[0])) if rows else None
+
+
+def resolved(connection: Connection, table: str) -> Resolved:
+    """See ``resolved.Resolves``."""
+    found = find(connection, table)
+    default, folded = texts(connection, "SELECT DATABASE(), @@lower_case_table_names")[0]
+    folds = str(folded) != "0"
+    if found is not None:
+        return Resolved(found.schema, found.name, folds)
+    schema, name = names.split_name(table)
+    return Resolved(schema or str(default), name, folds)
 
 
 def describe(connection: Connection, table: str) -> Shape | None:

@@ -32,6 +32,7 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
+from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.mysql import (
     catalog,
     cursor,
@@ -141,6 +142,11 @@ class MySqlSession:
     def describe(self, table: str) -> Shape | None:
         with self._at(table):
             return catalog.describe(self.connection, table)
+
+    def resolved(self, table: str) -> Resolved:
+        """See ``resolved.Resolves``."""
+        with self._at(table):
+            return catalog.resolved(self.connection, table)
 
     def read_refusals(self, table: str) -> list[str]:
         with self._at(table):

@@ -34,6 +34,7 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
+from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.postgres import (
     catalog,
     cursor,
@@ -153,6 +154,11 @@ class PostgresSession:
 
     def renders(self) -> Sequence[str]:
         return RENDERS
+
+    def resolved(self, table: str) -> Resolved:
+        """See ``resolved.Resolves``."""
+        with self._at(table):
+            return catalog.resolved(self.connection, table)
 
     def read_refusals(self, table: str) -> list[str]:
         with self._at(table):

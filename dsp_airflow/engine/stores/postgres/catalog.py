@@ -10,6 +10,7 @@ from typing import Any
 
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Column, Shape
+from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.postgres import create, dialect, kinds, tree
 from dsp_airflow.engine.stores.postgres.keys import Keys
 from dsp_airflow.engine.stores.postgres.query import Connection, one
@@ -88,6 +89,18 @@ def find(connection: Connection, table: str) -> tuple[Any, ...] | None:
     """oid, schema, name, kind, persistence, has children; ``None`` when there is no such table."""
     schema, name = dialect.split_name(table)
     return connection.execute(FIND, {"schema": schema, "name": name}).fetchone()
+
+
+def resolved(connection: Connection, table: str) -> Resolved:
+    """See ``resolved.Resolves``."""
+    schema, name = dialect.split_name(table)
+    if schema is not None:
+        return Resolved(schema, name)
+    (path,) = one(connection, "SELECT current_schemas(false)::text[]")
+    found = find(connection, table)
+    if found is None and not path:
+        raise ConfigError(f"table {table!r} needs a schema: the search path is empty")
+    return Resolved(path[0] if found is None else found[1], name, alone=len(path) == 1)
 
 
 def share_rows(connection: Connection, table: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO, Final
 
-from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.errors import Denied, Transient
 from dsp_airflow.engine.stores.s3.translate import Gone, translating
 from dsp_airflow.engine.stores.s3.upload import PART, Upload
 
@@ -63,7 +63,8 @@ class Unfinished:
 class Bucket:
     """One bucket of a connection. Threads may share it.
 
-    ``arguments`` go with every new object: storage class, encryption.
+    ``arguments`` go with every new object: storage class, encryption. ``below``: only names below
+    this folder are read.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Bucket:
         arguments: Mapping[str, Any] | None = None,
         *,
         part: int = PART,
+        below: str | None = None,
     ) -> None:
         self.name = name
+        self._below = below
         self._client = client
         self._where = where
         self._arguments = dict(arguments or {})
@@ -86,6 +89,8 @@ class Bucket:
         return f"s3://{self.name}/{key}"
 
     def _at(self, key: str) -> Any:
+        if self._below is not None and not key.startswith(f"{self._below}/"):
+            raise Denied(f"{self._named(key)} is not below {self._below}, and is not read here")
         return translating(self._named(key))
 
     def _named(self, key: str) -> str:

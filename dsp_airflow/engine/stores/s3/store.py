@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dsp_airflow.engine.errors import Denied
 from dsp_airflow.engine.stores.s3.bucket import Bucket
 from dsp_airflow.engine.stores.s3.upload import PART
 
@@ -33,6 +35,7 @@ class S3Store:
         self._arguments = dict(arguments or {})
         self._part = part
         self._client: Any | None = None
+        self._only: tuple[str, str | None] | None = None
 
     def __repr__(self) -> str:
         return f"S3Store({self.name!r}, {self.identity!r})"
@@ -40,6 +43,15 @@ class S3Store:
     def having(self, options: object) -> S3Store:  # noqa: ARG002
         """Itself: requests have their own patience, and no name."""
         return self
+
+    def within(self, bucket: str, folder: str | None) -> S3Store:
+        """The same, which reads this folder of this bucket alone (``None``: all of the bucket).
+
+        What a manifest says lies elsewhere is ``Denied``.
+        """
+        other = copy.copy(self)
+        other._only = bucket, folder
+        return other
 
     @property
     def client(self) -> Any:
@@ -51,4 +63,7 @@ class S3Store:
     def bucket(self, name: str) -> Bucket:
         """A bucket; whether there is one shows when it is used."""
         where = f"connection {self.name} ({self.identity})"
-        return Bucket(self.client, name, where, self._arguments, part=self._part)
+        only, below = self._only or (name, None)
+        if name != only:
+            raise Denied(f"{where}: bucket {name} is not {only}, and is not read here")
+        return Bucket(self.client, name, where, self._arguments, part=self._part, below=below)

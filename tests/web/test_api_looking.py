@@ -1,0 +1,101 @@
+"""Plans and tests of connections over the API: bounded, read only, and without a secret."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dsp_airflow.state.database import StateDatabase
+from tests.servers import Database
+from tests.web.served import Served
+
+SECRET = "hunter2-is+secret/§"
+
+
+def task(tmp_path: Path, **job: Any) -> None:
+    """A task between two connections."""
+    file = tmp_path / "dags" / "tasks" / "flights.yaml"
+    one = {
+        "name": "one",
+        "type": "warm",
+        "source": {"connection": "shop_pg", "table": "public.flights"},
+        "target": {"connection": "warehouse_pg"},
+        **job,
+    }
+    file.write_text(yaml.safe_dump({"name": "flights", "owner": "olga", "jobs": [one]}))
+
+
+def test_a_plan_of_real_databases(
+    api: Served,
+    state: StateDatabase,
+    tmp_path: Path,
+    pg18_db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pg18_db.execute("CREATE TABLE flights (id bigint PRIMARY KEY, v text)")
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg18_db.uri)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_PG", pg18_db.uri)
+    task(tmp_path, target={"connection": "warehouse_pg", "table": "copied"})
+    (first, _) = api.get("/connections", user="vera", role="VIEWER")["items"]
+    assert first == {"name": "shop_pg", "type": "postgres", "tasks": ["flights"]}
+    answer = api("POST", "/plans", {"task": "flights"}, user="olga", role="VIEWER")
+    assert answer.status_code == 200, answer.text
+    (job,) = answer.json()["jobs"]
+    assert job["error"] is None
+    assert job["plan"]["ddl"][0].startswith("CREATE TABLE")
+    assert pg18_db.value("SELECT count(*) FROM pg_class WHERE relname = 'copied'") == 0
+
+
+def test_a_failing_connection_tells_no_secret(
+    api: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {
+        "conn_type": "postgres",
+        "host": f"nowhere-{SECRET}.invalid",
+        "login": "shop",
+        "password": SECRET,
+        "extra": {"sslpassword": "another-secret", "application_name": "x"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_PG", json.dumps(connection))
+    task(tmp_path)
+    for method, path, body in (
+        ("POST", "/connections/shop_pg/test", {}),
+        ("POST", "/plans", {"task": "flights"}),
+        ("GET", "/connections", None),
+        ("GET", "/tasks/flights", None),
+    ):
+        answer = api(method, path, body)
+        assert answer.status_code == 200, answer.text
+        assert SECRET not in str(answer.json())
+        assert "hunter2" not in answer.text
+        assert "another-secret" not in answer.text
+        if path.endswith("/test"):
+            (found,) = answer.json()["findings"]
+            assert (found["subject"], found["state"]) == ("reachable", "failed")
+            assert "nowhere-***.invalid" in found["text"]
+
+
+def test_a_look_that_takes_too_long_is_killed(
+    api: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", "postgres://x:y@localhost/z")
+    monkeypatch.setattr("dsp_airflow.web.children.SECONDS", 0.3)
+    mark = f"{tmp_path.name}-sleeps"
+    monkeypatch.setattr(
+        "dsp_airflow.web.children._COMMAND", f"import time; time.sleep(60)  # {mark}"
+    )
+    task(tmp_path)
+    answer = api("POST", "/connections/shop_pg/test")
+    assert answer.status_code == 504
+    assert answer.json()["detail"].startswith("nothing came of it within 0 seconds")
+    left = subprocess.run(["/usr/bin/pgrep", "-f", mark], capture_output=True, check=False)
+    assert left.stdout == b""
+    monkeypatch.setattr("dsp_airflow.web.children.AT_ONCE", 0)
+    answer = api("POST", "/connections/shop_pg/test")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
