@@ -55,6 +55,14 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
                 </To>
                 {" · "}
                 {job.source} → {job.target}
+                {run.airflow && (
+                  <>
+                    {" · "}
+                    <To to={places.airflowRun(run.airflow.dag_id, run.airflow.dag_run_id)}>
+                      {words.run.logs}
+                    </To>
+                  </>
+                )}
               </>
             }
             actions={<Actions run={run} job={job} />}
