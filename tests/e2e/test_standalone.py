@@ -7,17 +7,21 @@ errors as people see them, and the form of the purge DAG.
 from __future__ import annotations
 
 import json
+import re
 import time
 from email.message import EmailMessage
+from urllib.parse import unquote
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
-from dsp_airflow.demo.standalone import AirflowStandalone, processes_of
+from dsp_airflow.demo.standalone import USER, AirflowStandalone, processes_of
 from dsp_airflow.standing import standing
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import Run
 from tests.e2e.conftest import RUN_SECONDS, World
+from tests.web.browser import Visitors, chromium
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -162,6 +166,37 @@ def test_the_purge_dag_deletes_exactly_the_batches_of_its_form(world: World) -> 
     assert run is not None
     purged = [b.number for b in world.runs.batches(run.id, "events") if b.purged_at]
     assert purged == [2, 4, 5]
+
+
+def test_the_pages_stand_on_dags_and_runs_and_purge_by_batch(world: World) -> None:
+    run = world.runs.latest("by_hand")
+    assert run is not None
+    with chromium() as browser:
+        visitors = Visitors(browser, world.airflow.url, {USER: world.airflow.password})
+        with visitors.page(USER) as page:
+            page.goto("/dags/archive")
+            page.get_by_role("link", name="DSP runs").click()
+            expect(page.get_by_role("row", name=re.compile("Old orders"))).to_contain_text(
+                "1,000 purged, 0 kept"
+            )
+            page.goto("/dags/archive/runs/first")
+            page.get_by_role("link", name="DSP run", exact=True).click()
+            expect(page.get_by_role("table", name="Jobs")).to_contain_text("1,000 / 1,000")
+            page.goto(f"/plugin/dsp/runs/{run.id}/jobs/events")
+            page.get_by_role("button", name="Purge source by batch").click()
+            dialog = page.get_by_role("alertdialog", name="Purge the source of events?")
+            dialog.get_by_label("Batches, such as").fill("6")
+            expect(dialog).to_contain_text("6 is no batch, or range of batches, from 1 to 5.")
+            expect(dialog.get_by_role("button", name="Purge source by batch")).to_be_disabled()
+            dialog.get_by_label("Batches, such as").fill("1")
+            expect(dialog).to_contain_text("The rows of 1 of its batches are deleted from shop")
+            dialog.get_by_role("button", name="Purge source by batch").click()
+            begun = page.get_by_role("link", name="by_hand__purge").get_attribute("href")
+    assert begun is not None
+    purge = unquote(begun.rpartition("/")[2])
+    assert world.api.wait_for_run("by_hand__purge", purge, RUN_SECONDS) == "success"
+    assert world.source.value("SELECT count(*) FROM events WHERE id <= 100") == 0
+    assert world.source.value("SELECT count(*) FROM events") == 100
 
 
 def test_a_broken_file_is_one_import_error_with_its_line(world: World) -> None:

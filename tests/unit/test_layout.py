@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -111,13 +112,18 @@ def test_only_connections_reads_airflow_connections() -> None:
         "Makefile",
         "Dockerfile",
         ".ci/run",
+        ".dockerignore",
         ".editorconfig",
         ".gitignore",
         ".pre-commit-config.yaml",
+        "dsp_airflow/web/ui/.npmrc",
+        "dsp_airflow/web/ui/package.json",
+        "scripts/build_hook.py",
         "scripts/lock",
         "scripts/mysql-server",
         "scripts/system-packages",
         "scripts/test-folder",
+        "scripts/ui",
         "scripts/venv",
     ],
 )
@@ -141,6 +147,16 @@ def test_lock_pins_and_hashes_every_dependency() -> None:
         wanted += extra
     names = {re.split(r"[^A-Za-z0-9-]", item)[0].lower() for item in wanted}
     assert names <= pinned
+
+
+def test_lock_of_the_pages_hashes_every_package_and_names_no_place() -> None:
+    text = (PACKAGE / "web/ui/package-lock.json").read_text()
+    assert REGISTRY.findall(text) == []
+    packages = json.loads(text)["packages"]
+    assert len(packages) > 100
+    for name, package in packages.items():
+        assert "resolved" not in package, name
+        assert not name or re.match(r"sha512-\S{86}==$", package["integrity"]), name
 
 
 def test_every_setting_named_anywhere_exists() -> None:

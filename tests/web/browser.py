@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -42,9 +42,13 @@ def chromium() -> Iterator[Browser]:
 class Visitors:
     """Users in browsers of their own, each logged in once."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    def __init__(
+        self, browser: Browser, url: str, passwords: Mapping[str, str] | None = None
+    ) -> None:
+        """``passwords`` are those that are not their user's name."""
         self._browser = browser
         self._url = url
+        self._passwords = passwords or {}
         self._contexts: dict[str, BrowserContext] = {}
 
     @contextmanager
@@ -66,7 +70,7 @@ class Visitors:
             base_url=self._url, viewport={"width": 1600, "height": 1000}, locale="en-US"
         )
         context.set_default_timeout(PATIENCE)
-        login = {"username": user, "password": user}
+        login = {"username": user, "password": self._passwords.get(user, user)}
         answer = context.request.post("/auth/token", data=login)
         assert answer.ok, answer.text()
         token = answer.json()["access_token"]

@@ -280,7 +280,7 @@ def test_a_task_is_switched_off_and_its_problems_are_told(site: Site) -> None:
         nightly = page.get_by_role("row", name=re.compile("nightly"))
         expect(nightly).to_contain_text("Monday to Friday at 02:30")
         page.get_by_role("button", name="Show broken").click()
-        expect(page.get_by_text(re.compile(r"broken\.yaml:6:"))).to_be_visible()
+        expect(page.get_by_text(re.compile(r"broken\.yaml:6:")).first).to_be_visible()
         page.get_by_role("button", name="Show nightly").click()
         page.get_by_role("button", name="Disable").click()
         dialog = page.get_by_role("alertdialog", name="Disable nightly?")
@@ -298,6 +298,7 @@ def test_a_process_is_made_edited_ordered_and_deleted(site: Site) -> None:
     with site.visit("anna") as page:
         page.goto("/plugin/dsp/processes")
         page.get_by_role("link", name="New process").click()
+        expect(page.get_by_role("heading", name="New process")).to_be_visible()
         page.get_by_label("Name", exact=True).fill("First")
         page.get_by_label("Rows, at most").fill("1000")
         page.get_by_role("button", name="Add a node").click()
@@ -317,6 +318,7 @@ def test_a_process_is_made_edited_ordered_and_deleted(site: Site) -> None:
         # What is wrong is told as of a file, and nothing typed is lost.
         page.get_by_role("button", name="First").click()
         page.get_by_role("link", name="Edit").click()
+        expect(page.get_by_role("heading", name="Edit First")).to_be_visible()
         page.get_by_label("Rows, at most").fill("many")
         page.get_by_role("button", name="Next").click()
         page.get_by_role("button", name="Save").click()

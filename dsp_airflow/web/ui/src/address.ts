@@ -32,7 +32,8 @@ export interface ListState {
   /** A filter's value; empty where it is not set. */
   filter: (name: string) => string;
   setFilter: (name: string, value: string) => void;
-  setFilters: (values: Readonly<Record<string, string>>) => void;
+  /** Several at once, and the page that is shown then. */
+  setFilters: (values: Readonly<Record<string, string>>, offset?: number) => void;
   setSort: (sort: string) => void;
   setPage: (offset: number, limit?: number) => void;
 }
@@ -75,7 +76,8 @@ export function useListState(sort: string, descending = true): ListState {
       offset,
       filter: (name: string) => params.get(name) ?? "",
       setFilter: (name: string, value: string) => change({ [name]: value }),
-      setFilters: (values: Readonly<Record<string, string>>) => change(values),
+      setFilters: (values: Readonly<Record<string, string>>, at = 0) =>
+        change({ ...values, offset: at > 0 ? String(at) : null }, true),
       setSort: (name: string) =>
         change({ sort: name, order: name === by && down ? "asc" : "desc" }),
       setPage: (at: number, size = limit) =>

@@ -15,9 +15,13 @@ export interface Polled<T> {
   reload: () => void;
 }
 
-/** How long to wait after so many failures in a row. Pure. */
-export function pause(every: number, failures: number): number {
-  return Math.min(Math.max(every, LONGEST), every * 2 ** Math.min(failures, 10));
+/**
+ * How long to wait after so many failures in a row, and after an answer that took so long: a server
+ * that has much to do is asked less often. Pure.
+ */
+export function pause(every: number, failures: number, took: number): number {
+  const rhythm = Math.max(every, 2 * took);
+  return Math.min(Math.max(every, LONGEST), rhythm * 2 ** Math.min(failures, 10));
 }
 
 /**
@@ -48,6 +52,7 @@ export function usePolled<T>(url: string | null, every: number | null = EVERY): 
       asking?.abort();
       const own = new AbortController();
       asking = own;
+      const began = performance.now();
       try {
         const data = await get<T>(url, own.signal);
         failures = 0;
@@ -68,7 +73,8 @@ export function usePolled<T>(url: string | null, every: number | null = EVERY): 
       if (own.signal.aborted || (rhythm.current === null && failures === 0)) {
         return;
       }
-      timer = window.setTimeout(whenSeen, pause(rhythm.current ?? EVERY, failures));
+      const took = performance.now() - began;
+      timer = window.setTimeout(whenSeen, pause(rhythm.current ?? EVERY, failures, took));
     };
     const whenSeen = () => {
       timer = undefined;

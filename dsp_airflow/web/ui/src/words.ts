@@ -146,7 +146,7 @@ export const words = {
   run: {
     what: "the run",
     airflow: "DAG run in Airflow",
-    logs: "Logs",
+    logs: "Logs in Airflow",
     request: "Approved by request",
     definition: "Definition",
     variables: "Variables",
@@ -166,7 +166,6 @@ export const words = {
     retryConsequence: (run: string) =>
       `The failed steps of run ${run} are cleared in Airflow and go on where they stopped. ` +
       "Batches that are recorded as done are not done again.",
-    stopAsked: "asked to stop",
   },
   job: {
     what: "the batches",
@@ -263,7 +262,6 @@ export const words = {
     approvals: "Approvals that wait for me",
     exceptions: "Exceptions of tasks that I own",
     none: "none",
-    more: "all of them",
   },
   scheduling: {
     title: "Scheduling",
@@ -359,7 +357,6 @@ export const words = {
     why: "Why this level: the lowest that holds all of",
     nodes: "Who decides",
     nodeNow: "decides now",
-    nodeLater: "later",
     nobody: "nobody has this role now: add somebody with dsp role add, or the request expires",
     members: (names: string) => `may decide: ${names}`,
     verdicts: { approved: "approved", rejected: "rejected", automatic: "passed by itself" },

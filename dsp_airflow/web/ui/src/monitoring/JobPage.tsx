@@ -55,6 +55,14 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
                 </To>
                 {" · "}
                 {job.source} → {job.target}
+                {run.airflow && (
+                  <>
+                    {" · "}
+                    <To to={places.airflowRun(run.airflow.dag_id, run.airflow.dag_run_id)}>
+                      {words.run.logs}
+                    </To>
+                  </>
+                )}
               </>
             }
             actions={<Actions run={run} job={job} />}
@@ -117,8 +125,7 @@ function Batches(props: { run: RunDetail; job: JobCounts; differences: boolean }
   const [chosen, setChosen] = useState<StripCell>();
   const show = (cell: StripCell) => {
     setChosen(cell);
-    list.setFilters({ state: "", from: String(cell.first) });
-    list.setPage(Math.floor((cell.first - 1) / limit) * limit);
+    list.setFilters({ state: "" }, Math.floor((cell.first - 1) / limit) * limit);
   };
   const here = places.job(run.id, job.name);
   return (
