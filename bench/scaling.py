@@ -153,7 +153,6 @@ def place(sizes: dict[str, int]) -> Iterator[Place]:
             metadata=metadata.sqlalchemy_url,
             broker=broker.url,
             connections={"shop": source.uri, "warehouse": target.uri},
-            settings={"AIRFLOW__CELERY__WORKER_CONCURRENCY": "1"},
             workers=WORKERS,
         )
         stack.enter_context(airflow)

@@ -38,7 +38,7 @@ class CeleryAirflow(AirflowStandalone):
     """Without a triggerer: nothing here is deferred.
 
     `metadata` is an SQLAlchemy URL, `broker` Redis's. `workers` are there from the beginning, by
-    name. `apart`: each worker is as on a machine of its own, for which root is needed.
+    name, and work on one task at a time. `apart`: each is as on a machine of its own; needs root.
     """
 
     parts: Mapping[str, str] = {
@@ -65,7 +65,8 @@ class CeleryAirflow(AirflowStandalone):
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
             "AIRFLOW__CELERY__BROKER_URL": broker,
-            "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+            # So two shards are always on two workers.
+            "AIRFLOW__CELERY__WORKER_CONCURRENCY": "1",
             "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",
             # Nobody edits a file here.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
