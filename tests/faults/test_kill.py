@@ -118,7 +118,8 @@ def killed(
     the last kill fell. ``bury`` does after every kill what time would do.
     """
     fallen, through = 0, 0.0
-    advances = Advances(lambda: (fallen, share_done(pair, name)))
+    # What nobody kills may have no run yet.
+    advances = Advances(lambda: (fallen, share_done(pair, name) if kills else 0.0))
     while True:
         assert advances(), f"{name} does not come to an end"
         process = process_of(pair, name)

@@ -157,6 +157,9 @@ def endless(way: Way) -> list[Any]:
     """What is no point on the way of a cursor of moments."""
     if isinstance(way.source, MongoDatabase):
         return [MISSING, None]
+    if way.place is None and type(way.source) is not type(way.target):
+        # The other system has neither infinity nor a date of zeros, and refuses the row.
+        return [None]
     if isinstance(way.source, MySQLDatabase):
         return [None, "0000-00-00 00:00:00"]
     return [None, "infinity", "-infinity"]
