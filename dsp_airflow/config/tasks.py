@@ -145,7 +145,12 @@ class Task(Model):
     )
     description: str = Field(default="", description="What the task is for, in a sentence.")
     owner: str = Field(
-        default="", description="Person or team that answers for the task.", examples=["data"]
+        default="",
+        description=(
+            "Person or team that answers for the task. Where grants are enforced, what the task "
+            "does has to be granted to this name."
+        ),
+        examples=["data"],
     )
     schedule: Annotated[
         str | Once,

@@ -24,6 +24,7 @@ SEEN_HOLDS = timedelta(days=7)
 _NOTED_EVERY = timedelta(hours=1)
 _SIMPLE = "SimpleAuthManager"
 _BUILT_IN = "admin:admin"
+_NO = ("", "false", "f", "0")
 
 
 def administrators(connection: Connection) -> frozenset[str]:
@@ -59,8 +60,7 @@ def simple() -> frozenset[str]:
     What Airflow writes there by itself is not somebody's word, and
     ``simple_auth_manager_all_admins`` makes nobody one here.
     """
-    manager = setting("auth_manager", "core")
-    if manager is not None and manager.rpartition(".")[2] != _SIMPLE:
+    if not _simple_is_used():
         return frozenset()
     text = setting("simple_auth_manager_users", "core") or ""
     found = set()
@@ -81,8 +81,10 @@ def simple() -> frozenset[str]:
 def saw(database: StateDatabase, user: str, *, administrator: bool) -> None:
     """The API server has seen the user log in, and what the auth manager says of them.
 
-    Cheap to call with every request: it writes when that changes, and once an hour.
+    Cheap to call with every request: it writes when that changes, and once an hour. Where
+    Airflow asks for no login and takes everybody for one, nobody is.
     """
+    administrator = administrator and not _everybody()
     query = select(KNOWN_USERS).where(KNOWN_USERS.c.name == user)
     with database.read() as connection:
         found = connection.execute(query).one_or_none()
@@ -111,3 +113,14 @@ def saw(database: StateDatabase, user: str, *, administrator: bool) -> None:
                 before={"administrator": before},
                 after={"administrator": administrator},
             )
+
+
+def _everybody() -> bool:
+    """Whether Airflow is set to ask for no login; a word that it does not know is taken for yes."""
+    text = setting("simple_auth_manager_all_admins", "core") or ""
+    return _simple_is_used() and text.strip().lower() not in _NO
+
+
+def _simple_is_used() -> bool:
+    manager = setting("auth_manager", "core")
+    return manager is None or manager.rpartition(".")[2] == _SIMPLE

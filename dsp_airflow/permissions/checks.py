@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from shlex import quote
 from typing import Protocol, TypeAlias
@@ -14,7 +15,7 @@ from dsp_airflow.config.names import split_table
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.engine.errors import ConfigError, Denied
 from dsp_airflow.engine.ports import Store
-from dsp_airflow.engine.resolved import Resolved, Resolves
+from dsp_airflow.engine.resolved import Resolves
 from dsp_airflow.permissions import needs, settings
 from dsp_airflow.permissions.administrators import administrators
 from dsp_airflow.permissions.grants import Needed, Scope
@@ -67,7 +68,6 @@ class Granted:
         self._owner = owner
         self._person = person
         self._act = act
-        self._names: dict[tuple[str, str], Resolved] = {}
 
     def require(self, task: Task, job: Job, opened: Opened) -> None:
         """See ``Permit``."""
@@ -87,7 +87,9 @@ class Granted:
                 for one in wanted
                 if one.user not in known and not one.held(connection, _whole(one.touch.place))
             ]
-        needed = {one.touch.place: self._needed(one.touch.place, opened) for one in open_}
+        with ExitStack() as stack:
+            catalogs = _Catalogs(opened, stack)
+            needed = {one.touch.place: catalogs.needed(one.touch.place) for one in open_}
         with self._database.read() as connection:
             missing = [
                 (one, needed[one.touch.place])
@@ -133,34 +135,42 @@ class Granted:
             return self._of_owner(task, touches)
         return _of(self._person, "who asked for this", touches)
 
-    def _needed(self, place: Place, opened: Opened) -> Needed:
+
+class _Catalogs:
+    """What names stand for now: one session for each connection, as long as it is asked."""
+
+    def __init__(self, opened: Opened, stack: ExitStack) -> None:
+        self._opened = opened
+        self._stack = stack
+        self._sessions: dict[str, Resolves] = {}
+
+    def needed(self, place: Place) -> Needed:
         """The place by the names that the catalog has."""
         if place.bucket is not None:
             path = place.prefix is not None
             return Needed(Scope(place.connection, place.bucket, place.prefix, is_path=path))
         if place.table is None:
             return _whole(place)
+        session = self._session(place.connection)
         parts = templates.split_target(place.table)
         left_open = [templates.is_template(part) for part in parts]
         if not any(left_open):
-            found = self._resolved(place.connection, place.table, opened)
-            scope = Scope(place.connection, found.schema, found.name)
-            return Needed(scope, folds=found.folds)
+            found = session.resolved(place.table)
+            return Needed(Scope(place.connection, found.schema, found.name), folds=found.folds)
         if left_open[0] and len(parts) > 1:
             return _whole(place)
-        found = self._resolved(place.connection, _sample(parts), opened)
+        found = session.resolved(_sample(parts))
         if len(parts) == 1 and not found.alone:
             return _whole(place)
         return Needed(Scope(place.connection, found.schema), folds=found.folds)
 
-    def _resolved(self, name: str, table: str, opened: Opened) -> Resolved:
-        known = self._names.get((name, table))
-        if known is None:
-            with opened(name).session() as session:
-                if not isinstance(session, Resolves):
-                    raise ConfigError(f"connection {name} does not tell what {table} stands for")
-                known = self._names[name, table] = session.resolved(table)
-        return known
+    def _session(self, name: str) -> Resolves:
+        if name not in self._sessions:
+            session = self._stack.enter_context(self._opened(name).session())
+            if not isinstance(session, Resolves):
+                raise ConfigError(f"connection {name} does not tell what names stand for")
+            self._sessions[name] = session
+        return self._sessions[name]
 
 
 @dataclass(frozen=True, slots=True)

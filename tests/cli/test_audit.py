@@ -34,7 +34,10 @@ def test_what_commands_do_by_hand_is_recorded(dsp: Dsp) -> None:
         assert done.code == 0, done.err
 
     act("run", file)
-    assert records(dsp) == [], "a run alone is none"
+    ended, began = records(dsp)
+    assert (began["actor"], began["action"]) == ("anna", "run.start")
+    assert (ended["actor"], ended["action"]) == ("dsp", "run.finish")
+    assert ended["after"] == {"state": "succeeded", "error": None}
     run = dsp("status", "--json").document["runs"][0]["run"]
     act("purge", file, "--batches", "1-2", "--yes")
     act("limits", run, "--rows-per-second", "5")
@@ -43,8 +46,9 @@ def test_what_commands_do_by_hand_is_recorded(dsp: Dsp) -> None:
     act("task", "enable", "task", "--from-offline", "--folder", dsp.folder)
     act("restore", file, "--run", "latest", "--batches", "1")
     found = records(dsp)
-    assert {one["actor"] for one in found} == {"anna"}
-    restored, *rest = found
+    assert {one["actor"] for one in found if one["action"] != "run.finish"} == {"anna"}
+    done, restored, *rest = found
+    assert (done["action"], done["object"]) == ("run.finish", restored["object"])
     assert restored["action"] == "restore.begin"
     assert restored["after"]["definition"]["jobs"][0]["target"]["connection"] == "source"
     assert [(one["action"], one["object"]) for one in rest] == [
@@ -53,12 +57,14 @@ def test_what_commands_do_by_hand_is_recorded(dsp: Dsp) -> None:
         ("cursor.set", "task task job copy"),
         ("limits.set", f"run {run}"),
         ("purge.begin", f"run {run} job copy"),
+        ("run.finish", f"run {run}"),
+        ("run.start", f"run {run}"),
     ]
-    assert rest[-1]["after"]["batches"] == [1, 2]
+    assert rest[4]["after"]["batches"] == [1, 2]
 
-    assert [one["seq"] for one in records(dsp, "--action", "task")] == [5, 4]
-    assert [one["seq"] for one in records(dsp, "--object", run)] == [2, 1]
-    assert [one["seq"] for one in records(dsp, "--limit", "1", "--since", "1h")] == [6]
+    assert [one["seq"] for one in records(dsp, "--action", "task")] == [7, 6]
+    assert [one["seq"] for one in records(dsp, "--object", run)] == [4, 3, 2, 1]
+    assert [one["seq"] for one in records(dsp, "--limit", "1", "--since", "1h")] == [9]
     assert records(dsp, "--since", "2999-01-01") == records(dsp, "--actor", "otto") == []
     wrong = dsp("audit", "list", "--since", "yesterday")
     assert (wrong.code, "'yesterday' is neither a time" in wrong.err) == (2, True)

@@ -113,7 +113,9 @@ def test_who_is_an_administrator(state: StateDatabase, monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin")
     assert known(state) == frozenset(), "as Airflow writes it into every new configuration"
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")
+    administrators.saw(state, "Anonymous", administrator=True)
     assert known(state) == frozenset()
+    monkeypatch.delenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS")
     monkeypatch.setenv("AIRFLOW__DSP__ADMINISTRATORS", "anna, otto")
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "eva:viewer,adam:admin")
     assert known(state) == {"anna", "otto", "adam"}
