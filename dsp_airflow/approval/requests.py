@@ -8,7 +8,7 @@ or not at all. So of two people who decide at once the second sees what the firs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -504,18 +504,15 @@ class Requests:
                 )
             )
             decisions = (*decisions, said)
-        # What time does, it does from nowhere, whoever noticed.
-        nobody = move.actor == machine.SYSTEM
-        with audit.from_address(None) if nobody else nullcontext():
-            audit.record(
-                connection,
-                actor=move.actor,
-                action=f"request.{move.to.lower()}",
-                object=f"request {request.id}",
-                before={"state": request.state},
-                after={"state": move.to, "digest": request.digest, "note": move.note},
-                address=None if nobody else address,
-            )
+        audit.record(
+            connection,
+            actor=move.actor,
+            action=f"request.{move.to.lower()}",
+            object=f"request {request.id}",
+            before={"state": request.state},
+            after={"state": move.to, "digest": request.digest, "note": move.note},
+            address=address,
+        )
         return replace(
             request,
             state=move.to,

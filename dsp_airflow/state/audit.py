@@ -87,11 +87,13 @@ def record(
 
     ``action`` is a word such as ``process.create``; ``object`` names what was changed, such as
     ``process WarehouseChanges``; ``before`` and ``after`` are fit for JSON and hold no secret.
-    ``address`` is where the actor was; default: what ``from_address`` says.
+    ``address`` is where the actor was; default: what ``from_address`` says. What no person does
+    comes from nowhere.
     """
     last = hold(connection)
     actor = actor or UNKNOWN
-    address = address or _ADDRESS.get()
+    if actor != SYSTEM:
+        address = address or _ADDRESS.get()
     at: datetime = clock(connection)
     seq: int = last.seq + 1
     body = canonical(
@@ -103,7 +105,7 @@ def record(
             "object": object,
             "before": before,
             "after": after,
-            "address": address or _ADDRESS.get(),
+            "address": address,
         }
     )
     digest = chained(last.hash, body)

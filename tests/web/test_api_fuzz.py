@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from dsp_airflow.state.database import StateDatabase
@@ -54,6 +54,8 @@ def _try(api: Served, scene: Scene, operation: Any) -> None:
     @given(case=operation.as_strategy(), known=st.booleans())
     def fits(case: Any, known: bool) -> None:
         address = filled(operation.path, scene) if known else case.formatted_path
+        # What holds a line's end Airflow hands to no plugin.
+        assume("%0A" not in address)
         body = None if operation.method == "get" else _body(case)
         answer = api(operation.method.upper(), address, body, params=case.query or {})
         assert answer.status_code < 500 or operation.path in LOOKS, (case, answer.text)
