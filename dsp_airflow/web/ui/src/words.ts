@@ -455,6 +455,7 @@ export const words = {
     remove: "Remove",
     next: "Next",
     back: "Back",
+    discard: "Discard",
     save: "Save",
     order: "Set priority",
     orderHint: "The first enabled one that matches a task holds. Drag them, or use the arrows.",

@@ -62,7 +62,7 @@ function Form({ before }: { before?: ProcessLine }) {
       )}
       <HStack justify="end">
         <Button variant="outline" onClick={() => void navigate(places.processes)}>
-          {words.confirm.cancel}
+          {text.discard}
         </Button>
         {step === 1 ? (
           <Button colorPalette="brand" onClick={() => setStep(2)}>
