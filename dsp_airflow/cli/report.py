@@ -77,8 +77,8 @@ class Report:
             "task": self.task,
             "run": self.run.run.id if self.run else None,
             "state": self._state(),
-            "approval_enforced": enforced(),
             "jobs": jobs,
+            "approval_enforced": enforced(),
             **self.more,
         }
         if self.error is not None and not any(job["error"] for job in jobs):

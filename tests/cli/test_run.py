@@ -45,7 +45,7 @@ def test_lines_of_a_copy_to_the_letter(dsp_on_each: Dsp) -> None:
         *batches,
         "[INFO] Sync completed. Total: 50,000, Success: 50,000, Failed: 0",
     ]
-    assert list(done.document) == ["task", "run", "state", "jobs"]
+    assert list(done.document) == ["task", "run", "state", "jobs", "approval_enforced"]
     assert list(done.job) == KEYS
     assert done.job == {
         "name": "Sync_Users",
