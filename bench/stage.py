@@ -61,6 +61,7 @@ class Stage:
             "AIRFLOW__DSP__SQL_ALCHEMY_CONN": self.state,
             # Nobody waits for anybody while it is measured.
             "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
+            "AIRFLOW__DSP__ENFORCE_GRANTS": "False",
             "AIRFLOW_CONN_BENCH_SOURCE": self.server.uri(SOURCE),
             "AIRFLOW_CONN_BENCH_TARGET": self.server.uri(TARGET),
             "PGHOST": HOST,

@@ -34,9 +34,9 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "enforce_grants": _option(
                         "Whether work needs grants on what it touches. Must say the same in every "
-                        "process of Airflow and wherever dsp is run. Default: off.",
+                        "process of Airflow and wherever dsp is run. Default: True.",
                         "boolean",
-                        "True",
+                        "False",
                     ),
                     "administrators": _option(
                         "Users who are administrators besides those with the role and those whom "

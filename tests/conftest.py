@@ -29,9 +29,10 @@ for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
 _AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="dsp-airflow-home-"))
 os.environ["AIRFLOW_HOME"] = str(_AIRFLOW_HOME)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-# By default nothing works before people have agreed to it. Tests about that take this away, or say
-# True; all others are about what comes after it.
+# By default nothing works before people have agreed to it, and without grants. Tests about that
+# take these away, or say True; all others are about what comes after it.
 os.environ["AIRFLOW__DSP__ENFORCE_APPROVAL"] = "False"
+os.environ["AIRFLOW__DSP__ENFORCE_GRANTS"] = "False"
 
 from tests.cli.warm import Forks  # noqa: E402
 from tests.servers import (  # noqa: E402

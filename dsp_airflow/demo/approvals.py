@@ -1,4 +1,4 @@
-"""Who has to agree to what in the demonstration, and the person who does."""
+"""Who may touch what in the demonstration, who has to agree to what, and the person who does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,29 @@ from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.config.processes import ADMINISTRATORS
 from dsp_airflow.demo.errors import DemoError
+from dsp_airflow.permissions.grants import Holder, Scope
+from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.database import StateDatabase
 
 APPROVER = "olga"
 """Decides. Who triggers the runs is Airflow's `admin`, and may not."""
 ROLE = "owners"
+OWNER = "data-platform"
+"""Of the tasks in `dags/tasks`."""
+TRIGGERS = "admin"
+# The owner has what the tasks do; who triggers them reads, and has archived rows written back.
+GRANTS = (
+    (OWNER, "flights_source", ("read", "purge")),
+    (OWNER, "flights_target", ("write",)),
+    (OWNER, "archive_s3", ("write",)),
+    (OWNER, "shop_mariadb", ("write",)),
+    (OWNER, "shop_mongo", ("read", "write", "purge")),
+    (TRIGGERS, "flights_source", ("read", "write")),
+    (TRIGGERS, "flights_target", ("read",)),
+    (TRIGGERS, "archive_s3", ("read",)),
+    (TRIGGERS, "shop_mariadb", ("read",)),
+    (TRIGGERS, "shop_mongo", ("read",)),
+)
 FOLDER = "processes"
 POLL_SECONDS = 0.2
 
@@ -50,6 +68,7 @@ def settings(home: Path) -> dict[str, str]:
         (folder / f"{name}.yaml").write_text(text)
     return {
         "AIRFLOW__DSP__ENFORCE_APPROVAL": "True",
+        "AIRFLOW__DSP__ENFORCE_GRANTS": "True",
         "AIRFLOW__DSP__PROCESSES_FOLDER": str(folder),
         # Whoever looks further, at a shell, decides as that person.
         "AIRFLOW__DSP__CLI_USERS": f"{getpass.getuser()}={APPROVER}",
@@ -57,9 +76,11 @@ def settings(home: Path) -> dict[str, str]:
 
 
 def appoint(state: StateDatabase) -> None:
-    """Gives the person the roles."""
+    """Gives the person the roles, and has her give everybody what they need."""
     for role in (ADMINISTRATORS, ROLE):
         Roles(state).add(role, APPROVER, APPROVER)
+    for holder, connection, privileges in GRANTS:
+        Grants(state).add(Holder(holder), Scope(connection), privileges, APPROVER)
 
 
 def approve(state: StateDatabase, dag: str, seconds: float) -> Request:

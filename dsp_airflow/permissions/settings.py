@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsp_airflow.state.settings import truth
 
-ENFORCED_BY_DEFAULT = False
+ENFORCED_BY_DEFAULT = True
 """Whether work needs grants where ``[dsp] enforce_grants`` is not set."""
 NOT_ENFORCED = (
     "Grants are not enforced ([dsp] enforce_grants is off): whoever can start work may do it"

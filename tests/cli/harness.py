@@ -89,8 +89,12 @@ class Dsp:
             if not name.startswith(("AIRFLOW", "PYTHON", "COLUMNS"))
         }
         uris = {f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in self.connections.items()}
-        # Tests about approval switch it on.
-        settings = {"AIRFLOW_HOME": str(self.home), "AIRFLOW__DSP__ENFORCE_APPROVAL": "False"}
+        settings = {
+            "AIRFLOW_HOME": str(self.home),
+            # Tests about approval and grants switch them on.
+            "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
+            "AIRFLOW__DSP__ENFORCE_GRANTS": "False",
+        }
         return {**kept, **_bytecode(), **uris, **settings}
 
     def __call__(self, *arguments: object, env: Mapping[str, str] | None = None) -> Done:

@@ -216,8 +216,12 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 "warehouse": target.uri,
                 "smtp_default": smtp.airflow_uri,
             },
-            # Approval has tests of its own; these are about what comes after it.
-            settings={**metrics.settings, "AIRFLOW__DSP__ENFORCE_APPROVAL": "False"},
+            # Approval and grants have tests of their own; these are about what comes after them.
+            settings={
+                **metrics.settings,
+                "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
+                "AIRFLOW__DSP__ENFORCE_GRANTS": "False",
+            },
         )
         stack.enter_context(airflow)
         api = airflow.wait_until_ready()

@@ -1,4 +1,4 @@
-"""Approval in a real Airflow: tasks sleep in a triggerer, and people decide meanwhile.
+"""Approval and grants in a real Airflow: tasks sleep in a triggerer, and people decide meanwhile.
 
 All runs are asked for at once, by one user, and each test decides on its own. Airflow's users are
 SimpleAuthManager's, and FAB's.
@@ -24,6 +24,8 @@ from dsp_airflow.approval.requests import Requests
 from dsp_airflow.demo.rest import AirflowApi
 from dsp_airflow.demo.standalone import AirflowStandalone
 from dsp_airflow.engine.errors import Denied
+from dsp_airflow.permissions.grants import Holder, Scope
+from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from tests.e2e.conftest import REPOSITORY, RUN_SECONDS
 from tests.e2e.fab import AirflowWithFab
@@ -56,15 +58,30 @@ for name, process in (("clean_up", "match"), ("late", "Late")):
 """
 TASK = """\
 name: {name}
+owner: {owner}
 retries: 0
 jobs:
   - name: job
     type: warm
-    source: {{connection: shop, table: public.{name}}}
+    source: {{connection: {connection}, table: public.{name}}}
     target: {{connection: warehouse, table: public.{name}}}
     purge: system
 """
 TASKS = ("archive", "rejected", "edited")
+OWNER = "daria"
+FAILS = {
+    # Its owner is nobody who has grants; another connection is not granted to who triggers.
+    "unowned": {"owner": "dora", "connection": "shop"},
+    "unseen": {"owner": OWNER, "connection": "office"},
+}
+GRANTS = (
+    (OWNER, "shop", ("read", "purge")),
+    (OWNER, "office", ("read", "purge")),
+    (OWNER, "warehouse", ("write",)),
+    ("rita", "shop", ("read",)),
+    ("rita", "warehouse", ("read",)),
+    *((who, on, ("approve",)) for who in ("anna", "otto") for on in ("shop", "warehouse")),
+)
 BY_HANDS = ("clean_up", "late")
 PROCESSES = """\
 name: FourEyes
@@ -150,13 +167,14 @@ def fill(home: Path, source: Database) -> None:
     (dags / "dsp_tasks.py").write_text((REPOSITORY / "dags" / "dsp_tasks.py").read_text())
     for number, text in enumerate(PROCESSES.split("---\n")):
         (dags / "processes" / f"{number}.yaml").write_text(text)
-    for name in (*TASKS, "clean_up"):
+    given = {**{name: {"owner": OWNER, "connection": "shop"} for name in TASKS}, **FAILS}
+    for name in (*given, "clean_up"):
         source.execute(
             f"CREATE TABLE {name} (id int PRIMARY KEY)",
             f"INSERT INTO {name} SELECT generate_series(1, 100)",
         )
-        if name in TASKS:
-            (dags / "tasks" / f"{name}.yaml").write_text(TASK.format(name=name))
+        if name in given:
+            (dags / "tasks" / f"{name}.yaml").write_text(TASK.format(name=name, **given[name]))
 
 
 def started(kind: str, home: Path, values: dict[str, Any]) -> AirflowStandalone:
@@ -182,10 +200,11 @@ def gated(
             "state_url": state.uri,
             "connections": {
                 "shop": source.uri,
+                "office": source.uri,
                 "warehouse": target.uri,
                 "smtp_default": smtp.airflow_uri,
             },
-            # That nothing works unapproved, nobody has to ask for.
+            # That nothing works unapproved and without grants, nobody has to ask for.
             "settings": {"AIRFLOW__DSP__MAIL_DOMAIN": "example.com"},
         }
         airflow = started(request.param, home, values)
@@ -199,11 +218,13 @@ def gated(
             *(("owners", name) for name in ("otto", "olga", USER)),
         ):
             roles.add(role, user, "root")
-        for dag in (*TASKS, *BY_HANDS):
+        for user, connection, privileges in GRANTS:
+            Grants(database).add(Holder(user), Scope(connection), privileges, "root")
+        for dag in (*TASKS, *FAILS, *BY_HANDS):
             api.wait_for_dag(dag, 120)
         api.login(USER, airflow.password_of(USER))
         found = Gated(airflow, api, source, target, database, smtp, Requests(database))
-        for dag in (*TASKS, *BY_HANDS):
+        for dag in (*TASKS, *FAILS, *BY_HANDS):
             found.begin(dag)
         yield found
 
@@ -228,6 +249,22 @@ def test_what_nobody_can_decide_expires(gated: Gated) -> None:
     log = gated.airflow.task_log("late", "first", "approval")
     assert "APPROVAL_EXPIRED: by dsp: the time for approval ended at" in log
     assert gated.counts("clean_up")[0] == 100
+
+
+@pytest.mark.parametrize(
+    ("dag", "missing"),
+    [
+        ("unowned", "dora (owner of task unowned) has no grant to"),
+        ("unseen", f"{USER} (who started this) has no grant to read connection office"),
+    ],
+)
+def test_without_a_grant_nothing_is_even_looked_at(gated: Gated, dag: str, missing: str) -> None:
+    assert gated.ended(dag) == "failed"
+    log = gated.airflow.task_log(dag, "first", "estimate")
+    assert missing in log, log
+    assert "can give it: dsp grant add" in log
+    assert gated.requests.find(f"{dag}/first") is None
+    assert gated.counts(dag) == (100, 0)
 
 
 def test_two_people_agree_and_it_is_executed(gated: Gated) -> None:
@@ -291,5 +328,5 @@ def test_a_dag_of_somebody_else_waits_and_is_executed(gated: Gated) -> None:
 
     assert gated.api.wait_for(lambda: bool(told()), MAIL_SECONDS)
     [mail] = told()
-    assert mail["To"] == "root@example.com"
+    assert "root@example.com" in mail["To"]
     assert f"{gated.airflow.url}/dags/clean_up/runs/first" in mail.get_content()

@@ -173,6 +173,7 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 # Those that hang need no processor.
                 "AIRFLOW__CORE__PARALLELISM": "12",
                 "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
+                "AIRFLOW__DSP__ENFORCE_GRANTS": "False",
             },
         )
         stack.enter_context(airflow)
