@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dsp_airflow.approval.people import Roles
@@ -151,6 +152,14 @@ class Gated:
         )
         return done.returncode, done.stdout + done.stderr
 
+    def asks(self, user: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        """The REST API, by somebody who logs in to Airflow."""
+        who = {"username": user, "password": self.airflow.password_of(user)}
+        with httpx.Client(base_url=self.airflow.url, timeout=60, trust_env=False) as client:
+            token = client.post("/auth/token", json=who).raise_for_status().json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            return client.request(method, f"/dsp/api/v1{path}", json=body)
+
     def counts(self, table: str) -> tuple[int, int]:
         """Rows in source and target."""
         there = self.target.value(f"SELECT to_regclass('public.{table}') IS NOT NULL")
@@ -179,8 +188,9 @@ def fill(home: Path, source: Database) -> None:
 
 def started(kind: str, home: Path, values: dict[str, Any]) -> AirflowStandalone:
     if kind == "fab":
-        return AirflowWithFab(home, users={"admin": "Admin", USER: "Op"}, **values)
-    values["settings"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = f"admin:admin,{USER}:op"
+        return AirflowWithFab(home, users={"admin": "Admin", USER: "Op", "otto": "User"}, **values)
+    users = f"admin:admin,{USER}:op,otto:user"
+    values["settings"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = users
     return AirflowStandalone(home, **values)
 
 
@@ -305,7 +315,16 @@ def test_an_edit_after_the_approval_ends_the_run(gated: Gated) -> None:
 
 def test_a_no_ends_the_run_of_a_task_file(gated: Gated) -> None:
     request = gated.asked("rejected")
-    gated.requests.decide(request.id, "otto", "not today", approved=False)
+    seen = {"version": request.version, "digest": request.digest, "comment": "not today"}
+    reject = f"/requests/{request.id}/reject"
+    # Who rules Airflow is no member of the node, and who asked may not, though one.
+    administrators = {"admin": True, USER: False, "otto": False}
+    for user, is_one in administrators.items():
+        assert gated.asks(user, "GET", "/me").json()["administrator"] is is_one
+    for user in ("admin", USER):
+        assert gated.asks(user, "POST", reject, seen).status_code == 403
+    answer = gated.asks("otto", "POST", reject, seen)
+    assert (answer.status_code, answer.json()["state"]) == (200, "REJECTED"), answer.text
     assert gated.ended("rejected") == "failed"
     log = gated.airflow.task_log("rejected", "first", "approval")
     assert "the request was rejected: by otto: not today; nothing was executed" in log
