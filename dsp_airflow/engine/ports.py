@@ -269,6 +269,10 @@ class Writes(Protocol):
         """
         ...
 
+    def require_proving(self, what: Projection) -> None:
+        """Inside ``proving``: ``Transient`` when it has been lost, and others may have come in."""
+        ...
+
     def move_sequences(self, what: Projection, *, dry: bool = False) -> list[str]:
         """Moves sequences that fill mapped columns past the values there; tells what it did.
 
@@ -347,6 +351,10 @@ class Witness(Digests, Protocol):
     """Where a copy stands, as a check and a purge ask it."""
 
     def proving(self, what: Projection) -> AbstractContextManager[None]:
+        """See ``Writes``."""
+        ...
+
+    def require_proving(self, what: Projection) -> None:
         """See ``Writes``."""
         ...
 

@@ -173,6 +173,9 @@ def purge_batch(
             "purged": PURGED.dump_python(done, mode="json"),
         }
         job.ledger.purging(claim, json.dumps(intent))
+        # From here on whoever would replace the target, or delete from it, finds that it is relied
+        # on. That nobody came in before is known by looking once more.
+        target.require_proving(plan.target)
         transaction.commit()
     return done
 

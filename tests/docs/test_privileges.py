@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import MySQLdb
 import pytest
@@ -335,8 +335,16 @@ class Policy:
     """Stands where IAM would: lets calls pass by their actions, and keeps count of them."""
 
     def __init__(self, client: Any) -> None:
+        self._events = client.meta.events
         self.allow(set())
-        client.meta.events.register("before-call.s3", self.judge)
+
+    def __enter__(self) -> Self:
+        self._events.register("before-call.s3", self.judge)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The client is everybody's.
+        self._events.unregister("before-call.s3", self.judge)
 
     def allow(self, actions: set[str]) -> None:
         self.allowed = actions
@@ -357,12 +365,16 @@ def test_s3(tmp_path: Path, pg18_db: Database, moto: S3Server) -> None:
     place = fresh_bucket(moto)
     jobs = archives(tmp_path, pg18_db, place)
     jobs.client = place.client
-    policy = Policy(jobs.client)
+    with Policy(jobs.client) as policy:
+        judged(jobs, pg18_db, policy)
+
+
+def judged(jobs: Any, database: Database, policy: Policy) -> None:
     prefixes = itertools.count()
 
     def work(allowed: set[str]) -> set[str]:
         policy.allow(allowed)
-        pg18_db.execute(
+        database.execute(
             "DROP TABLE IF EXISTS t",
             "CREATE TABLE t (id bigint PRIMARY KEY, v text)",
             # More than one part, so that uploads have several.
@@ -383,7 +395,7 @@ def test_s3(tmp_path: Path, pg18_db: Database, moto: S3Server) -> None:
             work(allowed - {missing})
         assert missing in str(refused.value)
     policy.allow(documented("restore, look"))
-    pg18_db.execute("TRUNCATE t")
+    database.execute("TRUNCATE t")
     run = jobs.restoring(Runs(jobs.state).recent()[-1].id)
     assert finished(run).rows_written == 8
     assert policy.used <= policy.allowed

@@ -226,7 +226,7 @@ def test_rows_before_the_start_and_numbers(world: World) -> None:
         ({"column": "id"}, "step.size is an amount of time"),
         ({"column": "day", "size": "6h"}, "must be in d, w, M or y"),
         ({"column": "day", "start": "2026-03-28T06:00"}, "a day is needed"),
-        ({"start": "9999-12-31", "end": "9999-12-31"}, "beyond the year 9999"),
+        ({"start": "9999-12-30", "end": "9999-12-31", "size": "2d"}, "beyond the year 9999"),
     ],
 )
 def test_columns_that_do_not_fit(world: World, step: dict[str, Any], message: str) -> None:

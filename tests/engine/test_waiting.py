@@ -9,9 +9,11 @@ from contextlib import contextmanager
 import pytest
 
 from dsp_airflow.engine.errors import Transient
+from dsp_airflow.engine.model import Claim
 from dsp_airflow.engine.options import NAME_BYTES, SessionOptions, session_name
 from dsp_airflow.engine.stores import postgres as postgres_store
 from dsp_airflow.engine.stores.postgres import PostgresSession, login
+from dsp_airflow.state.ledger import SqlLedger
 from tests.engine.scenes import Db, done, small
 from tests.servers import Database, PostgresServer, fresh_database
 
@@ -127,6 +129,29 @@ def test_who_waits_for_other_runs_waits_longer_than_a_statement_may_take(
         pytest.raises(Transient, match="for 3 seconds"),
     ):
         run.copy("copy")
+
+
+def test_what_was_proved_in_a_session_that_is_gone_is_not_deleted(
+    bench: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the session went its lock: the target may have been replaced before the intent."""
+    run = done(small(bench))
+    plain = SqlLedger.purging
+
+    def cut(self: SqlLedger, claim: Claim, intent: str) -> None:
+        bench.target.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'dsp:%' AND datname = current_database()"
+        )
+        plain(self, claim, intent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlLedger, "purging", cut)
+        with pytest.raises(Transient):
+            run.purge("copy")
+    assert bench.source.value("SELECT count(*) FROM t") == 100
+    run.purge("copy")
+    assert bench.source.value("SELECT count(*) FROM t") == 0
 
 
 def test_settings_of_the_role_do_not_hold(bench: Db) -> None:

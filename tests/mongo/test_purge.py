@@ -19,11 +19,12 @@ from pymongo.monitoring import (
 )
 
 from dsp_airflow.engine.errors import Refused, Transient
-from dsp_airflow.engine.model import KeyRange, Origin
+from dsp_airflow.engine.model import Claim, KeyRange, Origin
 from dsp_airflow.engine.stores.mongodb import leases, markers, names, purge
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.store import MongoSession, MongoStore
+from dsp_airflow.state.ledger import SqlLedger
 from tests.mongo.harness import BIG, IDS, MongoBench, projection
 
 ALL = KeyRange()
@@ -332,6 +333,42 @@ def test_who_was_let_in_meanwhile_ends_a_proof(
     assert [one["_id"] for one in source.find()] == [1]
     assert bench.target["t"].find_one({"_id": 1}) == {"_id": 1, "v": "for a moment"}
     assert locks.count_documents({}) == 0
+
+
+def test_who_was_let_in_before_the_intent_ends_a_proof(
+    bench: MongoBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever replaced the target then found nothing that says that it is relied on."""
+    fill(bench, 3)
+    bench.write(bench.job(purge="manual"))
+    bench.run()
+    plain = SqlLedger.purging
+
+    def stalled(self: SqlLedger, claim: Claim, intent: str) -> None:
+        # As somebody does who proves in turn, once this one has run out.
+        assert bench.target[names.LOCKS].delete_many({"_id.kind": "proving"}).deleted_count == 1
+        plain(self, claim, intent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "FRESH", 0.0)
+        patch.setattr(SqlLedger, "purging", stalled)
+        with pytest.raises(Transient, match="nothing was deleted"):
+            bench.latest().purge("copy")
+    assert bench.source["t"].count_documents({}) == 3
+    bench.latest().purge("copy")
+    assert bench.source["t"].count_documents({}) == 0
+
+
+def test_a_deletion_from_the_target_ends_with_its_lease(bench: MongoBench) -> None:
+    """Who proves by the target meanwhile would lose what it has proved."""
+    fill(bench, 3)
+    what = projection(bench.source.name, "t")
+    with opened(bench) as session, session.proving(what), session.purge() as transaction:
+        keys = [row.at for row in session.hashes(what, ALL)]
+        bench.source[names.LOCKS].delete_many({"_id.kind": "proving"})
+        with pytest.raises(Transient, match="nothing was deleted"):
+            transaction.take_keys(what, keys)
+    assert bench.source["t"].count_documents({}) == 3
 
 
 def test_a_proof_waits_for_writers_and_not_for_ever(

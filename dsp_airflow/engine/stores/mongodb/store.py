@@ -469,6 +469,10 @@ class MongoSession:
             stack.callback(self._proved)
             yield
 
+    def require_proving(self, what: Projection) -> None:
+        with self._at(what.label):
+            self._proving(what.label)
+
     def _proved(self) -> None:
         self._proof = None
 
@@ -482,7 +486,8 @@ class MongoSession:
     @contextmanager
     def purge(self) -> Iterator[Purge]:
         with self._at("purge"):
-            lease = next(iter(self._leases.values()), None)
+            # What is deleted here by a proof is fenced as what is written is.
+            lease = next(iter(self._leases.values()), self._proof)
             work = purge.MongoPurge(self.connection, lease)
         try:
             yield TranslatedPurge(work, self._at)

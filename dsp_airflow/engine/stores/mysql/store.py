@@ -374,6 +374,11 @@ class MySqlSession:
         with self._held(what, locks.proving):
             yield
 
+    def require_proving(self, what: Projection) -> None:
+        # The locks stand as long as the session does.
+        with self._at(what.label):
+            execute(self.connection, "DO 1")
+
     @contextmanager
     def _held(
         self,

@@ -368,6 +368,11 @@ class PostgresSession:
         with self._held(what, "pg_advisory_lock", "pg_advisory_unlock"):
             yield
 
+    def require_proving(self, what: Projection) -> None:
+        # The lock stands as long as the session does.
+        with self._at(what.label):
+            self.connection.execute(b"SELECT 1")
+
     @contextmanager
     def _held(self, what: Projection, lock: str, unlock: str) -> Iterator[None]:
         with self._at(what.label):
