@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pymongo import monitoring
 from dsp_airflow.restoring import Wish, of_manifest
 from dsp_airflow.steps import open_run
 from tests.mongo.gridfs.objects import Objects
-from tests.mongo.gridfs.work import WRITES, Address, small
+from tests.mongo.gridfs.work import WRITES, Address, measured, small
 from tests.servers import MongoDatabase
 from tests.servers.s3 import client_of
 
@@ -109,18 +108,12 @@ def phase(where: Where, name: str, at: int, manifest: str = "") -> None:
 
 
 def whole(where: Where) -> None:
-    """The whole run; leaves the process's peak of resident memory in a file."""
-    opened(where).run()
-    _leave_peak(where)
+    """The whole run; leaves what it took of memory."""
+    with measured(where.folder):
+        opened(where).run()
 
 
 def back(where: Where, manifest: str) -> None:
-    """The whole restore; leaves the process's peak, too."""
-    phase(where, "restore", 0, manifest)
-    _leave_peak(where)
-
-
-def _leave_peak(where: Where) -> None:
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert peak is not None
-    (where.folder / "peak").write_text(peak[1])
+    """The whole restore; leaves what it took, too."""
+    with measured(where.folder):
+        phase(where, "restore", 0, manifest)

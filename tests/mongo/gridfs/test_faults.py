@@ -22,13 +22,11 @@ from tests.mongo.harness import projection
 from tests.servers import MongoDatabase, MongoServer, fresh_mongo_database
 from tests.share import full, share
 
-LIMIT = 256 * 1024
-MEASURED = (work.whole,)
+LIMIT = 128 * 1024
+"""KiB more than the imports: together less than 256 MiB."""
 """KiB."""
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.mongo.gridfs.work"])
-# Whose memory is measured shares none with the server of forks, which may hold anything.
-alone = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def address(database: MongoDatabase) -> work.Address:
 
 def elsewhere(bench: BucketBench, act: Callable[..., None], *given: Any, **named: Any) -> int:
     """Does it in a process of its own; the exit code."""
-    process = (alone if act in MEASURED else processes).Process(
+    process = processes.Process(
         target=act,
         args=(bench.folder, address(bench.source), address(bench.target), *given),
         kwargs=named,

@@ -16,14 +16,12 @@ from tests.mongo.gridfs.objects import Objects
 from tests.servers.s3 import S3Server, fresh_bucket
 from tests.share import full, share
 
-LIMIT = 256 * 1024
-MEASURED = (work.whole, work.back)
+LIMIT = 128 * 1024
+"""KiB more than the imports: together less than 256 MiB."""
 """KiB."""
 MB = 1024 * 1024
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.mongo.gridfs.objects_work"])
-# Whose memory is measured shares none with the server of forks, which may hold anything.
-alone = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -51,9 +49,7 @@ def kept(
 
 def elsewhere(bench: Objects, act: Callable[..., None], *given: Any) -> int:
     """Does it in a process of its own; the exit code."""
-    process = (alone if act in MEASURED else processes).Process(
-        target=act, args=(work.where_of(bench), *given)
-    )
+    process = processes.Process(target=act, args=(work.where_of(bench), *given))
     process.start()
     process.join(600)
     assert process.exitcode is not None

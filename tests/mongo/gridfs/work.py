@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -82,8 +84,23 @@ def small() -> None:
 
 
 def whole(folder: Path, source: Address, target: Address) -> None:
-    """The whole run; leaves the process's peak of resident memory in a file."""
-    bench_of(folder, source, target).run()
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert peak is not None
-    (folder / "peak").write_text(peak[1])
+    """The whole run; leaves in a file how many KiB more than before it had in memory at most."""
+    with measured(folder):
+        bench_of(folder, source, target).run()
+
+
+@contextmanager
+def measured(folder: Path) -> Iterator[None]:
+    """Leaves in a file how many KiB more the process has in memory at most than at the beginning.
+
+    What it begins with are imports, those of all tests before it among them.
+    """
+    before = _resident("VmRSS")
+    yield
+    (folder / "peak").write_text(str(_resident("VmHWM") - before))
+
+
+def _resident(what: str) -> int:
+    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1])
