@@ -12,6 +12,8 @@ import pytest
 
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.model import Digest, Projection
+from dsp_airflow.engine.stores.mysql.query import execute
+from dsp_airflow.engine.stores.mysql.store import MySqlSession
 from tests.contract.places import ALL, BIGINT, ITEMS, TEXT, Place, Table, items
 
 
@@ -142,6 +144,18 @@ def test_a_proof_waits_for_the_batch_that_is_written(full: Place) -> None:
             order.append("purged")
         late.result()
     assert order == ["written", "proved", "purged", "late"]
+
+
+def test_a_proof_goes_with_its_session(full: Place) -> None:
+    what = full.project(ITEMS)
+    with full.session() as session, full.session() as other:
+        with session.proving(what):
+            session.require_proving(what)
+        if isinstance(session, MySqlSession) and isinstance(other, MySqlSession):
+            with session.proving(what):
+                execute(other.connection, f"KILL {session.connection.thread_id()}")
+                with pytest.raises(Transient):
+                    session.require_proving(what)
 
 
 def _write(place: Place, what: Projection, order: list[str]) -> None:
