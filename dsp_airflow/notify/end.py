@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -31,6 +32,8 @@ class End:
     """The task instance that Airflow names with the end."""
     asked: str | None = None
     """The earlier run that the form of a manual deletion named."""
+    started: str | None = None
+    """When the DAG run started, as ISO 8601."""
 
     @property
     def key(self) -> str:
@@ -41,6 +44,10 @@ class End:
     def by_hand(self) -> bool:
         """Whether a person decided it, so that no callback comes."""
         return self.reason == BY_HAND
+
+    def started_before(self, at: datetime) -> bool:
+        """Whether the DAG run is known to have started before a time."""
+        return self.started is not None and datetime.fromisoformat(self.started) < at
 
     @classmethod
     def of_callback(cls, context: Mapping[str, Any]) -> Self:
@@ -55,6 +62,7 @@ class End:
             link=link(dag_id, run_id),
             step=getattr(context.get("ti"), "task_id", None),
             asked=_asked(context.get("dag_run")),
+            started=_started(context.get("dag_run")),
         )
 
     @classmethod
@@ -67,6 +75,7 @@ class End:
             reason=word if word in CALLED_BACK else BY_HAND,
             link=link(dag_run.dag_id, dag_run.run_id),
             asked=_asked(dag_run),
+            started=_started(dag_run),
         )
 
 
@@ -86,3 +95,8 @@ def _attempt(dag_run: Any) -> int | None:
 def _asked(dag_run: Any) -> str | None:
     form = getattr(dag_run, "conf", None) or {}
     return str(form["run"]).strip() if form.get("run") else None
+
+
+def _started(dag_run: Any) -> str | None:
+    at = getattr(dag_run, "start_date", None)
+    return None if at is None else at.isoformat()

@@ -93,7 +93,7 @@ class RunEnded:
                     end.key, text.reason(end, self.event), succeeded=self.event == "success"
                 )
                 run = self._purged(runs, end) if self.by_hand else self._recorded(runs, end)
-                if self._switched_off(database, run):
+                if self._switched_off(database, run, end):
                     return None
                 if run is None:
                     return text.Facts()
@@ -127,11 +127,14 @@ class RunEnded:
             runs.finish(run.id, "succeeded")
         return run.id
 
-    def _switched_off(self, database: StateDatabase, run: str | None) -> bool:
+    def _switched_off(self, database: StateDatabase, run: str | None, end: End) -> bool:
         """Whether it was refused for that, which whoever triggered it has seen already."""
         switch = Switches(database).of(self.task)
-        if switch is None or switch.state == "enabled":
+        if switch is None:
             return False
+        if switch.state == "enabled":
+            # Airflow may tell of the end when the task is already switched on again.
+            return run is None and end.started_before(switch.changed_at)
         return run is None or (self.by_hand and switch.state == "offline")
 
     def _purged(self, runs: Runs, end: End) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -149,7 +150,13 @@ def test_a_disabled_task_is_skipped_by_its_schedule_and_refused_by_hand(
     # Nobody is told every night of what somebody did on purpose.
     for event in ("success", "failure"):
         assert ended(event).letter(End.of_callback(context(steps(task())))) is None
+    refused = steps(task())
+    refused.dag_run.start_date = world.state.now() - timedelta(seconds=1)
     tasks.set("flights", "enabled", "ann")
+    # Airflow may tell of the end when the task is already switched on again.
+    assert ended().letter(End.of_callback(context(refused))) is None
+    refused.dag_run.start_date = world.state.now() + timedelta(seconds=1)
+    assert ended().letter(End.of_callback(context(refused))) is not None
     assert scheduled(steps(task()))("estimate")["rows"] == {"job": 2500}
 
 

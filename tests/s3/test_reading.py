@@ -66,10 +66,11 @@ def threads() -> list[str]:
 
 
 def others(database: Database) -> int:
-    """Sessions on the database, beside the one that asks."""
+    """Sessions of clients on the database (vacuum has its own), beside the one that asks."""
     query = (
         "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend'"
     )
     return int(database.value(query))
 
