@@ -18,14 +18,14 @@ from dsp_airflow.engine.model import Plan
 from dsp_airflow.paths import Given, WarmPath
 from dsp_airflow.placing import placing
 from dsp_airflow.state.ledger import SqlLedger
-from dsp_airflow.steps import Interval, TaskRun, resolved_variables
+from dsp_airflow.steps import Interval, TaskRun
 
 
 def variables_now(run: TaskRun, when: Interval) -> dict[str, dict[str, Any]]:
     """Of each job, for a look: the run's own values are set when its execution starts."""
     now = run.database.now()
     try:
-        return {job.name: resolved_variables(run.task, job, now, when) for job in run.task.jobs}
+        return {job.name: run.variables_at(job, now, when) for job in run.task.jobs}
     except UnresolvedVariableError as error:
         raise ConfigError(str(error)) from error
 

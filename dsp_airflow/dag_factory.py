@@ -23,7 +23,7 @@ from dsp_airflow.config.loading import load_task, load_tasks
 from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX
 from dsp_airflow.config.process_loading import load_processes
 from dsp_airflow.config.processes import Process
-from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.restores import RestoreJob, is_drill
 from dsp_airflow.config.tasknames import task_names
 from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
@@ -36,7 +36,11 @@ from dsp_airflow.operators.delete_missing import DeleteMissingOperator
 from dsp_airflow.operators.estimate import EstimateOperator, RestoreEstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeEstimateOperator, PurgeSourceOperator
-from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
+from dsp_airflow.operators.restore import (
+    DropDrillOperator,
+    RestoreCheckOperator,
+    RestoreOperator,
+)
 from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.pools import pooled
@@ -295,6 +299,10 @@ def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
         told = [target_alias(task.name, job.name) if mapped else target_asset(job)]
         checked = job.check is not None
         deletes, swaps = deletes_missing(job), replaces(job)
+        drops = is_drill(job)
+        if drops:
+            # What is dropped again is nothing that others wait for.
+            told = []
         last = deletes or swaps
         first: type[TableSyncOperator] = TableSyncOperator
         name = "copy"
@@ -317,6 +325,8 @@ def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
                 task_id="swap", task_file=file, job=job.name, outlets=told, **written
             )
             steps.append(swap)
+        if drops:
+            steps.append(DropDrillOperator(task_id="drop", task_file=file, job=job.name, **written))
         chain(*steps)
     return group
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from dsp_airflow.config import templates
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.config.variables import TimeVariable
 
@@ -16,8 +17,13 @@ PREFIX: Final = "{prefix}"
 TABLE: Final = "{table}"
 """Among a run's resolved variables, where an S3 job's folder stands, and the table of a warm job
 whose name the run completes; no variable has these names."""
+RUN: Final = "{run}"
+MANIFEST: Final = "{manifest}"
+BATCHES: Final = "{batches}"
+"""Of a drill: the archived run that is tried, its manifest and which of its batches."""
 END: Final = "step.end"
 """And what no step of a job in ``mode: step`` goes beyond, where that is a time."""
+_OURS: Final = (PREFIX, TABLE, END, RUN, MANIFEST, BATCHES)
 
 
 def names_of(
@@ -46,6 +52,8 @@ def named(task: Task, variables: Mapping[str, Mapping[str, Any]]) -> Task:
         if isinstance(job, WarmJob) and table is not None:
             target = job.target.model_copy(update={"table": table})
             jobs.append(job.model_copy(update={"target": target}))
+        elif isinstance(job, RestoreJob) and table is not None:
+            jobs.append(_drawn(job, variables[job.name]))
         else:
             jobs.append(job)
     return task.model_copy(update={"jobs": tuple(jobs)})
@@ -53,12 +61,25 @@ def named(task: Task, variables: Mapping[str, Mapping[str, Any]]) -> Task:
 
 def is_open(job: Job) -> bool:
     """Whether a run has yet to say which table it writes."""
-    return _template(job) is not None
+    return _template(job) is not None or (
+        isinstance(job, RestoreJob) and job.source.manifest is None
+    )
 
 
 def plain(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of the task file alone."""
-    return {name: value for name, value in variables.items() if name not in (PREFIX, TABLE, END)}
+    return {name: value for name, value in variables.items() if name not in _OURS}
+
+
+def _drawn(job: RestoreJob, variables: Mapping[str, Any]) -> RestoreJob:
+    """A drill with what its run tries."""
+    found = {"manifest": variables[MANIFEST], "batches": variables[BATCHES]}
+    return job.model_copy(
+        update={
+            "source": job.source.model_copy(update=found),
+            "target": job.target.model_copy(update={"table": variables[TABLE]}),
+        }
+    )
 
 
 def _template(job: Job) -> str | None:

@@ -377,9 +377,20 @@ class RestorePath:
         """See ``Path``."""
         from dsp_airflow.engine.archive.restoring import plan_restore
 
-        return plan_restore(
+        if self.job.drill is not None and self._manifest().of_files:
+            raise Refused(
+                f"job {self.job.name}: the files of a bucket cannot be tried by a drill yet; dsp "
+                "archive verify reads them"
+            )
+        plan, batches = plan_restore(
             self.job, self._manifest(), self.archive, self._target(), self._bound(given.definition)
         )
+        if self.job.drill is not None and not plan.create:
+            raise Refused(
+                f"job {self.job.name}: {plan.target.label} is there already, and a drill restores "
+                "to a table of its own"
+            )
+        return plan, batches
 
     def rows(self, plan: Plan) -> int:
         """What the archive has of them, whatever the filter."""
@@ -435,6 +446,8 @@ class RestorePath:
         if self._known is None:
             source = self.job.source
             bucket = self.archive.bucket(source.bucket)
+            if source.manifest is None:
+                raise ConfigError(f"job {self.job.name}: source needs manifest")
             self._known = read_manifest(bucket, source.manifest, source.sha256)
         return self._known
 

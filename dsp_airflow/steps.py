@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeVar
 
-from dsp_airflow import marking
+from dsp_airflow import drilling, marking
 from dsp_airflow.advancing import Advance, bound_of
 from dsp_airflow.approval.gate import Gate, GuardedPace, default_gate
 from dsp_airflow.config.archives import S3Job, same_place
 from dsp_airflow.config.definition import data_digest, normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.names import split_table
-from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.restores import RestoreJob, is_drill
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import TimeVariable, UnresolvedVariableError, resolve_variables
@@ -41,7 +41,7 @@ from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
-from dsp_airflow.paths import Given, Path, WaitingPath, path_of
+from dsp_airflow.paths import Given, Path, RestorePath, WaitingPath, path_of
 from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
@@ -60,6 +60,8 @@ from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.step_conditions import StepConditions
 from dsp_airflow.target_conditions import TargetConditions
+
+AnyJobT = TypeVar("AnyJobT", bound=AnyJob)
 
 DELETE_MISSING = "delete_missing"
 """The step that deletes from the target what the source does not have."""
@@ -122,7 +124,7 @@ class TaskRun:
             self.run.id,
             name,
             [j.name for j in self.task.jobs].index(name),
-            source_table=job.source.table,
+            source_table=self._in_this_run(job).source.table,
             source_connection=job.source.connection,
             source_identity=source.identity,
             purge_mode=job.purge,
@@ -146,6 +148,8 @@ class TaskRun:
                     self.runs.move(self.run.id, name, "planned")
                 return known
             self._refuse_shared_folder(job)
+            if isinstance(path, RestorePath):
+                drilling.require_as_recorded(self.database, path.job, path.archive)
             given = self._given(job)
             given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
             plan, batches = path.plan(given)
@@ -166,6 +170,9 @@ class TaskRun:
             self.gate.copying(work.plan)
             self.runs.move(self.run.id, name, "copying")
             begun = self._job_summary(name).batches_copied > 0
+            if isinstance(path, RestorePath) and is_drill(path.job):
+                for table in drilling.drop_left(self.runs, self.run, path.job, path.store):
+                    tell(self.watch, Noted(f"{table}, left by a drill that failed, was dropped"))
             with alone(replacing):
                 if replacing is not None:
                     replacing.begin(self.watch, begun=begun)
@@ -353,9 +360,7 @@ class TaskRun:
             _, work, replacing, ledger = self._work(name, "swap", wait=True)
             found = self._job_summary(name)
             self._require_copied(found)
-            if job.check is not None and (
-                found.batches_checked < found.batches or found.rows_different
-            ):
+            if job.check is not None and not _is_proved(found):
                 raise Refused(
                     f"job {name}: {found.batches_checked} of {found.batches} batches are checked, "
                     f"and {found.rows_different:,} rows differ; the target stays as it is until "
@@ -371,6 +376,33 @@ class TaskRun:
                 self.runs.move(self.run.id, name, "succeeded")
         return self._job_summary(name)
 
+    def drop_drill(self, name: str) -> JobSummary:
+        """Drops what a drill restored, once it is proved; other jobs have nothing to drop.
+
+        May be repeated. Raises ``Refused`` while anything is not restored and checked: a table in
+        which rows differ stays, for whoever looks for the reason, until the next drill.
+        """
+        job = self._in_this_run(self._job(name))
+        if not isinstance(job, RestoreJob) or job.drill is None:
+            return self._job_summary(name)
+        self.pace.before_batch()
+        self.require_granted(job, "drop")
+        found = self._job_summary(name)
+        if not _is_proved(found):
+            raise Refused(
+                f"job {name}: {found.batches_checked} of {found.batches} batches are checked, and "
+                f"{found.rows_different:,} rows differ; {job.target.table} stays"
+            )
+        path = self.path(job, "drop")
+        if isinstance(path, RestorePath) and drilling.drop(self.run, path.job, path.store):
+            tell(self.watch, Noted(f"{job.target.table} is proved, and was dropped"))
+        return found
+
+    def is_tried(self, name: str) -> bool:
+        """Whether the job is a drill that is through, so that its table may be gone."""
+        found = next((j for j in self.summary().jobs if j.name == name), None)
+        return is_drill(self._job(name)) and found is not None and _is_proved(found)
+
     # The whole run
 
     def begin(self, interval: Interval | None = None) -> None:
@@ -384,8 +416,7 @@ class TaskRun:
         now = self.database.now()
         try:
             resolved = {
-                job.name: _packed(resolved_variables(self.task, job, now, when))
-                for job in self.task.jobs
+                job.name: _packed(self.variables_at(job, now, when)) for job in self.task.jobs
             }
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
@@ -394,6 +425,12 @@ class TaskRun:
             self.run.id, resolved, anew=self.run.ended, restored_by=self.by_hand
         )
         self.require_going()
+
+    def variables_at(self, job: AnyJob, now: datetime, when: Interval) -> dict[str, Any]:
+        """A job's variables in an execution at that time, and what a drill draws."""
+        run = self.run
+        tried = drilling.drawn(self.database, job, run.task, run.id, run.created_at)
+        return resolved_variables(self.task, job, now, when) | tried
 
     def require_going(self) -> None:
         """Raises ``Terminated`` for a run that somebody ended: it goes on once it begins again."""
@@ -426,10 +463,10 @@ class TaskRun:
             raise ConfigError(f"task {self.task.name} has no job {name!r}; it has {names}")
         return job
 
-    def _in_this_run(self, job: WarmJob) -> WarmJob:
-        """The job with the table that it has in this run."""
+    def _in_this_run(self, job: AnyJobT) -> AnyJobT:
+        """The job with the names that it has in this run."""
         found = named(self.task, self.run.variables).job(job.name)
-        return found if isinstance(found, WarmJob) else job
+        return found if isinstance(found, type(job)) else job
 
     def is_checked(self, name: str) -> bool:
         """Whether the job asks for a check."""
@@ -760,6 +797,10 @@ def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
 def deletes_missing(job: AnyJob) -> bool:
     """Whether a job deletes rows of the target that the source does not have."""
     return isinstance(job, WarmJob) and job.delete_missing is not None
+
+
+def _is_proved(found: JobSummary) -> bool:
+    return found.batches_checked == found.batches and not found.rows_different
 
 
 def _message(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.definition import normalise
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.processes import MATCH, NONE, SUBTYPES, TASK_TYPES
-from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.restores import RestoreJob, is_drill
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
@@ -146,7 +146,12 @@ def job_estimate(
         "source": plan.source.label,
         "target": plan.target.label,
         "create": plan.create,
-        "statements": [*plan.ddl, *_read(job, plan, system), *_taken(plan, removed)],
+        "statements": [
+            *plan.ddl,
+            *_read(job, plan, system),
+            *_taken(plan, removed),
+            *_dropped(job, plan),
+        ],
         "rows": rows,
         "bytes": plan.bytes,
         "columns": [
@@ -334,8 +339,7 @@ def _taken(plan: Plan, removed: Removal | None) -> list[str]:
         return []
     documents, target = plan.target_shape.open, plan.target
     if plan.replaces:
-        drop = f"drop {target.label}" if documents else f"DROP TABLE {target.table}"
-        return [f"-- the old one, once the new one has its name\n{drop}"]
+        return [f"-- the old one, once the new one has its name\n{_drop(plan)}"]
     key = ", ".join(plan.key)
     delete = (
         f"delete in {target.label}: {{_id: each that is missing}}"
@@ -343,6 +347,16 @@ def _taken(plan: Plan, removed: Removal | None) -> list[str]:
         else f"DELETE FROM {target.table} WHERE ({key}) = each that is missing"  # noqa: S608
     )
     return [f"-- missing rows only\n{delete}"]
+
+
+def _dropped(job: Job, plan: Plan) -> list[str]:
+    """How the table of a drill goes again."""
+    return [f"-- once every row of it is proved\n{_drop(plan)}"] if is_drill(job) else []
+
+
+def _drop(plan: Plan) -> str:
+    target = plan.target
+    return f"drop {target.label}" if plan.target_shape.open else f"DROP TABLE {target.table}"
 
 
 def _read(job: Job, plan: Plan, system: str) -> list[str]:

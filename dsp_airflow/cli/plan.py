@@ -118,16 +118,32 @@ def _resolved(task: Task, job: Job, now: datetime) -> dict[str, Any]:
     from dsp_airflow.steps import Interval, resolved_variables
 
     try:
-        return resolved_variables(task, job, now, Interval())
+        return resolved_variables(task, job, now, Interval()) | _drawn(task, job, now)
     except UnresolvedVariableError as error:
         raise ConfigError(f"job {job.name}: {error}") from error
+
+
+def _drawn(task: Task, job: Job, now: datetime) -> dict[str, str]:
+    """What a drill would try that began now; a run draws its own."""
+    from dsp_airflow.config.restores import is_drill
+
+    if not is_drill(job):
+        return {}
+    from dsp_airflow.drilling import drawn
+    from dsp_airflow.state.database import open_state
+    from dsp_airflow.state.runs import run_id
+
+    if not has_state():
+        raise Refused(f"job {job.name}: nothing to try: there is no state database yet")
+    with open_state() as database:
+        return drawn(database, job, task.name, run_id(now), now)
 
 
 def _known(task: Task, job: Job, now: datetime) -> dict[str, Any]:
     """Of another job, whose own plan tells what it lacks."""
     try:
         return _resolved(task, job, now)
-    except ConfigError:
+    except DspError:
         return {}
 
 

@@ -96,13 +96,18 @@ class Whole:
             work.gate.ended()
 
     def _job(self, name: str) -> None:
-        for phase, step in (
+        steps: list[tuple[str, Callable[[str], object]]] = [
             ("plan", self.work.plan),
             ("copy", self.work.copy),
             ("check", self.work.check),
             ("delete_missing", self.work.delete_missing),
             ("swap", self.work.swap),
-        ):
+            ("drop", self.work.drop_drill),
+        ]
+        if self.work.is_tried(name):
+            # Whoever was killed before he could say so has dropped its table already.
+            steps = steps[-1:]
+        for phase, step in steps:
             self.work.pace.before_batch()
             if phase in ("copy", "check"):
                 expect(self.watch, self.work, "copy" if phase == "copy" else "check", name)

@@ -119,6 +119,8 @@ def _restore(job: RestoreJob) -> dict[str, Any]:
         "where": _where(job.where),
         "on_conflict": job.on_conflict,
         "check": _check(job.check),
+        # Left out where there is none, so that other jobs have the digests that they had.
+        **({} if job.drill is None else {"drill": job.drill.model_dump()}),
     }
 
 

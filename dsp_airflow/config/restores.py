@@ -17,6 +17,7 @@ from pydantic import (
 
 from dsp_airflow.config.archives import BucketName
 from dsp_airflow.config.base import Model
+from dsp_airflow.config.drills import Drill
 from dsp_airflow.config.findings import Finding, Location, invalid, invalid_together
 from dsp_airflow.config.jobs import (
     Check,
@@ -35,6 +36,7 @@ from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.timeouts import Timeouts
 from dsp_airflow.config.where import in_any_dialect, parse_where
 
+_EMPTY = "a drill restores to a table of its own, which it creates"
 BATCHES = r"\s*(all|[0-9]+(-[0-9]+)?(\s*,\s*[0-9]+(-[0-9]+)?)*)\s*"
 
 
@@ -60,8 +62,9 @@ class ArchiveSource(Model):
         examples=["archive_s3"],
     )
     bucket: BucketName = Field(description="Bucket of the archive.", examples=["archive"])
-    manifest: Text = Field(
-        description="Key of the run's manifest in the bucket.",
+    manifest: Text | None = Field(
+        default=None,
+        description="Key of the run's manifest in the bucket. A drill draws it.",
         examples=["flights/2026-12-01/run=20261201T020000-3f9a1c/_manifest.json"],
     )
     batches: Annotated[
@@ -77,7 +80,7 @@ class ArchiveSource(Model):
     @property
     def table(self) -> str:
         """What rows come from, for messages."""
-        return f"s3://{self.bucket}/{self.manifest}"
+        return f"s3://{self.bucket}/{self.manifest or '...'}"
 
 
 class RestoreTarget(Endpoint):
@@ -150,6 +153,14 @@ class RestoreJob(Model):
         description="The largest row that may pass; a larger one is an error. From 1KiB to 1GiB.",
         examples=["64MiB"],
     )
+    drill: Drill | None = Field(
+        default=None,
+        description=(
+            "Whether archives can be restored is tried: each execution draws one and restores a "
+            "sample of it to a new table, whose name begins as target says; when that is proved it "
+            "is dropped."
+        ),
+    )
     report_values: bool = Field(
         default=False,
         description="Show values in difference reports. Default: keys and hashes only.",
@@ -164,6 +175,29 @@ class RestoreJob(Model):
     def target_table(self) -> str:
         """The table written."""
         return self.target.table
+
+    @model_validator(mode="after")
+    def _drilled(self) -> Self:
+        source = self.source
+        if self.drill is None:
+            if source.manifest is None:
+                message = "must be given: the key of the archived run's manifest"
+                raise invalid_together([Finding(("source", "manifest"), message)])
+            return self
+        found = [
+            Finding(location, f"must not be {shown}: {why}", shown)
+            for location, shown, bad, why in (
+                (("source", "batches"), source.batches, source.batches != "all", "percent draws"),
+                (("source", "sha256"), "given", source.sha256 is not None, "a drill draws one"),
+                (("on_conflict",), self.on_conflict, self.on_conflict != "error", _EMPTY),
+                (("target", "create"), "never", self.target.create == "never", _EMPTY),
+                (("check",), "none", self.check is None, "a drill is there to compare"),
+            )
+            if bad
+        ]
+        if found:
+            raise invalid_together(found)
+        return self
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -194,3 +228,8 @@ class RestoreJob(Model):
         ]
         if found:
             raise invalid_together(found[:1])
+
+
+def is_drill(job: object) -> bool:
+    """Whether a job restores to a table that is dropped when it is proved."""
+    return isinstance(job, RestoreJob) and job.drill is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from dsp_airflow.engine.errors import ConfigError
@@ -20,6 +21,17 @@ def parse_batches(text: str) -> frozenset[int] | None:
     if text.strip().lower() == "all":
         return None
     return frozenset(number for part in text.split(",") for number in _range(part, text))
+
+
+def said(numbers: Iterable[int]) -> str:
+    """The inverse of ``parse_batches``: ``1-5,8``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def _range(part: str, text: str) -> range:

@@ -8,7 +8,7 @@ from typing import Any
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.connections import open_store
 from dsp_airflow.notify import LATEST
-from dsp_airflow.operators.base import TaskOperator, asker
+from dsp_airflow.operators.base import StepOperator, TaskOperator, asker
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.state.database import StateDatabase
@@ -130,6 +130,24 @@ class RestoreCheckOperator(AskedToRestore, ConsistencyCheckOperator):
 
     See ``RestoreOperator`` for an example.
     """
+
+
+class DropDrillOperator(StepOperator):
+    """Drops the table that a drill restored to, once all of it is proved.
+
+    After a check that failed it stays, until the job's next drill. In a hand-written DAG it
+    follows the check::
+
+        (
+            RestoreOperator(task_id="restore", **drill)
+            >> RestoreCheckOperator(task_id="check", **drill)
+            >> DropDrillOperator(task_id="drop", **drill)
+        )
+    """
+
+    def do_step(self, run: TaskRun, context: Mapping[str, Any]) -> JobSummary:  # noqa: ARG002
+        """Drops it, unless that has happened."""
+        return run.drop_drill(self.job_name)
 
 
 def _given(text: str | None) -> str | None:

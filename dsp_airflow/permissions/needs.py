@@ -84,7 +84,8 @@ def source_of(job: Job) -> Place:
     """Where a job reads."""
     if isinstance(job, RestoreJob):
         source = job.source
-        prefix = _archive_of(source.manifest)
+        # Which archive a drill draws, its run has yet to say.
+        prefix = None if source.manifest is None else _archive_of(source.manifest)
         return Place(source.connection, bucket=source.bucket, prefix=prefix)
     return Place(job.source.connection, job.source.table)
 

@@ -38,6 +38,16 @@ jobs:
     where: "id < 140"
 """
 
+DRILL = """
+name: drill
+jobs:
+  - name: old
+    type: restore
+    source: {connection: archive_s3, bucket: BUCKET}
+    target: {connection: flights_target, table: public.tried}
+    drill: {task: it, job: old}
+"""
+
 
 @pytest.fixture
 def archived(world: World, place: Place, steps: Callable[..., Stepper]) -> str:
@@ -155,3 +165,23 @@ def test_the_example_restores(world: World, place: Place, archived: str) -> None
     step("restore")
     assert step("check")["rows_checked"] == 150
     assert world.source.value("SELECT count(*) FROM flights") == 200
+
+
+def test_a_drill_leaves_nothing(
+    world: World, archived: str, place: Place, steps: Callable[..., Stepper]
+) -> None:
+    step = steps(DRILL.replace("BUCKET", place.name))
+    group = ["old.plan", "old.restore", "old.check", "old.drop"]
+    assert [t.task_id for t in step.dag.tasks if t.task_id.startswith("old.")] == group
+    # What is dropped again is nothing that others wait for.
+    assert [t.outlets for t in step.dag.tasks if t.outlets] == []
+    step("estimate")
+    found = [step(name) for name in group[:3]][-1]
+    assert found["rows_checked"] == found["rows_written"] > 0
+    tables = (
+        "SELECT count(*) FROM pg_class WHERE relname LIKE 'tried_dsp_drill_%' AND relkind = 'r'"
+    )
+    assert world.target.value(tables) == 1
+    for _ in range(2):
+        step("old.drop")
+        assert world.target.value(tables) == 0

@@ -1,0 +1,143 @@
+"""Restore drills: which archive a run tries, in which table, and how that table goes again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from dsp_airflow.config.restores import RestoreJob
+from dsp_airflow.config.tasks import Job
+from dsp_airflow.engine import swap
+from dsp_airflow.engine.archive.layout import manifest_key
+from dsp_airflow.engine.batches import said
+from dsp_airflow.engine.errors import Mismatch, Refused
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.naming import BATCHES, MANIFEST, RUN, TABLE
+from dsp_airflow.state.archived import archived_runs
+from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.ledger import SqlLedger
+from dsp_airflow.state.records import Run
+from dsp_airflow.state.runs import Runs
+
+if TYPE_CHECKING:
+    from dsp_airflow.engine.stores.s3 import S3Store
+
+REMEMBERED: Final = 10_000
+"""Earlier drills of a job that are looked at for which archives they tried."""
+LEFT: Final = 20
+"""Earlier runs whose tables are looked for; one that failed keeps its table until the next."""
+SHOWN: Final = 5
+_OWN: Final = re.compile(r'_dsp_drill_\d{8}t\d{6}_[a-z2-7]{6}"?$')
+
+
+def drawn(database: StateDatabase, job: Job, task: str, run: str, at: datetime) -> dict[str, str]:
+    """What a run that began at a time tries, and in which table; nothing of any other job.
+
+    The same for the same run, whenever it is asked: what is approved is what is done. Raises
+    ``Refused`` where nothing is archived.
+    """
+    if not isinstance(job, RestoreJob) or job.drill is None:
+        return {}
+    wanted = job.drill
+    known = archived_runs(database, wanted.task, wanted.job, at)
+    if not known:
+        raise Refused(
+            f"job {job.name}: nothing to try: no run of task {wanted.task} that the state database "
+            f"knows has archived rows by a job {wanted.job}"
+        )
+    last = _last_tried(database, task, job.name, at)
+    chance = random.Random(_seed(run, job.name))  # noqa: S311 - which one, not a secret
+    untried = [one for one in known if one not in last]
+    chosen = chance.choice(untried) if untried else min(known, key=lambda one: last[one])
+    ledger = SqlLedger(database, chosen, wanted.job)
+    plan = ledger.plan()
+    if plan is None or plan.archive is None:
+        raise Refused(
+            f"job {job.name}: job {wanted.job} of task {wanted.task} is not of type s3, so there "
+            "is no archive to try"
+        )
+    numbers = [record.batch.number for record in ledger.records()]
+    many = max(1, math.ceil(len(numbers) * wanted.percent / 100))
+    return {
+        RUN: chosen,
+        MANIFEST: manifest_key(plan.archive, ledger.run),
+        BATCHES: said(chance.sample(numbers, many)),
+        TABLE: _table(job.target.table, run),
+    }
+
+
+def require_as_recorded(database: StateDatabase, job: RestoreJob, archive: S3Store) -> None:
+    """Raises ``Mismatch`` unless the manifest is what the records of the archived run make.
+
+    A restore writes a manifest again that is gone; here that is what a drill is to find.
+    """
+    if job.drill is None:
+        return
+    from dsp_airflow.archives import record_of
+    from dsp_airflow.engine.archive.listing import FoundRun
+    from dsp_airflow.engine.archive.manifest import apart, read_manifest
+
+    bucket, key = archive.bucket(job.source.bucket), str(job.source.manifest)
+    there = read_manifest(bucket, key)
+    at = FoundRun(bucket, there.prefix, there.run)
+    record = record_of(database, job.drill.task, job.drill.job, at, there)
+    made = None if record is None else record.manifest
+    fields = ["run"] if made is None else apart(there, made)
+    if fields:
+        raise Mismatch(
+            f"{bucket.label(key)} was edited: it is not what the records of its run make "
+            f"({', '.join(fields[:SHOWN])})"
+        )
+
+
+def drop(run: Run, job: RestoreJob, store: Store) -> bool:
+    """Drops the table that this run restored to; ``False`` where it is gone already."""
+    table = str(run.variables[job.name][TABLE])
+    return _discarded(store, table, job)
+
+
+def drop_left(runs: Runs, run: Run, job: RestoreJob, store: Store) -> list[str]:
+    """Drops the tables of earlier drills of the job which failed; returns their names."""
+    dropped = []
+    for one in runs.recent(run.task, LEFT):
+        table = one.variables.get(job.name, {}).get(TABLE)
+        if table is None or one.created_at >= run.created_at or not one.ended:
+            continue
+        if _discarded(store, str(table), job):
+            dropped.append(str(table))
+    return dropped
+
+
+def _discarded(store: Store, table: str, job: RestoreJob) -> bool:
+    if not _OWN.search(table):
+        raise Refused(f"job {job.name}: {table} has no name of a drill, and is not dropped")
+    with store.session() as session:
+        shape = session.describe(table)
+        if shape is None:
+            return False
+        swap.swaps_of(session).discard(store.dialect.qualified(shape))
+    return True
+
+
+def _last_tried(database: StateDatabase, task: str, job: str, before: datetime) -> dict[str, str]:
+    """When each archived run was tried last, and found right, by this job."""
+    last: dict[str, str] = {}
+    for one in Runs(database).recent(task, REMEMBERED):
+        tried = one.variables.get(job, {}).get(RUN)
+        if one.created_at < before and one.state == "succeeded" and tried is not None:
+            last.setdefault(str(tried), one.created_at.isoformat())
+    return last
+
+
+def _seed(run: str, job: str) -> int:
+    return int(hashlib.sha256(f"{run} {job}".encode()).hexdigest()[:16], 16)
+
+
+def _table(stem: str, run: str) -> str:
+    """A name of this run's own, that nobody else's table has."""
+    ends = "_dsp_drill_" + re.sub(r"[^a-z0-9]+", "_", run.lower())
+    return f'{stem[:-1]}{ends}"' if stem.endswith('"') else f"{stem}{ends}"

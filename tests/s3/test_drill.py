@@ -1,0 +1,223 @@
+"""Archives that are tried: restored to a table of the drill's own, compared, and dropped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dsp_airflow.config.errors import ConfigProblems
+from dsp_airflow.config.loading import load_task
+from dsp_airflow.engine.archive.manifest import CHECKSUM
+from dsp_airflow.engine.archive.witness import Altered
+from dsp_airflow.engine.errors import DspError, Mismatch, Refused
+from dsp_airflow.naming import BATCHES, RUN, TABLE
+from dsp_airflow.state.records import RunSummary
+from dsp_airflow.steps import TaskRun, open_run
+from tests.conftest import NewDatabase
+from tests.s3.harness import Archives, archives
+from tests.s3.test_path import damage, filled
+from tests.servers import MongoDatabase, MySQLDatabase
+from tests.servers.s3 import S3Server, fresh_bucket
+
+STAND = "SELECT relname FROM pg_class WHERE relname LIKE '%dsp_drill%' AND relkind = 'r'"
+
+
+@dataclass
+class Drills:
+    """A task that tries what another one archived."""
+
+    jobs: Archives
+
+    def write(self, table: str = "public.tried", **job: Any) -> None:
+        assert self.jobs.place is not None
+        told = {
+            "name": "tried",
+            "type": "restore",
+            "source": {"connection": "archive", "bucket": self.jobs.place.name},
+            "target": {"connection": "target", "table": table},
+            "drill": {"task": "task", "job": "copy", "percent": 50},
+            **job,
+        }
+        self.file.write_text(yaml.safe_dump({"name": "drill", "jobs": [told]}))
+
+    @property
+    def file(self) -> Path:
+        return self.jobs.folder / "drill.yaml"
+
+    def begin(self) -> TaskRun:
+        task = load_task(self.file)
+        run = open_run(self.jobs.state, task, self.file, self.jobs.store, new=True)
+        run.begin()
+        return run
+
+    def run(self) -> RunSummary:
+        run = self.begin()
+        try:
+            run.plan("tried")
+            run.copy("tried")
+            run.check("tried")
+            run.drop_drill("tried")
+        except BaseException as error:
+            run.finish(error)
+            raise
+        return run.finish()
+
+
+@pytest.fixture
+def drills(tmp_path: Path, new_pg_db: NewDatabase, moto: S3Server) -> Drills:
+    """A hundred rows in four batches, archived and purged, and a database to try that in."""
+    found = Drills(archives(tmp_path, new_pg_db(), fresh_bucket(moto)))
+    filled(found.jobs)
+    found.jobs.run()
+    found.jobs.target = new_pg_db()
+    found.write()
+    return found
+
+
+def _tables(database: Any) -> list[str]:
+    return [name for (name,) in database.rows(STAND)]
+
+
+def test_an_archive_is_restored_compared_and_dropped(drills: Drills) -> None:
+    run = drills.begin()
+    tried = run.run.variables["tried"]
+    assert tried[RUN] == drills.jobs.latest().run.id
+    assert len(tried[BATCHES].split(",")) == 2 or "-" in tried[BATCHES]
+    assert run.plan("tried").create
+    run.copy("tried")
+    [name] = _tables(drills.jobs.target)
+    assert f"public.{name}" == tried[TABLE]
+    with pytest.raises(Refused, match="0 of 2 batches are checked, and 0 rows differ; public"):
+        run.drop_drill("tried")
+    found = run.check("tried")
+    assert (found.batches, found.batches_checked, found.rows_different) == (2, 2, 0)
+    assert found.rows_checked == found.rows_written > 0
+    run.drop_drill("tried")
+    assert _tables(drills.jobs.target) == []
+    # A retry, and whoever was killed before he could say that it is done.
+    run.drop_drill("tried")
+    assert run.is_tried("tried")
+    assert run.finish().state == "succeeded"
+    [known] = drills.jobs.latest().runs.jobs(run.run.id)
+    assert known.source_table.endswith(f"run={tried[RUN]}/_manifest.json")
+
+
+def test_each_archive_in_turn(drills: Drills) -> None:
+    """What was never tried, then what was tried longest ago; a drill that failed does not count."""
+    for _ in range(2):
+        drills.jobs.source.execute(
+            "INSERT INTO t (id, name) SELECT n, 'x' FROM generate_series(1, 40) n"
+        )
+        drills.jobs.run(new=True)
+    archived = {run.id for run in drills.jobs.latest().runs.recent("task")}
+    tried = []
+    for _ in range(5):
+        run = drills.run().run
+        tried.append(drills.jobs.latest().runs.get(run).variables["tried"][RUN])
+    assert set(tried[:3]) == archived
+    assert tried[3:] == tried[:2]
+
+
+def test_what_differs_stays_until_the_next_drill(drills: Drills) -> None:
+    run = drills.begin()
+    run.plan("tried")
+    run.copy("tried")
+    [name] = _tables(drills.jobs.target)
+    drills.jobs.target.execute(f"UPDATE {name} SET name = 'other' WHERE id % 10 = 3")
+    with pytest.raises(Mismatch, match="rows differ between source and target"):
+        run.check("tried")
+    with pytest.raises(Refused, match=rf"rows differ; public.{name} stays"):
+        run.drop_drill("tried")
+    assert not run.is_tried("tried")
+    run.finish(Mismatch("rows differ"))
+    assert _tables(drills.jobs.target) == [name]
+    drills.jobs.target.execute("CREATE TABLE tried_dsp_drill_of_mine (id bigint)")
+    drills.run()
+    assert _tables(drills.jobs.target) == ["tried_dsp_drill_of_mine"]
+
+
+def test_an_archive_that_is_not_as_it_was(drills: Drills) -> None:
+    damage(drills.jobs, "byte")
+    drills.write(drill={"task": "task", "job": "copy", "percent": 100})
+    with pytest.raises(Altered, match="batch=2"):
+        drills.run()
+    # The manifest, with a checksum that fits.
+    (name,) = [key for key in drills.jobs.objects() if key.endswith("_manifest.json")]
+    told = drills.jobs.manifest()
+    told["rows"] += 1
+    told.pop(CHECKSUM)
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    told[CHECKSUM] = hashlib.sha256(text.encode()).hexdigest()
+    assert drills.jobs.place is not None
+    client, bucket = drills.jobs.place.client, drills.jobs.place.name
+    client.put_object(Bucket=bucket, Key=name, Body=json.dumps(told).encode())
+    with pytest.raises(Mismatch):
+        drills.run()
+    client.delete_object(Bucket=bucket, Key=name)
+    with pytest.raises(DspError, match=r"_manifest\.json is not there"):
+        drills.run()
+    assert name not in drills.jobs.objects()
+
+
+def test_the_same_is_drawn_whenever_it_is_asked(drills: Drills) -> None:
+    """What was estimated and approved is what is done, whatever was archived meanwhile."""
+    from dsp_airflow.asking import variables_now
+    from dsp_airflow.steps import Interval
+
+    task = load_task(drills.file)
+    run = open_run(drills.jobs.state, task, drills.file, drills.jobs.store, new=True)
+    before = variables_now(run, Interval())
+    drills.jobs.source.execute("INSERT INTO t (id) SELECT generate_series(1, 40)")
+    drills.jobs.run(new=True)
+    run.begin()
+    assert run.run.variables["tried"] == before["tried"]
+
+
+def test_nothing_to_try(drills: Drills) -> None:
+    drills.write(drill={"task": "tasks", "job": "copy"})
+    with pytest.raises(Refused, match="nothing to try: no run of task tasks that the state"):
+        drills.begin()
+    drills.write(drill={"task": "task", "job": "copies"})
+    with pytest.raises(Refused, match="has archived rows by a job copies"):
+        drills.begin()
+
+
+@pytest.mark.parametrize("system", ["mariadb", "mongo"])
+def test_in_other_systems(
+    drills: Drills, system: str, mariadb_db: MySQLDatabase, mongo_db: MongoDatabase
+) -> None:
+    database: Any = mariadb_db if system == "mariadb" else mongo_db
+    # Not every system holds microseconds.
+    drills.jobs.source.execute("ALTER TABLE t DROP COLUMN at", "INSERT INTO t VALUES (1), (2)")
+    drills.jobs.write(drills.jobs.job(target={"prefix": "c/d"}), name="plain")
+    drills.jobs.run()
+    drills.jobs.target = database
+    drills.write(f"{database.name}.tried", drill={"task": "plain", "job": "copy"})
+    found = drills.run().jobs[0]
+    assert found.rows_written == found.rows_checked > 0
+    if system == "mariadb":
+        assert mariadb_db.rows("SHOW TABLES LIKE '%drill%'") == []
+    else:
+        assert [n for n in mongo_db.database.list_collection_names() if "drill" in n] == []
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        ({"drill": None}, "source.manifest: must be given: the key of the archived run's manifest"),
+        ({"on_conflict": "update"}, "on_conflict: must not be update: a drill restores to a table"),
+        ({"check": "none"}, "check: must not be none: a drill is there to compare"),
+        ({"drill": {"task": "task", "job": "copy", "percent": 0}}, "drill.percent"),
+    ],
+)
+def test_what_a_drill_may_not_say(drills: Drills, job: dict[str, Any], said: str) -> None:
+    drills.write(**job)
+    with pytest.raises(ConfigProblems) as caught:
+        load_task(drills.file)
+    assert said in str(caught.value)
