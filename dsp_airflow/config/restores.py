@@ -187,7 +187,12 @@ class RestoreJob(Model):
         found = [
             Finding(location, f"must not be {shown}: {why}", shown)
             for location, shown, bad, why in (
-                (("source", "batches"), source.batches, source.batches != "all", "percent draws"),
+                (
+                    ("source", "batches"),
+                    source.batches,
+                    source.batches != "all",
+                    "drill.percent says how many",
+                ),
                 (("source", "sha256"), "given", source.sha256 is not None, "a drill draws one"),
                 (("on_conflict",), self.on_conflict, self.on_conflict != "error", _EMPTY),
                 (("target", "create"), "never", self.target.create == "never", _EMPTY),

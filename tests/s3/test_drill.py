@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from dsp_airflow.config.errors import ConfigProblems
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.archive.manifest import CHECKSUM
 from dsp_airflow.engine.archive.witness import Altered
@@ -205,19 +204,3 @@ def test_in_other_systems(
         assert mariadb_db.rows("SHOW TABLES LIKE '%drill%'") == []
     else:
         assert [n for n in mongo_db.database.list_collection_names() if "drill" in n] == []
-
-
-@pytest.mark.parametrize(
-    ("job", "said"),
-    [
-        ({"drill": None}, "source.manifest: must be given: the key of the archived run's manifest"),
-        ({"on_conflict": "update"}, "on_conflict: must not be update: a drill restores to a table"),
-        ({"check": "none"}, "check: must not be none: a drill is there to compare"),
-        ({"drill": {"task": "task", "job": "copy", "percent": 0}}, "drill.percent"),
-    ],
-)
-def test_what_a_drill_may_not_say(drills: Drills, job: dict[str, Any], said: str) -> None:
-    drills.write(**job)
-    with pytest.raises(ConfigProblems) as caught:
-        load_task(drills.file)
-    assert said in str(caught.value)
