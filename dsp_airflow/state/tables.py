@@ -205,6 +205,13 @@ BATCHES = Table(
     _waits("unchecked", "checked_at IS NULL"),
     _waits("unpurged", "purged_at IS NULL"),
     _waits("leased", "lease_owner IS NOT NULL"),
+    Index(
+        "ix_batches_intent",
+        "run",
+        "number",
+        sqlite_where=text("intent IS NOT NULL"),
+        postgresql_where=text("intent IS NOT NULL"),
+    ),
 )
 """One batch: its range, and what copy, check and purge made of it."""
 
@@ -243,10 +250,14 @@ RECEIPTS = Table(
     Column("job", Name, nullable=False),
     Column("batch", Integer, nullable=False),
     Column("body", Text, nullable=False),
+    # Found by: the digest of the target's name, and the rows that stand nowhere else by now.
+    Column("target", String(64)),
+    Column("relied", Count),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_receipts_batch", "run", "job", "batch"),
+    Index("ix_receipts_target", "target", "relied", "seq"),
 )
 """The evidence of one purge of one batch. Only ever added."""
 

@@ -277,8 +277,15 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         for table in reversed(METADATA.sorted_tables):
             if table.name not in first:
                 table.drop(connection)
-        for index in ("ix_runs_dag_created_at", "ix_runs_created_at"):
+        for index in (
+            "ix_runs_dag_created_at",
+            "ix_runs_created_at",
+            "ix_receipts_target",
+            "ix_batches_intent",
+        ):
             connection.exec_driver_sql(f"DROP INDEX {index}")
+        for column in ("target", "relied"):
+            connection.exec_driver_sql(f"ALTER TABLE receipts DROP COLUMN {column}")
         for column in ("stop_requested_by", "stop_requested_at", "stop_reason", "dag", "types"):
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
