@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, text, update
 
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.state import audit, leases, progress, repeats, stops
@@ -125,6 +125,12 @@ class Runs:
     def latest(self, task: str) -> Run | None:
         """The task's youngest run."""
         return next(iter(self.recent(task, 1)), None)
+
+    def latest_times(self) -> dict[str, datetime]:
+        """When the youngest run of each task was made."""
+        query = select(RUNS.c.task, func.max(RUNS.c.created_at)).group_by(RUNS.c.task)
+        with self.database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def latest_unfinished(self, task: str) -> Run | None:
         """The task's youngest run without an external key, unless it succeeded.

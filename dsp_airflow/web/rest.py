@@ -17,6 +17,7 @@ from dsp_airflow.web.api import (
     audit,
     batches,
     connections,
+    definitions,
     grants,
     limits,
     me,
@@ -26,6 +27,7 @@ from dsp_airflow.web.api import (
     requests,
     roles,
     runs,
+    task_files,
     tasks,
 )
 from dsp_airflow.web.children import Children
@@ -42,6 +44,8 @@ _ROUTERS = (
     actions,
     limits,
     tasks,
+    definitions,
+    task_files,
     requests,
     processes,
     roles,

@@ -14,8 +14,10 @@ import { Empty } from "./parts/States";
 import { usePolled } from "./polling";
 import { ProcessesPage } from "./processes/ProcessesPage";
 import { ProcessForm } from "./processes/ProcessForm";
-import { TasksPage } from "./scheduling/TasksPage";
+import { SchedulingPage } from "./scheduling/SchedulingPage";
 import type { Me } from "./shapes";
+import { TaskPage } from "./tasks/TaskPage";
+import { TasksPage } from "./tasks/TasksPage";
 import { words } from "./words";
 
 const ME_EVERY = 15_000;
@@ -34,7 +36,10 @@ export function Shell() {
           <Route path="runs/:run" element={<RunPage />} />
           <Route path="runs/:run/jobs/:job" element={<JobPage />} />
           <Route path="runs/:run/jobs/:job/differences" element={<JobPage differences />} />
-          <Route path="scheduling" element={<TasksPage />} />
+          <Route path="scheduling" element={<SchedulingPage />} />
+          <Route path="tasks" element={<TasksPage />} />
+          <Route path="tasks/:task" element={<TaskPage />} />
+          <Route path="tasks/:task/:part" element={<TaskPage />} />
           <Route path="approvals" element={<RequestsPage />} />
           <Route path="approvals/:list" element={<RequestsPage />} />
           <Route path="requests/:request" element={<RequestPage />} />
@@ -72,6 +77,12 @@ function SideBar({ me }: { me: Me | undefined }) {
       to: places.scheduling,
       text: words.pages.scheduling,
       current: under("scheduling"),
+      count: 0,
+    },
+    {
+      to: places.tasks,
+      text: words.pages.tasks,
+      current: under("tasks", "new-task"),
       count: 0,
     },
     {

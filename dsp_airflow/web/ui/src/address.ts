@@ -12,6 +12,10 @@ export const places = {
   job: (run: string, job: string) =>
     `${ROOT}/runs/${encodeURIComponent(run)}/jobs/${encodeURIComponent(job)}`,
   scheduling: `${ROOT}/scheduling`,
+  tasks: `${ROOT}/tasks`,
+  newTask: `${ROOT}/new-task`,
+  task: (task: string, part?: string) =>
+    `${ROOT}/tasks/${encodeURIComponent(task)}${part ? `/${part}` : ""}`,
   processes: `${ROOT}/processes`,
   newProcess: `${ROOT}/processes/new`,
   editProcess: (process: string) => `${ROOT}/processes/edit/${encodeURIComponent(process)}`,
@@ -19,6 +23,9 @@ export const places = {
   request: (request: string) => `${ROOT}/requests/${encodeURIComponent(request)}`,
   airflowRun: (dag: string, run: string) =>
     `/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}`,
+  /** Where Airflow shows the log of a step; of one in shards, which there are. */
+  airflowStep: (dag: string, run: string, task: string, mapped: boolean) =>
+    `${places.airflowRun(dag, run)}/tasks/${encodeURIComponent(task)}${mapped ? "/mapped" : ""}`,
   airflowDag: (dag: string) => `/dags/${encodeURIComponent(dag)}`,
 };
 

@@ -100,7 +100,20 @@ export interface RunDetail extends RunLine {
   notes: { job: string | null; text: string }[];
   losses: { job: string; column: string; rule: string; values: Count }[];
   request: string | null;
+  steps: StepLine[];
+  /** By job, the condition that is executed; null: all rows. */
+  filters: Record<string, string | null>;
   may_steer: boolean;
+  may_retry: boolean;
+  may_purge: boolean;
+}
+
+/** Where a step's log is in Airflow; `job` is null for one of the whole run. */
+export interface StepLine {
+  job: string | null;
+  step: string;
+  task_id: string;
+  mapped: boolean;
 }
 
 export interface JobDefinition {
@@ -136,6 +149,7 @@ export interface BatchLine {
   copied_at: string | null;
   checked_at: string | null;
   purged_at: string | null;
+  digest: string | null;
   receipts: Count[];
 }
 
@@ -314,6 +328,49 @@ export interface TaskDetail extends TaskLine {
     ended_at: string | null;
   }[];
   may_steer: boolean;
+  may_run: boolean;
+}
+
+/** A definition, and the runs that worked by it. */
+export interface DefinitionLine {
+  digest: string;
+  first_at: string;
+  last_at: string;
+  runs: Count;
+  run: string;
+  /** Lines of a diff to the one before; null for the first one there was. */
+  changes: string[] | null;
+}
+
+export interface TaskPlan {
+  task: string;
+  jobs: JobPlan[];
+  approval: { process: string; level: Count; nodes: string[] } | null;
+}
+
+export interface JobPlan {
+  name: string;
+  /** As `dsp plan --json` has it; null where there is none. */
+  plan: {
+    rows: Count;
+    bytes: Count;
+    batches: Count;
+    key: string[];
+    create: boolean;
+    filter: string | null;
+    ddl: string[];
+    warnings: string[];
+    purge_refusals: string[];
+    pairs: {
+      source: string;
+      target: string;
+      source_type: string;
+      target_type: string;
+      fit: string;
+      note: string;
+    }[];
+  } | null;
+  error: string | null;
 }
 
 export interface Switched {
