@@ -144,6 +144,10 @@ JOBS = Table(
     Column("seen_at", UtcDateTime),
     # Of a job that replaces its target: it has.
     Column("swapped_at", UtcDateTime),
+    # As the run's definition says it; the target's table is empty where it is the source's.
+    Column("type", State, nullable=False, server_default=""),
+    Column("target_connection", Name, nullable=False, server_default=""),
+    Column("target", Text, nullable=False, server_default=""),
     _one_of("state", JOB_STATES),
     ForeignKeyConstraint(["run"], ["runs.id"], ondelete="CASCADE"),
 )
@@ -214,6 +218,24 @@ BATCHES = Table(
     ),
 )
 """One batch: its range, and what copy, check and purge made of it."""
+
+
+MOVED = Table(
+    "moved",
+    METADATA,
+    Column("run", RunId, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # On which the batches were copied, in UTC; empty for those that were not.
+    Column("day", String(10), primary_key=True),
+    Column("rows_copied", Count, nullable=False),
+    Column("rows_purged", Count, nullable=False),
+    Column("rows_different", Count, nullable=False),
+    Column("rows_kept", Count, nullable=False),
+    Column("bytes", Count, nullable=False),
+    Column("seconds", Double, nullable=False),
+    ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
+)
+"""The sums over the batches of a job as it succeeded; they hold while it stays so."""
 
 
 DIFFERENCES = Table(
