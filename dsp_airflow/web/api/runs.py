@@ -20,8 +20,8 @@ from dsp_airflow.state.progress import jobs_of
 from dsp_airflow.state.records import Job, JobState, JobSummary, PurgeMode, Run, RunState
 from dsp_airflow.state.run_list import Order, WantedRuns, dags_with_runs, runs_page
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.step_ids import steps_of
 from dsp_airflow.state.targets import target_in
+from dsp_airflow.step_ids import steps_of
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, plain
 from dsp_airflow.web.routing import router
