@@ -47,11 +47,11 @@ from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.pools import pooled
 from dsp_airflow.replacing import replaces
 from dsp_airflow.sensors.approval import LONGEST_WAIT, ApprovalSensor
+from dsp_airflow.step_ids import group_id
 from dsp_airflow.steps import DELETE_MISSING, deletes_missing
 
 GRACE = timedelta(minutes=15)
 """A run stops by itself at the first batch edge after its timeout; Airflow waits this longer."""
-ROOT_IDS = ("estimate", "approval", "purge")
 
 
 def dags_in(folder: str | Path) -> dict[str, DAG]:
@@ -305,7 +305,7 @@ def _documentation(task: Task) -> str | None:
 
 
 def _job_group(job: Job, file: str, task: Task) -> TaskGroup:
-    with TaskGroup(_group_id(job, task)) as group:
+    with TaskGroup(group_id(job.name, [one.name for one in task.jobs])) as group:
         read, written = pooled(job.source.connection), pooled(job.target.connection)
         steps: list[Any] = [PlanOperator(task_id="plan", task_file=file, job=job.name, **read)]
         mapped = job.shards > 1 and not replaces(job)
@@ -383,14 +383,6 @@ def _in_order(task: Task, first: Any, groups: list[TaskGroup]) -> None:
     for job in task.jobs:
         before = [named[name] for name in job.after] or [first]
         before >> named[job.name]
-
-
-def _group_id(job: Job, task: Task) -> str:
-    """The job's name; with an underscore where a step of the task has that name."""
-    name, others = job.name, {other.name for other in task.jobs if other is not job}
-    while name in ROOT_IDS or (name != job.name and name in others):
-        name += "_"
-    return name
 
 
 def _valid(dags: list[DAG]) -> list[DAG]:

@@ -84,6 +84,13 @@ def get_provider_info() -> dict[str, Any]:
                     "pool_size": _option(
                         "Slots of each of these pools. Default: 8.", "integer", "16"
                     ),
+                    "allow_save": _option(
+                        "Whether the form for new tasks may save a file into the folder of task "
+                        "files, for who may edit DAGs and holds the grants that the task needs. "
+                        "Default: False.",
+                        "boolean",
+                        "True",
+                    ),
                     "mail_domain": _option(
                         "Where mails to users go whose names are no addresses.",
                         "string",

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from dsp_airflow.config.cron import next_time
 from dsp_airflow.config.errors import ConfigProblems, nearest
-from dsp_airflow.config.tasknames import task_names
+from dsp_airflow.config.known_files import FILES
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.settings import airflow_home, setting
@@ -58,7 +58,7 @@ class Tasks:
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:
         self.folder = folder or task_folder()
-        self.files = task_names(self.folder)
+        self.files = FILES.names(self.folder)
         self.database = database
         self.runs = Runs(database)
         self.switches: dict[str, Switch] = Switches(database).all()
@@ -86,7 +86,6 @@ class Tasks:
         switch, dag = self.switches.get(name), self.scheduled.get(name)
         last = self.runs.latest(name)
         state = switch.state if switch else "enabled"
-        off = state != "enabled" or (dag is not None and dag.paused)
         return TaskLine(
             name=name,
             types=tuple(dict.fromkeys(job.type for job in task.jobs)) if task else (),
@@ -96,19 +95,33 @@ class Tasks:
             last_run=last.id if last else None,
             last_state=last.state if last else None,
             last_at=last.started_at or last.created_at if last else None,
-            next_at=None if off or task is None else _next(task, dag),
+            next_at=None if task is None or self._is_off(name) else _next(task, dag),
             file=str(self.files[name]) if name in self.files else None,
             problem=None if problems is None else str(problems),
         )
 
+    def next_at(self, name: str) -> datetime | None:
+        """When it runs next: by Airflow where that has the DAG, so that no file is read."""
+        if self._is_off(name):
+            return None
+        dag = self.scheduled.get(name)
+        if dag is not None:
+            return dag.next_run
+        task, _ = self.loaded(name)
+        return None if task is None else _next(task, None)
+
+    def _is_off(self, name: str) -> bool:
+        switch, dag = self.switches.get(name), self.scheduled.get(name)
+        return (switch is not None and switch.state != "enabled") or (
+            dag is not None and dag.paused
+        )
+
     def loaded(self, name: str) -> tuple[Task | None, ConfigProblems | None]:
         """What the task's file says, or what is wrong with it; neither where there is none."""
-        from dsp_airflow.config.loading import load_task
-
         if name not in self.files:
             return None, None
         try:
-            return load_task(self.files[name]), None
+            return FILES.task(self.files[name]), None
         except ConfigProblems as problems:
             return None, problems
 

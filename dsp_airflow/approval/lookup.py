@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -26,13 +26,16 @@ from dsp_airflow.permissions.checks import not_approvable
 from dsp_airflow.state.tables import REQUEST_CHANGES, REQUESTS
 
 _CHUNK = 500
+Order: TypeAlias = Literal["created_at", "title", "task_type", "requester", "state", "until"]
+"""What a list may be sorted by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which requests: all that fit everything that is given.
 
-    ``task`` is a part of the task's name; ``since`` and ``until`` are about when they were made.
+    ``task`` is a part of the task's name, ``of`` the whole of it; ``since`` and ``until`` are about
+    when they were made.
     """
 
     task: str | None = None
@@ -42,6 +45,7 @@ class Wanted:
     since: datetime | None = None
     until: datetime | None = None
     seen: Seen | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +72,28 @@ def find(connection: Connection, request: str) -> Request | None:
 
 
 def page(
-    connection: Connection, wanted: Wanted, *, limit: int, offset: int = 0
+    connection: Connection,
+    wanted: Wanted,
+    *,
+    limit: int,
+    offset: int = 0,
+    order: Order = "created_at",
+    descending: bool = True,
 ) -> tuple[list[Request], int]:
-    """Some of those that are wanted, the youngest first, and how many there are in all."""
+    """Some of those that are wanted, the youngest first if nothing else is said, and how many
+    there are in all.
+    """
     conditions = _conditions(wanted)
     total = connection.execute(
         select(func.count()).select_from(REQUESTS).where(*conditions)
     ).scalar_one()
     query = select(REQUESTS).where(*conditions)
-    query = query.order_by(REQUESTS.c.created_at.desc(), REQUESTS.c.id.desc())
+    keys: list[Any] = [REQUESTS.c[order], REQUESTS.c.id]
+    if order != "created_at":
+        keys.insert(1, REQUESTS.c.created_at)
+    # Those that have ended have no such time, and come last either way.
+    last = [REQUESTS.c.until.is_(None)] if order == "until" else []
+    query = query.order_by(*last, *(key.desc() if descending else key for key in keys))
     rows = connection.execute(query.limit(limit).offset(offset)).all()
     return [request_of(connection, row) for row in rows], total
 
@@ -178,6 +195,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     its, found = REQUESTS.c, list[ColumnElement[bool]]()
     if wanted.task is not None:
         found.append(its.task.contains(wanted.task, autoescape=True))
+    if wanted.of is not None:
+        found.append(its.task == wanted.of)
     if wanted.task_type is not None:
         found.append(its.task_type == wanted.task_type)
     if wanted.requester is not None:

@@ -10,6 +10,7 @@ from dsp_airflow.config import nodes
 from dsp_airflow.config.errors import ConfigProblems, Problem
 from dsp_airflow.config.findings import Finding
 from dsp_airflow.config.messages import place
+from dsp_airflow.config.nodes import Node
 from dsp_airflow.config.processes import NONE
 from dsp_airflow.config.tasks import Task
 
@@ -30,8 +31,17 @@ def without_waived(
     return kept, refused
 
 
+def require_asking(task: Task, text: str, shown: str) -> None:
+    """``ConfigProblems`` where a text that `shown` names makes a task that asks nobody."""
+    if task.approval == NONE and settings.enforced():
+        raise ConfigProblems([_at(nodes.parse(text, shown)[0], shown)])
+
+
 def _problem(path: Path) -> Problem:
-    root, _ = nodes.read(path, str(path))
+    return _at(nodes.read(path, str(path))[0], str(path))
+
+
+def _at(root: Node | None, shown: str) -> Problem:
     if root is None:  # it was edited since it was read
-        return Problem(str(path), 1, 1, "approval", REFUSED, NONE)
+        return Problem(shown, 1, 1, "approval", REFUSED, NONE)
     return place(root, Finding(("approval",), REFUSED, NONE))

@@ -32,6 +32,25 @@ def resolve_includes(root: Node, file: Path) -> list[Problem]:
     return problems
 
 
+def refuse_includes(root: Node) -> list[Problem]:
+    """As `resolve_includes` where no file may be read: whoever sends a text would be told of it."""
+    problems: list[Problem] = []
+    for container, key, path in _job_places(root):
+        container.value[key] = job = _without_file(container.value[key], path, problems)
+        if isinstance(job.value, dict) and "columns" in job.value:
+            columns = job.value["columns"]
+            job.value["columns"] = _without_file(columns, f"{path}.columns", problems)
+    return problems
+
+
+def _without_file(node: Node, path: str, problems: list[Problem]) -> Node:
+    if not isinstance(node.value, dict) or "file" not in node.value:
+        return node
+    message = "files are named in task files only; write what it holds here"
+    problems.append(place(node, Finding(("file",), message), path))
+    return Node(node.file, node.line, node.column, UNREADABLE)
+
+
 def _job_places(root: Node) -> Iterator[tuple[Node, int, str]]:
     jobs = root.value.get("jobs") if isinstance(root.value, dict) else None
     if jobs is not None and isinstance(jobs.value, list):

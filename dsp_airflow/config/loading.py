@@ -13,7 +13,7 @@ from dsp_airflow.config import nodes
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem, listed, nearest
 from dsp_airflow.config.findings import Finding
-from dsp_airflow.config.includes import resolve_includes
+from dsp_airflow.config.includes import refuse_includes, resolve_includes
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import joined, place, problems_of
 from dsp_airflow.config.nodes import Node
@@ -62,7 +62,18 @@ def load_task(path: str | os.PathLike[str]) -> Task:
     root, problems = nodes.read(file, str(path))
     if root is None:
         raise ConfigProblems(problems)
-    problems += resolve_includes(root, file)
+    return _whole(root, problems + resolve_includes(root, file))
+
+
+def parse_task(text: str, shown: str) -> Task:
+    """The task in a text that `shown` names, and which names no file; see `load_task`."""
+    root, problems = nodes.parse(text, shown)
+    if root is None:
+        raise ConfigProblems(problems)
+    return _whole(root, problems + refuse_includes(root))
+
+
+def _whole(root: Node, problems: list[Problem]) -> Task:
     problems += empty_values(root, "")
     found: list[Problem] = []
     task = _validated(root, found)

@@ -8,6 +8,8 @@ from typing import get_args
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
+from dsp_airflow.engine.model import Copied, Digest
+from dsp_airflow.state.codec import load
 from dsp_airflow.state.progress import STATE, batch_of, difference_of, differences_query
 from dsp_airflow.state.records import BatchDifference, BatchState, BatchStatus
 from dsp_airflow.state.tables import BATCHES, JOBS, RECEIPTS
@@ -117,6 +119,17 @@ def receipts_of(
     for batch, seq in connection.execute(query.order_by(its.seq)):
         found.setdefault(batch, []).append(seq)
     return found
+
+
+def digests_of(
+    connection: Connection, run: str, job: str, batches: Collection[int]
+) -> dict[int, Digest]:
+    """What some batches were in the source as they were read, where the copy took a digest."""
+    query = select(BATCHES.c.number, BATCHES.c.copied).where(
+        *_present(run, job), BATCHES.c.number.in_(sorted(batches)), BATCHES.c.copied.is_not(None)
+    )
+    found = {row.number: load(Copied, row.copied).digest for row in connection.execute(query)}
+    return {number: digest for number, digest in found.items() if digest is not None}
 
 
 def _present(run: str, job: str) -> tuple[ColumnElement[bool], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -46,6 +46,18 @@ class Paging:
     def cut(self, items: list[T]) -> Page[T]:
         """Of a whole list, this page."""
         return self.page(items[self.offset : self.offset + self.limit], len(items))
+
+
+def ordered(lines: Iterable[T], field: str, *, descending: bool) -> list[T]:
+    """A whole list by one of its fields, text without its case; what has none comes last."""
+    values = [(getattr(one, field), one) for one in lines]
+    known = [(_key(value), one) for value, one in values if value is not None]
+    known.sort(key=lambda pair: pair[0], reverse=descending)
+    return [one for _, one in known] + [one for value, one in values if value is None]
+
+
+def _key(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _asked(

@@ -53,15 +53,35 @@ class Actor:
         """Whether the user may read of the runs of a DAG."""
         return bool(self.readable([dag]))
 
+    @property
+    def may_edit_dags(self) -> bool:
+        """Whether Airflow lets the user edit DAGs, whichever they are."""
+        manager = get_auth_manager()
+        return bool(manager.is_authorized_dag(method="PUT", user=self.airflow))
+
+    def may_begin(self, dag: str) -> bool:
+        """Whether Airflow lets the user begin runs of a DAG."""
+        return bool(self._authorized([dag], "POST", DagAccessEntity.RUN))
+
+    def may_clear(self, dag: str) -> bool:
+        """Whether Airflow lets the user clear steps of a DAG's runs."""
+        return bool(self._authorized([dag], "PUT", DagAccessEntity.RUN))
+
+    def may_edit_connections(self) -> bool:
+        """Whether Airflow lets the user change its connections."""
+        return bool(get_auth_manager().is_authorized_connection(method="PUT", user=self.airflow))
+
+    def editable(self, dags: Collection[str]) -> set[str]:
+        """Of these DAGs, those that the user may edit in Airflow."""
+        return self._authorized(dags, "PUT", None)
+
     def may_steer(self, dag: str, owner: str | None) -> bool:
         """Whether the user may stop, switch and hold back what a DAG does.
 
         The task's owner may, administrators, and whoever may edit the DAG in Airflow.
         """
         return (
-            self.administrator
-            or (bool(owner) and owner == self.name)
-            or bool(self._authorized([dag], "PUT", None))
+            self.administrator or (bool(owner) and owner == self.name) or bool(self.editable([dag]))
         )
 
     def require_steering(self, dag: str, owner: str | None, what: str) -> None:

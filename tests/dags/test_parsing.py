@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.task.weight_rule import WeightRule
 
+from dsp_airflow.config.definition import normalise
 from dsp_airflow.config.hours import parse_window
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import Terminated
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.operators.base import DeadlinePace
+from dsp_airflow.step_ids import steps_of
 from tests.dags.conftest import LOADER
 
 FILES = 500
@@ -421,3 +425,43 @@ def test_outside_of_airflow_errors_are_logged(
     (folder / "tasks" / "bad.yaml").write_text("name: [")
     assert dags_in(folder / "tasks") == {}
     assert "bad.yaml:2:1: is not YAML" in caplog.text
+
+
+def test_who_links_to_a_step_knows_its_id(folder: Path) -> None:
+    text = """\
+name: it
+jobs:
+  - name: check
+    type: warm
+    source: {connection: s, table: a}
+    target: {connection: t}
+    mode: replace
+    check: none
+    shards: 2
+  - name: b
+    type: warm
+    source: {connection: s, table: b}
+    target: {connection: t}
+    delete_missing: {limit: 5}
+    shards: 2
+  - name: purge
+    type: s3
+    source: {connection: s, table: c}
+    target: {connection: o, bucket: bucket, prefix: p}
+    purge: system
+  - name: back
+    type: restore
+    source: {connection: o, bucket: bucket, manifest: p/run/manifest.json}
+    target: {connection: t, table: d}
+"""
+    dag = dag_of(folder, text)
+    definition = normalise(load_task(folder / "tasks" / "it.yaml"))
+    found = steps_of(definition, "it")
+    assert {one.task_id for one in found} == set(dag.task_ids)
+    assert {one.task_id for one in found if one.mapped} == {
+        one.task_id for one in dag.tasks if isinstance(one, MappedOperator)
+    }
+    restore = dag_of(folder, text, "it__restore")
+    assert {one.task_id for one in steps_of(definition, "it__restore")} == set(restore.task_ids)
+    # Of a DAG that somebody wrote nothing is known.
+    assert steps_of(definition, "theirs") == []

@@ -281,6 +281,7 @@ def test_a_task_is_switched_off_and_its_problems_are_told(site: Site) -> None:
         expect(nightly).to_contain_text("Monday to Friday at 02:30")
         page.get_by_role("button", name="Show broken").click()
         expect(page.get_by_text(re.compile(r"broken\.yaml:6:")).first).to_be_visible()
+        page.get_by_role("button", name="Hide broken").click()
         page.get_by_role("button", name="Show nightly").click()
         page.get_by_role("button", name="Disable").click()
         dialog = page.get_by_role("alertdialog", name="Disable nightly?")

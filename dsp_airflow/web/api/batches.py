@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from fastapi import HTTPException, Query
 
-from dsp_airflow.state.batch_list import batches_page, differences_page, receipts_of, strip
+from dsp_airflow.engine.model import Digest
+from dsp_airflow.state.batch_list import (
+    batches_page,
+    differences_page,
+    digests_of,
+    receipts_of,
+    strip,
+)
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import (
     BatchDifference,
@@ -55,6 +62,8 @@ class BatchLine(Document):
     copied_at: Moment | None
     checked_at: Moment | None
     purged_at: Moment | None
+    digest: str | None
+    """Of its rows in the source, as the copy read them: the sum of their hashes, and which hash."""
     receipts: list[Number]
     """The receipts of its purges, by their numbers in the chain."""
 
@@ -108,7 +117,12 @@ def list_batches(
         )
         numbers = [one.number for one in batches if one.purged_at is not None]
         receipts = receipts_of(connection, found.id, its.name, numbers)
-    return paging.page([_line(one, receipts.get(one.number, [])) for one in batches], total)
+        copied = [one.number for one in batches if one.copied_at is not None]
+        digests = digests_of(connection, found.id, its.name, copied)
+    return paging.page(
+        [_line(one, receipts.get(one.number, []), digests.get(one.number)) for one in batches],
+        total,
+    )
 
 
 @routes.get(f"{JOB}/strip", summary="All batches of a job at a glance")
@@ -159,13 +173,14 @@ def _job(database: StateDatabase, actor: Actor, run: str, job: str) -> tuple[Run
     return found, its
 
 
-def _line(one: BatchStatus, receipts: list[int]) -> BatchLine:
-    own = BatchLine.model_fields.keys() - {"after", "upto", "receipts"}
+def _line(one: BatchStatus, receipts: list[int], digest: Digest | None) -> BatchLine:
+    own = BatchLine.model_fields.keys() - {"after", "upto", "receipts", "digest"}
     after, upto = one.within.after, one.within.upto
     return BatchLine(
         **{name: getattr(one, name) for name in own},
         after=None if after is None else list(after),
         upto=None if upto is None else list(upto),
+        digest=None if digest is None else f"{digest.sum:x} ({digest.method})",
         receipts=receipts,
     )
 

@@ -12,7 +12,7 @@ from dsp_airflow.config.process_loading import parse_process
 from dsp_airflow.config.processes import Process, TaskType, process_values
 from dsp_airflow.state.codec import canonical
 from dsp_airflow.web.database import Database
-from dsp_airflow.web.paging import Document, Moment, Page, Paged, plain
+from dsp_airflow.web.paging import Document, Moment, Page, Paged, ordered, plain
 from dsp_airflow.web.problems import Mistake, mistakes_of
 from dsp_airflow.web.routing import router
 from dsp_airflow.web.users import Acting, Actor
@@ -72,6 +72,10 @@ def list_processes(
     type: TaskType | None = None,  # noqa: A002 - as files say it
     creator: str | None = None,
     status: Literal["enabled", "disabled"] | None = None,
+    sort: Literal["priority", "name", "task_type", "created_by", "enabled", "changed_at"] = (
+        "priority"
+    ),
+    descending: bool = False,
 ) -> ProcessPage:
     """By type, and in the order in which they are tried. `name` is a part of it."""
     found = [
@@ -83,7 +87,10 @@ def list_processes(
         and (status is None or one.process.enabled == (status == "enabled"))
     ]
     broken = [mistake for one in processes.broken() for mistake in mistakes_of(one.problems)]
-    page = paging.cut([_line(one) for one in found])
+    lines = [_line(one) for one in found]
+    if sort != "priority":
+        lines = ordered(lines, sort, descending=descending)
+    page = paging.cut(lines[::-1] if sort == "priority" and descending else lines)
     return ProcessPage(**dict(page), broken=broken)
 
 

@@ -16,7 +16,7 @@ from dsp_airflow.config.processes import TaskType, process_values
 from dsp_airflow.notify import relay
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.web.database import Database
-from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, plain
+from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, ordered, plain
 from dsp_airflow.web.routing import router
 from dsp_airflow.web.users import Acting, Actor
 
@@ -114,20 +114,25 @@ def list_requests(
     task: str | None = None,
     type: TaskType | None = None,  # noqa: A002 - as files say it
     requester: str | None = None,
+    of: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
+    sort: lookup.Order = "created_at",
+    descending: bool | None = None,
 ) -> Page[RequestLine]:
     """The youngest first; those that wait for you the oldest first, as the clock runs on them.
 
-    `all` are those of tasks that you may see, and your own.
+    `all` are those of tasks that you may see, and your own. `task` is a part of a task's name, `of`
+    the whole of it.
     """
     requests = Requests(database)
     requests.expire_due()
     if whose == "waiting-for-me":
-        waiting = requests.waiting_for(actor.name)
-        return paging.cut([_line(one) for one in waiting])
+        lines = [_line(one) for one in requests.waiting_for(actor.name)]
+        return paging.cut(ordered(lines, sort, descending=descending is True))
     wanted = lookup.Wanted(
         task=task,
+        of=of,
         task_type=type,
         requester=actor.name if whose == "mine" else requester,
         states=tuple(state),
@@ -143,7 +148,14 @@ def list_requests(
                 [one.id for one in waiting],
             )
             wanted = replace(wanted, seen=seen)
-        found, total = lookup.page(connection, wanted, limit=paging.limit, offset=paging.offset)
+        found, total = lookup.page(
+            connection,
+            wanted,
+            limit=paging.limit,
+            offset=paging.offset,
+            order=sort,
+            descending=descending is not False,
+        )
     return paging.page([_line(one) for one in found], total)
 
 

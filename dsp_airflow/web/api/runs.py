@@ -10,14 +10,18 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import HTTPException, Query
 
 from dsp_airflow.approval.requests import Requests
+from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.engine.model import LossCount
 from dsp_airflow.notify.remedies import remedy
 from dsp_airflow.standing import standing
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.progress import jobs_of
 from dsp_airflow.state.records import Job, JobState, JobSummary, PurgeMode, Run, RunState
 from dsp_airflow.state.run_list import Order, WantedRuns, dags_with_runs, runs_page
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.targets import target_in
+from dsp_airflow.step_ids import steps_of
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, plain
 from dsp_airflow.web.routing import router
@@ -134,6 +138,17 @@ class Loss(Document):
     values: Number
 
 
+class StepLine(Document):
+    """Where a step's log is in Airflow."""
+
+    job: str | None
+    """Null for a step of the whole run."""
+    step: str
+    task_id: str
+    mapped: bool
+    """Whether it runs in shards, each with a log of its own."""
+
+
 class RunDetail(RunLine):
     """One run, with all that is known of it but its batches."""
 
@@ -146,8 +161,17 @@ class RunDetail(RunLine):
     losses: list[Loss]
     request: str | None
     """The request for approval that it worked under."""
+    steps: list[StepLine]
+    """Its steps in Airflow; none where the command began it, or somebody wrote the DAG."""
+    filters: dict[str, str | None]
+    """By job, the condition that is executed, with all values in it; null: all rows. Jobs that are
+    not planned yet are left out."""
     may_steer: bool
     """Whether you may stop it, and change its limits."""
+    may_retry: bool
+    """Whether Airflow lets you clear its steps."""
+    may_purge: bool
+    """Whether Airflow lets you begin the DAG of its purges by hand."""
 
 
 @routes.get("/runs", summary="List runs")
@@ -223,7 +247,11 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         notes=[NoteText(job=one.job, text=one.text) for one in standing(runs, found)],
         losses=[_loss(job.name, loss) for job in summary.jobs for loss in job.losses],
         request=None if asked is None else asked.id,
+        steps=_steps(found) if line.airflow else [],
+        filters=_executed(database, found, jobs),
         may_steer=actor.may_steer(found.dag, owner_of(found)),
+        may_retry=actor.may_clear(found.dag),
+        may_purge=actor.may_begin(f"{found.task}{PURGE_SUFFIX}"),
     )
 
 
@@ -278,7 +306,7 @@ def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime)
         **{name: getattr(found, name) for name in JobCounts.model_fields if hasattr(found, name)},
         type=str(defined.get("type", "")),
         source=f"{job.source_connection}: {job.source_table}",
-        target=target_of(defined),
+        target=str(target_in(defined)),
         progress=_progress(found),
         rows_per_second=None if rate is None else round(rate, 1),
         eta=eta,
@@ -292,18 +320,19 @@ def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime)
     )
 
 
+def _steps(run: Run) -> list[StepLine]:
+    known = steps_of(run.definition, run.dag)
+    return [StepLine.model_validate(one, from_attributes=True) for one in known]
+
+
+def _executed(database: StateDatabase, run: Run, jobs: Iterable[Job]) -> dict[str, str | None]:
+    plans = {job.name: SqlLedger(database, run.id, job.name).plan() for job in jobs if job.planned}
+    return {name: plan.filter for name, plan in plans.items() if plan is not None}
+
+
 def _filter(defined: Mapping[str, Any]) -> str | None:
     where = defined.get("where")
     return where if where is None or isinstance(where, str) else json.dumps(where)
-
-
-def target_of(defined: Mapping[str, Any]) -> str:
-    """Of a job in a run's definition: the connection, and table or place as the file says it."""
-    target = defined.get("target") or {}
-    names = (target.get(name) for name in ("bucket", "prefix", "table", "collection"))
-    parts = [".".join(one) if isinstance(one, list) else str(one) for one in names if one]
-    place = "/".join(parts)
-    return f"{target.get('connection', '')}: {place}" if place else str(target.get("connection"))
 
 
 def _progress(found: JobSummary) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Depends, HTTPException, Request
 from pydantic import Field
@@ -24,6 +25,9 @@ from dsp_airflow.web.routing import router
 from dsp_airflow.web.users import Acting, Actor, owner_of
 
 routes = router("tasks")
+
+TaskOrder: TypeAlias = Literal["name", "state", "next_at", "last_at"]
+"""What tasks are sorted by: what is known of all of them without reading every file."""
 
 _LATEST = 10
 """Runs that are shown with a task."""
@@ -81,6 +85,9 @@ class TaskDetail(TaskLine):
     switch: SwitchedBy | None
     runs: list[RunOfTask]
     may_steer: bool
+    """Whether you may switch it, and look at its plan."""
+    may_run: bool
+    """Whether Airflow lets you run it."""
 
 
 @routes.get("/tasks", summary="List tasks")
@@ -92,14 +99,17 @@ def list_tasks(
     type: Literal["warm", "s3", "restore"] | None = None,  # noqa: A002 - as files say it
     state: TaskState | None = None,
     broken: bool | None = None,
+    sort: TaskOrder = "name",
+    descending: bool = False,
 ) -> Page[TaskLine]:
-    """By name. `broken` are those whose file has problems."""
+    """By name, if nothing else is said. `broken` are those whose file has problems."""
     tasks = Tasks(database)
     names = [one for one in tasks.names if name is None or name.lower() in one.lower()]
     seen = actor.readable(names)
     names = [one for one in names if one in seen]
     if state is not None:
         names = [one for one in names if _state(tasks.switches.get(one)) == state]
+    names = _in_order(tasks, names, sort, descending=descending)
     if type is None and broken is None:
         some = names[paging.offset : paging.offset + paging.limit]
         tasks.scheduled = scheduler.scheduled(some)
@@ -231,6 +241,23 @@ async def _mirrored(request: Request, done: Switched) -> Switched:
     return done.model_copy(update={"airflow": said})
 
 
+def _in_order(tasks: Tasks, names: list[str], by: TaskOrder, *, descending: bool) -> list[str]:
+    """The names by what is asked for, and by themselves; what has no such value comes last."""
+    if by == "name":
+        return sorted(names, reverse=descending)
+    values: Mapping[str, Any]
+    if by == "state":
+        values = {one: _state(tasks.switches.get(one)) for one in names}
+    elif by == "last_at":
+        values = tasks.runs.latest_times()
+    else:
+        tasks.scheduled = scheduler.scheduled(names)
+        values = {one: tasks.next_at(one) for one in names}
+    known = sorted(one for one in names if values.get(one) is not None)
+    known.sort(key=lambda one: values[one], reverse=descending)
+    return known + sorted(one for one in names if values.get(one) is None)
+
+
 def _state(switch: Switch | None) -> TaskState:
     return "enabled" if switch is None else switch.state
 
@@ -260,6 +287,7 @@ def _detail(tasks: Tasks, name: str, actor: Actor) -> TaskDetail:
         switch=None if switch is None else SwitchedBy.model_validate(switch, from_attributes=True),
         runs=_runs(tasks, name),
         may_steer=actor.may_steer(name, owner),
+        may_run=actor.may_begin(name),
     )
 
 

@@ -6,16 +6,21 @@ import { places } from "./address";
 import { address } from "./api";
 import { RequestPage } from "./approvals/RequestPage";
 import { RequestsPage } from "./approvals/RequestsPage";
+import { ConnectionsPage } from "./connections/ConnectionsPage";
 import { HomePage } from "./home/HomePage";
 import { JobPage } from "./monitoring/JobPage";
 import { MonitoringPage } from "./monitoring/MonitoringPage";
 import { RunPage } from "./monitoring/RunPage";
 import { Empty } from "./parts/States";
+import { PermissionsPage } from "./permissions/PermissionsPage";
 import { usePolled } from "./polling";
 import { ProcessesPage } from "./processes/ProcessesPage";
 import { ProcessForm } from "./processes/ProcessForm";
-import { TasksPage } from "./scheduling/TasksPage";
+import { ReportsPage } from "./reports/ReportsPage";
+import { SchedulingPage } from "./scheduling/SchedulingPage";
 import type { Me } from "./shapes";
+import { TaskPage } from "./tasks/TaskPage";
+import { TasksPage } from "./tasks/TasksPage";
 import { words } from "./words";
 
 const ME_EVERY = 15_000;
@@ -34,13 +39,21 @@ export function Shell() {
           <Route path="runs/:run" element={<RunPage />} />
           <Route path="runs/:run/jobs/:job" element={<JobPage />} />
           <Route path="runs/:run/jobs/:job/differences" element={<JobPage differences />} />
-          <Route path="scheduling" element={<TasksPage />} />
+          <Route path="scheduling" element={<SchedulingPage />} />
+          <Route path="tasks" element={<TasksPage />} />
+          <Route path="tasks/:task" element={<TaskPage />} />
+          <Route path="tasks/:task/:part" element={<TaskPage />} />
           <Route path="approvals" element={<RequestsPage />} />
           <Route path="approvals/:list" element={<RequestsPage />} />
           <Route path="requests/:request" element={<RequestPage />} />
           <Route path="processes" element={<ProcessesPage />} />
           <Route path="processes/new" element={<ProcessForm />} />
           <Route path="processes/edit/:process" element={<ProcessForm />} />
+          <Route path="permissions" element={<PermissionsPage me={me} />} />
+          <Route path="permissions/:tab" element={<PermissionsPage me={me} />} />
+          <Route path="connections" element={<ConnectionsPage me={me} />} />
+          <Route path="reports" element={<ReportsPage />} />
+          <Route path="reports/:report" element={<ReportsPage />} />
           <Route
             path="*"
             element={<Empty title={words.pages.unknown} step={words.pages.unknownStep} />}
@@ -75,6 +88,12 @@ function SideBar({ me }: { me: Me | undefined }) {
       count: 0,
     },
     {
+      to: places.tasks,
+      text: words.pages.tasks,
+      current: under("tasks", "new-task"),
+      count: 0,
+    },
+    {
       to: places.approvals(),
       text: words.pages.approvals,
       current: under("approvals", "requests"),
@@ -90,6 +109,19 @@ function SideBar({ me }: { me: Me | undefined }) {
           },
         ]
       : []),
+    {
+      to: places.permissions(),
+      text: words.pages.permissions,
+      current: under("permissions"),
+      count: 0,
+    },
+    {
+      to: places.connections,
+      text: words.pages.connections,
+      current: under("connections"),
+      count: 0,
+    },
+    { to: places.reports(), text: words.pages.reports, current: under("reports"), count: 0 },
   ];
   return (
     <Box

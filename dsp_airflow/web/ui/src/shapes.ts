@@ -100,7 +100,20 @@ export interface RunDetail extends RunLine {
   notes: { job: string | null; text: string }[];
   losses: { job: string; column: string; rule: string; values: Count }[];
   request: string | null;
+  steps: StepLine[];
+  /** By job, the condition that is executed; null: all rows. */
+  filters: Record<string, string | null>;
   may_steer: boolean;
+  may_retry: boolean;
+  may_purge: boolean;
+}
+
+/** Where a step's log is in Airflow; `job` is null for one of the whole run. */
+export interface StepLine {
+  job: string | null;
+  step: string;
+  task_id: string;
+  mapped: boolean;
 }
 
 export interface JobDefinition {
@@ -136,6 +149,7 @@ export interface BatchLine {
   copied_at: string | null;
   checked_at: string | null;
   purged_at: string | null;
+  digest: string | null;
   receipts: Count[];
 }
 
@@ -269,7 +283,122 @@ export interface Me {
   roles: string[];
   waiting: number;
   approval_enforced: boolean;
+  may_see_audit: boolean;
   may_change_processes: boolean;
+  may_change_roles: boolean;
+  may_give_grants: boolean;
+  /** On Airflow's own page. */
+  may_edit_connections: boolean;
+}
+
+export interface UserLine {
+  name: string;
+  administrator: boolean;
+  roles: string[];
+  grants: number;
+}
+
+export interface RoleLine {
+  role: string;
+  members: string[];
+  processes: string[];
+}
+
+export type Privilege = "read" | "write" | "purge" | "approve" | "administer";
+
+export interface Scope {
+  connection: string;
+  container: string | null;
+  item: string | null;
+  is_path: boolean;
+}
+
+export interface GrantLine extends Scope {
+  id: string;
+  holder: string;
+  is_role: boolean;
+  privileges: Privilege[];
+  until: string | null;
+  granted_by: string;
+  granted_at: string;
+  request: string | null;
+  over: boolean;
+  may_revoke: boolean;
+}
+
+export interface AuditRecord {
+  seq: Count;
+  recorded_at: string;
+  actor: string;
+  action: string;
+  object: string;
+  before: unknown;
+  after: unknown;
+  address: string | null;
+}
+
+export interface ConnectionLine {
+  name: string;
+  /** Null where Airflow has no such connection. */
+  type: string | null;
+  tasks: string[];
+  source_of: string[];
+  target_of: string[];
+  may_test: boolean;
+}
+
+export type FindingState = "ok" | "warning" | "failed";
+
+export interface FindingLine {
+  subject: string;
+  state: FindingState;
+  text: string;
+  remedy: string;
+}
+
+export interface JobReport {
+  task: string;
+  job: string;
+  type: string;
+  source: string;
+  target: string;
+  runs: Count;
+  succeeded: Count;
+  failed: Count;
+  rows_copied: Count;
+  rows_purged: Count;
+  bytes: Count;
+  rows_per_second: number | null;
+}
+
+export type Reason = "failed" | "terminated" | "different" | "kept" | "silent" | "slow";
+
+export interface AbnormalJob {
+  task: string;
+  job: string;
+  type: string;
+  source: string;
+  target: string;
+  reasons: Reason[];
+  runs: Count;
+  failed: Count;
+  terminated: Count;
+  rows_different: Count;
+  rows_kept: Count;
+  silent_since: string | null;
+  last_rows_per_second: number | null;
+  usual_rows_per_second: number | null;
+  run: string;
+  error: string | null;
+  next_step: string | null;
+}
+
+export interface ArchiveReport {
+  source: string;
+  target: string;
+  rows_before: Count;
+  bytes_before: Count;
+  days: { day: string; rows: Count; bytes: Count }[];
 }
 
 export type TaskState = "enabled" | "disabled" | "offline";
@@ -314,6 +443,49 @@ export interface TaskDetail extends TaskLine {
     ended_at: string | null;
   }[];
   may_steer: boolean;
+  may_run: boolean;
+}
+
+/** A definition, and the runs that worked by it. */
+export interface DefinitionLine {
+  digest: string;
+  first_at: string;
+  last_at: string;
+  runs: Count;
+  run: string;
+  /** Lines of a diff to the one before; null for the first one there was. */
+  changes: string[] | null;
+}
+
+export interface TaskPlan {
+  task: string;
+  jobs: JobPlan[];
+  approval: { process: string; level: Count; nodes: string[] } | null;
+}
+
+export interface JobPlan {
+  name: string;
+  /** As `dsp plan --json` has it; null where there is none. */
+  plan: {
+    rows: Count;
+    bytes: Count;
+    batches: Count;
+    key: string[];
+    create: boolean;
+    filter: string | null;
+    ddl: string[];
+    warnings: string[];
+    purge_refusals: string[];
+    pairs: {
+      source: string;
+      target: string;
+      source_type: string;
+      target_type: string;
+      fit: string;
+      note: string;
+    }[];
+  } | null;
+  error: string | null;
 }
 
 export interface Switched {

@@ -7,6 +7,7 @@ import { places } from "../address";
 import { address, path, send } from "../api";
 import { ago, bytes, count, elapsed, exact, period } from "../format";
 import { Confirm } from "../parts/Confirm";
+import { Diff } from "../parts/Diff";
 import { Card, Facts, Title, To, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
 import { Fact, Moment, StateBadge } from "../parts/values";
@@ -14,7 +15,6 @@ import { useNow, usePolled } from "../polling";
 import type { Estimate, NodeStand, RequestDetail } from "../shapes";
 import { words } from "../words";
 import { type Clock, clocks } from "./clocks";
-import { type DiffKind, diffLines } from "./diff";
 
 const text = words.request;
 
@@ -257,35 +257,13 @@ function Remark(props: { colour: string; title: string; children: ReactNode }) {
   );
 }
 
-const TINTS: Readonly<Record<DiffKind, { bg?: string; color?: string }>> = {
-  added: { bg: "success.subtle" },
-  removed: { bg: "failed.subtle" },
-  place: { color: "fg.muted" },
-  same: {},
-};
-
 function Changes({ request }: { request: RequestDetail }) {
   const { changes } = request.evidence;
   return (
     <Card title={text.changes}>
       {changes === null && <Text color="fg.muted">{text.neverApproved}</Text>}
       {changes?.length === 0 && <Text color="fg.muted">{text.unchanged}</Text>}
-      {changes && changes.length > 0 && (
-        <Box as="pre" fontSize="xs" fontFamily="mono" m={0} overflow="auto" maxH="28rem">
-          {diffLines(changes).map((line, at) => (
-            <Box
-              // biome-ignore lint/suspicious/noArrayIndexKey: a line is its place
-              key={at}
-              px={2}
-              whiteSpace="pre-wrap"
-              overflowWrap="anywhere"
-              {...TINTS[line.kind]}
-            >
-              {line.text}
-            </Box>
-          ))}
-        </Box>
-      )}
+      {changes && changes.length > 0 && <Diff lines={changes} />}
     </Card>
   );
 }

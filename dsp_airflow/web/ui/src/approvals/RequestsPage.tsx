@@ -2,26 +2,37 @@
 
 import { Text } from "@chakra-ui/react";
 import { Navigate, useParams } from "react-router-dom";
-import { places, useListState } from "../address";
-import { address, type Page } from "../api";
+import { places } from "../address";
 import { bytes, count } from "../format";
-import { ChoiceFilter, DayFilter, dayStart, Filters, TextFilter } from "../parts/Filters";
+import { type Filter, List, useList } from "../parts/List";
 import { Tabs, Title, To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
+import type { Column } from "../parts/Table";
 import { Moment, StateBadge } from "../parts/values";
-import { usePolled } from "../polling";
 import type { RequestLine } from "../shapes";
 import { words } from "../words";
 
-type List = keyof typeof words.approvals.lists;
+type Shown = keyof typeof words.approvals.lists;
 
-const LISTS = Object.keys(words.approvals.lists) as List[];
-const WHOSE: Readonly<Record<List, string>> = {
+const LISTS = Object.keys(words.approvals.lists) as Shown[];
+const WHOSE: Readonly<Record<Shown, string>> = {
   waiting: "waiting-for-me",
   mine: "mine",
   all: "all",
 };
-const FILTERS = ["state", "type", "task", "since", "until"] as const;
+const { columns: titles, anyState, anyType } = words.approvals;
+const FILTERS: readonly Filter[] = [
+  { kind: "text", name: "task", label: words.approvals.task },
+  {
+    kind: "choice",
+    name: "state",
+    label: titles.state,
+    any: anyState,
+    options: words.requestStates,
+  },
+  { kind: "choice", name: "type", label: titles.type, any: anyType, options: words.types },
+  { kind: "day", name: "since", label: words.table.since },
+  { kind: "day", name: "until", label: words.table.until, end: true },
+];
 
 export function RequestsPage() {
   const { list } = useParams();
@@ -45,25 +56,21 @@ export function RequestsPage() {
   );
 }
 
-function Requests({ shown }: { shown: List }) {
-  const list = useListState("created_at");
-  const { columns: titles } = words.approvals;
-  const rows = usePolled<Page<RequestLine>>(
-    address("requests", {
-      whose: WHOSE[shown],
-      state: list.filter("state"),
-      type: list.filter("type"),
-      task: list.filter("task"),
-      since: dayStart(list.filter("since")),
-      until: dayStart(list.filter("until"), 1),
-      limit: list.limit,
-      offset: list.offset,
-    }),
-  );
+function Requests({ shown }: { shown: Shown }) {
+  const waiting = shown === "waiting";
+  const list = useList<RequestLine>({
+    route: "requests",
+    query: { whose: WHOSE[shown] },
+    filters: waiting ? [] : FILTERS,
+    sort: "created_at",
+    // The clock runs on those that wait: the oldest comes first.
+    descending: !waiting,
+  });
   const columns: Column<RequestLine>[] = [
     {
       id: "title",
       title: titles.title,
+      sort: "title",
       cell: (one) => (
         <>
           <To to={places.request(one.id)}>{one.title}</To>
@@ -76,14 +83,16 @@ function Requests({ shown }: { shown: List }) {
     {
       id: "state",
       title: titles.state,
+      sort: "state",
       cell: (one) => <StateBadge state={one.state} text={words.requestStates[one.state]} />,
     },
     {
       id: "type",
       title: titles.type,
+      sort: "task_type",
       cell: (one) => words.types[one.task_type] ?? one.task_type,
     },
-    { id: "requester", title: titles.requester, cell: (one) => one.requester },
+    { id: "requester", title: titles.requester, sort: "requester", cell: (one) => one.requester },
     { id: "waits", title: titles.waits, cell: (one) => one.waits_for ?? "–" },
     {
       id: "process",
@@ -99,47 +108,27 @@ function Requests({ shown }: { shown: List }) {
     },
     { id: "rows", title: titles.rows, numeric: true, cell: (one) => count(one.rows) },
     { id: "bytes", title: titles.bytes, numeric: true, cell: (one) => bytes(one.bytes) },
-    { id: "created", title: titles.created, cell: (one) => <Moment at={one.created_at} /> },
+    {
+      id: "created",
+      title: titles.created,
+      sort: "created_at",
+      cell: (one) => <Moment at={one.created_at} />,
+    },
     {
       id: "until",
       title: titles.until,
+      sort: "until",
       cell: (one) => <Moment at={one.ended_at ? null : one.until} />,
     },
   ];
-  const filters = shown === "waiting" ? [] : FILTERS;
   return (
-    <>
-      {shown !== "waiting" && (
-        <Filters list={list} names={FILTERS}>
-          <TextFilter list={list} name="task" label={words.approvals.task} />
-          <ChoiceFilter
-            list={list}
-            name="state"
-            label={titles.state}
-            any={words.approvals.anyState}
-            options={words.requestStates}
-          />
-          <ChoiceFilter
-            list={list}
-            name="type"
-            label={titles.type}
-            any={words.approvals.anyType}
-            options={words.types}
-          />
-          <DayFilter list={list} name="since" label={words.table.since} />
-          <DayFilter list={list} name="until" label={words.table.until} />
-        </Filters>
-      )}
-      <Table
-        what={words.approvals.requests}
-        label={words.approvals.lists[shown]}
-        columns={columns}
-        rows={rows}
-        list={list}
-        rowKey={(one) => one.id}
-        empty={{ title: words.approvals.empty[shown], step: words.approvals.emptyStep[shown] }}
-        filtered={filters.some((name) => list.filter(name) !== "")}
-      />
-    </>
+    <List
+      list={list}
+      what={words.approvals.requests}
+      label={words.approvals.lists[shown]}
+      columns={columns}
+      rowKey={(one) => one.id}
+      empty={{ title: words.approvals.empty[shown], step: words.approvals.emptyStep[shown] }}
+    />
   );
 }

@@ -1,15 +1,13 @@
 /** The table of runs: each opens into its jobs, and those lead to their batches. */
 
-import { Box, Table as Chakra, IconButton, Stack, Text } from "@chakra-ui/react";
-import { type ReactNode, useState } from "react";
-import { places, useListState } from "../address";
-import { address, type Page } from "../api";
+import { Box, Stack, Text } from "@chakra-ui/react";
+import type { ReactNode } from "react";
+import { places } from "../address";
 import { bytes, count, duration } from "../format";
-import { DayFilter, dayStart, Filters, TextFilter } from "../parts/Filters";
+import { type Filter, List, type Marks, Opener, useList } from "../parts/List";
 import { To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
+import type { Column } from "../parts/Table";
 import { Bar, Moment, Sparkline, StateBadge } from "../parts/values";
-import { usePolled } from "../polling";
 import type { RunLine, Tab } from "../shapes";
 import { words } from "../words";
 import { Check, Jobs, SourceData, Strategy } from "./Jobs";
@@ -17,7 +15,11 @@ import { type Speeds, useSpeeds } from "./speeds";
 import { totals } from "./totals";
 
 const titles = words.monitoring.columns;
-const FILTERS = ["name", "since", "until"] as const;
+const FILTERS: readonly Filter[] = [
+  { kind: "text", name: "name", label: words.table.nameFilter },
+  { kind: "day", name: "since", label: words.table.since },
+  { kind: "day", name: "until", label: words.table.until, end: true },
+];
 
 interface RunsProps {
   /** How they stand; without it all of them. */
@@ -29,68 +31,32 @@ interface RunsProps {
 }
 
 export function Runs({ tab, type, dag }: RunsProps) {
-  const list = useListState("created_at");
+  const list = useList<RunLine>({
+    route: "runs",
+    query: { tab, type, dag },
+    filters: FILTERS,
+    sort: "created_at",
+  });
   const speeds = useSpeeds();
-  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
-  const rows = usePolled<Page<RunLine>>(
-    address("runs", {
-      tab,
-      type,
-      dag,
-      name: list.filter("name"),
-      since: dayStart(list.filter("since")),
-      until: dayStart(list.filter("until"), 1),
-      sort: list.sort,
-      descending: list.descending,
-      limit: list.limit,
-      offset: list.offset,
-    }),
-  );
-  const toggle = (run: string) =>
-    setOpen((before) => {
-      const after = new Set(before);
-      if (!after.delete(run)) {
-        after.add(run);
-      }
-      return after;
-    });
-  const columns = columnsOf(tab, { open, toggle, speeds, at: rows.at });
+  const { at } = list.rows;
   return (
-    <>
-      <Filters list={list} names={FILTERS}>
-        <TextFilter list={list} name="name" label={words.table.nameFilter} />
-        <DayFilter list={list} name="since" label={words.table.since} />
-        <DayFilter list={list} name="until" label={words.table.until} />
-      </Filters>
-      <Table
-        what={words.monitoring.runs}
-        label={tab ? words.monitoring.tabs[tab] : words.monitoring.runs}
-        columns={columns}
-        rows={rows}
-        list={list}
-        rowKey={(run) => run.id}
-        below={(run) =>
-          open.has(run.id) && (
-            <Chakra.Row>
-              <Chakra.Cell colSpan={columns.length} bg="bg.subtle" ps={10}>
-                <Jobs run={run} at={rows.at} speeds={speeds} />
-              </Chakra.Cell>
-            </Chakra.Row>
-          )
-        }
-        empty={{
-          title: words.monitoring.empty[tab ?? "completed"],
-          step: words.monitoring.emptyStep[tab ?? "completed"],
-        }}
-        filtered={FILTERS.some((name) => list.filter(name) !== "")}
-      />
-    </>
+    <List
+      list={list}
+      what={words.monitoring.runs}
+      label={tab ? words.monitoring.tabs[tab] : words.monitoring.runs}
+      columns={columnsOf(tab, { opened: list.opened, speeds, at })}
+      rowKey={(run) => run.id}
+      below={(run) => <Jobs run={run} at={at} speeds={speeds} />}
+      empty={{
+        title: words.monitoring.empty[tab ?? "completed"],
+        step: words.monitoring.emptyStep[tab ?? "completed"],
+      }}
+    />
   );
 }
 
 interface Shown {
-  open: ReadonlySet<string>;
-  toggle: (run: string) => void;
+  opened: Marks;
   speeds: Speeds;
   at: number | undefined;
 }
@@ -169,21 +135,14 @@ function columnsOf(tab: Tab | undefined, shown: Shown): Column<RunLine>[] {
   return all.filter((one) => one !== false);
 }
 
-function Name({ run, open, toggle }: { run: RunLine } & Shown) {
-  const isOpen = open.has(run.id);
+function Name({ run, opened }: { run: RunLine } & Shown) {
   return (
     <Box display="flex" gap={1} minW="12rem">
-      <IconButton
-        size="2xs"
-        variant="ghost"
-        aria-expanded={isOpen}
-        aria-label={(isOpen ? words.table.close : words.table.open)(run.title)}
-        onClick={() => toggle(run.id)}
-      >
-        <Box as="span" transform={isOpen ? "rotate(90deg)" : "none"} transition="transform 0.1s">
-          ▸
-        </Box>
-      </IconButton>
+      <Opener
+        opened={opened}
+        row={run.id}
+        label={{ open: words.table.open(run.title), close: words.table.close(run.title) }}
+      />
       <Box minW={0}>
         <To to={places.run(run.id)}>{run.title}</To>
         <Text fontSize="xs" color="fg.muted" overflowWrap="anywhere">

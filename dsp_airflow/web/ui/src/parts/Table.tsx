@@ -1,6 +1,15 @@
 /** The one table: sorted, filtered and paged by the server, its state kept in the address. */
 
-import { Box, Button, Table as Chakra, Flex, HStack, NativeSelect, Text } from "@chakra-ui/react";
+import {
+  Box,
+  Button,
+  Table as Chakra,
+  Flex,
+  HStack,
+  NativeSelect,
+  Text,
+  VisuallyHidden,
+} from "@chakra-ui/react";
 import { Fragment, type ReactNode } from "react";
 import { type ListState, SIZES } from "../address";
 import type { Page } from "../api";
@@ -12,6 +21,8 @@ import { Empty, Loading, Trouble } from "./States";
 export interface Column<Row> {
   id: string;
   title: string;
+  /** Whether the title is for readers of the screen alone. */
+  hidden?: boolean;
   /** Figures stand at the right. */
   numeric?: boolean;
   /** What the server sorts by; without it the column cannot be sorted. */
@@ -95,7 +106,9 @@ function Head<Row>({ column, list }: { column: Column<Row>; list: ListState }) {
       {...(column.width !== undefined && { width: column.width })}
       {...(own && { "aria-sort": order })}
     >
-      {column.sort === undefined ? (
+      {column.hidden ? (
+        <VisuallyHidden>{column.title}</VisuallyHidden>
+      ) : column.sort === undefined ? (
         column.title
       ) : (
         <Button

@@ -1,66 +1,46 @@
 /** Approval processes: which there are, in which order they are tried, and what each says. */
 
-import { Box, Button, Table as Chakra, HStack, List, Stack, Text } from "@chakra-ui/react";
+import { Box, Button, HStack, List as Lines, Stack, Text } from "@chakra-ui/react";
 import { useState } from "react";
 import { Link } from "react-router-dom";
-import { places, useListState } from "../address";
+import { places } from "../address";
 import { address, path, send } from "../api";
 import { Confirm } from "../parts/Confirm";
-import { ChoiceFilter, Filters, TextFilter } from "../parts/Filters";
+import { type Filter, List, useList } from "../parts/List";
 import { Facts, Title, To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
+import type { Column } from "../parts/Table";
 import { Fact, Moment, StateBadge } from "../parts/values";
-import { usePolled } from "../polling";
 import type { ProcessLine, ProcessNode, ProcessPage } from "../shapes";
 import { words } from "../words";
 import { Ordering } from "./Ordering";
 
 const text = words.processes;
-const FILTERS = ["name", "type", "creator", "status"] as const;
+const titles = text.columns;
+const { anyState, anyType } = words.approvals;
+const FILTERS: readonly Filter[] = [
+  { kind: "text", name: "name", label: titles.name },
+  { kind: "choice", name: "type", label: titles.type, any: anyType, options: words.types },
+  { kind: "text", name: "creator", label: titles.creator },
+  { kind: "choice", name: "status", label: titles.state, any: anyState, options: text.states },
+];
 const EVERY = 10_000;
 
 export function ProcessesPage() {
-  const list = useListState("priority", false);
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
-  const [open, setOpen] = useState<string>();
+  const list = useList<ProcessLine, ProcessPage>({
+    route: "processes",
+    filters: FILTERS,
+    sort: "priority",
+    descending: false,
+    every: EVERY,
+  });
+  const { rows, opened } = list;
+  const chosen = list.chosen.all;
   const [asked, setAsked] = useState<"delete" | "order">();
-  const rows = usePolled<ProcessPage>(
-    address("processes", {
-      name: list.filter("name"),
-      type: list.filter("type"),
-      creator: list.filter("creator"),
-      status: list.filter("status"),
-      limit: list.limit,
-      offset: list.offset,
-    }),
-    EVERY,
-  );
-  const toggle = (name: string) =>
-    setChosen((before) => {
-      const after = new Set(before);
-      if (!after.delete(name)) {
-        after.add(name);
-      }
-      return after;
-    });
-  const titles = text.columns;
   const columns: Column<ProcessLine>[] = [
-    {
-      id: "chosen",
-      title: "",
-      cell: (one) =>
-        one.file === null && (
-          <input
-            type="checkbox"
-            aria-label={text.choose(one.name)}
-            checked={chosen.has(one.name)}
-            onChange={() => toggle(one.name)}
-          />
-        ),
-    },
     {
       id: "name",
       title: titles.name,
+      sort: "name",
       cell: (one) => (
         <>
           <Button
@@ -70,8 +50,8 @@ export function ProcessesPage() {
             h="auto"
             color="fg.info"
             whiteSpace="normal"
-            aria-expanded={open === one.name}
-            onClick={() => setOpen(open === one.name ? undefined : one.name)}
+            aria-expanded={opened.all.has(one.name)}
+            onClick={() => opened.toggle(one.name)}
           >
             {one.name}
           </Button>
@@ -83,7 +63,12 @@ export function ProcessesPage() {
         </>
       ),
     },
-    { id: "type", title: titles.type, cell: (one) => words.types[one.task_type] ?? one.task_type },
+    {
+      id: "type",
+      title: titles.type,
+      sort: "task_type",
+      cell: (one) => words.types[one.task_type] ?? one.task_type,
+    },
     {
       id: "levels",
       title: titles.levels,
@@ -93,10 +78,16 @@ export function ProcessesPage() {
           .join(", "),
     },
     { id: "connections", title: titles.connections, cell: connectionsOf },
-    { id: "creator", title: titles.creator, cell: (one) => one.created_by ?? "–" },
+    {
+      id: "creator",
+      title: titles.creator,
+      sort: "created_by",
+      cell: (one) => one.created_by ?? "–",
+    },
     {
       id: "state",
       title: titles.state,
+      sort: "enabled",
       cell: (one) => {
         const state = one.enabled ? "enabled" : "disabled";
         return <StateBadge state={state} text={text.states[state]} />;
@@ -105,6 +96,7 @@ export function ProcessesPage() {
     {
       id: "changed",
       title: titles.changed,
+      sort: "changed_at",
       cell: (one) => <Moment at={one.changed_at ?? one.created_at} />,
     },
   ];
@@ -134,42 +126,15 @@ export function ProcessesPage() {
         {text.title}
       </Title>
       <Broken rows={rows.data} />
-      <Filters list={list} names={FILTERS}>
-        <TextFilter list={list} name="name" label={titles.name} />
-        <ChoiceFilter
-          list={list}
-          name="type"
-          label={titles.type}
-          any={words.approvals.anyType}
-          options={words.types}
-        />
-        <TextFilter list={list} name="creator" label={titles.creator} />
-        <ChoiceFilter
-          list={list}
-          name="status"
-          label={titles.state}
-          any={words.approvals.anyState}
-          options={text.states}
-        />
-      </Filters>
-      <Table
+      <List
+        list={list}
         what={text.processes}
         label={text.title}
         columns={columns}
-        rows={rows}
-        list={list}
         rowKey={(one) => one.name}
-        below={(one) =>
-          open === one.name && (
-            <Chakra.Row>
-              <Chakra.Cell colSpan={columns.length} bg="bg.subtle" ps={10}>
-                <Process process={one} done={rows.reload} />
-              </Chakra.Cell>
-            </Chakra.Row>
-          )
-        }
+        below={(one) => <Process process={one} done={rows.reload} />}
+        choose={(one) => (one.file === null ? text.choose(one.name) : null)}
         empty={{ title: text.empty, step: text.emptyStep }}
-        filtered={FILTERS.some((name) => list.filter(name) !== "")}
       />
       {asked === "order" && (
         <Ordering
@@ -189,7 +154,7 @@ export function ProcessesPage() {
             for (const name of chosen) {
               await send("DELETE", address(path("processes", name)), {});
               // One that is gone is not asked for again where a later one fails.
-              setChosen((before) => new Set([...before].filter((one) => one !== name)));
+              list.chosen.remove(name);
             }
           }}
           onClose={() => {
@@ -209,13 +174,13 @@ function Broken({ rows }: { rows: ProcessPage | undefined }) {
   return (
     <Box borderStartWidth="4px" borderStartColor="failed.solid" ps={3} mb={4}>
       <Text fontWeight="semibold">{text.broken}</Text>
-      <List.Root ps={4}>
+      <Lines.Root ps={4}>
         {rows.broken.map((one) => (
-          <List.Item key={`${one.where} ${one.message}`}>
+          <Lines.Item key={`${one.where} ${one.message}`}>
             {one.where} {one.message} {one.suggestion}
-          </List.Item>
+          </Lines.Item>
         ))}
-      </List.Root>
+      </Lines.Root>
     </Box>
   );
 }
@@ -232,7 +197,6 @@ function connectionsOf({ values }: ProcessLine): string {
 /** Basics, levels with their nodes, periods, and who made it. */
 function Process({ process, done }: { process: ProcessLine; done: () => void }) {
   const { values } = process;
-  const titles = text.columns;
   return (
     <Stack gap={4} py={1}>
       <Actions process={process} done={done} />
@@ -251,10 +215,10 @@ function Process({ process, done }: { process: ProcessLine; done: () => void }) 
         </Fact>
         {values.remarks && <Fact label={text.fields.remarks}>{values.remarks}</Fact>}
       </Facts>
-      <List.Root as="ol" gap={2} variant="plain">
+      <Lines.Root as="ol" gap={2} variant="plain">
         {(values.levels ?? []).map((level, at) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: a level is its place
-          <List.Item key={at} display="block">
+          <Lines.Item key={at} display="block">
             <Text fontWeight="medium">{words.request.level(at + 1, level.name || null)}</Text>
             <Text color="fg.muted" fontSize="xs">
               {(level.subtypes ?? []).join(", ")}
@@ -263,9 +227,9 @@ function Process({ process, done }: { process: ProcessLine; done: () => void }) 
                 `, ${text.mostRows(String(level.max_rows))}`}
             </Text>
             <Text>{(level.nodes ?? []).map(nodeText).join(" → ")}</Text>
-          </List.Item>
+          </Lines.Item>
         ))}
-      </List.Root>
+      </Lines.Root>
     </Stack>
   );
 }
