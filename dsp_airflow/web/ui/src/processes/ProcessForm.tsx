@@ -1,10 +1,11 @@
 /** A process, made or changed in two steps: basics and levels, then connections. */
 
-import { Box, Button, Flex, HStack, Input, NativeSelect, Stack, Text } from "@chakra-ui/react";
-import { type ReactNode, useId, useState } from "react";
+import { Box, Button, Flex, HStack, Stack, Text } from "@chakra-ui/react";
+import { useState } from "react";
 import { useNavigate, useParams } from "react-router-dom";
 import { places } from "../address";
 import { address, type Problem, path, problemFrom, send } from "../api";
+import { Check, Choice, TextField } from "../parts/fields";
 import { Card, Title } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
 import { usePolled } from "../polling";
@@ -308,79 +309,5 @@ function Connections({ draft, change }: StepProps) {
         )}
       </Stack>
     </Card>
-  );
-}
-
-interface FieldProps<T> {
-  label: string;
-  value: T;
-  set: (value: T) => void;
-  disabled?: boolean;
-}
-
-function TextField({ label, value, set, disabled = false }: FieldProps<string>) {
-  return (
-    <Labelled label={label}>
-      {(id) => (
-        <Input
-          id={id}
-          size="sm"
-          w="14rem"
-          value={value}
-          disabled={disabled}
-          onChange={(event) => set(event.target.value)}
-        />
-      )}
-    </Labelled>
-  );
-}
-
-function Choice(props: FieldProps<string> & { options: Readonly<Record<string, string>> }) {
-  return (
-    <Labelled label={props.label}>
-      {(id) => (
-        <NativeSelect.Root size="sm" w="14rem" disabled={props.disabled ?? false}>
-          <NativeSelect.Field
-            id={id}
-            value={props.value}
-            onChange={(event) => props.set(event.target.value)}
-          >
-            {Object.entries(props.options).map(([value, name]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </NativeSelect.Field>
-          <NativeSelect.Indicator />
-        </NativeSelect.Root>
-      )}
-    </Labelled>
-  );
-}
-
-interface CheckProps {
-  label: string;
-  checked: boolean;
-  set: (on: boolean) => void;
-}
-
-function Check({ label, checked, set }: CheckProps) {
-  return (
-    <label>
-      <input type="checkbox" checked={checked} onChange={(event) => set(event.target.checked)} />{" "}
-      {label}
-    </label>
-  );
-}
-
-function Labelled({ label, children }: { label: string; children: (id: string) => ReactNode }) {
-  const id = useId();
-  return (
-    <Box>
-      <Text asChild fontSize="xs" color="fg.muted" display="block">
-        <label htmlFor={id}>{label}</label>
-      </Text>
-      {children(id)}
-    </Box>
   );
 }
