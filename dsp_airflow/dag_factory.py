@@ -28,6 +28,7 @@ from dsp_airflow.config.tasknames import task_names
 from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
 from dsp_airflow.listener import BEARER, CARRIED, TAG
+from dsp_airflow.marking import ACTS, DELETE, MARK_DELETED
 from dsp_airflow.notify import LATEST, Event, RunEnded
 from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.assets import target_alias, target_asset
@@ -109,7 +110,7 @@ def build_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -
 
 
 def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
-    """Deletes batches of an earlier run by hand; its form asks which."""
+    """Deletes batches of an earlier run by hand, or marks them as deleted; its form asks which."""
     jobs = [job for job in task.jobs if job.purge == "manual"]
     names = [job.name for job in jobs]
     source, *others = {job.source.connection for job in jobs}
@@ -124,6 +125,17 @@ def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] =
             title="Run",
             description="Id of the run that copied the rows, as dsp status shows it, or latest.",
         ),
+        "act": Param(
+            DELETE,
+            enum=list(ACTS),
+            title="What to do",
+            description="Delete what is proved; or delete nothing, and record rows that somebody "
+            "has removed already, once they are seen to be gone.",
+            values_display={
+                DELETE: "Delete the rows from the source",
+                MARK_DELETED: "Mark as deleted what was removed by hand",
+            },
+        ),
     }
     title = f"{task.title}: purge by hand"
     name, weight = f"{task.name}{PURGE_SUFFIX}", weight_of(task, "purge", jobs, processes)
@@ -133,6 +145,7 @@ def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] =
             "job": "{{ params.job }}",
             "batches": "{{ params.batches }}",
             "earlier_run": "{{ params.run }}",
+            "act": "{{ params.act }}",
         }
         estimate = PurgeEstimateOperator(task_id="estimate", **asked)
         purge = PurgeSourceOperator(task_id="purge", **asked, **pool)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dsp_airflow.engine import gone
+from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.gone import Unproved
 from dsp_airflow.engine.work import Job
 from dsp_airflow.state.runs import Runs
+
+DELETE, MARK_DELETED = ACTS = ("delete", "mark_deleted")
+"""What is done by hand about rows of a source: deleting them, or recording that they are gone."""
+NAMED = 20
+"""Batches that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,11 @@ def mark(
     why = "were kept by a purge that was interrupted and is recorded now; mark it again"
     refused += [Unproved(n, why, rows) for n, rows in left.items() if rows]
     return Outcome([n for n, rows in left.items() if not rows], refused)
+
+
+def require_marked(name: str, refused: Sequence[Unproved]) -> None:
+    """Raises ``Refused`` where rows of a batch of this job could not be recorded as removed."""
+    if refused:
+        told = "; ".join(map(str, refused[:NAMED]))
+        more = f"; and {len(refused) - NAMED:,} more batches" if len(refused) > NAMED else ""
+        raise Refused(f"job {name}: not marked as deleted: {told}{more}")

@@ -288,7 +288,7 @@ class TaskRun:
         path, work, ledger, _ = self._purgeable(name, numbers)
         plan = work.plan
         self._require_derived(path, plan)
-        self.gate.deleting(plan, self.run.id, numbers)
+        self.gate.marking(plan, self.run.id, numbers)
         resource = f"{work.source.identity} {plan.source.label}"
         with (
             self.runs.table_lease(resource, self.run.id),

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from dsp_airflow.config.cron import next_time
 from dsp_airflow.config.errors import ConfigProblems, nearest
-from dsp_airflow.config.tasknames import task_names
+from dsp_airflow.config.known_files import FILES
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.settings import airflow_home, setting
@@ -58,7 +58,7 @@ class Tasks:
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:
         self.folder = folder or task_folder()
-        self.files = task_names(self.folder)
+        self.files = FILES.names(self.folder)
         self.database = database
         self.runs = Runs(database)
         self.switches: dict[str, Switch] = Switches(database).all()
@@ -118,12 +118,10 @@ class Tasks:
 
     def loaded(self, name: str) -> tuple[Task | None, ConfigProblems | None]:
         """What the task's file says, or what is wrong with it; neither where there is none."""
-        from dsp_airflow.config.loading import load_task
-
         if name not in self.files:
             return None, None
         try:
-            return load_task(self.files[name]), None
+            return FILES.task(self.files[name]), None
         except ConfigProblems as problems:
             return None, problems
 

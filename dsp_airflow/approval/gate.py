@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Protocol
 
 from dsp_airflow.approval import settings
@@ -38,6 +38,10 @@ class Gate(Protocol):
         """Batches of a run are about to be deleted from the source; ``None``: all of them."""
         ...
 
+    def marking(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """Batches of a run are about to be recorded as removed from the source by hand."""
+        ...
+
     def removing(self, plan: Plan, count: Count) -> None:
         """Rows of the target are about to go, or its table. ``count`` tells how many."""
         ...
@@ -67,6 +71,9 @@ class OpenGate:
     def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
         """See ``Gate``."""
 
+    def marking(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """See ``Gate``."""
+
     def removing(self, plan: Plan, count: Count) -> None:
         """See ``Gate``."""
 
@@ -92,6 +99,10 @@ class ClosedGate(OpenGate):
         self._refuse(plan)
 
     def deleting(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:  # noqa: ARG002
+        """See ``Gate``."""
+        self._refuse(plan)
+
+    def marking(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:  # noqa: ARG002
         """See ``Gate``."""
         self._refuse(plan)
 
@@ -140,13 +151,22 @@ class ApprovedGate:
                     "purge by hand is a request of its own"
                 )
             return
-        wanted = batches_of(numbers)
-        if (estimate["run"], estimate["batches"]) != (run, wanted):
-            self._void(
-                request,
-                f"job {plan.job}: batches {_named(wanted)} of run {run} would be deleted, and "
-                f"approved were {_named(estimate['batches'])} of run {estimate['run']}",
+        if estimate.get("marks"):
+            raise Refused(
+                f"job {plan.job}: request {request.id} was approved to mark batches as removed by "
+                "hand; a purge is a request of its own"
             )
+        self._require_batches(plan, request, estimate, run, numbers)
+
+    def marking(self, plan: Plan, run: str, numbers: Collection[int] | None) -> None:
+        """See ``Gate``. What was approved as a purge is no word for it."""
+        request, estimate = self._require(plan)
+        if not estimate.get("marks"):
+            raise Refused(
+                f"job {plan.job}: request {request.id} was not approved to mark batches as removed "
+                "by hand; that is a request of its own"
+            )
+        self._require_batches(plan, request, estimate, run, numbers)
 
     def removing(self, plan: Plan, count: Count) -> None:
         """See ``Gate``. Where nothing is left to go, nothing is off."""
@@ -187,6 +207,23 @@ class ApprovedGate:
     def ended(self, error: str | None = None) -> None:
         """See ``Gate``."""
         self._requests.finish(self._key, error or "", succeeded=error is None)
+
+    def _require_batches(
+        self,
+        plan: Plan,
+        request: Request,
+        estimate: Mapping[str, Any],
+        run: str,
+        numbers: Collection[int] | None,
+    ) -> None:
+        wanted = batches_of(numbers)
+        if (estimate["run"], estimate["batches"]) != (run, wanted):
+            what = "marked as deleted" if estimate.get("marks") else "deleted"
+            self._void(
+                request,
+                f"job {plan.job}: batches {_named(wanted)} of run {run} would be {what}, and "
+                f"approved were {_named(estimate['batches'])} of run {estimate['run']}",
+            )
 
     def _require(self, plan: Plan) -> tuple[Request, dict[str, Any]]:
         """The request, executing, and what it says of this job; both are what was decided on."""

@@ -23,7 +23,7 @@ def role_list(roles: Roles, processes: Processes) -> list[RoleLine]:
     members = roles.all()
     asked: dict[str, list[str]] = {ADMINISTRATORS: []}
     for process in (one.process for one in processes.all()):
-        for role in _roles_of(process):
+        for role in roles_of(process):
             asked.setdefault(role, []).append(process.name)
     return [
         RoleLine(role, tuple(sorted(members.get(role, ()))), tuple(sorted(asked.get(role, ()))))
@@ -31,6 +31,7 @@ def role_list(roles: Roles, processes: Processes) -> list[RoleLine]:
     ]
 
 
-def _roles_of(process: Process) -> set[str]:
+def roles_of(process: Process) -> set[str]:
+    """Those that a process asks."""
     nodes = (node for level in process.levels for node in level.nodes)
     return {node.role for node in nodes if node.role is not None}

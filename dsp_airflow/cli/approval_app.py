@@ -223,3 +223,11 @@ def role_remove(role: Role, users: Users) -> None:
     from dsp_airflow.cli import approval_roles as command
 
     command.remove(role, users)
+
+
+@roles.command("delete")
+def role_delete(role: Role) -> None:
+    """Take a role from all its members, and revoke its grants; not while a process asks for it."""
+    from dsp_airflow.cli import approval_roles as command
+
+    command.delete(role)

@@ -82,3 +82,18 @@ def remove(role: str, users: Sequence[str]) -> None:
         for user in users:
             removed = Roles(database).remove(role, user, who)
             output.write(f"{user} {'no longer has' if removed else 'does not have'} role {role}")
+
+
+def delete(role: str) -> None:
+    """With its grants; refused while a process asks for it."""
+    output.stdout()
+    log_to_stderr()
+    from dsp_airflow.approval.people import Roles
+    from dsp_airflow.approval.processes import Processes
+    from dsp_airflow.approval.role_deletion import delete_role
+    from dsp_airflow.state.database import open_state
+
+    who = actor()
+    with open_state(create=True) as database:
+        gone = delete_role(Roles(database), Processes(database), role, who)
+    output.write(f"role {role} is deleted" if gone else f"there was no role {role}")

@@ -35,7 +35,8 @@ def list_records(
     from dsp_airflow.state.database import open_state
 
     with open_state(create=True) as database:
-        found = recent(database, Wanted(_moment(database, since), actor, action, of), limit)
+        wanted = Wanted(_moment(database, since), actor, _actions(action), of)
+        found = recent(database, wanted, limit)
     if as_json:
         output.write_json({"records": [document(one) for one in found]})
         return
@@ -82,7 +83,7 @@ def export(
     from dsp_airflow.state.new_file import new_file
 
     with open_state(create=True) as database:
-        wanted = Wanted(_moment(database, since), actor, action, of)
+        wanted = Wanted(_moment(database, since), actor, _actions(action), of)
         records = lines(database, wanted)
         if file == "-":
             for line in records:
@@ -93,6 +94,10 @@ def export(
             for count, line in enumerate(records, 1):  # noqa: B007 - told below
                 stream.write(line.encode())
     output.write(f"{file}: {count:,} records")
+
+
+def _actions(action: str | None) -> tuple[str, ...]:
+    return () if action is None else (action,)
 
 
 def _moment(database: StateDatabase, since: str | None) -> datetime | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dsp_airflow.cli.approving import actor, gate_for_mark
 from dsp_airflow.cli.check import existing, planned
@@ -17,10 +16,7 @@ from dsp_airflow.cli.run import shown
 from dsp_airflow.cli.stopping import Stopper
 from dsp_airflow.cli.surroundings import log_to_stderr
 from dsp_airflow.engine.batches import parse_batches
-from dsp_airflow.engine.errors import ConfigError, Refused
-
-if TYPE_CHECKING:
-    from dsp_airflow.engine.gone import Unproved
+from dsp_airflow.engine.errors import ConfigError
 
 
 def mark_deleted(
@@ -31,6 +27,7 @@ def mark_deleted(
     with reporting(report), ExitStack() as stack:
         numbers = parse_batches(batches)
         log_to_stderr()
+        from dsp_airflow.marking import require_marked
         from dsp_airflow.state.database import open_state
         from dsp_airflow.state.runs import Runs
         from dsp_airflow.state.switches import Switches
@@ -56,18 +53,12 @@ def mark_deleted(
         try:
             refused = work.mark_deleted(name, numbers, actor())
             report.more["refused"] = [asdict(one) for one in refused]
-            _require_marked(name, refused)
+            require_marked(name, refused)
         except BaseException as error:
             report.errors[name] = error
             work.gate.ended(text(error))
             raise
         work.gate.ended()
-
-
-def _require_marked(name: str, refused: list[Unproved]) -> None:
-    if refused:
-        told = "; ".join(map(str, refused))
-        raise Refused(f"job {name}: not marked as deleted: {told}")
 
 
 def _file_of(recorded: str) -> Path:

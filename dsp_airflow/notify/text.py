@@ -161,6 +161,9 @@ def _happened(ended: RunEnded, end: End, facts: Facts) -> list[str]:
         lines.append(f"The error: {error}")
     if not error or end.reason in {BY_HAND, TIMED_OUT}:
         said = reason(end, ended.event)
+        if ended.by_hand and end.reason == FAILED:
+            # The run was through before, so it is not told there.
+            said = "what it came to is in the log of the step"
         lines.append(f"{said[0].upper()}{said[1:]}.")
     if facts.reachable and not facts.jobs:
         lines.append("No job was planned yet: nothing was copied.")
@@ -292,6 +295,11 @@ def _ended(job: JobSummary) -> list[str]:
         return [f"swapped  {done}"]
     return [
         f"deleted  {_rows(job.rows_purged)} from the source",
+        *(
+            [f"gone     {_rows(job.rows_gone)}, removed by hand and marked"]
+            if job.rows_gone
+            else []
+        ),
         f"kept     {_rows(job.rows_kept)} in the source",
     ]
 

@@ -588,4 +588,5 @@ def counts(run: TaskRun, job: JobSummary) -> dict[str, Any]:
         "rows_kept": job.rows_kept,
         "batches": job.batches,
         **({"rows_deleted": job.rows_deleted} if job.rows_missing else {}),
+        **({"rows_gone": job.rows_gone} if job.rows_gone else {}),
     }

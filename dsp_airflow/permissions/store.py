@@ -46,14 +46,20 @@ class Grants:
         self,
         *,
         holder: str | None = None,
+        is_role: bool | None = None,
         connection: str | None = None,
         privilege: Privilege | None = None,
         over: bool = False,
     ) -> list[Grant]:
-        """Those that fit, by connection and holder; ``over``: also those whose time is over."""
+        """Those that fit, by connection and holder; ``over``: also those whose time is over.
+
+        ``is_role``: of roles alone, or of users alone.
+        """
         wanted: list[ColumnElement[bool]] = []
         if holder is not None:
             wanted.append(GRANTS.c.holder == holder)
+        if is_role is not None:
+            wanted.append(GRANTS.c.is_role.is_(is_role))
         if connection is not None:
             wanted.append(GRANTS.c.connection == connection)
         with self.database.read() as transaction:
@@ -112,14 +118,7 @@ class Grants:
             audit.hold(connection)
             found = _present(connection, grant)
             _require_giver(connection, actor, found.scope, None, gives=False)
-            connection.execute(delete(GRANTS).where(GRANTS.c.id == grant))
-            audit.record(
-                connection,
-                actor=actor,
-                action="grant.revoke",
-                object=f"grant {found.id}",
-                before=grant_values(found),
-            )
+            take(connection, found, actor)
             return found
 
 
@@ -203,6 +202,23 @@ def give(
         after=grant_values(made),
     )
     return made
+
+
+def take(connection: Connection, grant: Grant, actor: str) -> None:
+    """Revokes it inside the caller's writing transaction, which has found it allowed."""
+    connection.execute(delete(GRANTS).where(GRANTS.c.id == grant.id))
+    audit.record(
+        connection,
+        actor=actor,
+        action="grant.revoke",
+        object=f"grant {grant.id}",
+        before=grant_values(grant),
+    )
+
+
+def granted_to(connection: Connection, role: str) -> list[Grant]:
+    """All grants of a role, those that are over too."""
+    return _select(connection, GRANTS.c.is_role.is_(True), GRANTS.c.holder == role)
 
 
 def roles_of(connection: Connection, user: str) -> frozenset[str]:

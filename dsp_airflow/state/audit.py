@@ -8,14 +8,14 @@ and the head as well; keep exports elsewhere against that.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state.codec import canonical
@@ -54,13 +54,16 @@ class Entry:
 class Wanted:
     """Which records: all that fit everything that is given.
 
-    ``action`` is a whole one or its first word; of ``object`` a part is enough.
+    ``actions`` are whole ones or their first words, one of which is enough; so is a part of
+    ``object``. ``names``: somebody or something that the record names, as its object, or as a whole
+    value of what was before and after.
     """
 
     since: datetime | None = None
     actor: str | None = None
-    action: str | None = None
+    actions: Collection[str] = ()
     object: str | None = None
+    names: str | None = None
 
 
 @contextmanager
@@ -261,12 +264,21 @@ def _query(wanted: Wanted) -> Select[Any]:
         query = query.where(its.recorded_at >= wanted.since)
     if wanted.actor is not None:
         query = query.where(its.actor == wanted.actor)
-    if wanted.action is not None:
-        within = its.action.startswith(f"{wanted.action}.", autoescape=True)
-        query = query.where(or_(its.action == wanted.action, within))
+    if wanted.actions:
+        ranges = (_acts(action) for action in sorted(wanted.actions))
+        query = query.where(or_(*ranges))
     if wanted.object is not None:
         query = query.where(its.object.icontains(wanted.object, autoescape=True))
+    if wanted.names is not None:
+        # As the body has it: a whole text of JSON, with its quotes.
+        held = its.body.contains(canonical(wanted.names), autoescape=True)
+        query = query.where(or_(held, its.object.endswith(f" {wanted.names}", autoescape=True)))
     return query
+
+
+def _acts(action: str) -> ColumnElement[bool]:
+    """The action itself, or those that it is the first word of."""
+    return or_(AUDIT.c.action == action, AUDIT.c.action.startswith(f"{action}.", autoescape=True))
 
 
 def _entry(row: Any) -> Entry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -67,6 +67,8 @@ def append(connection: Connection, run: str, attempt: int, receipt: Receipt) -> 
             job=receipt.job,
             batch=receipt.batch,
             body=body,
+            target=target_digest(receipt.target),
+            relied=receipt.rows + (receipt.gone.rows if receipt.gone else 0),
             previous_hash=last.hash,
             hash=digest,
             created_at=at,
@@ -79,6 +81,19 @@ def append(connection: Connection, run: str, attempt: int, receipt: Receipt) -> 
 def chained(previous: str, body: str) -> str:
     """The hash of a receipt that follows the one with hash ``previous``."""
     return hashlib.sha256((previous + body).encode()).hexdigest()
+
+
+def target_digest(target: str) -> str:
+    """By which receipts of a target are found; names may be longer than an index takes."""
+    return hashlib.sha256(target.encode()).hexdigest()
+
+
+def relied_rows(body: Mapping[str, Any]) -> int:
+    """Rows that are gone from the source by a receipt: they stand in its target, and nowhere else.
+
+    Older receipts know of none that somebody else removed.
+    """
+    return int(body["rows"] + (body.get("gone") or {}).get("rows", 0))
 
 
 def verify(database: StateDatabase, run: str | None = None) -> list[str]:
@@ -100,13 +115,13 @@ def _chain(connection: Connection) -> Iterator[Finding]:
     for row in _rows(connection):
         if row.seq > expected:
             yield None, _gap(expected, row.seq - 1)
-        name, body = _name(row), _parsed(row.body)
+        name, body = _name(row), parsed(row.body)
         moved = body is not None and body.get("seq") != row.seq
         if row.hash != chained(row.previous_hash, row.body):
             yield row.run, f"{name} was edited{_which(connection, row, body)}"
         elif moved and body is not None:
             yield row.run, f"{name} was moved: it was written as receipt {body.get('seq')}"
-        elif body is not None and (fields := _columns_apart(row, body)):
+        elif body is not None and (fields := _columns_apart(row, body) + _index_apart(row, body)):
             yield row.run, f"{name} was edited: {', '.join(fields)} differ from its body"
         if row.previous_hash != previous and row.seq == expected:
             # The one before was given a new hash that fits; what follows it knows the old one.
@@ -130,7 +145,7 @@ def _name(row: Any) -> str:
 def _rewritten(connection: Connection, before: Any | None, witness: str) -> Finding:
     if before is None:
         return None, f"{witness} does not begin the chain"
-    which = _which(connection, before, _parsed(before.body))
+    which = _which(connection, before, parsed(before.body))
     return before.run, f"{_name(before)} was rewritten, {witness} does not follow it{which}"
 
 
@@ -152,7 +167,8 @@ def _gap(first: int, last: int) -> str:
     return f"receipts {first} to {last} are missing"
 
 
-def _parsed(body: str) -> dict[str, Any] | None:
+def parsed(body: str) -> dict[str, Any] | None:
+    """A body; ``None`` for what is none."""
     try:
         value = json.loads(body)
     except ValueError:
@@ -166,6 +182,17 @@ def _columns_apart(row: Any, body: dict[str, Any]) -> list[str]:
         "job": (row.job, body.get("job")),
         "batch": (row.batch, body.get("batch")),
         "created_at": (row.created_at.isoformat(), body.get("recorded_at")),
+    }
+    return [name for name, (column, told) in pairs.items() if column != told]
+
+
+def _index_apart(row: Any, body: dict[str, Any]) -> list[str]:
+    """Of what receipts are found by; workers of older versions did not know it."""
+    if row.target is None:
+        return []
+    pairs = {
+        "target": (row.target, target_digest(str(body.get("target")))),
+        "relied": (row.relied, relied_rows(body)),
     }
     return [name for name, (column, told) in pairs.items() if column != told]
 

@@ -101,6 +101,10 @@ class Job:
     seen_at: datetime | None
     swapped_at: datetime | None = None
     """Of a job that replaces its target: when it did."""
+    type: str = ""
+    target_connection: str = ""
+    target: str = ""
+    """Where it writes, as ``targets.Target`` has it."""
 
     @property
     def at_work(self) -> bool:

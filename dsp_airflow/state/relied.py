@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
+from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.receipts import parsed, relied_rows, target_digest
 from dsp_airflow.state.tables import BATCHES, RECEIPTS
 
 
@@ -40,40 +42,53 @@ def relied_on(database: StateDatabase, target: str) -> Relied | None:
     """What is gone from a source by the proof of this table (where it is, and its name).
 
     Asked while no purge can prove by it, nothing is missed: one writes down what it is about to
-    delete before it lets go.
+    delete before it lets go. Asked again and again, it reads no receipt of another table.
     """
-    # In this order: what is recorded in between is seen twice, and not never.
-    about_to = _about_to(database, target)
-    rows, source, run = 0, "", ""
-    for found in _recorded(database, target):
-        rows, source, run = rows + found.rows, found.source, found.run
-    return Relied(rows, source, run) if rows else about_to
-
-
-def _recorded(database: StateDatabase, target: str) -> Iterator[Relied]:
-    # As JSON it is in the receipt; a text that merely holds it is sorted out below.
-    needle = json.dumps(target, ensure_ascii=False)
     with database.read() as connection:
-        bodies = connection.execute(
-            select(RECEIPTS.c.body)
-            .where(RECEIPTS.c.body.contains(needle, autoescape=True))
-            .order_by(RECEIPTS.c.seq)
-        ).scalars()
-        for body in bodies:
-            receipt = json.loads(body)
-            # What somebody else removed stands nowhere else either. Older receipts know no such.
-            gone = (receipt.get("gone") or {}).get("rows", 0)
-            if receipt["target"] == target and receipt["rows"] + gone:
-                yield Relied(receipt["rows"] + gone, receipt["source"], receipt["recorded_run"])
+        # In this order: what is recorded in between is seen twice, and not never.
+        about_to = _about_to(connection, target)
+        known = [*_recorded(connection, target), *_without_target(connection, target)]
+    if not known:
+        return about_to
+    return Relied(sum(one.rows for one in known), known[-1].source, known[-1].run)
 
 
-def _about_to(database: StateDatabase, target: str) -> Relied | None:
-    with database.read() as connection:
-        intents = connection.execute(
-            select(BATCHES.c.run, BATCHES.c.intent)
-            .where(BATCHES.c.intent.contains(json.dumps(target), autoescape=True))
-            .order_by(BATCHES.c.run, BATCHES.c.number)
-        ).all()
+def _recorded(connection: Connection, target: str) -> Iterator[Relied]:
+    its = RECEIPTS.c
+    rows, last = connection.execute(
+        select(func.sum(its.relied), func.max(its.seq)).where(
+            its.target == target_digest(target), its.relied > 0
+        )
+    ).one()
+    if last is not None:
+        body = json.loads(connection.execute(select(its.body).where(its.seq == last)).scalar_one())
+        yield Relied(int(rows), body["source"], body["recorded_run"])
+
+
+def _without_target(connection: Connection, target: str) -> Iterator[Relied]:
+    """By workers of an older version, which were at it while the database was upgraded."""
+    rows = connection.execute(
+        select(RECEIPTS.c.seq, RECEIPTS.c.body).where(RECEIPTS.c.target.is_(None))
+    ).all()
+    # Sorted here: a database might read all receipts for their order.
+    for row in sorted(rows):
+        body = parsed(row.body)
+        if body is None:
+            raise Refused(
+                f"receipt {row.seq} was edited and cannot be read, so it may be one of {target}; "
+                "see dsp status --verify"
+            )
+        if body["target"] == target and (count := relied_rows(body)):
+            yield Relied(count, body["source"], body["recorded_run"])
+
+
+def _about_to(connection: Connection, target: str) -> Relied | None:
+    its = BATCHES.c
+    intents = connection.execute(
+        select(its.run, its.intent)
+        .where(its.intent.is_not(None), its.intent.contains(json.dumps(target), autoescape=True))
+        .order_by(its.run, its.number)
+    ).all()
     for run, intent in intents:
         receipt = json.loads(intent)["purged"]["receipt"]
         if receipt["target"] == target and receipt["rows"]:

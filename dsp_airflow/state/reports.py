@@ -1,14 +1,51 @@
-"""What was moved in a period: by job, by source and target, and by day."""
+"""What was moved in a period: by job, by source and target, by day; and which jobs are abnormal."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
 
-from dsp_airflow.state.tables import BATCHES, JOBS, RUNS
+from dsp_airflow.state.clock import UtcDateTime
+from dsp_airflow.state.moved import moved
+from dsp_airflow.state.tables import JOBS, RUNS
+
+JobOrder: TypeAlias = Literal["rows", "bytes", "runs", "failed", "speed", "task"]
+Reason: TypeAlias = Literal["failed", "terminated", "different", "kept", "silent", "slow"]
+SILENT_AFTER = timedelta(minutes=15)
+"""So long after its last sign of life a job that is at work counts as silent."""
+SLOW = 0.5
+"""The share of a job's usual speed below which its last run was slow."""
+_USUAL = 3
+"""Runs that succeeded before there is a usual speed."""
+_AT_WORK = ("copying", "checking", "purging")
+_ITS = (
+    RUNS.c.task,
+    JOBS.c.name.label("job"),
+    JOBS.c.type,
+    JOBS.c.source_connection,
+    JOBS.c.source_table,
+    JOBS.c.target_connection,
+    JOBS.c.target,
+)
+"""What makes two jobs of two runs the same one in a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +59,15 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class JobFigures:
-    """One job of a task over a period. ``definition`` is that of its youngest run."""
+    """One job of a task over a period."""
 
     task: str
     job: str
+    type: str
     source_connection: str
     source_table: str
-    definition: str
+    target_connection: str
+    target: str
     runs: int
     succeeded: int
     failed: int
@@ -36,6 +75,16 @@ class JobFigures:
     rows_purged: int
     bytes: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFigures:
+    """What went from a connection to another one."""
+
+    source: str
+    target: str
+    rows: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,99 +98,351 @@ class DayFigures:
     bytes: int
 
 
-def jobs(connection: Connection, period: Period, limit: int) -> list[JobFigures]:
-    """Of each job what its runs in the period did, those that moved most first."""
-    moved = (
-        select(
-            BATCHES.c.run,
-            BATCHES.c.job,
-            func.coalesce(func.sum(BATCHES.c.rows_written), 0).label("rows_copied"),
-            func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
-            func.coalesce(func.sum(BATCHES.c.bytes), 0).label("bytes"),
-            func.coalesce(func.sum(BATCHES.c.seconds), 0).label("seconds"),
-        )
-        .join(RUNS, RUNS.c.id == BATCHES.c.run)
-        .where(*_within(period))
-        .group_by(BATCHES.c.run, BATCHES.c.job)
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What jobs to S3 put from a table to a place: before the period, and on each day of it."""
+
+    source_connection: str
+    source_table: str
+    target_connection: str
+    target: str
+    rows_before: int
+    bytes_before: int
+    days: tuple[tuple[str, int, int], ...]
+    """Day, rows, bytes; only those on which something came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abnormal:
+    """A job that did not go as it should."""
+
+    task: str
+    job: str
+    type: str
+    source_connection: str
+    source_table: str
+    target_connection: str
+    target: str
+    runs: int
+    failed: int
+    terminated: int
+    rows_different: int
+    rows_kept: int
+    silent_since: datetime | None
+    last_speed: float | None
+    usual_speed: float | None
+    run: str
+    """Its youngest run of which something is to be said."""
+    error: str | None
+    """Of that run."""
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Everything that is abnormal."""
+        slow = self.last_speed is not None and self.usual_speed is not None
+        found: dict[Reason, bool] = {
+            "failed": self.failed > 0,
+            "terminated": self.terminated > 0,
+            "different": self.rows_different > 0,
+            "kept": self.rows_kept > 0,
+            "silent": self.silent_since is not None,
+            "slow": slow,
+        }
+        return [reason for reason, holds in found.items() if holds]
+
+
+def jobs(
+    connection: Connection,
+    period: Period,
+    *,
+    limit: int,
+    offset: int = 0,
+    order: JobOrder = "rows",
+    descending: bool = True,
+    name: str | None = None,
+) -> tuple[list[JobFigures], int]:
+    """A page of what each job's runs in the period did, and how many jobs there are.
+
+    ``name``: a part of the task's or the job's name.
+    """
+    wanted = [*_within(period)]
+    if name is not None:
+        its = (RUNS.c.task, JOBS.c.name)
+        wanted.append(or_(*(one.icontains(name, autoescape=True) for one in its)))
+    groups = (
+        select(*_ITS)
+        .join(JOBS, JOBS.c.run == RUNS.c.id)
+        .where(*wanted)
+        .group_by(*_keys())
         .subquery()
     )
-    total = func.coalesce(func.sum(moved.c.rows_copied), 0)
-    rows = connection.execute(
+    total = connection.execute(select(func.count()).select_from(groups)).scalar_one()
+    figures = _by_job(moved(connection.dialect, *_within(period)))
+    found = (
         select(
-            RUNS.c.task,
-            JOBS.c.name,
-            JOBS.c.source_connection,
-            JOBS.c.source_table,
-            func.max(RUNS.c.id).label("youngest"),
+            *_ITS,
             func.count().label("runs"),
             _count(RUNS.c.state == "succeeded").label("succeeded"),
             _count(RUNS.c.state.in_(["failed", "terminated"])).label("failed"),
-            total.label("rows_copied"),
-            func.coalesce(func.sum(moved.c.rows_purged), 0).label("rows_purged"),
-            func.coalesce(func.sum(moved.c.bytes), 0).label("bytes"),
-            func.coalesce(func.sum(moved.c.seconds), 0).label("seconds"),
+            *(
+                _sum(figures.c[one]).label(one)
+                for one in ("rows_copied", "rows_purged", "bytes", "seconds")
+            ),
         )
         .join(JOBS, JOBS.c.run == RUNS.c.id)
-        .outerjoin(moved, (moved.c.run == RUNS.c.id) & (moved.c.job == JOBS.c.name))
-        .where(*_within(period))
-        .group_by(RUNS.c.task, JOBS.c.name, JOBS.c.source_connection, JOBS.c.source_table)
-        .order_by(total.desc(), RUNS.c.task, JOBS.c.name)
-        .limit(limit)
-    ).all()
-    youngest = sorted({row.youngest for row in rows})
-    query = select(RUNS.c.id, RUNS.c.definition).where(RUNS.c.id.in_(youngest))
-    defined = {row.id: row.definition for row in connection.execute(query)}
-    return [
-        JobFigures(
-            row.task,
-            row.name,
-            row.source_connection,
-            row.source_table,
-            defined[row.youngest],
-            row.runs,
-            int(row.succeeded),
-            int(row.failed),
-            int(row.rows_copied),
-            int(row.rows_purged),
-            int(row.bytes),
-            float(row.seconds),
+        .outerjoin(figures, _of_job(figures))
+        .where(*wanted)
+        .group_by(*_keys())
+        .subquery()
+    )
+    keys: dict[JobOrder, Any] = {
+        "rows": found.c.rows_copied,
+        "bytes": found.c.bytes,
+        "runs": found.c.runs,
+        "failed": found.c.failed,
+        "speed": _speed(found.c.rows_copied, found.c.seconds),
+        "task": found.c.task,
+    }
+    key = keys[order]
+    query = (
+        select(found)
+        .order_by(
+            (key.desc() if descending else key).nulls_last(),
+            *(found.c[one.key] for one in _ITS),
         )
-        for row in rows
-    ]
+        .limit(limit)
+        .offset(offset)
+    )
+    rows = connection.execute(query)
+    return [JobFigures(**_plain(row)) for row in rows], total
+
+
+def flow(connection: Connection, period: Period, limit: int) -> list[FlowFigures]:
+    """By connections, those that moved most rows first."""
+    figures = moved(connection.dialect, *_within(period))
+    rows = _sum(figures.c.rows_copied).label("rows")
+    query = (
+        select(
+            JOBS.c.source_connection.label("source"),
+            JOBS.c.target_connection.label("target"),
+            rows,
+            _sum(figures.c.bytes).label("bytes"),
+        )
+        .join(figures, and_(figures.c.run == JOBS.c.run, figures.c.job == JOBS.c.name))
+        .group_by(JOBS.c.source_connection, JOBS.c.target_connection)
+        .order_by(rows.desc(), JOBS.c.source_connection, JOBS.c.target_connection)
+        .limit(limit)
+    )
+    return [FlowFigures(**_plain(row)) for row in connection.execute(query)]
 
 
 def days(connection: Connection, period: Period) -> list[DayFigures]:
     """By the day on which each batch was copied, the first one first."""
-    day = (
-        func.strftime("%Y-%m-%d", BATCHES.c.copied_at)
-        if connection.dialect.name == "sqlite"
-        else func.to_char(BATCHES.c.copied_at, "YYYY-MM-DD")
-    ).label("day")
+    figures = moved(connection.dialect, *_within(period))
     rows = connection.execute(
         select(
-            day,
+            figures.c.day,
             RUNS.c.types,
-            func.coalesce(func.sum(BATCHES.c.rows_written), 0).label("rows_copied"),
-            func.coalesce(func.sum(BATCHES.c.rows_purged), 0).label("rows_purged"),
-            func.coalesce(func.sum(BATCHES.c.bytes), 0).label("bytes"),
+            *(_sum(figures.c[one]).label(one) for one in ("rows_copied", "rows_purged", "bytes")),
         )
-        .join(RUNS, RUNS.c.id == BATCHES.c.run)
-        .where(*_within(period), BATCHES.c.copied_at.is_not(None))
-        .group_by(day, RUNS.c.types)
-        .order_by(day, RUNS.c.types)
-    ).all()
+        .join(RUNS, RUNS.c.id == figures.c.run)
+        .where(figures.c.day != "")
+        .group_by(figures.c.day, RUNS.c.types)
+        .order_by(figures.c.day, RUNS.c.types)
+    )
+    return [DayFigures(**_plain(row)) for row in rows]
+
+
+def archives(
+    connection: Connection, period: Period, *, limit: int, offset: int = 0
+) -> tuple[list[Archive], int]:
+    """A page of what jobs to S3 archived from where to where, most bytes first, and how many such
+    ways there are. By the day on which batches were copied; what was before the period is one sum.
+    """
+    first = f"{period.since:%Y-%m-%d}"
+    until = RUNS.c.created_at < period.until
+    figures = moved(connection.dialect, until, JOBS.c.type == "s3", *_of_dags(period))
+    its = (
+        JOBS.c.source_connection,
+        JOBS.c.source_table,
+        JOBS.c.target_connection,
+        JOBS.c.target,
+    )
+    before = figures.c.day < first
+    size = _sum(figures.c.bytes).label("size")
+    ways = (
+        select(
+            *its,
+            size,
+            _sum(case((before, figures.c.rows_copied))).label("rows_before"),
+            _sum(case((before, figures.c.bytes))).label("bytes_before"),
+        )
+        .join(figures, and_(figures.c.run == JOBS.c.run, figures.c.job == JOBS.c.name))
+        .group_by(*its)
+        .having(size > 0)
+    )
+    total = connection.execute(select(func.count()).select_from(ways.subquery())).scalar_one()
+    found = connection.execute(ways.order_by(size.desc(), *its).limit(limit).offset(offset)).all()
+    shown = {tuple(row)[: len(its)]: row for row in found}
+    by_day = (
+        select(
+            *its,
+            figures.c.day,
+            _sum(figures.c.rows_copied).label("rows"),
+            _sum(figures.c.bytes).label("bytes"),
+        )
+        .join(figures, and_(figures.c.run == JOBS.c.run, figures.c.job == JOBS.c.name))
+        .where(
+            figures.c.day >= first,
+            # Of two ways that share three names one more may be read; it is not shown.
+            *(one.in_(sorted({way[at] for way in shown})) for at, one in enumerate(its)),
+        )
+        .group_by(*its, figures.c.day)
+        .order_by(figures.c.day)
+    )
+    came: dict[tuple[str, ...], list[tuple[str, int, int]]] = {}
+    for row in connection.execute(by_day) if shown else ():
+        came.setdefault(tuple(row)[: len(its)], []).append((row.day, int(row.rows), int(row.bytes)))
     return [
-        DayFigures(r.day, r.types, int(r.rows_copied), int(r.rows_purged), int(r.bytes))
-        for r in rows
-    ]
+        Archive(
+            source_connection=row.source_connection,
+            source_table=row.source_table,
+            target_connection=row.target_connection,
+            target=row.target,
+            rows_before=int(row.rows_before),
+            bytes_before=int(row.bytes_before),
+            days=tuple(came.get(way, ())),
+        )
+        for way, row in shown.items()
+    ], total
+
+
+def abnormal(
+    connection: Connection, period: Period, now: datetime, *, limit: int, offset: int = 0
+) -> tuple[list[Abnormal], int]:
+    """A page of the jobs of which something is to be said, the youngest such run first."""
+    found = _suspects(connection, period, now).subquery()
+    wanted = or_(
+        found.c.failed > 0,
+        found.c.terminated > 0,
+        found.c.rows_different > 0,
+        found.c.rows_kept > 0,
+        found.c.silent_since.is_not(None),
+        found.c.last_speed.is_not(None),
+    )
+    total = connection.execute(select(func.count()).select_from(found).where(wanted)).scalar_one()
+    rows = connection.execute(
+        select(found, RUNS.c.error.label("run_error"), JOBS.c.error.label("job_error"))
+        .join(RUNS, RUNS.c.id == found.c.run)
+        .join(JOBS, and_(JOBS.c.run == found.c.run, JOBS.c.name == found.c.job))
+        .where(wanted)
+        .order_by(found.c.run.desc(), found.c.task, found.c.job)
+        .limit(limit)
+        .offset(offset)
+    ).all()
+    made = []
+    for row in rows:
+        values = _plain(row)
+        own, whole = values.pop("job_error"), values.pop("run_error")
+        made.append(Abnormal(**values, error=own or whole))
+    return made, total
+
+
+def _suspects(connection: Connection, period: Period, now: datetime) -> Select[Any]:
+    """Every job of the period with what may be abnormal about it."""
+    figures = _by_job(moved(connection.dialect, *_within(period)))
+    silent = and_(
+        RUNS.c.state.in_(["planned", "running"]),
+        JOBS.c.state.in_(_AT_WORK),
+        JOBS.c.seen_at < now - SILENT_AFTER,
+    )
+    bad = or_(
+        JOBS.c.state.in_(["failed", "terminated"]),
+        figures.c.rows_different > 0,
+        figures.c.rows_kept > 0,
+        silent,
+    )
+    well = and_(JOBS.c.state == "succeeded", figures.c.rows_copied > 0)
+    its = (
+        select(
+            *_ITS,
+            func.count().label("runs"),
+            _count(JOBS.c.state == "failed").label("failed"),
+            _count(JOBS.c.state == "terminated").label("terminated"),
+            _sum(figures.c.rows_different).label("rows_different"),
+            _sum(figures.c.rows_kept).label("rows_kept"),
+            type_coerce(func.min(case((silent, JOBS.c.seen_at))), UtcDateTime()).label(
+                "silent_since"
+            ),
+            func.max(case((bad, RUNS.c.id))).label("bad"),
+            func.max(case((well, RUNS.c.id))).label("well"),
+            _count(well).label("good"),
+            _speed(
+                _sum(case((well, figures.c.rows_copied))), _sum(case((well, figures.c.seconds)))
+            ).label("speed"),
+        )
+        .join(JOBS, JOBS.c.run == RUNS.c.id)
+        .outerjoin(figures, _of_job(figures))
+        .where(*_within(period))
+        .group_by(*_keys())
+        .subquery()
+    )
+    last = figures.alias("last")
+    speed = _speed(last.c.rows_copied, last.c.seconds)
+    slow = and_(its.c.good >= _USUAL, speed < its.c.speed * SLOW)
+    names = (one.key for one in _ITS)
+    counts = ("runs", "failed", "terminated", "rows_different", "rows_kept", "silent_since")
+    return select(
+        *(its.c[name] for name in (*names, *counts)),
+        case((slow, speed)).label("last_speed"),
+        case((slow, its.c.speed)).label("usual_speed"),
+        func.coalesce(its.c.bad, its.c.well).label("run"),
+    ).outerjoin(last, and_(last.c.run == its.c.well, last.c.job == its.c.job))
+
+
+def _by_job(figures: CTE) -> CTE:
+    """The figures of all days together."""
+    names = ("rows_copied", "rows_purged", "rows_different", "rows_kept", "bytes", "seconds")
+    return (
+        select(figures.c.run, figures.c.job, *(_sum(figures.c[one]).label(one) for one in names))
+        .group_by(figures.c.run, figures.c.job)
+        .cte("moved_by_job")
+    )
+
+
+def _of_job(figures: CTE) -> ColumnElement[bool]:
+    return and_(figures.c.run == JOBS.c.run, figures.c.job == JOBS.c.name)
+
+
+def _keys() -> list[Any]:
+    return [getattr(one, "element", one) for one in _ITS]
 
 
 def _within(period: Period) -> list[ColumnElement[bool]]:
-    found = [RUNS.c.created_at >= period.since, RUNS.c.created_at < period.until]
-    if period.dags is not None:
-        found.append(RUNS.c.dag.in_(sorted(period.dags)))
-    return found
+    begun = [RUNS.c.created_at >= period.since, RUNS.c.created_at < period.until]
+    return [*begun, *_of_dags(period)]
+
+
+def _of_dags(period: Period) -> list[ColumnElement[bool]]:
+    return [] if period.dags is None else [RUNS.c.dag.in_(sorted(period.dags))]
+
+
+def _speed(rows: ColumnElement[Any], seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Rows a second; null where no time was taken."""
+    return cast(rows, Double) / cast(func.nullif(seconds, 0.0), Double)
+
+
+def _sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(value), 0)
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """PostgreSQL sums bigints to decimals."""
+    return {
+        name: int(value) if isinstance(value, Decimal) else value
+        for name, value in row._mapping.items()
+    }

@@ -16,6 +16,7 @@ from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.state import audit, leases, progress, repeats, stops
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
+from dsp_airflow.state.moved import sum_up
 from dsp_airflow.state.records import (
     BatchDifference,
     BatchStatus,
@@ -27,6 +28,7 @@ from dsp_airflow.state.records import (
     RunSummary,
 )
 from dsp_airflow.state.tables import JOBS, RUNS
+from dsp_airflow.state.targets import target_in
 
 _LOCK = 7_203_911_444
 """PostgreSQL's advisory lock for beginning a run under an external key."""
@@ -243,10 +245,12 @@ class Runs:
     ) -> Job:
         """A job of the run, as it was added first."""
         with self.database.write() as connection:
-            _present(connection, run, for_update=True)
+            defined = _present(connection, run, for_update=True).definition.get("jobs", ())
             found = _job_or_none(connection, run, name)
             if found is not None:
                 return found
+            its: Mapping[str, Any] = next((one for one in defined if one["name"] == name), {})
+            target = target_in(its)
             connection.execute(
                 insert(JOBS).values(
                     run=run,
@@ -259,6 +263,9 @@ class Runs:
                     purge_mode=purge_mode,
                     check_percent=check_percent,
                     check_seed=check_seed,
+                    type=str(its.get("type", "")),
+                    target_connection=target.connection,
+                    target=target.place,
                     state="waiting",
                     created_at=clock(connection),
                 )
@@ -430,6 +437,8 @@ def _move(connection: Connection, run: str, job: str, state: JobState, error: st
     if found.started_at is None and state in _WORKING:
         values["started_at"] = now
     connection.execute(update(JOBS).where(_its(run, job)).values(**values))
+    if state == "succeeded":
+        sum_up(connection, run, job)
     return _job(connection, run, job)
 
 

@@ -144,6 +144,10 @@ JOBS = Table(
     Column("seen_at", UtcDateTime),
     # Of a job that replaces its target: it has.
     Column("swapped_at", UtcDateTime),
+    # As the run's definition says it; the target's table is empty where it is the source's.
+    Column("type", State, nullable=False, server_default=""),
+    Column("target_connection", Name, nullable=False, server_default=""),
+    Column("target", Text, nullable=False, server_default=""),
     _one_of("state", JOB_STATES),
     ForeignKeyConstraint(["run"], ["runs.id"], ondelete="CASCADE"),
 )
@@ -205,8 +209,33 @@ BATCHES = Table(
     _waits("unchecked", "checked_at IS NULL"),
     _waits("unpurged", "purged_at IS NULL"),
     _waits("leased", "lease_owner IS NOT NULL"),
+    Index(
+        "ix_batches_intent",
+        "run",
+        "number",
+        sqlite_where=text("intent IS NOT NULL"),
+        postgresql_where=text("intent IS NOT NULL"),
+    ),
 )
 """One batch: its range, and what copy, check and purge made of it."""
+
+
+MOVED = Table(
+    "moved",
+    METADATA,
+    Column("run", RunId, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # On which the batches were copied, in UTC; empty for those that were not.
+    Column("day", String(10), primary_key=True),
+    Column("rows_copied", Count, nullable=False),
+    Column("rows_purged", Count, nullable=False),
+    Column("rows_different", Count, nullable=False),
+    Column("rows_kept", Count, nullable=False),
+    Column("bytes", Count, nullable=False),
+    Column("seconds", Double, nullable=False),
+    ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
+)
+"""The sums over the batches of a job as it succeeded; they hold while it stays so."""
 
 
 DIFFERENCES = Table(
@@ -243,10 +272,14 @@ RECEIPTS = Table(
     Column("job", Name, nullable=False),
     Column("batch", Integer, nullable=False),
     Column("body", Text, nullable=False),
+    # Found by: the digest of the target's name, and the rows that stand nowhere else by now.
+    Column("target", String(64)),
+    Column("relied", Count),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_receipts_batch", "run", "job", "batch"),
+    Index("ix_receipts_target", "target", "relied", "seq"),
 )
 """The evidence of one purge of one batch. Only ever added."""
 

@@ -67,15 +67,21 @@ class Actor:
         """Whether Airflow lets the user clear steps of a DAG's runs."""
         return bool(self._authorized([dag], "PUT", DagAccessEntity.RUN))
 
+    def may_edit_connections(self) -> bool:
+        """Whether Airflow lets the user change its connections."""
+        return bool(get_auth_manager().is_authorized_connection(method="PUT", user=self.airflow))
+
+    def editable(self, dags: Collection[str]) -> set[str]:
+        """Of these DAGs, those that the user may edit in Airflow."""
+        return self._authorized(dags, "PUT", None)
+
     def may_steer(self, dag: str, owner: str | None) -> bool:
         """Whether the user may stop, switch and hold back what a DAG does.
 
         The task's owner may, administrators, and whoever may edit the DAG in Airflow.
         """
         return (
-            self.administrator
-            or (bool(owner) and owner == self.name)
-            or bool(self._authorized([dag], "PUT", None))
+            self.administrator or (bool(owner) and owner == self.name) or bool(self.editable([dag]))
         )
 
     def require_steering(self, dag: str, owner: str | None, what: str) -> None:

@@ -155,7 +155,9 @@ class Stepper:
         operator = self.dag.get_task(task_id)
         if operator.is_mapped:
             operator = operator.unmap({**changes})
-        for name, value in changes.items():
+        # As the form of a DAG of purges has it unless somebody chooses.
+        usual = {"act": "delete"} if hasattr(operator, "act") else {}
+        for name, value in (usual | changes).items():
             setattr(operator, name, value)
         tried, most = self.tries[task_id]
         return operator, {

@@ -25,6 +25,8 @@ from dsp_airflow.engine.errors import DspError
 from dsp_airflow.operators.estimate import EstimateOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.sensors.approval import ApprovalSensor
+from dsp_airflow.state import audit
+from dsp_airflow.state.audit import Wanted
 from dsp_airflow.state.database import open_state, upgrade
 from dsp_airflow.state.outbox import Outbox
 from dsp_airflow.state.tables import REQUESTS
@@ -108,8 +110,8 @@ def end_time(world: World, request: Request) -> None:
         connection.execute(update(REQUESTS).where(REQUESTS.c.id == request.id).values(until=past))
 
 
-def approved(world: World, step: Stepper) -> Request:
-    step("estimate")
+def approved(world: World, step: Stepper, **form: Any) -> Request:
+    step("estimate", **form)
     request = asked(world, step)
     approve(world, request)
     resume(step, request)
@@ -270,6 +272,52 @@ def test_a_purge_by_hand_is_a_request_of_its_own(world: World, steps: Build) -> 
     assert by_hand("purge", **form)["rows_purged"] == 1000
     assert requests(world).get(again.id).state == State.EXECUTION_SUCCEEDED
     assert world.count() == (500, 1500)
+
+
+def test_marking_by_hand_is_a_request_of_its_own(world: World, steps: Build) -> None:
+    world.fill(1500)
+    step = steps(task("manual"))
+    approved(world, step)
+    for name in ("job.plan", "job.copy", "job.check"):
+        step(name)
+    [run] = world.runs.recent()
+    world.source.execute("DELETE FROM flights WHERE id <= 1000")
+    form = {"job": "job", "batches": "1-3", "earlier_run": run.id, "act": "mark_deleted"}
+    mark = steps(task("manual"), "flights__purge", "mark")
+    with pytest.raises(AirflowFailException, match="nobody was asked"):
+        mark("purge", **form)
+    with pytest.raises(AirflowFailException, match="act 'drop' is not one of delete, mark_del"):
+        mark("estimate", **form | {"act": "drop"})
+    request = approved(world, mark, **form)
+    assert (request.task_type, request.evidence["subtypes"]) == ("purge", ["delete"])
+    assert request.evidence["jobs"][0]["deletes"].startswith("nothing: up to 1,500 rows of ")
+    # Who agreed that nothing is deleted has not agreed to a deletion; nor the other way round.
+    with pytest.raises(AirflowFailException, match="a purge is a request of its own"):
+        mark("purge", **form | {"act": "delete"})
+    with pytest.raises(AirflowFailException, match="act 'drop' is not one of"):
+        mark("purge", **form | {"act": "drop"})
+    assert world.count() == (500, 1500)
+    mark.clear("purge")
+    with pytest.raises(AirflowFailException, match="batch 3: 500 rows still stand in the source"):
+        mark("purge", **form)
+    assert requests(world).get(request.id).state == State.EXECUTION_FAILED
+    assert world.runs.summary(run.id).jobs[0].rows_gone == 1000
+    world.source.execute("DELETE FROM flights")
+    mark.clear("purge")
+    done = mark("purge", **form)
+    assert (done["rows_purged"], done["rows_gone"]) == (0, 1500)
+    assert requests(world).get(request.id).state == State.EXECUTION_SUCCEEDED
+    begun = audit.recent(world.state, Wanted(action="mark"), 9)
+    assert [(one.actor, one.after["batches"]) for one in begun] == [
+        ("anna", [3]),
+        ("anna", [1, 2]),
+    ]
+    purge = steps(task("manual"), "flights__purge", "purge")
+    purge("estimate", **form | {"act": "delete"})
+    # Of no rows, so nobody is asked.
+    purge("approval")
+    with pytest.raises(AirflowFailException, match="was not approved to mark"):
+        purge("purge", **form)
 
 
 def targets_old_rows(world: World) -> None:

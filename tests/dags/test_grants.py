@@ -87,6 +87,7 @@ def test_owner_and_triggering_user_in_every_step(
     grant(world, "data", Scope("flights_source", "public", "flights"), "purge")
     grant(world, "anna", SOURCE, "read")
     refused(by_hand, purge, r"anna \(who asked for this\) has no grant to purge", **given)
+    refused(by_hand, purge, "anna .* purge", **given, act="mark_deleted")
     assert world.count() == (1000, 1000)
     grant(world, "anna", SOURCE, "purge")
     by_hand.clear(purge)

@@ -13,7 +13,7 @@ import pytest
 
 from dsp_airflow.notify import RunEnded
 from dsp_airflow.notify.delivery import MAX_SUBJECT
-from dsp_airflow.notify.end import link
+from dsp_airflow.notify.end import FAILED, link
 from dsp_airflow.state.outbox import MailKey, Outbox
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_steps_of_a_dag import Build, ready, task
@@ -247,6 +247,15 @@ def test_manual_deletion_tells_of_the_run_it_purged(
         assert "task     flights" in lines
         assert f"run      {run.id}, attempt 1" in lines
         assert "deleted  1,000 rows from the source" in lines
+    assert "gone     " not in text(mail)
+    world.source.execute("DELETE FROM flights")
+    marked = {"job": "job", "batches": "3", "earlier_run": "latest", "act": "mark_deleted"}
+    assert by_hand("purge", **marked)["rows_gone"] == 500
+    given = {"dag_run": SimpleNamespace(clear_number=0, conf={})}
+    ended("failure", by_hand=True)(context(by_hand, reason=FAILED) | given | {"run_id": "marked"})
+    said = text(mails.wait_for_mails(3, 10)[2])
+    assert "gone     500 rows, removed by hand and marked" in said
+    assert "What it came to is in the log of the step." in said
 
 
 @pytest.mark.parametrize(

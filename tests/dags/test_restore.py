@@ -73,7 +73,7 @@ def test_what_the_form_asks_for(world: World, archived: str, steps: Callable[...
     assert world.source.value("SELECT count(*) FROM flights") == 149
     first, second = world.runs.recent()
     assert (first.task, first.state, second.task) == ("it__restore", "succeeded", "it")
-    [begun] = audit.recent(world.state, Wanted(action="restore"), 9)
+    [begun] = audit.recent(world.state, Wanted(actions=["restore"]), 9)
     assert (begun.actor, begun.action) == ("anna", "restore.begin")
     assert begun.object == f"run {first.id}"
 

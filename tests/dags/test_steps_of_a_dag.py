@@ -456,7 +456,7 @@ def test_manual_deletion_of_batches(world: World, steps: Build) -> None:
     assert step("purge", batches="all", **values)["rows_purged"] == 2500
     assert world.count() == (0, 2500)
     assert [r.id for r in world.runs.recent()] == [run]
-    begun = audit.recent(world.state, Wanted(action="purge"), 9)
+    begun = audit.recent(world.state, Wanted(actions=["purge"]), 9)
     assert {(one.actor, one.object) for one in begun} == {("anna", f"run {run} job job")}
     assert [one.after["batches"] for one in begun] == ["all", [1, 2, 4]]
 

@@ -85,3 +85,8 @@ def test_shards_several_jobs_and_manual_deletion(world: World, run_dag: Callable
     by_hand = run_dag("flights_sharded__purge", run_conf={"batches": "1-3, 10", "run": run.id})
     assert by_hand.state == "success"
     assert world.count() == (2100, 1000)
+    world.source.execute("DELETE FROM flights WHERE id <= 1000")
+    form = {"batches": "all", "run": "latest", "act": "mark_deleted"}
+    assert run_dag("flights_sharded__purge", run_conf=form).state == "success"
+    low = next(job for job in world.runs.summary(run.id).jobs if job.name == "low")
+    assert (low.batches_purged, low.rows_purged, low.rows_gone) == (10, 400, 600)

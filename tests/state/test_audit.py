@@ -114,7 +114,7 @@ def test_what_is_wanted_is_found_and_pages_fit_together(
         assert [one.seq for one in audit.entries(state, Wanted())] == [*range(1, 8)]
     assert [one.seq for one in audit.recent(state, Wanted(), 2)] == [7, 6]
     assert [one.seq for one in audit.entries(state, Wanted(actor="anna"))] == [2, 4, 6]
-    assert [one.seq for one in audit.recent(state, Wanted(action="role"), 9)] == [6, 4, 2]
+    assert [one.seq for one in audit.recent(state, Wanted(actions=["role"]), 9)] == [6, 4, 2]
     assert [one.seq for one in audit.entries(state, Wanted(object="a3%"))] == [4]
     assert list(audit.entries(state, Wanted(object="a_"))) == []
     now = state.now()
@@ -124,7 +124,7 @@ def test_what_is_wanted_is_found_and_pages_fit_together(
 
 def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
     runs, tasks = Runs(state), Switches(state)
-    run = runs.start("shop", "shop.yaml", {"jobs": ["copy"]}, "d").id
+    run = runs.start("shop", "shop.yaml", {"jobs": [{"name": "copy"}]}, "d").id
     runs.add_job(run, "copy", 0, source_table="t", source_connection="pg", source_identity="db")
 
     def told(action: str, of: str, before: object, after: object) -> None:
@@ -173,7 +173,7 @@ def test_each_change_by_hand_is_recorded_with_it(state: StateDatabase) -> None:
         "state": "running",
         "attempt": 1,
         "task": "shop",
-        "definition": {"jobs": ["copy"]},
+        "definition": {"jobs": [{"name": "copy"}]},
     }
     told("restore.begin", f"run {run}", {"state": "planned"}, began)
     runs.begin(run, restored_by="ann")

@@ -8,12 +8,13 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
 from dsp_airflow.engine.model import Rates
@@ -21,13 +22,16 @@ from dsp_airflow.state import schema
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import Cursors
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
+from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.location import normalised, state_url
+from dsp_airflow.state.records import Job, JobState
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
-from dsp_airflow.state.tables import METADATA
+from dsp_airflow.state.tables import BATCHES, METADATA, MOVED
 from tests.servers import Database, free_port
 from tests.state import processes
+from tests.state.samples import batches, plan
 
 SETTING = "AIRFLOW__DSP__SQL_ALCHEMY_CONN"
 
@@ -258,11 +262,47 @@ def test_failing_command_tells_nothing_of_its_output(monkeypatch: pytest.MonkeyP
     assert "s3cr3t" not in str(caught.value)
 
 
+def succeeded(state: StateDatabase, run: str, job: str) -> tuple[Job, list[Any]]:
+    """A job of which two of three batches were copied, and what it moved by day."""
+    runs = Runs(state)
+    runs.add_job(run, job, 0, source_table="t", source_connection="pg", source_identity="db")
+    SqlLedger(state, run, job).planned(plan(job), batches(3))
+    day = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
+    with state.write() as connection:
+        for number in (1, 2):
+            connection.execute(
+                update(BATCHES)
+                .where(BATCHES.c.number == number)
+                .values(
+                    copied_at=day + timedelta(days=number),
+                    rows_written=7,
+                    bytes=70,
+                    seconds=0.5,
+                    rows_purged=number,
+                    rows_kept=1,
+                )
+            )
+    moves: tuple[JobState, ...] = ("planned", "copying", "copied", "succeeded")
+    for move in moves:
+        found = runs.move(run, job, move)
+    with state.read() as connection:
+        moved = connection.execute(select(MOVED).order_by(MOVED.c.day)).all()
+    assert [(one.day, one.rows_copied, one.rows_purged, one.bytes) for one in moved] == [
+        ("", 0, 0, 0),
+        ("2026-03-02", 7, 1, 70),
+        ("2026-03-03", 7, 2, 70),
+    ]
+    return found, list(moved)
+
+
 def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url: str) -> None:
     """What it holds stays."""
     run = Runs(state).start("task", "task.yaml", {}, "digest")
-    jobs = [{"name": name, "type": kind} for name, kind in (("b", "warm"), ("a", "s3"))]
+    target = {"connection": "s3", "bucket": "cold", "prefix": "a"}
+    kinds = {"b": "warm", "a": "s3"}
+    jobs = [{"name": name, "type": kinds[name], "target": target} for name in kinds]
     airflows = Runs(state).start("task", "t", {"jobs": jobs}, "digest", external_key="dag/run/a")
+    archived, before = succeeded(state, airflows.id, "a")
     first = [
         "runs",
         "jobs",
@@ -277,12 +317,19 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         for table in reversed(METADATA.sorted_tables):
             if table.name not in first:
                 table.drop(connection)
-        for index in ("ix_runs_dag_created_at", "ix_runs_created_at"):
+        for index in (
+            "ix_runs_dag_created_at",
+            "ix_runs_created_at",
+            "ix_receipts_target",
+            "ix_batches_intent",
+        ):
             connection.exec_driver_sql(f"DROP INDEX {index}")
+        for column in ("target", "relied"):
+            connection.exec_driver_sql(f"ALTER TABLE receipts DROP COLUMN {column}")
         for column in ("stop_requested_by", "stop_requested_at", "stop_reason", "dag", "types"):
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
-        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
-        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN swapped_at")
+        for column in ("seen_at", "swapped_at", "type", "target_connection", "target"):
+            connection.exec_driver_sql(f"ALTER TABLE jobs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE batches DROP COLUMN rows_gone")
     set_version(state, "0001")
     with pytest.raises(ConfigError, match=f"has schema 0001, this package needs {schema.HEAD}"):
@@ -292,6 +339,14 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         assert Runs(database).get(run.id) == run
         assert Runs(database).get(airflows.id) == airflows
         assert (run.dag, airflows.dag, airflows.types) == ("task", "dag", "s3 warm")
+        assert Runs(database).job(airflows.id, "a") == archived
+        assert (archived.type, archived.target_connection, archived.target) == (
+            "s3",
+            "s3",
+            "cold/a",
+        )
+        with database.read() as connection:
+            assert connection.execute(select(MOVED).order_by(MOVED.c.day)).all() == before
         assert Cursors(database).of_task("task") == []
         assert LimitChanges(database, run.id).all() == []
         assert Switches(database).of("task") is None

@@ -10,9 +10,13 @@ import pytest
 from sqlalchemy import update
 
 from dsp_airflow.approval.people import Roles
+from dsp_airflow.approval.processes import Processes
+from dsp_airflow.approval.role_deletion import delete_role
+from dsp_airflow.config.processes import Process
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Refused
 from dsp_airflow.permissions import administrators
 from dsp_airflow.permissions.grants import Holder, Needed, Scope
+from dsp_airflow.permissions.people import Person, everybody, people
 from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state import audit
 from dsp_airflow.state.audit import Wanted
@@ -86,7 +90,8 @@ def test_who_gives_what_to_whom(state: StateDatabase) -> None:
         grants.revoke(grants.all()[0].id, "olga")
     with pytest.raises(ConfigError, match="dsp grant list"):
         grants.revoke(made.id, "root")
-    records = [(one.actor, one.action) for one in audit.recent(state, Wanted(action="grant"), 10)]
+    found = audit.recent(state, Wanted(actions=["grant"]), 10)
+    records = [(one.actor, one.action) for one in found]
     assert records == [
         ("root", "grant.revoke"),
         ("olga", "grant.revoke"),
@@ -95,6 +100,46 @@ def test_who_gives_what_to_whom(state: StateDatabase) -> None:
         ("root", "grant.add"),
     ]
     assert audit.verify(state) == []
+
+
+def test_a_role_that_is_deleted_takes_its_grants_along(state: StateDatabase) -> None:
+    roles, grants = Roles(state, founding=False), Grants(state)
+    Roles(state).add("administrators", "root", "root")
+    for role, user in (("owners", "olga"), ("owners", "otto"), ("readers", "olga")):
+        roles.add(role, user, "root")
+    for holder in (Holder("owners", is_role=True), Holder("owners"), Holder("olga")):
+        grants.add(holder, ORDERS, ["read"], "root")
+    processes = Processes(state)
+    asking = {"name": "Asks", "task_type": "warm", "levels": [{"nodes": [{"role": "readers"}]}]}
+    processes.create(Process.model_validate(asking), "root")
+    with pytest.raises(Denied):
+        delete_role(roles, processes, "owners", "olga")
+    for role, told in (("administrators", "always there"), ("readers", "process Asks asks")):
+        with pytest.raises(Refused, match=told):
+            delete_role(roles, processes, role, "root")
+    with state.read() as connection:
+        assert people(connection, everybody(connection, "O")) == [
+            Person("olga", False, ("owners", "readers"), 1),
+            Person("otto", False, ("owners",), 0),
+            Person("owners", False, (), 1),
+            Person("root", True, ("administrators",), 0),
+        ]
+    assert delete_role(roles, processes, "owners", "root") == 3
+    assert [one.holder for one in grants.all()] == [Holder("olga"), Holder("owners")]
+    assert roles.all() == {"administrators": {"root"}, "readers": {"olga"}}
+    assert delete_role(roles, processes, "owners", "root") == 0
+    told = audit.recent(state, Wanted(names="owners"), 9)
+    assert [(one.action, one.object.partition(" ")[0]) for one in told][:2] == [
+        ("role.delete", "role"),
+        ("grant.revoke", "grant"),
+    ]
+    assert told[0].before == {"members": ["olga", "otto"]}
+    assert {one.action for one in audit.recent(state, Wanted(actions=["role"]), 99)} == {
+        "role.add",
+        "role.delete",
+    }
+    # A part of a name is another name.
+    assert audit.recent(state, Wanted(names="owner"), 9) == []
 
 
 def test_a_grant_ends_with_its_time(state: StateDatabase) -> None:

@@ -58,7 +58,10 @@ def test_edited_body(
     assert found.startswith(name + field)
 
 
-@pytest.mark.parametrize("assignment", ["job = 'x'", "batch = 4", "created_at = '2020-01-01'"])
+@pytest.mark.parametrize(
+    "assignment",
+    ["job = 'x'", "batch = 4", "created_at = '2020-01-01'", "target = 'x'", "relied = 9"],
+)
 def test_edited_column(ledger: SqlLedger, state: StateDatabase, assignment: str) -> None:
     if state.is_sqlite:
         assignment = assignment.replace("01-01'", "01-01 00:00:00.000000'")
@@ -81,7 +84,8 @@ def test_edited_with_a_fitting_hash(ledger: SqlLedger, state: StateDatabase, seq
             text("UPDATE receipts SET body = :b, hash = :h WHERE seq = :s"),
             {"b": body, "h": digest, "s": seq},
         )
-    [found] = receipts.verify(state)
+    edited, found = receipts.verify(state)
+    assert "was edited: relied differ from its body" in edited
     assert found.startswith(f"receipt {seq} (run {ledger.run_id}, job flights, batch {seq})")
     assert "was rewritten" in found
     assert ": rows no longer match" in found

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dsp_airflow.approval.people import Roles
+from dsp_airflow.permissions.grants import Holder, Scope
+from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.database import StateDatabase
 from tests.servers import Database
 from tests.web.served import Served
@@ -41,8 +44,30 @@ def test_a_plan_of_real_databases(
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg18_db.uri)
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_PG", pg18_db.uri)
     task(tmp_path, target={"connection": "warehouse_pg", "table": "copied"})
-    (first, _) = api.get("/connections", user="vera", role="VIEWER")["items"]
-    assert first == {"name": "shop_pg", "type": "postgres", "tasks": ["flights"]}
+    (first, second) = api.get("/connections", user="vera", role="VIEWER")["items"]
+    assert first == {
+        "name": "shop_pg",
+        "type": "postgres",
+        "tasks": ["flights"],
+        "source_of": ["flights"],
+        "target_of": [],
+        "may_test": False,
+    }
+    assert second["target_of"] == ["flights"]
+    # Who steers a task on it, or may read it by a grant, may test it.
+    Roles(state).add("administrators", "anna", "anna")
+    Grants(state).add(Holder("vera"), Scope("warehouse_pg"), ["read"], "anna")
+    for user, tests in (("olga", [True, True]), ("vera", [False, True]), ("anna", [True, True])):
+        found = api.get("/connections", user=user, role="VIEWER")["items"]
+        assert [one["may_test"] for one in found] == tests, user
+    for query, names in (
+        ("used=target", ["warehouse_pg"]),
+        ("name=SHOP", ["shop_pg"]),
+        ("type=postgres&limit=1&offset=1", ["warehouse_pg"]),
+        ("type=mysql", []),
+    ):
+        found = api.get(f"/connections?{query}")["items"]
+        assert [one["name"] for one in found] == names, query
     answer = api("POST", "/plans", {"task": "flights"}, user="olga", role="VIEWER")
     assert answer.status_code == 200, answer.text
     (job,) = answer.json()["jobs"]

@@ -1,4 +1,4 @@
-"""What a person does about a run: stop it, try it again, delete from its source.
+"""What a person does about a run: stop it, try it again, delete from its source, or say it is done.
 
 Nothing of that works on data here. A run stops by itself once it reads that it should; the others
 become DAG runs of Airflow, with all their gates, in the name of who asks.
@@ -6,7 +6,7 @@ become DAG runs of Airflow, with all their gates, in the name of who asks.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, HTTPException, Request
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import Refused
+from dsp_airflow.marking import MARK_DELETED
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import Run
 from dsp_airflow.state.runs import Runs
@@ -100,26 +101,43 @@ def _purged(
     if its.purge_mode != "manual":
         raise Refused(
             f"job {job} says purge: {its.purge_mode}; only rows of one that says purge: manual are "
-            "deleted by hand"
+            "deleted, or marked as deleted, by hand here"
         )
     Switches(database).require_online(found.task)
     numbers = parse_batches(said.batches)
     last = next(one.batches for one in runs.summary(found.id).jobs if one.name == job)
     if numbers is not None and max(numbers) > last:
         raise HTTPException(422, f"job {job} has batches 1 to {last}; there is no {max(numbers)}")
-    return f"{found.task}{PURGE_SUFFIX}", {"job": job, "batches": said.batches, "run": found.id}
+    # As the form of the DAG wants it.
+    batches = "all" if numbers is None else "".join(said.batches.split())
+    return f"{found.task}{PURGE_SUFFIX}", {"job": job, "batches": batches, "run": found.id}
+
+
+Purged: TypeAlias = Annotated[tuple[str, dict[str, Any]], Depends(_purged)]
+"""The DAG of purges by hand, and what its form is filled with."""
 
 
 @routes.post(
     "/runs/{run}/jobs/{job}/purge", summary="Delete batches from the source", status_code=202
 )
-async def purge(
-    request: Request, wanted: Annotated[tuple[str, dict[str, Any]], Depends(_purged)]
-) -> AirflowRun:
+async def purge(request: Request, wanted: Purged) -> AirflowRun:
     """Begins a run of the task's DAG of purges by hand, which looks, asks for approval where that
     is enforced, and deletes only what it proves.
     """
     return await begin(request, *wanted)
+
+
+@routes.post(
+    "/runs/{run}/jobs/{job}/mark-deleted",
+    summary="Mark batches as removed from the source by hand",
+    status_code=202,
+)
+async def mark_deleted(request: Request, wanted: Purged) -> AirflowRun:
+    """Begins a run of the same DAG that deletes nothing: it records the batches whose rows somebody
+    has removed, once each is seen to be gone, and fails for the others.
+    """
+    dag, form = wanted
+    return await begin(request, dag, form | {"act": MARK_DELETED})
 
 
 async def begin(request: Request, dag: str, conf: dict[str, Any] | None = None) -> AirflowRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
 
 from dsp_airflow.state import audit
@@ -60,10 +60,11 @@ Found = Annotated[StateDatabase, Depends(_state)]
 def _wanted(
     since: Moment | None = None,
     actor: str | None = None,
-    action: str | None = None,
+    action: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
     object: str | None = None,  # noqa: A002 - what it is called everywhere
+    names: str | None = None,
 ) -> Wanted:
-    return Wanted(since, actor, action, object)
+    return Wanted(since, actor, tuple(action), object, names)
 
 
 Asked = Annotated[Wanted, Depends(_wanted)]
@@ -71,7 +72,9 @@ Asked = Annotated[Wanted, Depends(_wanted)]
 
 @routes.get("/audit", summary="List records of the audit")
 def list_records(database: Found, wanted: Asked, paging: Paged) -> Page[Record]:
-    """The youngest first. `action` is a whole one or its first word; `object` a part of it."""
+    """The youngest first. `action` is a whole one or its first word; `object` a part of it; `names`
+    somebody or something that a record names as a whole.
+    """
     found, total = audit.page(database, wanted, limit=paging.limit, offset=paging.offset)
     return paging.page([_record(one) for one in found], total)
 

@@ -69,6 +69,8 @@ class GrantLine(GrantSaid):
     """The request that it was made for."""
     over: bool
     """Whether its time is over."""
+    may_revoke: bool
+    """Whether you may."""
 
 
 class Answer(Document):
@@ -93,18 +95,29 @@ def list_grants(
     actor: Acting,
     paging: Paged,
     holder: str | None = None,
+    is_role: bool | None = None,
     connection: str | None = None,
     privilege: Privilege | None = None,
     over: bool = False,
 ) -> Page[GrantLine]:
-    """Of administrators all; of others their own, and those on what they administer."""
+    """Of administrators all; of others their own, and those on what they administer. `is_role` is
+    about the holder; `over` also lists those whose time is over.
+    """
     now, mine = grants.database.now(), grants.of(actor.name)
-    found = [
-        one
-        for one in grants.all(holder=holder, connection=connection, privilege=privilege, over=over)
-        if _visible(actor, one, mine, now)
-    ]
-    return paging.cut([_line(one, over=not one.holds(now)) for one in found])
+    page = paging.cut(
+        [
+            one
+            for one in grants.all(
+                holder=holder,
+                is_role=is_role,
+                connection=connection,
+                privilege=privilege,
+                over=over,
+            )
+            if _visible(actor, one, mine, now)
+        ]
+    )
+    return paging.page([_line(one, actor, mine, now) for one in page.items], page.total)
 
 
 @routes.post("/grants", status_code=201, summary="Give a grant")
@@ -117,7 +130,7 @@ def add_grant(said: GrantSaid, grants: Found, actor: Acting) -> GrantLine:
         actor.name,
         until=said.until,
     )
-    return _line(made, over=False)
+    return _line(made, actor, grants.of(actor.name), grants.database.now())
 
 
 @routes.post("/grants/apply", status_code=201, summary="Apply for a grant")
@@ -171,15 +184,20 @@ def check_grant(
 
 def _visible(actor: Actor, one: Grant, mine: list[Grant], now: datetime) -> bool:
     """Whether it is the user's own, or on what the user administers by one of `mine`."""
-    gives = allows(mine, actor.name, actor.roles, "administer", Needed(one.scope), now)
-    return actor.administrator or gives or concerns(one, actor.name, actor.roles)
+    return _may_revoke(actor, one, mine, now) or concerns(one, actor.name, actor.roles)
+
+
+def _may_revoke(actor: Actor, one: Grant, mine: list[Grant], now: datetime) -> bool:
+    return actor.administrator or allows(
+        mine, actor.name, actor.roles, "administer", Needed(one.scope), now
+    )
 
 
 def _scope(said: ScopeSaid) -> Scope:
     return Scope(said.connection, said.container, said.item, said.is_path)
 
 
-def _line(grant: Grant, *, over: bool) -> GrantLine:
+def _line(grant: Grant, actor: Actor, mine: list[Grant], now: datetime) -> GrantLine:
     scope = grant.scope
     return GrantLine(
         id=grant.id,
@@ -194,5 +212,6 @@ def _line(grant: Grant, *, over: bool) -> GrantLine:
         granted_by=grant.granted_by,
         granted_at=grant.granted_at,
         request=grant.request,
-        over=over,
+        over=not grant.holds(now),
+        may_revoke=_may_revoke(actor, grant, mine, now),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dsp_airflow.approval import settings
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.permissions.settings import enforced as grants_enforced
+from dsp_airflow.permissions.store import Grants
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document
 from dsp_airflow.web.routing import router
@@ -27,6 +28,10 @@ class Me(Document):
     may_see_audit: bool
     may_change_processes: bool
     may_change_roles: bool
+    may_give_grants: bool
+    """On all connections, or on what you administer."""
+    may_edit_connections: bool
+    """On Airflow's own page of connections."""
 
 
 @routes.get("/me", summary="Who you are")
@@ -42,4 +47,7 @@ def show_me(database: Database, actor: Acting) -> Me:
         may_see_audit=actor.administrator,
         may_change_processes=actor.administrator,
         may_change_roles=actor.administrator,
+        may_give_grants=actor.administrator
+        or any("administer" in one.privileges for one in Grants(database).of(actor.name)),
+        may_edit_connections=actor.may_edit_connections(),
     )

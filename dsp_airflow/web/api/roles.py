@@ -8,6 +8,7 @@ from fastapi import Depends
 
 from dsp_airflow.approval.people import Roles
 from dsp_airflow.approval.processes import Processes
+from dsp_airflow.approval.role_deletion import delete_role
 from dsp_airflow.approval.role_list import RoleLine, role_list
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Page, Paged
@@ -25,6 +26,13 @@ class RoleDetail(Document):
     """Who was given it. Administrators of Airflow are so without being a member."""
     processes: list[str]
     """Those that ask for it."""
+
+
+class Deleted(Document):
+    """What became of a role."""
+
+    deleted: int
+    """Its members and grants; 0 where there was nothing of that name."""
 
 
 def _roles(database: Database, actor: Acting) -> Roles:
@@ -53,6 +61,12 @@ def remove_member(role: str, user: str, roles: Found, actor: Acting) -> RoleDeta
     """Nothing happens where the user does not have it. The last administrator stays one."""
     roles.remove(role, user, actor.name)
     return _shown(roles, role)
+
+
+@routes.delete("/roles/{role}", summary="Delete a role")
+def remove_role(role: str, roles: Found, actor: Acting) -> Deleted:
+    """Takes it from its members, and its grants back. 409 while a process asks for it."""
+    return Deleted(deleted=delete_role(roles, Processes(roles.database), role, actor.name))
 
 
 def _shown(roles: Roles, role: str) -> RoleDetail:

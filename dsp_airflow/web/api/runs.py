@@ -20,6 +20,7 @@ from dsp_airflow.state.progress import jobs_of
 from dsp_airflow.state.records import Job, JobState, JobSummary, PurgeMode, Run, RunState
 from dsp_airflow.state.run_list import Order, WantedRuns, dags_with_runs, runs_page
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.targets import target_in
 from dsp_airflow.step_ids import steps_of
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, plain
@@ -305,7 +306,7 @@ def _counts(found: JobSummary, job: Job, defined: dict[str, Any], now: datetime)
         **{name: getattr(found, name) for name in JobCounts.model_fields if hasattr(found, name)},
         type=str(defined.get("type", "")),
         source=f"{job.source_connection}: {job.source_table}",
-        target=target_of(defined),
+        target=str(target_in(defined)),
         progress=_progress(found),
         rows_per_second=None if rate is None else round(rate, 1),
         eta=eta,
@@ -332,15 +333,6 @@ def _executed(database: StateDatabase, run: Run, jobs: Iterable[Job]) -> dict[st
 def _filter(defined: Mapping[str, Any]) -> str | None:
     where = defined.get("where")
     return where if where is None or isinstance(where, str) else json.dumps(where)
-
-
-def target_of(defined: Mapping[str, Any]) -> str:
-    """Of a job in a run's definition: the connection, and table or place as the file says it."""
-    target = defined.get("target") or {}
-    names = (target.get(name) for name in ("bucket", "prefix", "table", "collection"))
-    parts = [".".join(one) if isinstance(one, list) else str(one) for one in names if one]
-    place = "/".join(parts)
-    return f"{target.get('connection', '')}: {place}" if place else str(target.get("connection"))
 
 
 def _progress(found: JobSummary) -> float:

@@ -6,14 +6,17 @@ import { places } from "./address";
 import { address } from "./api";
 import { RequestPage } from "./approvals/RequestPage";
 import { RequestsPage } from "./approvals/RequestsPage";
+import { ConnectionsPage } from "./connections/ConnectionsPage";
 import { HomePage } from "./home/HomePage";
 import { JobPage } from "./monitoring/JobPage";
 import { MonitoringPage } from "./monitoring/MonitoringPage";
 import { RunPage } from "./monitoring/RunPage";
 import { Empty } from "./parts/States";
+import { PermissionsPage } from "./permissions/PermissionsPage";
 import { usePolled } from "./polling";
 import { ProcessesPage } from "./processes/ProcessesPage";
 import { ProcessForm } from "./processes/ProcessForm";
+import { ReportsPage } from "./reports/ReportsPage";
 import { SchedulingPage } from "./scheduling/SchedulingPage";
 import type { Me } from "./shapes";
 import { NewTaskPage } from "./tasks/NewTaskPage";
@@ -48,6 +51,11 @@ export function Shell() {
           <Route path="processes" element={<ProcessesPage />} />
           <Route path="processes/new" element={<ProcessForm />} />
           <Route path="processes/edit/:process" element={<ProcessForm />} />
+          <Route path="permissions" element={<PermissionsPage me={me} />} />
+          <Route path="permissions/:tab" element={<PermissionsPage me={me} />} />
+          <Route path="connections" element={<ConnectionsPage me={me} />} />
+          <Route path="reports" element={<ReportsPage />} />
+          <Route path="reports/:report" element={<ReportsPage />} />
           <Route
             path="*"
             element={<Empty title={words.pages.unknown} step={words.pages.unknownStep} />}
@@ -103,6 +111,19 @@ function SideBar({ me }: { me: Me | undefined }) {
           },
         ]
       : []),
+    {
+      to: places.permissions(),
+      text: words.pages.permissions,
+      current: under("permissions"),
+      count: 0,
+    },
+    {
+      to: places.connections,
+      text: words.pages.connections,
+      current: under("connections"),
+      count: 0,
+    },
+    { to: places.reports(), text: words.pages.reports, current: under("reports"), count: 0 },
   ];
   return (
     <Box

@@ -19,6 +19,11 @@ export const places = {
   processes: `${ROOT}/processes`,
   newProcess: `${ROOT}/processes/new`,
   editProcess: (process: string) => `${ROOT}/processes/edit/${encodeURIComponent(process)}`,
+  permissions: (of: Readonly<Record<string, string>> = {}) => `${ROOT}/permissions${query(of)}`,
+  grantHistory: (of: Readonly<Record<string, string>> = {}) =>
+    `${ROOT}/permissions/history${query(of)}`,
+  connections: `${ROOT}/connections`,
+  reports: (report = "jobs", period = "") => `${ROOT}/reports/${report}${period}`,
   approvals: (list = "waiting") => `${ROOT}/approvals/${list}`,
   request: (request: string) => `${ROOT}/requests/${encodeURIComponent(request)}`,
   airflowRun: (dag: string, run: string) =>
@@ -27,7 +32,14 @@ export const places = {
   airflowStep: (dag: string, run: string, task: string, mapped: boolean) =>
     `${places.airflowRun(dag, run)}/tasks/${encodeURIComponent(task)}${mapped ? "/mapped" : ""}`,
   airflowDag: (dag: string) => `/dags/${encodeURIComponent(dag)}`,
+  airflowConnections: (name = "") =>
+    `/connections${query(name === "" ? {} : { name_pattern: name })}`,
 };
+
+function query(of: Readonly<Record<string, string>>): string {
+  const text = new URLSearchParams(of).toString();
+  return text === "" ? "" : `?${text}`;
+}
 
 export const SIZES = [25, 50, 100] as const;
 

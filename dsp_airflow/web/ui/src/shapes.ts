@@ -284,7 +284,122 @@ export interface Me {
   roles: string[];
   waiting: number;
   approval_enforced: boolean;
+  may_see_audit: boolean;
   may_change_processes: boolean;
+  may_change_roles: boolean;
+  may_give_grants: boolean;
+  /** On Airflow's own page. */
+  may_edit_connections: boolean;
+}
+
+export interface UserLine {
+  name: string;
+  administrator: boolean;
+  roles: string[];
+  grants: number;
+}
+
+export interface RoleLine {
+  role: string;
+  members: string[];
+  processes: string[];
+}
+
+export type Privilege = "read" | "write" | "purge" | "approve" | "administer";
+
+export interface Scope {
+  connection: string;
+  container: string | null;
+  item: string | null;
+  is_path: boolean;
+}
+
+export interface GrantLine extends Scope {
+  id: string;
+  holder: string;
+  is_role: boolean;
+  privileges: Privilege[];
+  until: string | null;
+  granted_by: string;
+  granted_at: string;
+  request: string | null;
+  over: boolean;
+  may_revoke: boolean;
+}
+
+export interface AuditRecord {
+  seq: Count;
+  recorded_at: string;
+  actor: string;
+  action: string;
+  object: string;
+  before: unknown;
+  after: unknown;
+  address: string | null;
+}
+
+export interface ConnectionLine {
+  name: string;
+  /** Null where Airflow has no such connection. */
+  type: string | null;
+  tasks: string[];
+  source_of: string[];
+  target_of: string[];
+  may_test: boolean;
+}
+
+export type FindingState = "ok" | "warning" | "failed";
+
+export interface FindingLine {
+  subject: string;
+  state: FindingState;
+  text: string;
+  remedy: string;
+}
+
+export interface JobReport {
+  task: string;
+  job: string;
+  type: string;
+  source: string;
+  target: string;
+  runs: Count;
+  succeeded: Count;
+  failed: Count;
+  rows_copied: Count;
+  rows_purged: Count;
+  bytes: Count;
+  rows_per_second: number | null;
+}
+
+export type Reason = "failed" | "terminated" | "different" | "kept" | "silent" | "slow";
+
+export interface AbnormalJob {
+  task: string;
+  job: string;
+  type: string;
+  source: string;
+  target: string;
+  reasons: Reason[];
+  runs: Count;
+  failed: Count;
+  terminated: Count;
+  rows_different: Count;
+  rows_kept: Count;
+  silent_since: string | null;
+  last_rows_per_second: number | null;
+  usual_rows_per_second: number | null;
+  run: string;
+  error: string | null;
+  next_step: string | null;
+}
+
+export interface ArchiveReport {
+  source: string;
+  target: string;
+  rows_before: Count;
+  bytes_before: Count;
+  days: { day: string; rows: Count; bytes: Count }[];
 }
 
 export type TaskState = "enabled" | "disabled" | "offline";
@@ -342,12 +457,6 @@ export interface TaskForm {
 export interface SavedTask {
   task: string;
   file: string;
-}
-
-export interface ConnectionLine {
-  name: string;
-  type: string | null;
-  tasks: string[];
 }
 
 /** A definition, and the runs that worked by it. */

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { csv } from "./differences";
+import { csv } from "../csv";
+import { differenceLines } from "./differences";
 
 test("a file holds a line for each column, and no formula", () => {
   const row = {
@@ -14,7 +15,7 @@ test("a file holds a line for each column, and no formula", () => {
     target: [null, "@x"],
   };
   const whole = { ...row, key: ["8"], columns: [], source: null, target: null, kind: "missing" };
-  expect(csv([row, whole]).split("\r\n")).toEqual([
+  expect(csv(differenceLines([row, whole])).split("\r\n")).toEqual([
     '"Batch","Found by","Kind","Key","Column","Source","Target","Reason"',
     `"2","check","changed","7, a,b","page","'=HYPERLINK(""x"")","",""`,
     `"2","check","changed","7, a,b","total","-5.20","'@x",""`,

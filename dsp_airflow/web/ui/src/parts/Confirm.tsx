@@ -13,7 +13,7 @@ interface ConfirmProps {
   /** Red where it deletes, stops or says no. */
   danger?: boolean;
   /** A field for words, and whether there have to be some. */
-  comment?: { label: string; required: boolean };
+  comment?: { label: string; required: boolean; most?: number };
   /** Further fields. */
   children?: ReactNode;
   /** Whether what the further fields hold can be sent. */
@@ -75,7 +75,7 @@ export function Confirm(props: ConfirmProps) {
                       id={id}
                       rows={3}
                       value={text}
-                      maxLength={2000}
+                      maxLength={props.comment.most ?? 2000}
                       onChange={(event) => setText(event.target.value)}
                     />
                   </Stack>

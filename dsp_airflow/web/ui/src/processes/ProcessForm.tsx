@@ -5,7 +5,7 @@ import { useState } from "react";
 import { useNavigate, useParams } from "react-router-dom";
 import { places } from "../address";
 import { address, type Problem, path, problemFrom, send } from "../api";
-import { Check, Choice, TextField } from "../parts/fields";
+import { Check, Choice, TextField } from "../parts/Fields";
 import { Card, Title } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
 import { usePolled } from "../polling";

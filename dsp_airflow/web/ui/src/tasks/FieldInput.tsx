@@ -2,7 +2,7 @@
 
 import { Box, Button, Flex, HStack, Stack, Text } from "@chakra-ui/react";
 import { type ReactNode, useState } from "react";
-import { Check, Choice, Hint, TextField } from "../parts/fields";
+import { Check, Choice, Hint, TextField } from "../parts/Fields";
 import { words } from "../words";
 import type { Field, Way } from "./schema";
 import { isValues, names, number, put, read, shown, type Values } from "./values";
@@ -150,7 +150,7 @@ function Typed({ field, value, set, offered, label }: InputProps & { label: stri
       width="full"
       long={field.kind === "free" && field.long}
       placeholder={field.usual || (field.example && text.example(field.example))}
-      offered={offered?.typed[field.name]}
+      known={offered?.typed[field.name]}
       hint={field.description}
       set={(said) => {
         setTyped(said);

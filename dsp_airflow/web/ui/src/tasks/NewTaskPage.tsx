@@ -6,7 +6,7 @@ import { useNavigate } from "react-router-dom";
 import { places } from "../address";
 import { address, type Page, send } from "../api";
 import { Confirm } from "../parts/Confirm";
-import { Choice } from "../parts/fields";
+import { Choice } from "../parts/Fields";
 import { Card, Title } from "../parts/layout";
 import { Problems } from "../parts/Problems";
 import { Loading, Trouble } from "../parts/States";

@@ -1,9 +1,9 @@
-/** Labelled fields of forms. */
+/** Fields of forms, each with its label, and what it is for. */
 
 import { Box, Input, NativeSelect, Text, Textarea } from "@chakra-ui/react";
 import { type ReactNode, useId } from "react";
 
-export interface FieldProps<T> {
+interface FieldProps<T> {
   label: string;
   value: T;
   set: (value: T) => void;
@@ -14,15 +14,16 @@ export interface FieldProps<T> {
 
 interface TextProps extends FieldProps<string> {
   placeholder?: string | undefined;
-  /** What is offered while somebody types. */
-  offered?: readonly string[] | undefined;
+  type?: "text" | "date";
+  /** What may be meant; anything else may be written, too. */
+  known?: readonly string[] | undefined;
   /** Several lines. */
   long?: boolean | undefined;
   width?: string;
 }
 
 export function TextField(props: TextProps) {
-  const { value, set, disabled = false, placeholder, offered, width = "14rem" } = props;
+  const { value, set, disabled = false, placeholder, known, width = "14rem" } = props;
   const list = useId();
   const common = {
     size: "sm",
@@ -48,12 +49,13 @@ export function TextField(props: TextProps) {
             <Input
               {...common}
               {...described}
-              {...(offered && { list })}
+              type={props.type ?? "text"}
+              {...(known && { list })}
               onChange={(event) => set(event.target.value)}
             />
-            {offered && (
+            {known && (
               <datalist id={list}>
-                {offered.map((one) => (
+                {known.map((one) => (
                   <option key={one} value={one} />
                 ))}
               </datalist>

@@ -1,0 +1,185 @@
+/** Grants, each with what it allows, until when, and who gave it. */
+
+import { Badge, Box, Button, Text } from "@chakra-ui/react";
+import { useState } from "react";
+import { places, useListState } from "../address";
+import { address, type Page, path, send } from "../api";
+import { Confirm } from "../parts/Confirm";
+import { ChoiceFilter, Filters, TextFilter } from "../parts/Filters";
+import { To } from "../parts/layout";
+import { type Column, Table } from "../parts/Table";
+import { Moment } from "../parts/values";
+import { usePolled } from "../polling";
+import type { GrantLine, Privilege } from "../shapes";
+import { words } from "../words";
+import { holderText, mayText, PRIVILEGES, scopeText } from "./draft";
+import { addressOf, type Holder } from "./PermissionsPage";
+
+const text = words.permissions;
+const FILTERS = ["connection", "privilege", "over"] as const;
+const EVERY = 10_000;
+
+export function Grants({ holder }: { holder: Holder | undefined }) {
+  const list = useListState("connection", false);
+  const [asked, setAsked] = useState<GrantLine>();
+  const rows = usePolled<Page<GrantLine>>(
+    address("grants", {
+      holder: holder?.name,
+      is_role: holder?.isRole,
+      connection: list.filter("connection"),
+      privilege: list.filter("privilege"),
+      over: list.filter("over"),
+      limit: list.limit,
+      offset: list.offset,
+    }),
+    EVERY,
+  );
+  const titles = text.columns;
+  const all: (Column<GrantLine> | false)[] = [
+    holder === undefined && {
+      id: "holder",
+      title: titles.holder,
+      cell: (one) => (
+        <>
+          <To to={places.permissions(addressOf({ name: one.holder, isRole: one.is_role }))}>
+            {one.holder}
+          </To>
+          {one.is_role && (
+            <Text as="span" fontSize="xs" color="fg.muted">
+              {" "}
+              {text.roleMark}
+            </Text>
+          )}
+        </>
+      ),
+    },
+    {
+      id: "scope",
+      title: titles.scope,
+      cell: (one) => (
+        <Box minW="10rem" overflowWrap="anywhere">
+          {scopeText(one)}
+        </Box>
+      ),
+    },
+    ...PRIVILEGES.map((privilege) => ({
+      id: privilege,
+      title: text.privileges[privilege],
+      cell: (one: GrantLine) => <Held grant={one} privilege={privilege} />,
+    })),
+    { id: "until", title: titles.until, cell: (one) => <Until grant={one} /> },
+    {
+      id: "given",
+      title: titles.given,
+      cell: (one) => (
+        <>
+          <Moment at={one.granted_at} />
+          <Text fontSize="xs" color="fg.muted">
+            {text.by(one.granted_by)}
+            {one.request && (
+              <>
+                {", "}
+                <To to={places.request(one.request)}>{text.request}</To>
+              </>
+            )}
+          </Text>
+        </>
+      ),
+    },
+    {
+      id: "actions",
+      title: titles.actions,
+      cell: (one) =>
+        one.may_revoke && (
+          <Button
+            size="xs"
+            variant="outline"
+            colorPalette="red"
+            aria-label={text.revokeOne(scopeText(one), holderText(one.holder, one.is_role))}
+            onClick={() => setAsked(one)}
+          >
+            {text.revoke}
+          </Button>
+        ),
+    },
+  ];
+  return (
+    <>
+      <Filters list={list} names={FILTERS}>
+        <TextFilter list={list} name="connection" label={text.connection} />
+        <ChoiceFilter
+          list={list}
+          name="privilege"
+          label={text.privilege}
+          any={text.anyPrivilege}
+          options={text.privileges}
+        />
+        <ChoiceFilter
+          list={list}
+          name="over"
+          label={text.ended}
+          any={text.notEnded}
+          options={text.withEnded}
+        />
+      </Filters>
+      <Table
+        what={text.grants}
+        label={text.tabs.grants}
+        columns={all.filter((one) => one !== false)}
+        rows={rows}
+        list={list}
+        rowKey={(one) => one.id}
+        empty={{ title: text.empty, step: text.emptyStep }}
+        filtered={FILTERS.some((name) => list.filter(name) !== "")}
+      />
+      {asked && (
+        <Revoke
+          grant={asked}
+          onClose={() => {
+            setAsked(undefined);
+            rows.reload();
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+function Held({ grant, privilege }: { grant: GrantLine; privilege: Privilege }) {
+  if (!grant.privileges.includes(privilege)) {
+    return null;
+  }
+  return (
+    <Text as="span" color="fg.success" fontWeight="bold" role="img" aria-label={text.held}>
+      ✓
+    </Text>
+  );
+}
+
+function Until({ grant }: { grant: GrantLine }) {
+  if (grant.until === null) {
+    return <Text color="fg.muted">{text.forever}</Text>;
+  }
+  return (
+    <>
+      <Moment at={grant.until} /> {grant.over && <Badge variant="outline">{text.over}</Badge>}
+    </>
+  );
+}
+
+function Revoke({ grant, onClose }: { grant: GrantLine; onClose: () => void }) {
+  const who = holderText(grant.holder, grant.is_role);
+  const scope = scopeText(grant);
+  return (
+    <Confirm
+      title={text.revokeTitle(who, scope)}
+      consequence={text.revokeConsequence(who, mayText(grant.privileges), scope)}
+      action={text.revoke}
+      danger
+      onConfirm={async () => {
+        await send("DELETE", address(path("grants", grant.id)), {});
+      }}
+      onClose={onClose}
+    />
+  );
+}
