@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from playwright.sync_api import Page, Route, expect
 
 from dsp_airflow.approval.machine import State
@@ -32,6 +33,8 @@ class Site:
     url: str
     world: World
     visitors: Visitors
+    tasks: Path
+    """The folder of task files."""
 
     def visit(self, user: str) -> AbstractContextManager[Page]:
         return self.visitors.page(user)
@@ -46,8 +49,10 @@ def site(
         made = stack.enter_context(world(pg18, folder))
         home = tmp_path_factory.mktemp("api-server")
         state = f"sqlite:///{folder}/state.db"
-        url = stack.enter_context(api_server(home, airflow_db, state))
-        yield Site(url, made, Visitors(stack.enter_context(chromium()), url))
+        saving = {"AIRFLOW__DSP__ALLOW_SAVE": "True"}
+        url = stack.enter_context(api_server(home, airflow_db, state, saving))
+        visitors = Visitors(stack.enter_context(chromium()), url)
+        yield Site(url, made, visitors, home / "dags" / "tasks")
 
 
 def test_the_bundle_is_for_who_is_logged_in(site: Site) -> None:
@@ -292,6 +297,108 @@ def test_a_task_is_switched_off_and_its_problems_are_told(site: Site) -> None:
     switch = Switches(site.world.bench.state).of("nightly")
     assert switch is not None
     assert (switch.state, switch.changed_by) == ("disabled", "bert")
+
+
+def test_a_task_with_its_file_and_its_past(site: Site) -> None:
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/tasks?broken=true")
+        row = page.get_by_role("row", name=re.compile("broken"))
+        expect(row).to_contain_text(re.compile(r"broken\.yaml:6:\d+.*Did you mean table\?"))
+        expect(page.get_by_role("row", name=re.compile("nightly"))).to_have_count(0)
+        row.get_by_role("link", name="broken").click()
+        expect(page.get_by_text("No run of it begins until that is mended.")).to_be_visible()
+        marked = page.get_by_role("region", name="Task file").locator("[data-marked]")
+        expect(marked).to_have_text([re.compile("^6.*tabel: public.events")])
+        # A viewer sees no button for what it may not do.
+        expect(page.get_by_role("button", name="Execute now")).to_have_count(0)
+        expect(page.get_by_role("button", name="Disable")).to_have_count(0)
+        page.goto("/plugin/dsp/tasks/nightly/definitions")
+        page.get_by_role("button", name="Show what changed").click()
+        expect(page.get_by_text("It is the first one that ran.")).to_be_visible()
+        expect(page.get_by_role("link", name=site.world.running)).to_be_visible()
+        page.get_by_role("link", name="Plan", exact=True).click()
+        expect(page.get_by_text("it is for its owner bert")).to_be_visible()
+        page.goto("/plugin/dsp/tasks/old_events/approvals")
+        expect(page.get_by_role("link", name=site.world.waiting)).to_be_visible()
+    with site.visit("bert") as page:
+        page.goto("/plugin/dsp/tasks/nightly/plan")
+        page.get_by_role("button", name="Preview the plan").click()
+        # This server knows no connection: what hinders the plan is told, of the job.
+        expect(page.locator("section", has_text="events").last).to_contain_text("source")
+
+
+def test_a_new_task_is_written_judged_and_saved(site: Site) -> None:
+    with site.visit("anna") as page:
+        page.goto("/plugin/dsp/tasks")
+        page.get_by_role("link", name="New task").click()
+        file = page.get_by_role("region", name="The file so far")
+        said = page.get_by_role("status", name="What is wrong with it")
+        expect(said).to_contain_text("the key name is missing")
+        save = page.get_by_role("button", name="Save")
+        expect(save).to_be_disabled()
+        page.get_by_label("name (required)").fill("new_events")
+        page.get_by_label("display_name").fill(f"New {HOSTILE}")
+        expect(file).to_contain_text(f"display_name: New {HOSTILE}")
+        page.get_by_role("button", name="2. Source").click()
+        page.get_by_label("name (required)").fill("events")
+        page.get_by_label("connection (required)").fill("source")
+        page.get_by_label("table (required)").fill("public.events")
+        page.get_by_role("button", name="3. Target").click()
+        page.get_by_label("connection (required)").fill("target")
+        expect(said).to_contain_text("Nothing is wrong with it")
+        page.get_by_role("button", name="6. Check and purge").click()
+        page.get_by_label("purge").select_option("system")
+        check = page.get_by_role("group", name="check")
+        check.get_by_label("What it says").select_option("none")
+        expect(said).to_contain_text("new task:")
+        expect(file.locator("[data-marked]").first).to_be_visible()
+        check.get_by_label("What it says").select_option("percent, seed")
+        check.get_by_label("percent").fill("100")
+        expect(said).to_contain_text("Nothing is wrong with it")
+        page.get_by_role("button", name="5. Mode and filter").click()
+        page.get_by_label("where").fill(f"what <> '{HOSTILE}' AND id < :most")
+        page.get_by_role("button", name="Add to variables").click()
+        page.get_by_label("Name", exact=True).fill("most")
+        page.get_by_label("Value", exact=True).fill("100")
+        page.get_by_role("button", name="Add a job").click()
+        expect(said).to_contain_text("the key source is missing")
+        page.get_by_role("button", name="Remove this job").click()
+        # What was filled in is there still.
+        expect(page.get_by_label("where")).to_have_value(re.compile("id < :most"))
+        page.get_by_role("button", name="9. Reminders and approval").click()
+        expect(page.get_by_label("approval")).to_contain_text("Two")
+        expect(said).to_contain_text("Nothing is wrong with it")
+        with page.expect_download() as downloaded:
+            page.get_by_role("button", name="Download").click()
+        assert downloaded.value.suggested_filename == "new_events.yaml"
+        save.click()
+        dialog = page.get_by_role("alertdialog", name="Save task new_events?")
+        dialog.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("heading", name=f"New {HOSTILE}")).to_be_visible()
+        expect(page).to_have_url(re.compile("/plugin/dsp/tasks/new_events$"))
+        text = (site.tasks / "new_events.yaml").read_text()
+        assert downloaded.value.path().read_text() == text
+    assert yaml.safe_load(text) == {
+        "name": "new_events",
+        "display_name": f"New {HOSTILE}",
+        "owner": "anna",
+        "jobs": [
+            {
+                "name": "events",
+                "type": "warm",
+                "source": {"connection": "source", "table": "public.events"},
+                "target": {"connection": "target"},
+                "where": f"what <> '{HOSTILE}' AND id < :most",
+                "variables": {"most": 100},
+                "check": {"percent": 100},
+                "purge": "system",
+            }
+        ],
+    }
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/new-task")
+        expect(page.get_by_role("button", name="Download")).to_be_visible()
+        expect(page.get_by_role("button", name="Save")).to_have_count(0)
 
 
 def test_a_process_is_made_edited_ordered_and_deleted(site: Site) -> None:
