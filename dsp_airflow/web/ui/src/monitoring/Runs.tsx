@@ -1,7 +1,7 @@
 /** The table of runs: each opens into its jobs, and those lead to their batches. */
 
 import { Box, Table as Chakra, IconButton, Stack, Text } from "@chakra-ui/react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { places, useListState } from "../address";
 import { address, type Page } from "../api";
 import { bytes, count, duration } from "../format";
@@ -9,8 +9,9 @@ import { DayFilter, dayStart, Filters, TextFilter } from "../parts/Filters";
 import { To } from "../parts/layout";
 import { type Column, Table } from "../parts/Table";
 import { Bar, Moment, Sparkline, StateBadge } from "../parts/values";
-import { usePolled } from "../polling";
+import { IDLE, LIVE, usePolled } from "../polling";
 import type { RunLine, Tab } from "../shapes";
+import { ended } from "../states";
 import { words } from "../words";
 import { Check, Jobs, SourceData, Strategy } from "./Jobs";
 import { type Speeds, useSpeeds } from "./speeds";
@@ -32,6 +33,7 @@ export function Runs({ tab, type, dag }: RunsProps) {
   const list = useListState("created_at");
   const speeds = useSpeeds();
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  const [rhythm, setRhythm] = useState(LIVE);
   const rows = usePolled<Page<RunLine>>(
     address("runs", {
       tab,
@@ -45,7 +47,9 @@ export function Runs({ tab, type, dag }: RunsProps) {
       limit: list.limit,
       offset: list.offset,
     }),
+    rhythm,
   );
+  useEffect(() => setRhythm(rhythmOf(rows.data?.items)), [rows.data]);
   const toggle = (run: string) =>
     setOpen((before) => {
       const after = new Set(before);
@@ -86,6 +90,11 @@ export function Runs({ tab, type, dag }: RunsProps) {
       />
     </>
   );
+}
+
+/** Runs that go on are watched. */
+function rhythmOf(runs: readonly RunLine[] = []): number {
+  return runs.some((run) => !ended(run.state)) ? LIVE : IDLE / 2;
 }
 
 interface Shown {
@@ -209,7 +218,7 @@ export function RunState({ run }: { run: RunLine }) {
 function ErrorAndStep({ run }: { run: RunLine }) {
   return (
     <Box minW="16rem" maxW="28rem" fontSize="xs">
-      <Text color="fg.error" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
+      <Text color="red.fg" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
         {run.error ?? "–"}
       </Text>
       {run.next_step && (
@@ -255,7 +264,7 @@ function OfJobs({ run, what }: { run: RunLine; what: "strategy" | "check" | "sou
       <Text color="fg.muted">{words.monitoring.jobs(count(run.jobs.length))}</Text>
       {what === "source" && <Text fontSize="xs">{words.monitoring.sourceData[source]}</Text>}
       {what === "check" && Number(different) > 0 && (
-        <Text fontSize="xs" color="fg.error">
+        <Text fontSize="xs" color="red.fg">
           {words.monitoring.different(count(different))}
         </Text>
       )}

@@ -143,7 +143,7 @@ function Name({ task, open, toggle }: { task: TaskLine; open: boolean; toggle: (
           </Text>
         )}
         {task.problems.length > 0 && (
-          <Text fontSize="xs" color="fg.error">
+          <Text fontSize="xs" color="red.fg">
             {text.problems(task.problems.length)}
           </Text>
         )}
@@ -208,7 +208,7 @@ function Task({ name, done }: { name: string; done: () => void }) {
           {task.problems.length > 0 && (
             <List.Root ps={4}>
               {task.problems.map((one) => (
-                <List.Item key={`${one.where} ${one.message}`} color="fg.error">
+                <List.Item key={`${one.where} ${one.message}`} color="red.fg">
                   <Text as="span" fontFamily="mono" fontSize="xs">
                     {one.where}
                   </Text>{" "}
