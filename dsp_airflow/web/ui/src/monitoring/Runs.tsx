@@ -1,14 +1,16 @@
 /** The table of runs: each opens into its jobs, and those lead to their batches. */
 
 import { Box, Stack, Text } from "@chakra-ui/react";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { places } from "../address";
 import { bytes, count, duration } from "../format";
 import { type Filter, List, type Marks, Opener, useList } from "../parts/List";
 import { To } from "../parts/layout";
 import type { Column } from "../parts/Table";
 import { Bar, Moment, Sparkline, StateBadge } from "../parts/values";
+import { IDLE, LIVE } from "../polling";
 import type { RunLine, Tab } from "../shapes";
+import { ended } from "../states";
 import { words } from "../words";
 import { Check, Jobs, SourceData, Strategy } from "./Jobs";
 import { type Speeds, useSpeeds } from "./speeds";
@@ -31,14 +33,17 @@ interface RunsProps {
 }
 
 export function Runs({ tab, type, dag }: RunsProps) {
+  const [rhythm, setRhythm] = useState(LIVE);
   const list = useList<RunLine>({
     route: "runs",
     query: { tab, type, dag },
     filters: FILTERS,
     sort: "created_at",
+    every: rhythm,
   });
   const speeds = useSpeeds();
   const { at } = list.rows;
+  useEffect(() => setRhythm(rhythmOf(list.rows.data?.items)), [list.rows.data]);
   return (
     <List
       list={list}
@@ -53,6 +58,11 @@ export function Runs({ tab, type, dag }: RunsProps) {
       }}
     />
   );
+}
+
+/** Runs that go on are watched. */
+function rhythmOf(runs: readonly RunLine[] = []): number {
+  return runs.some((run) => !ended(run.state)) ? LIVE : IDLE / 2;
 }
 
 interface Shown {
@@ -168,7 +178,7 @@ export function RunState({ run }: { run: RunLine }) {
 function ErrorAndStep({ run }: { run: RunLine }) {
   return (
     <Box minW="16rem" maxW="28rem" fontSize="xs">
-      <Text color="fg.error" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
+      <Text color="red.fg" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
         {run.error ?? "–"}
       </Text>
       {run.next_step && (
@@ -214,7 +224,7 @@ function OfJobs({ run, what }: { run: RunLine; what: "strategy" | "check" | "sou
       <Text color="fg.muted">{words.monitoring.jobs(count(run.jobs.length))}</Text>
       {what === "source" && <Text fontSize="xs">{words.monitoring.sourceData[source]}</Text>}
       {what === "check" && Number(different) > 0 && (
-        <Text fontSize="xs" color="fg.error">
+        <Text fontSize="xs" color="red.fg">
           {words.monitoring.different(count(different))}
         </Text>
       )}
