@@ -126,7 +126,7 @@ class CurrentLimits:
         """Raises ``Closed`` with that reason; see ``pace.Brake``."""
         why = self.outside_window()
         if why:
-            raise Closed(f"job {self._job}: {why}")
+            raise Closed(f"job {self._job}: {why}", self._job)
         return ""
 
 

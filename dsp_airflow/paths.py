@@ -28,6 +28,7 @@ from dsp_airflow.limits import limits_of
 from dsp_airflow.naming import END, PREFIX, plain
 from dsp_airflow.permissions import settings
 from dsp_airflow.permissions.needs import source_of
+from dsp_airflow.purge_order import purged_beside
 from dsp_airflow.state.bounds import Bound
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def path_of(task: Task, job: AnyJob, open_store: OpenStore) -> Path:
     if isinstance(job, S3Job):
         return ArchivePath(task, job, source, open_store)
     target = _database(open_store, job, job.target.connection)
-    return WarmPath(task, job, source, target, limits_of(job, (source, target), open_store))
+    limits = limits_of(job, (source, target), open_store)
+    return WarmPath(task, job, source, target, limits, purged_beside(task, job, open_store))
 
 
 def _database(open_store: OpenStore, job: AnyJob, conn_id: str) -> Store:
@@ -201,6 +203,8 @@ class WarmPath:
     source: Store
     store: Store
     limits: Sequence[Limit] = ()
+    beside: tuple[str, ...] = ()
+    """Tables of the source that other jobs of the task purge."""
 
     def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
         """See ``Path``."""
@@ -213,6 +217,7 @@ class WarmPath:
             given.definition,
             count=count,
             shared=self._shares_target(),
+            purged_beside=self.beside,
             since=given.since,
             window=given.window,
             stand=given.stand,
@@ -281,6 +286,7 @@ class ArchivePath:
         self.source = source
         self.store = _object_storage(open_store, job, job.target.connection)
         self.limits: Sequence[Limit] = limits_of(job, (source,), open_store)
+        self.beside = purged_beside(task, job, open_store)
 
     def plan(self, given: Given, *, count: bool = True) -> tuple[Plan, Sequence[Batch]]:
         """See ``Path``."""
@@ -299,6 +305,7 @@ class ArchivePath:
             since=given.since,
             window=given.window,
             stand=given.stand,
+            purged_beside=self.beside,
         )
 
     def rows(self, plan: Plan) -> int:

@@ -45,6 +45,7 @@ from dsp_airflow.paths import Given, Path, RestorePath, WaitingPath, path_of
 from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
+from dsp_airflow.purge_order import purge_order
 from dsp_airflow.replacing import Replacing, alone, replaces
 from dsp_airflow.state import audit
 from dsp_airflow.state.bounds import Bound
@@ -251,8 +252,8 @@ class TaskRun:
     def purge(self, name: str, numbers: Collection[int] | None = None) -> JobSummary:
         """Deletes proved rows from the source; ``None`` means every batch not purged yet.
 
-        Raises ``Refused`` when some job of the task on this table is not copied and checked,
-        or a batch has no record.
+        What refers to them, and is the system's to purge, goes before them. Raises ``Refused`` when
+        some job of the task on this table is not copied and checked, or a batch has no record.
         """
         # Until something may be deleted, a refusal leaves the job in the state it is in.
         path, work, ledger, conditions = self._purgeable(name, numbers)
@@ -261,6 +262,12 @@ class TaskRun:
         if behind and self._job(name).purge == "manual":
             raise Refused(f"job {name}: nothing was deleted: {behind}")
         self._require_derived(path, plan)
+        order = purge_order(self.task, self._job(name), conditions.open_store)
+        if numbers is None and self._job(name).purge == "system" and not behind:
+            for child in map(self._job_summary, order.first):
+                if child.batches_purged < child.batches:
+                    self.purge(child.name)
+        ledger.from_last = order.to_itself
         self.gate.deleting(plan, self.run.id, numbers)
         with self._recorded(name):
             if numbers is not None:
@@ -276,7 +283,9 @@ class TaskRun:
                 Keeper(ledger),
                 self._limited(path, work) as limited,
             ):
-                path.purge(limited, numbers, self.run.variables.get(name, {}))
+                variables = self.run.variables.get(name, {})
+                act = partial(path.purge, limited, variables=variables)
+                order.follow(act, self.runs, self.run.id, name, numbers)
             self._advance(name, plan, work.source, purged=True)
             self.runs.move(self.run.id, name, "succeeded")
         found = self._job_summary(name)

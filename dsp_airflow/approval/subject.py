@@ -316,8 +316,8 @@ def _deletions(job: Job, plan: Plan, rows: int, removed: Removal | None) -> list
         when = "after each check" if job.purge == "system" else "when somebody asks for it"
         found.append(
             f"up to {rows:,} rows of {plan.source.label}, {when}: each one proved, under lock, to "
-            f"stand in {plan.target.label}. A reference that would cascade to another table "
-            "refuses it"
+            f"stand in {plan.target.label}. A row to which another one refers is kept, so that no "
+            "reference cascades"
         )
     if removed is not None and plan.replaces:
         found.append(

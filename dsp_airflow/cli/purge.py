@@ -46,6 +46,7 @@ def purge(
                 + ", ".join(names)
             )
         log_to_stderr()
+        from dsp_airflow.purge_order import in_purge_order
         from dsp_airflow.state.database import open_state
         from dsp_airflow.state.switches import Switches
 
@@ -61,6 +62,7 @@ def purge(
         work.permit = permit_for(database, task, "purge")
         work.gate = gate_for_purge(work, names, numbers)
         work.by_hand = acting()
+        names = tuple(in_purge_order(task, names, work.open_store))
         if not yes and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(work, names, batches, numbers)
         stopper.attach(work)

@@ -121,7 +121,7 @@ def verify_derived(plan: Plan, anew: Plan) -> None:
     """
     names = (
         *("source", "target", "key", "ordered_alike", "shared", "on_conflict"),
-        *("accept_triggers", "archive"),
+        *("accept_triggers", "purged_beside", "archive"),
     )
     edited = [name for name in names if getattr(plan, name) != getattr(anew, name)]
     if edited:

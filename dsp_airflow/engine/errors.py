@@ -30,7 +30,14 @@ class Terminated(DspError):
 
 
 class Closed(DspError):
-    """No batch may begin at this time of day. Nothing is held; the work goes on later."""
+    """No batch may begin at this time of day. Nothing is held; the work goes on later.
+
+    ``job`` is the one whose window it is: of a purge it may be another that comes first.
+    """
+
+    def __init__(self, message: str, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class ConfigError(DspError):

@@ -441,7 +441,8 @@ class Difference:
     """One row that differs or was kept.
 
     ``kind``: ``missing`` (not in the target), ``extra`` (not in the source), ``changed``
-    (columns named); for purge also ``new``, ``left_filter`` and ``newest``; ``damaged`` (not
+    (columns named); for purge also ``new``, ``left_filter``, ``newest`` and ``referenced`` (by
+    a row that stays); ``damaged`` (not
     whole in the source, so neither copied nor purged); ``kept_back`` (whole, and not copied on
     purpose, so not purged). Values are hashed unless the job says
     ``report_values``.
@@ -619,6 +620,8 @@ class Plan:
     definition: str
     """Digest of the definition, both shapes and where the connections lead."""
     accept_triggers: tuple[str, ...] = ()
+    purged_beside: tuple[str, ...] = ()
+    """Tables of the same database that other jobs of the task purge, as the file names them."""
     report_values: bool = False
     replaces: bool = False
     """The target is built anew beside the one that stands, and swapped: see ``swap``."""

@@ -16,6 +16,7 @@ from dsp_airflow.engine import (
     mapping,
     missing,
     quarantine,
+    references,
     stepping,
     swap,
 )
@@ -50,6 +51,7 @@ def plan_job(
     *,
     count: bool = True,
     shared: bool = False,
+    purged_beside: tuple[str, ...] = (),
     since: str | None = None,
     window: Window | None = None,
     stand: Stand = BEGINNING,
@@ -57,11 +59,11 @@ def plan_job(
     """The plan and its batches. ``variables`` are resolved; ``definition`` is the data digest.
 
     ``count=False`` leaves the batches out, for a quick look. ``shared``: another job of the task
-    has the same target table. ``since``: where the cursor of an incremental job stood at the end
-    of its last run; ``window``: what it reads, if that was decided before; ``stand``: the same of
-    a job that goes by steps. Raises ``ConfigError`` when the job does not fit the tables,
-    ``Refused`` when a purge it asks for would not be safe, and ``Denied`` when a privilege is
-    missing.
+    has the same target table. ``purged_beside``: see ``Plan``. ``since``: where the cursor of an
+    incremental job stood at the end of its last run; ``window``: what it reads, if that was
+    decided before; ``stand``: the same of a job that goes by steps. Raises ``ConfigError`` when
+    the job does not fit the tables, ``Refused`` when a purge it asks for would not be safe, and
+    ``Denied`` when a privilege is missing.
     """
     with source.session() as read, target.session() as write:
         sides = Sides(source, target, read, write)
@@ -69,7 +71,9 @@ def plan_job(
         if job.cursor is not None and window is None:
             window = window_of(job, sides, variables, since)
         step = stepping.step_of(job, sides, stand)
-        plan = _structure(job, sides, variables, definition, window, step, shared=shared)
+        plan = _structure(
+            job, sides, variables, definition, window, step, purged_beside, shared=shared
+        )
         if job.delete_missing is not None:
             missing.refuse_unfit(job.name, plan, read, write)
         if count:
@@ -122,6 +126,7 @@ def _structure(
     definition: str,
     window: Window | None,
     step: Step | None,
+    purged_beside: tuple[str, ...],
     *,
     shared: bool,
 ) -> Plan:
@@ -178,7 +183,9 @@ def _structure(
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
     told = _of_a_swap(job, sides, target_side, create=create, shared=shared)
-    purge_refusals = tuple(purge_refusals_of(job, sides, shape, there, key, rows, create=create))
+    purge_refusals = tuple(
+        purge_refusals_of(job, sides, shape, there, key, rows, purged_beside, create=create)
+    )
     if job.purge != "none" and purge_refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: " + "; ".join(purge_refusals))
     return Plan(
@@ -204,6 +211,7 @@ def _structure(
         max_row_size=job.max_row_size,
         definition=definition_of(definition, shape, there, sides.source, sides.target),
         accept_triggers=job.accept_triggers,
+        purged_beside=purged_beside,
         report_values=job.report_values,
         replaces=job.mode == "replace",
         shared=shared,
@@ -213,6 +221,7 @@ def _structure(
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
             + ([] if create else sides.write.move_sequences(target_side, dry=True))
             + told
+            + references.warnings_of(job, sides.read, purged_beside)
             + keys.warnings_of(job, shape, there, key, sides.source.dialect, source_side)
             + warnings_of(window)
         ),
@@ -374,11 +383,12 @@ def purge_refusals_of(
     target: Shape,
     key: tuple[str, ...],
     rows: list[Matched],
+    purged_beside: tuple[str, ...],
     *,
     create: bool,
 ) -> list[str]:
     """Why the job may not delete: what the source would do, what the copy lacks."""
-    why = sides.read.purge_refusals(job.source.table, job.accept_triggers)
+    why = sides.read.purge_refusals(job.source.table, job.accept_triggers, purged_beside)
     if not why and not keys.kept_unique(shape, key):
         why = [keys.unproved(shape, key)]
     if not create:

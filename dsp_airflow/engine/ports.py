@@ -338,8 +338,13 @@ class Purges(Protocol):
         """What became of an earlier purge transaction."""
         ...
 
-    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
-        """Why rows of this table may not be deleted (cascades, triggers, kind)."""
+    def purge_refusals(
+        self, table: str, accepted_triggers: Collection[str], beside: Collection[str] = ()
+    ) -> list[str]:
+        """Why rows of this table may not be deleted (cascades, triggers, kind).
+
+        ``beside`` are tables of which rows are purged by proofs of their own.
+        """
         ...
 
     def target_refusals(self, table: str) -> list[str]:

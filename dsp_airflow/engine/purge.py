@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from dsp_airflow.engine import compare, definition, keptback, quarantine
+from dsp_airflow.engine import compare, definition, keptback, quarantine, references
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import JobStarted, tell
@@ -115,7 +115,7 @@ def purge(job: Job[Session, Session], task: str, only: Collection[int] | None = 
 
 def refuse_unsafe(plan: Plan, source: Session, target: Session) -> None:
     """Raises ``Refused`` when deleting from the source, or trusting the target, is not safe."""
-    why = source.purge_refusals(plan.source.table, plan.accept_triggers)
+    why = source.purge_refusals(plan.source.table, plan.accept_triggers, plan.purged_beside)
     why += target.target_refusals(plan.target.table)
     if why:
         raise Refused(f"job {plan.job} may not purge {plan.source.label}: {'; '.join(why)}")
@@ -310,7 +310,8 @@ def _taken(work: _Batch, keys: list[Key]) -> tuple[Digest, Digest, set[Key]]:
     """Deletes these rows tentatively; both sides' digests, and the keys that are no proof."""
     ours = theirs = Digest(0, 0, compare.METHOD)
     wrong: set[Key] = set()
-    for chunk in chunks(keys):
+    # From the last: rows mostly refer to earlier ones, which may go once these are gone.
+    for chunk in chunks(reversed(keys)):
         rows = work.transaction.take_keys(work.plan.source, chunk)
         wrong |= {row.at for row in rows if row.kept}
         # One row of the target stands for one of the source.
@@ -334,6 +335,7 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
     count = known = 0
     found: list[Difference] = []
     newest = work.transaction.newest(plan.source)
+    referenced = references.of(work.transaction)
     kept_back = keptback.of(work.target)
     standing = work.source.hashes(plan.source, work.claim.batch.within, mark=work.copied.mark)
     for chunk in chunks(standing):
@@ -346,6 +348,9 @@ def _left(work: _Batch, *, still: bool) -> tuple[int, int, list[Difference]]:
         back = [row for row in rows if row.at in kept_back and row.at not in newest]
         found += [kept_back[row.at] for row in back]
         others = [row for row in rows if row.at not in newest and row.at not in kept_back]
+        held = [row for row in others if row.at in referenced]
+        found += [Difference(references.KIND, row.key, reason=referenced[row.at]) for row in held]
+        others = [row for row in others if row.at not in referenced]
         found += _reasons(work, others, theirs, still=still)
     return count, known, found
 

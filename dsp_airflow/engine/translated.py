@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
+from dsp_airflow.engine import references
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Purge, Stream
 from dsp_airflow.engine.swap import Replacement, Swaps
@@ -65,6 +66,10 @@ class TranslatedPurge:
         """See ``ports.Purge``."""
         with self._at(what.label):
             return self._inner.take_keys(what, keys)
+
+    def referenced(self) -> Mapping[Key, str]:
+        """See ``references.LeavesReferenced``."""
+        return references.of(self._inner)
 
     def settle(self) -> None:
         """See ``ports.Purge``."""

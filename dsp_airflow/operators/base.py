@@ -464,7 +464,8 @@ class StepOperator(TaskOperator):
                     found = self.do_step(run, context)
                 except Closed as closed:
                     self.log.info("%s; until then the task leaves its worker", closed)
-                    leave(self, run, self.job_name, worked + time.monotonic() - began)
+                    job = closed.job or self.job_name
+                    leave(self, run, job, worked + time.monotonic() - began)
             return counts(run, found)
 
     def _measured(self, run: TaskRun) -> AbstractContextManager[None]:

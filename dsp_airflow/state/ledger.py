@@ -77,6 +77,7 @@ class SqlLedger:
         self.job = job
         self.owner = owner or owner_name()
         self.ttl = ttl
+        self.from_last = False
         self._held: dict[int, Claim] = {}
         self._chosen = Chosen(None)
         self._lock = Lock()
@@ -122,7 +123,10 @@ class SqlLedger:
         self.run = attempt_name(self.run_id, attempt)
 
     def claim(self, phase: Phase, only: Collection[int] | None = None) -> Claim | None:
-        """Leases the lowest batch that waits for the phase and that nobody alive holds."""
+        """Leases the lowest batch that waits for the phase and that nobody alive holds.
+
+        The highest one if ``from_last``.
+        """
         with self.database.write() as connection:
             checks, now = self._current(connection)
             free = or_(
@@ -316,7 +320,7 @@ class SqlLedger:
         query = (
             select(BATCHES)
             .where(self._batches(), condition)
-            .order_by(BATCHES.c.number)
+            .order_by(BATCHES.c.number.desc() if self.from_last else BATCHES.c.number)
             .limit(1)
             .with_for_update(skip_locked=True)
         )

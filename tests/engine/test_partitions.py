@@ -226,7 +226,7 @@ UNFIT = [
     (
         "source",
         "CREATE TABLE c (id int, r text, FOREIGN KEY (id, r) REFERENCES t_eu1 ON DELETE CASCADE)",
-        "c references public.t_eu1 with ON DELETE CASCADE",
+        r"public.t -> public.c \(ON DELETE CASCADE, c_id_r_fkey\)",
     ),
     (
         "source",

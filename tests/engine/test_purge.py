@@ -83,7 +83,7 @@ def test_a_row_that_left_the_filter_survives(bench: Db) -> None:
         (
             "source",
             "CREATE TABLE child (t bigint REFERENCES t ON DELETE CASCADE)",
-            "child references public.t with ON DELETE CASCADE",
+            r"public.t -> public.child \(ON DELETE CASCADE, child_t_fkey\)",
         ),
         (
             "source",

@@ -76,7 +76,8 @@ def test_references(connection: Connection) -> None:
         )
     why = refusals.purge_refusals(connection, "`pa-r é`", ())
     assert ["CASCADE" in why[0], "SET NULL" in why[1], len(why)] == [True, True, 2]
-    assert ".c0 references " in why[0]
+    assert ".pa-r é -> " in why[0]
+    assert ".c0 (ON DELETE CASCADE, f0)" in why[0]
 
 
 def test_triggers(connection: Connection) -> None:
@@ -86,6 +87,11 @@ def test_triggers(connection: Connection) -> None:
     (why,) = refusals.purge_refusals(connection, "t", ())
     assert why.startswith("delete trigger b on ")
     assert refusals.purge_refusals(connection, "t", ["b"]) == []
+    # It would fire while foreign keys are not checked.
+    execute(connection, "ALTER TABLE t ADD up INT, ADD FOREIGN KEY (up) REFERENCES t (id)")
+    (why,) = refusals.purge_refusals(connection, "t", ["b"])
+    assert "delete trigger b" in why
+    assert "without checks of foreign keys" in why
 
 
 def test_a_login_that_may_little(

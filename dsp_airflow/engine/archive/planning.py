@@ -8,7 +8,15 @@ from types import ModuleType
 from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
-from dsp_airflow.engine import documents, fitting, keys, mapping, quarantine, stepping
+from dsp_airflow.engine import (
+    documents,
+    fitting,
+    keys,
+    mapping,
+    quarantine,
+    references,
+    stepping,
+)
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
@@ -50,6 +58,7 @@ def plan_archive(
     since: str | None = None,
     window: Window | None = None,
     stand: Stand = planning.BEGINNING,
+    purged_beside: tuple[str, ...] = (),
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches; ``prefix`` is resolved. See ``plan.plan_job``.
 
@@ -76,7 +85,9 @@ def plan_archive(
             if job.cursor is not None and window is None:
                 window = window_of(job, sides, variables, since)
             step = stepping.step_of(job, sides, stand)
-            plan = _structure(job, sides, target, archive, variables, definition, window, step)
+            plan = _structure(
+                job, sides, target, archive, variables, definition, window, step, purged_beside
+            )
             plan = replace(plan, ddl=source.dialect.ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
         batches: Sequence[Batch] = ()
@@ -115,6 +126,7 @@ def _structure(
     definition: str,
     window: Window | None,
     step: Step | None,
+    purged_beside: tuple[str, ...],
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
@@ -152,7 +164,9 @@ def _structure(
     hidden = sides.read.read_refusals(source_side.table)
     if hidden:
         raise Denied(f"job {job.name}: {'; '.join(hidden)}")
-    refusals = planning.purge_refusals_of(job, sides, shape, there, key, rows, create=True)
+    refusals = planning.purge_refusals_of(
+        job, sides, shape, there, key, rows, purged_beside, create=True
+    )
     if job.purge != "none" and refusals:
         raise Refused(f"job {job.name} may not purge {shape.table}: {'; '.join(refusals)}")
     return Plan(
@@ -177,11 +191,13 @@ def _structure(
         max_row_size=job.max_row_size,
         definition=definition_of(definition, shape, there, sides.source, target),
         accept_triggers=job.accept_triggers,
+        purged_beside=purged_beside,
         report_values=job.report_values,
         archive=archive,
         purge_refusals=tuple(refusals),
         warnings=tuple(
             planning.source_warnings(sides, source_side)
+            + references.warnings_of(job, sides.read, purged_beside)
             + keys.warnings_of(job, shape, there, key, dialect, source_side)
             + warnings_of(window)
         ),

@@ -255,7 +255,7 @@ def purge(job: Job[Session, RunFolder], facts: Facts, only: Collection[int] | No
         seen = source.fingerprint(plan.source.table)
         # A column that was added before the fingerprint changes it no more, and is in no object.
         definition.require_structure(source, plan.source, plan.source_shape)
-        why = source.purge_refusals(plan.source.table, plan.accept_triggers)
+        why = source.purge_refusals(plan.source.table, plan.accept_triggers, plan.purged_beside)
     if why:
         raise Refused(f"job {plan.job} may not purge {plan.source.label}: {'; '.join(why)}")
     if folder.bucket.head(layout.manifest_key(folder.archive, folder.run)) is None:

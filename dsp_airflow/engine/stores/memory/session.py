@@ -350,8 +350,10 @@ class MemorySession(Connection):
     def outcome(self, token: str) -> Outcome:
         return self.store.outcomes.get(token, "unknown")
 
-    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
-        del accepted_triggers  # There are no triggers here.
+    def purge_refusals(
+        self, table: str, accepted_triggers: Collection[str], beside: Collection[str] = ()
+    ) -> list[str]:
+        del accepted_triggers, beside  # There are no triggers and references here.
         return list(self._table(table).purge_refusals)
 
     def target_refusals(self, table: str) -> list[str]:

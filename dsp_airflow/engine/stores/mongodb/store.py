@@ -500,7 +500,9 @@ class MongoSession:
         with self._at("purge"):
             return purge.outcome(self.connection, token)
 
-    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
+    def purge_refusals(
+        self, table: str, accepted_triggers: Collection[str], beside: Collection[str] = ()
+    ) -> list[str]:
         with self._at(table):
             return refusals.purge_refusals(self.connection, table)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import MySQLdb
 
@@ -11,6 +11,7 @@ from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Outcome
 from dsp_airflow.engine.stores.mysql import locks, proof, translate
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, texts
+from dsp_airflow.engine.stores.mysql.references import Guard
 from dsp_airflow.engine.stores.mysql.tables import LOCKING, facts
 
 DEADLOCK = 1213
@@ -35,11 +36,13 @@ class MySQLPurge:
         self._connection = connection
         self._token: str | None = None
         self._newest: str | None = None
+        self._guard: Guard | None = None
+        self._referenced: dict[Key, str] = {}
         execute(connection, "SET autocommit = 0")
         self._begin()
 
     def _begin(self) -> None:
-        self._newest = None
+        self._newest, self._guard, self._referenced = None, None, {}
         execute(self._connection, "ROLLBACK")
         execute(self._connection, ISOLATION)
         execute(self._connection, "START TRANSACTION")
@@ -53,6 +56,11 @@ class MySQLPurge:
             if what.numbered is not None and self._stands_in(what, matching):
                 return None
             taken = proof.digest_where(self._connection, what, matching, FOR_UPDATE)
+            guard = self._guarded(what)
+            if guard:
+                guard.lock(what, matching)
+                if guard.refers(what, matching):
+                    return None
             if locked is not None:
                 locked(taken)
             deleted = self._delete(what, matching)
@@ -123,19 +131,40 @@ class MySQLPurge:
         for _ in range(ATTEMPTS):
             execute(self._connection, "SAVEPOINT dsp_chunk")
             found = proof.hashes_where(self._connection, what, matching, FOR_UPDATE)
-            if self._delete(what, matching) == len(found):
+            held = self._held(what, matching)
+            going = [row for row in found if row.at not in held]
+            wanted = proof.by_keys(what, [row.at for row in going]) if held and going else matching
+            if not going or self._delete(what, wanted) == len(going):
                 execute(self._connection, "RELEASE SAVEPOINT dsp_chunk")
-                return found
+                self._referenced |= held
+                return going
             execute(self._connection, "ROLLBACK TO SAVEPOINT dsp_chunk")
         raise Transient(
             f"{what.label}: rows keep appearing under keys that are being purged; nothing of this "
             "batch was deleted, retry"
         )
 
+    def _held(self, what: Projection, matching: str) -> dict[Key, str]:
+        guard = self._guarded(what)
+        if not guard:
+            return {}
+        guard.lock(what, matching)
+        return guard.held(what, matching)
+
+    def _guarded(self, what: Projection) -> Guard:
+        if self._guard is None:
+            self._guard = Guard(self._connection, what)
+        return self._guard
+
+    def referenced(self) -> Mapping[Key, str]:
+        """See ``references.LeavesReferenced``."""
+        return self._referenced
+
     def _delete(self, what: Projection, matching: str) -> int:
         # Only now: having been read, the table cannot be altered before the transaction ends.
         _refuse_unlockable(self._connection, what)
-        return execute(self._connection, f"DELETE FROM {what.table} WHERE {matching}")
+        with self._guarded(what).deleting():
+            return execute(self._connection, f"DELETE FROM {what.table} WHERE {matching}")
 
     def settle(self) -> None:
         """Nothing is put off here: triggers and references act with every row."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Final
 
 import MySQLdb
 
+from dsp_airflow.engine import references as closure
 from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.stores.mysql import probe, replication, translate
+from dsp_airflow.engine.stores.mysql import probe, references, replication, translate
 from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, one, texts
@@ -17,7 +19,7 @@ from dsp_airflow.engine.stores.mysql.tables import (
     VIEWS,
     Facts,
     facts,
-    references,
+    links,
     transactional,
     triggers,
 )
@@ -192,9 +194,12 @@ def warnings(connection: Connection) -> list[str]:
 
 
 def purge_refusals(
-    connection: Connection, table: str, accepted_triggers: Collection[str]
+    connection: Connection,
+    table: str,
+    accepted_triggers: Collection[str],
+    beside: Collection[str] = (),
 ) -> list[str]:
-    """Why no row of this table may be deleted."""
+    """See ``ports.Purges``."""
     found = facts(connection, table)
     if found is None:
         return [f"{table} does not exist"]
@@ -215,29 +220,49 @@ def purge_refusals(
             f"the login lacks a privilege: GRANT {', '.join(lacking)} ON {found.label} TO <login>"
             + (" (TRIGGER shows what else a deletion does)" if "TRIGGER" in lacking else "")
         )
-    return why + _bound_by_others(connection, found, accepted_triggers)
+    why += _referred(connection, found, beside)
+    return why + _triggered(connection, found, accepted_triggers)
 
 
-def _bound_by_others(connection: Connection, table: Facts, accepted: Collection[str]) -> list[str]:
-    """References and triggers."""
+def _referred(connection: Connection, table: Facts, beside: Collection[str]) -> list[str]:
+    """References from other tables."""
+    known, complete = links(connection, table)
     why = []
-    known, complete = references(connection, table)
     if not complete:
         why.append(
             f"whether other tables reference {table.label} is hidden from this login: GRANT "
             "PROCESS ON *.* TO <login>"
         )
-    for child, constraint, action in known:
-        if action:
+    purged = {name for other in beside if (name := references.named(connection, other))}
+    look = partial(references.references, connection)
+    why += closure.refusals((table.schema, table.name), look, purged)
+    for child in dict.fromkeys(link.child for link in known):
+        label, quoted = ".".join(child), ".".join(map(quote, child))
+        if probe.missing(connection, quoted, {"SELECT": _READ}):
             why.append(
-                f"{child} references {table.label} with ON DELETE {action} ({constraint}): "
-                "deleting would change rows there that were not copied"
+                f"whether rows of {label} refer to one of {table.label} is hidden from this "
+                f"login: GRANT SELECT ON {label} TO <login>"
             )
+    return why
+
+
+def _triggered(connection: Connection, table: Facts, accepted: Collection[str]) -> list[str]:
+    why = []
+    known, _ = links(connection, table)
+    unchecked = any(references.is_unchecked(link, table) for link in known)
     for trigger, event in triggers(connection, table):
-        if event == "DELETE" and trigger not in accepted:
+        if event != "DELETE":
+            continue
+        if trigger not in accepted:
             why.append(
                 f"delete trigger {trigger} on {table.label} may write elsewhere; read it, then "
                 "list it under accept_triggers"
+            )
+        elif unchecked:
+            why.append(
+                f"delete trigger {trigger} on {table.label} would write without checks of foreign "
+                "keys, which are off while rows are deleted to which keys with ON DELETE actions, "
+                "or of the table itself, refer; drop it while the job runs"
             )
     return why
 

@@ -32,6 +32,7 @@ from dsp_airflow.engine.model import (
 )
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
+from dsp_airflow.engine.references import Name, Reference
 from dsp_airflow.engine.resolved import Resolved
 from dsp_airflow.engine.stores.mysql import (
     catalog,
@@ -46,6 +47,7 @@ from dsp_airflow.engine.stores.mysql import (
     parts,
     proof,
     purge,
+    references,
     refusals,
     relay,
     replication,
@@ -408,13 +410,25 @@ class MySqlSession:
         with self._at("purge"):
             return purge.outcome(self.connection, token)
 
-    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
+    def purge_refusals(
+        self, table: str, accepted_triggers: Collection[str], beside: Collection[str] = ()
+    ) -> list[str]:
         with self._at(table):
-            return refusals.purge_refusals(self.connection, table, accepted_triggers)
+            return refusals.purge_refusals(self.connection, table, accepted_triggers, beside)
 
     def target_refusals(self, table: str) -> list[str]:
         with self._at(table):
             return refusals.target_refusals(self.connection, table)
+
+    def named(self, table: str) -> Name | None:
+        """See ``references.Refers``."""
+        with self._at(table):
+            return references.named(self.connection, table)
+
+    def references(self, table: Name) -> Sequence[Reference]:
+        """See ``references.Refers``."""
+        with self._at(".".join(table)):
+            return references.references(self.connection, table)
 
     def swaps(self) -> Swaps:
         """See ``swap.CanSwap``."""

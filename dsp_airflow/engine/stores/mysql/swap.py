@@ -22,7 +22,7 @@ from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.names import split_name, text_literal
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, quoted, rows, texts
-from dsp_airflow.engine.stores.mysql.tables import LOCKING, Facts, facts, references, triggers
+from dsp_airflow.engine.stores.mysql.tables import LOCKING, Facts, facts, links, triggers
 from dsp_airflow.engine.stores.mysql.transactions import held as queued
 from dsp_airflow.engine.swap import Replacement, gone
 
@@ -71,9 +71,9 @@ class MySqlSwaps:
                 f"{table.label} has triggers ({', '.join(named)}), which would go with the old "
                 "table; drop them, or use mode: full"
             )
-        known, complete = references(self.connection, table)
+        known, complete = links(self.connection, table)
         if known:
-            listed = ", ".join(f"{child} ({name})" for child, name, _ in known)
+            listed = ", ".join(f"{'.'.join(one.child)} ({one.constraint})" for one in known)
             why.append(
                 f"{listed} reference {table.label} and would not follow to the table that takes "
                 "its place; drop the foreign keys, or use mode: full"

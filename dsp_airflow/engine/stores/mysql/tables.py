@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import MySQLdb
 
+from dsp_airflow.engine.references import Name
 from dsp_airflow.engine.stores.mysql import probe, translate
 from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.login import is_mariadb
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
-from dsp_airflow.engine.stores.mysql.query import Connection, texts
+from dsp_airflow.engine.stores.mysql.query import Connection, TextRow, texts
 
 LOCKING: Final = "InnoDB"
 """The engine whose rows can be locked, and whose deletions can be taken back."""
@@ -37,6 +39,18 @@ class Facts:
     def quoted(self) -> str:
         """For statements."""
         return f"{quote(self.schema)}.{quote(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A foreign key that refers to a table."""
+
+    child: Name
+    constraint: str
+    action: str
+    """See ``references.Reference``."""
+    columns: tuple[tuple[str, str], ...]
+    """The child's, each with the one that it refers to."""
 
 
 def facts(connection: Connection, table: str) -> Facts | None:
@@ -74,28 +88,44 @@ def triggers(connection: Connection, table: Facts) -> list[tuple[str, str]]:
     return [(str(name), str(event)) for name, event in lines]
 
 
-def references(connection: Connection, table: Facts) -> tuple[list[tuple[str, str, str]], bool]:
-    """Child table, constraint and action of each reference, and whether these surely are all.
+def links(connection: Connection, table: Facts) -> tuple[list[Link], bool]:
+    """Every foreign key that refers to the table, and whether these surely are all.
 
     The catalog shows those of tables that the login may see. The engine's own lists show all.
     """
     try:
-        lines = texts(connection, _engine_references(connection, table))
+        lines = texts(connection, _engine_links(connection, table))
     except MySQLdb.Error as error:
         if translate.number(error) not in probe.DENIED:
             raise
     else:
-        return [(str(c), str(n), _action(int(str(t)))) for c, n, t in lines], True
+        return _grouped(lines, lambda bits: _action(int(bits))), True
     lines = texts(
         connection,
-        "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME), CONSTRAINT_NAME, "
-        "CASE WHEN DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') THEN DELETE_RULE "
-        "ELSE '' END FROM information_schema.REFERENTIAL_CONSTRAINTS "
-        f"WHERE UNIQUE_CONSTRAINT_SCHEMA = {text_literal(table.schema)} "
-        f"AND REFERENCED_TABLE_NAME = {text_literal(table.name)} ORDER BY 1, 2",
+        "SELECT r.CONSTRAINT_SCHEMA, r.TABLE_NAME, r.CONSTRAINT_NAME, r.DELETE_RULE, "
+        "k.COLUMN_NAME, k.REFERENCED_COLUMN_NAME "
+        "FROM information_schema.REFERENTIAL_CONSTRAINTS r "
+        "JOIN information_schema.KEY_COLUMN_USAGE k ON k.CONSTRAINT_SCHEMA = r.CONSTRAINT_SCHEMA "
+        "AND k.CONSTRAINT_NAME = r.CONSTRAINT_NAME AND k.TABLE_NAME = r.TABLE_NAME "
+        f"WHERE r.UNIQUE_CONSTRAINT_SCHEMA = {text_literal(table.schema)} "
+        f"AND r.REFERENCED_TABLE_NAME = {text_literal(table.name)} "
+        "ORDER BY 1, 2, 3, k.ORDINAL_POSITION",
     )
-    found = [(str(child), str(name), str(action)) for child, name, action in lines]
+    rules = ("CASCADE", "SET NULL", "SET DEFAULT")
+    found = _grouped(lines, lambda rule: rule if rule in rules else "")
     return found, "SELECT" in held(connection, table.schema).everywhere
+
+
+def _grouped(lines: Sequence[TextRow], action: Callable[[str], str]) -> list[Link]:
+    """Lines of a key's columns, each with the key, as keys."""
+    found: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for line in lines:
+        *key, child, parent = map(str, line)
+        found.setdefault(tuple(key), []).append((child, parent))
+    return [
+        Link((schema, name), constraint.rpartition("/")[-1], action(rule), tuple(columns))
+        for (schema, name, constraint, rule), columns in found.items()
+    ]
 
 
 def _action(bits: int) -> str:
@@ -103,24 +133,28 @@ def _action(bits: int) -> str:
     return "CASCADE" if bits & 1 else "SET NULL" if bits & 2 else ""
 
 
-def _engine_references(connection: Connection, table: Facts) -> str:
+def _engine_links(connection: Connection, table: Facts) -> str:
     if not is_mariadb(connection):
         referred = text_literal(f"{table.schema}/{table.name}")
         return (
-            "SELECT REPLACE(FOR_NAME, '/', '.'), ID, TYPE FROM information_schema.INNODB_FOREIGN "
-            f"WHERE REF_NAME = {referred} ORDER BY 1, 2"
+            "SELECT SUBSTRING_INDEX(f.FOR_NAME, '/', 1), SUBSTRING_INDEX(f.FOR_NAME, '/', -1), "
+            "f.ID, f.TYPE, c.FOR_COL_NAME, c.REF_COL_NAME "
+            "FROM information_schema.INNODB_FOREIGN f "
+            "JOIN information_schema.INNODB_FOREIGN_COLS c ON c.ID = f.ID "
+            f"WHERE f.REF_NAME = {referred} ORDER BY 1, 2, 3, c.POS"
         )
     # There a name is spelled as its file is.
     schema, name, child, child_name = (
-        f"CONVERT(CAST(SUBSTRING_INDEX({column}, '/', {n}) AS BINARY) USING filename)"
+        f"CONVERT(CAST(SUBSTRING_INDEX(f.{column}, '/', {n}) AS BINARY) USING filename)"
         for column in ("REF_NAME", "FOR_NAME")
         for n in (1, -1)
     )
     return (
-        f"SELECT CONCAT({child}, '.', {child_name}), ID, TYPE "
-        "FROM information_schema.INNODB_SYS_FOREIGN "
+        f"SELECT {child}, {child_name}, f.ID, f.TYPE, c.FOR_COL_NAME, c.REF_COL_NAME "
+        "FROM information_schema.INNODB_SYS_FOREIGN f "
+        "JOIN information_schema.INNODB_SYS_FOREIGN_COLS c ON c.ID = f.ID "
         f"WHERE {schema} = {text_literal(table.schema)} AND {name} = {text_literal(table.name)} "
-        "ORDER BY 1, 2"
+        "ORDER BY 1, 2, 3, c.POS"
     )
 
 
@@ -148,5 +182,5 @@ def fingerprint(connection: Connection, table: str) -> str:
         f"FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} "
         f"AND EVENT_OBJECT_TABLE = {name} ORDER BY TRIGGER_NAME",
     )
-    seen = (found, columns, parts, acting, references(connection, found)[0])
+    seen = (found, columns, parts, acting, links(connection, found)[0])
     return hashlib.sha256(repr(seen).encode()).hexdigest()

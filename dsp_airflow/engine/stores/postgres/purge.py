@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import psycopg
 
+from dsp_airflow.engine.errors import Contended
 from dsp_airflow.engine.model import Digest, Key, KeyRange, Projection, RowHash
 from dsp_airflow.engine.ports import Outcome
 from dsp_airflow.engine.stores.postgres import proof
 from dsp_airflow.engine.stores.postgres.query import Connection, one
+from dsp_airflow.engine.stores.postgres.references import Guard
 
 OUTCOMES: dict[str | None, Outcome] = {
     "committed": "committed",
@@ -17,13 +20,12 @@ OUTCOMES: dict[str | None, Outcome] = {
     "in progress": "running",
     None: "unknown",
 }
+# The lock comes before the snapshot, which thus shows every trigger and reference that there is;
+# none can be added while it is held.
+LOCK = "LOCK TABLE {table} IN ROW EXCLUSIVE MODE"
 # One snapshot for what is digested and what is deleted: a row that somebody changes in between
-# ends the transaction. The lock comes before the snapshot, which thus shows every trigger and
-# reference that there is; none can be added while it is held.
-WHOLE = (
-    "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; "
-    "LOCK TABLE {table} IN ROW EXCLUSIVE MODE"
-)
+# ends the transaction, and so does one that refers to these and is not in it.
+WHOLE = f"ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {LOCK}"
 # Every statement re-reads what was committed meanwhile: a row that changed while the lock
 # was awaited is hashed, filtered and deleted as it is now.
 BY_KEY = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -34,6 +36,8 @@ class PostgresPurge:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._guard: Guard | None = None
+        self._referenced: dict[Key, str] = {}
         self.committed = False
         connection.execute(BY_KEY)
 
@@ -45,18 +49,26 @@ class PostgresPurge:
     ) -> Digest | None:
         """Digests, then deletes; twice as fast as one statement that does both."""
         self._connection.execute(WHOLE.format(table=what.table).encode())
+        delete = f"DELETE FROM {what.table} WHERE {proof.condition(what, within)}".encode()
+        deleted = [0]
+
+        def act() -> int:
+            deleted[0] = self._connection.execute(delete).rowcount
+            return deleted[0]
+
         try:
+            guard = Guard(self._connection, what.table)
             taken = proof.digest(self._connection, what, within)
-            deleted = self._connection.execute(
-                f"DELETE FROM {what.table} WHERE {proof.condition(what, within)}".encode()
-            ).rowcount
-        except psycopg.errors.SerializationFailure:
+            if guard.refers(what, within) or not guard.alone(act):
+                return None
+        except (psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation):
             return None
         # A trigger may keep rows.
-        return taken if deleted == taken.rows else None
+        return taken if deleted[0] == taken.rows else None
 
     def undo(self) -> None:
         """Rolls back and begins anew."""
+        self._guard, self._referenced = None, {}
         self._connection.execute("ROLLBACK")
         self._connection.execute(BY_KEY)
 
@@ -64,17 +76,44 @@ class PostgresPurge:
         """None: a sequence remembers by itself."""
         return ()
 
+    def referenced(self) -> Mapping[Key, str]:
+        """See ``references.LeavesReferenced``."""
+        return self._referenced
+
     def take_keys(self, what: Projection, keys: Sequence[Key]) -> list[RowHash]:
         """As ``take``, by the source's own key; needs no other privilege."""
+        if self._guard is None:
+            self._connection.execute(LOCK.format(table=what.table).encode())
+            self._guard = Guard(self._connection, what.table)
         taken: list[RowHash] = []
         for arrays in proof.key_chunks(what, keys):
-            rows = self._connection.execute(
-                f"DELETE FROM {proof.verbatim(what.table)} WHERE {proof.by_keys(what)} "
-                f"RETURNING {proof.verbatim(proof.hash_columns(what, None))}",
-                arrays,
-            ).fetchall()
-            taken += [proof.as_hash(row, len(what.key)) for row in rows]
+            taken += self._chunk(what, self._guard, arrays)
         return taken
+
+    def _chunk(self, what: Projection, guard: Guard, arrays: list[list[str]]) -> list[RowHash]:
+        matching, values, rows = proof.by_keys(what), [*arrays], list[tuple[Any, ...]]()
+        held = guard.held(what, arrays)
+        if held:
+            self._referenced |= held
+            (stay,) = proof.key_chunks(what, list(held))
+            matching, values = f"{matching} AND NOT ({matching})", [*arrays, *stay]
+
+        def act() -> int:
+            rows[:] = self._connection.execute(
+                f"DELETE FROM {proof.verbatim(what.table)} WHERE {matching} "
+                f"RETURNING {proof.verbatim(proof.hash_columns(what, None))}",
+                values,
+            ).fetchall()
+            return len(rows)
+
+        try:
+            if not guard.alone(act):
+                raise Contended(_meanwhile(what, guard))
+        except psycopg.errors.ForeignKeyViolation as error:
+            if guard.links:
+                raise Contended(_meanwhile(what, guard)) from error
+            raise
+        return [proof.as_hash(row, len(what.key)) for row in rows]
 
     def settle(self) -> None:
         """Deferred constraint triggers fire now."""
@@ -89,6 +128,14 @@ class PostgresPurge:
         """Makes the deletions final."""
         self._connection.execute("COMMIT")
         self.committed = True
+
+
+def _meanwhile(what: Projection, guard: Guard) -> str:
+    children = ", ".join(sorted({".".join(link.child) for link in guard.links}))
+    return (
+        f"{what.label}: rows that refer to rows being deleted came meanwhile, or a trigger changed "
+        f"rows of {children}; nothing of this batch was deleted, retry"
+    )
 
 
 def outcome(connection: Connection, token: str) -> Outcome:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
+from dsp_airflow.engine import references as closure
 from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.stores.postgres import catalog, tree
+from dsp_airflow.engine.stores.postgres import catalog, references, tree
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 HIDDEN = (
@@ -167,22 +169,11 @@ def fingerprint(connection: Connection, table: str) -> str:
     return str(row[0]) if row else "no such table"
 
 
-# A key of the whole tree has a constraint for each of its partitions, which says nothing new.
-REFERENCES = """
-SELECT r.conrelid::regclass::text, r.conname, r.confdeltype::text, n.nspname || '.' || c.relname
-FROM pg_constraint r
-JOIN pg_class c ON c.oid = r.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE r.contype = 'f' AND r.confrelid = ANY (%(members)s) AND r.conrelid <> 0
-  AND NOT EXISTS (SELECT 1 FROM pg_constraint u
-                  WHERE u.oid = r.conparentid AND u.confrelid = ANY (%(members)s))
-ORDER BY 1, 2
-"""
 TRIGGERS = """
 SELECT DISTINCT tgname FROM pg_trigger
 WHERE tgrelid = ANY (%s) AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 8 <> 0
 ORDER BY tgname
 """
-CASCADES = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 PURGED = ("table", "partitioned table")
 UNFIT = {
     "table with inheriting tables": "its key is not kept unique over them; purge each by itself",
@@ -197,9 +188,12 @@ def _unfit(kind: str, label: str) -> list[str]:
 
 
 def purge_refusals(
-    connection: Connection, table: str, accepted_triggers: Collection[str]
+    connection: Connection,
+    table: str,
+    accepted_triggers: Collection[str],
+    beside: Collection[str] = (),
 ) -> list[str]:
-    """Why no row of this table may be deleted."""
+    """See ``ports.Purges``."""
     found = catalog.find(connection, table)
     if found is None:
         return [f"{table} does not exist"]
@@ -209,7 +203,11 @@ def purge_refusals(
     if unfit:
         return unfit
     members = _members(connection, oid)
-    why = _bound_by_others(connection, [m[0] for m in members], label, accepted_triggers)
+    purged = {there for other in beside if (there := references.named(connection, other))}
+    look = partial(references.references, connection)
+    why = closure.refusals((schema, name), look, purged)
+    why += references.unseen(connection, (schema, name))
+    why += _bound_by_others(connection, [m[0] for m in members], label, accepted_triggers)
     foreign = [m[1] for m in members if m[2] == "f"]
     if foreign:
         why.append(
@@ -231,16 +229,8 @@ def purge_refusals(
 def _bound_by_others(
     connection: Connection, members: Sequence[int], label: str, accepted: Collection[str]
 ) -> list[str]:
-    """References, triggers and rules, of the table and of each partition."""
+    """Triggers and rules, of the table and of each partition."""
     why = []
-    for child, constraint, action, referred in connection.execute(
-        REFERENCES, {"members": members}
-    ).fetchall():
-        if action in CASCADES:
-            why.append(
-                f"{child} references {referred} with ON DELETE {CASCADES[action]} ({constraint}): "
-                "deleting would change rows there that were not copied"
-            )
     for (trigger,) in connection.execute(TRIGGERS, (members,)).fetchall():
         if trigger not in accepted:
             why.append(

@@ -249,8 +249,10 @@ class FilesSession(MongoSession):
                 remains.clear(self.connection, bucket.bucket_of(self.connection, table))
         return found
 
-    def purge_refusals(self, table: str, accepted_triggers: Collection[str]) -> list[str]:
-        del accepted_triggers
+    def purge_refusals(
+        self, table: str, accepted_triggers: Collection[str], beside: Collection[str] = ()
+    ) -> list[str]:
+        del accepted_triggers, beside
         with self._at(table):
             return refusals.purge_refusals(self.connection, table)
 
