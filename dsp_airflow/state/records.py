@@ -101,6 +101,8 @@ class Job:
     seen_at: datetime | None
     swapped_at: datetime | None = None
     """Of a job that replaces its target: when it did."""
+    undone_at: datetime | None = None
+    """When what it wrote began to be undone: nothing works on it since."""
 
     @property
     def at_work(self) -> bool:

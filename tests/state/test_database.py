@@ -283,6 +283,7 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN seen_at")
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN swapped_at")
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN undone_at")
         connection.exec_driver_sql("ALTER TABLE batches DROP COLUMN rows_gone")
     set_version(state, "0001")
     with pytest.raises(ConfigError, match=f"has schema 0001, this package needs {schema.HEAD}"):

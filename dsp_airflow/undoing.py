@@ -1,0 +1,292 @@
+"""Rolling a run back: what has to be so before, in which order, and what is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from dsp_airflow.advancing import bound_key
+from dsp_airflow.approval.gate import GuardedPace
+from dsp_airflow.approval.subject import job_estimate
+from dsp_airflow.config.jobs import Source, Target, WarmJob
+from dsp_airflow.endpoints import for_step
+from dsp_airflow.engine import rollback
+from dsp_airflow.engine.errors import ConfigError, DspError, Refused
+from dsp_airflow.engine.events import Noted, tell
+from dsp_airflow.engine.model import Plan, Shape
+from dsp_airflow.engine.notes import noted, notes_of
+from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.rollback import Found
+from dsp_airflow.engine.work import Job
+from dsp_airflow.state.bounds import Bounds
+from dsp_airflow.state.codec import load
+from dsp_airflow.state.cursors import Cursors
+from dsp_airflow.state.ledger import SqlLedger
+from dsp_airflow.state.relied import relied_on
+from dsp_airflow.state.rollbacks import Rollback, Rollbacks
+from dsp_airflow.state.tables import BATCHES, JOBS, RUNS
+from dsp_airflow.steps import TaskRun, cursor_key
+
+REPORTED = 1_000
+"""Rows that were kept, of which the record tells one by one; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """One job of a run that is to be undone, by the plan and the connections that it had then."""
+
+    work: TaskRun
+    name: str
+    job: WarmJob
+    plan: Plan
+    source: Store
+    target: Store
+    ledger: SqlLedger
+
+    @property
+    def place(self) -> str:
+        """Where the target is, and its name, as receipts have it."""
+        return f"{self.target.identity} {self.plan.target.label}"
+
+    @property
+    def strict(self) -> bool:
+        """Whether a purge, of whichever run, has relied on the target, or is about to."""
+        return relied_on(self.work.database, self.place) is not None
+
+    def look(self) -> Found:
+        """What it would do; nothing is written."""
+        if self._never_wrote():
+            return Found()
+        return rollback.look(self._engine_job(), self.strict)
+
+    def do(self, by: str) -> Rollback:
+        """Undoes all that the source still has. Safe to repeat."""
+        run, rollbacks = self.work.run.id, Rollbacks(self.work.database)
+        empty = self._never_wrote()
+        if not empty:
+            self._refuse_unsafe()
+        with self.work.runs.table_lease(self.place, run):
+            rollbacks.begin(run, self.name, by, self.place, self._refuse_younger)
+            # Before the first row goes: after a crash rows are copied twice, and not never.
+            self._take_back()
+            counts, kept = {"removed": 0, "restored": 0, "kept": 0}, []
+            if not empty:
+                tally = rollback.undo(self._engine_job(), lambda: self.strict)
+                counts = {name: getattr(tally, name) for name in counts}
+                with self.target.session() as session:
+                    kept = notes_of(session, self.plan.target).kept(REPORTED)
+            rollbacks.end(run, self.name, by, counts, [asdict(one) for one in kept])
+            if not empty and not counts["kept"]:
+                self.forget()
+        return next(one for one in rollbacks.of_run(run) if one.job == self.name)
+
+    def forget(self) -> None:
+        """Drops the notes: what the run wrote cannot be undone any more."""
+        with self.target.session() as session:
+            notes_of(session, self.plan.target).drop()
+
+    def _refuse_unsafe(self) -> None:
+        """Looked at before anything is recorded, and once more under lock."""
+        job = self._engine_job()
+        with self.target.session() as session:
+            rollback.refuse_unsafe(self.plan, session)
+            notes = notes_of(session, self.plan.target)
+            rollback.require_notes(self.plan, notes)
+            notes.require_fitting()
+        with self.work.database.read() as connection:
+            self._refuse_younger(connection)
+        found = rollback.look(job, self.strict)
+        rollback.refuse_only_copies(self.plan, found)
+        self.work.gate.undoing(self.plan, self.work.run.id, found.rows)
+
+    def _engine_job(self) -> Job[Any, Any]:
+        return Job(
+            plan=self.plan,
+            source=self.source,
+            target=self.target,
+            ledger=self.ledger,
+            pace=GuardedPace(self.work.pace, self.work.gate),
+            watch=self.work.watch,
+        )
+
+    def _never_wrote(self) -> bool:
+        """No batch was ever begun. Where one was, its notes have to be there."""
+        query = select(func.count()).where(
+            BATCHES.c.run == self.work.run.id,
+            BATCHES.c.job == self.name,
+            (BATCHES.c.attempts > 0) | BATCHES.c.copied_at.is_not(None),
+        )
+        with self.work.database.read() as connection:
+            if connection.execute(query).scalar_one():
+                return False
+        with self.target.session() as session:
+            return notes_of(session, self.plan.target).tally() is None
+
+    def _refuse_younger(self, connection: Connection) -> None:
+        """What a younger run found as it was to be, it did not write, and relies on.
+
+        Its copy would have holes, which a cursor may have gone past.
+        """
+        mine = (self.plan.source.label, self.source.identity, self.plan.target.label)
+        for run, plan in _younger(connection, self.work.run.id):
+            if (plan.source.label, run.source_identity, plan.target.label) != mine:
+                continue
+            if not self._is_target(run, plan.job):
+                continue
+            raise Refused(
+                f"run {run.id} of task {run.task} copied {self.plan.source.label} into "
+                f"{self.plan.target.label} after run {self.work.run.id}, or is about to, and "
+                "relies on what that "
+                f"wrote; nothing was undone. Roll the younger one back first: dsp rollback {run.id}"
+            )
+
+    def _is_target(self, run: Any, name: str) -> bool:
+        """Whether a job of another run writes to the same database; where nobody knows, it does."""
+        jobs = json.loads(run.definition)["jobs"]
+        told = next((one for one in jobs if one["name"] == name), None)
+        try:
+            found = self.work.open_store(str(told["target"]["connection"])) if told else self.target
+        except DspError:
+            return True
+        return found.identity == self.target.identity
+
+    def _take_back(self) -> None:
+        """The next run of an incremental job, or of one by steps, begins where this one did."""
+        database, run = self.work.database, self.work.run.id
+        task, moved = self.work.run.task, False
+        if self.plan.window is not None:
+            key = cursor_key(task, self.job, self.source)
+            after = self._cursor_before()
+            moved = key is not None and Cursors(database).take_back(key, after, run)
+        if self.plan.step is not None and not self.plan.step.waits:
+            key = bound_key(task, self.job, self.source)
+            moved = key is not None and Bounds(database).take_back(key, self.plan.step.since, run)
+        if moved:
+            told = f"Job {self.name}: the next run begins where run {run} did"
+            tell(self.work.watch, Noted(told))
+
+    def _cursor_before(self) -> str | None:
+        """With an overlap the window begins before it; to begin there again is as good."""
+        window = self.plan.window
+        return None if window is None else window.after
+
+
+def undo_of(work: TaskRun, name: str) -> Undo:
+    """A job of a run, as it was then. ``Refused`` where it noted nothing."""
+    told = next((one for one in work.run.definition["jobs"] if one["name"] == name), None)
+    job = next((one for one in work.task.jobs if one.name == name), None)
+    if told is None or job is None:
+        raise ConfigError(f"run {work.run.id}, or its task file, has no job {name!r}")
+    ledger = SqlLedger(work.database, work.run.id, name)
+    plan = ledger.plan()
+    if plan is None:
+        raise Refused(f"job {name} was never begun in run {work.run.id}; there is nothing to undo")
+    if not plan.rollback or not isinstance(job, WarmJob):
+        raise Refused(
+            f"job {name} of run {work.run.id} noted nothing of what it wrote, so that it cannot be "
+            "undone; with rollback: true the next run can"
+        )
+    known = work.runs.job(work.run.id, name)
+    job = _as_it_was(job, told, plan)
+    opened = for_step(work.open_store, work.task.name, job, "rollback")
+    work.permit.require(work.task, job, opened)
+    source, target = opened(job.source.connection), opened(job.target.connection)
+    if source.identity != known.source_identity:
+        raise Refused(
+            f"job {name}: connection {job.source.connection} leads to {source.identity} and led to "
+            f"{known.source_identity}, so that nobody could tell what the source still has"
+        )
+    plan = _with_notes(plan, work.run.id, target)
+    return Undo(work, name, job, plan, source, target, ledger)
+
+
+def undoable(work: TaskRun) -> tuple[str, ...]:
+    """The run's jobs that can be undone, the last one first: rows that refer to others go before
+    them.
+
+    ``Refused`` where some other job wrote, too.
+    """
+    jobs = list(work.run.definition["jobs"])
+    begun = {one.name for one in work.summary().jobs}
+    other = [one["name"] for one in jobs if one["name"] in begun and not one.get("rollback")]
+    if other:
+        raise Refused(
+            f"job {other[0]} of run {work.run.id} noted nothing of what it wrote, so that the "
+            "run cannot "
+            "be undone as a whole; name the jobs to undo with --job"
+        )
+    return tuple(one["name"] for one in reversed(jobs) if one["name"] in begun)
+
+
+def look_at_rollback(work: TaskRun, name: str) -> dict[str, Any]:
+    """What approvers are shown of a rollback."""
+    undo = undo_of(work, name)
+    found = undo.look()
+    plan, label, table = undo.plan, undo.plan.target.label, undo.plan.target.table
+    key = ", ".join(plan.key)
+    shown = job_estimate(undo.job, plan, undo.source.system, found.rows)
+    stays = (
+        f"; {found.changed:,} rows that others changed or deleted since stay as they are"
+        if found.changed
+        else ""
+    )
+    return {
+        **shown,
+        "subtypes": ["delete", "update"],
+        "rollback": work.run.id,
+        "create": False,
+        "statements": [
+            f"DELETE FROM {table} WHERE ({key}) = each that was inserted",  # noqa: S608
+            f"UPDATE {table} SET all that it was, for each that was updated",  # noqa: S608
+        ],
+        "deletes": (
+            f"{found.removed:,} rows of {label} that run {work.run.id} inserted; "
+            f"{found.restored:,} that it "
+            f"updated get the values that they had{stays}"
+        ),
+        "removes": {"rows": found.rows, "of": found.rows + found.changed},
+        "only_here": found.only_here,
+        "bytes": 0,
+    }
+
+
+def _as_it_was(job: WarmJob, told: Mapping[str, Any], plan: Plan) -> WarmJob:
+    """The file may name other tables by now, or other connections."""
+    source = Source(connection=told["source"]["connection"], table=_named(plan.source_shape))
+    target = Target(connection=told["target"]["connection"], table=_named(plan.target_shape))
+    return job.model_copy(update={"source": source, "target": target})
+
+
+def _named(shape: Shape) -> str:
+    parts = [part for part in (shape.schema, shape.name) if part]
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def _with_notes(plan: Plan, run: str, target: Store) -> Plan:
+    return replace(plan, target=noted(plan, run, target.dialect))
+
+
+def _younger(connection: Connection, run: str) -> Iterator[tuple[Any, Plan]]:
+    """Runs that were begun later, have copied something or may do so yet, and are not undone."""
+    this = select(RUNS.c.created_at).where(RUNS.c.id == run).scalar_subquery()
+    rows = connection.execute(
+        select(RUNS.c.id, RUNS.c.task, RUNS.c.definition, JOBS.c.source_identity, JOBS.c.plan)
+        .join(JOBS, JOBS.c.run == RUNS.c.id)
+        .where(
+            RUNS.c.created_at > this,
+            JOBS.c.undone_at.is_(None),
+            JOBS.c.plan.is_not(None),
+        )
+        .order_by(RUNS.c.created_at.desc())
+    )
+    for row in rows:
+        plan = load(Plan, row.plan)
+        if plan.batches:
+            yield row, plan
+
+
+__all__ = ["Undo", "look_at_rollback", "undo_of", "undoable"]
