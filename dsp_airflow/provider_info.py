@@ -84,6 +84,12 @@ def get_provider_info() -> dict[str, Any]:
                     "pool_size": _option(
                         "Slots of each of these pools. Default: 8.", "integer", "16"
                     ),
+                    "rollback_days": _option(
+                        "Days after which what a run of a job with rollback: true would be undone "
+                        "by is dropped, when a later run of the job begins. Default: 30.",
+                        "integer",
+                        "30",
+                    ),
                     "mail_domain": _option(
                         "Where mails to users go whose names are no addresses.",
                         "string",

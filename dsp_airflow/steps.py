@@ -42,6 +42,7 @@ from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
+from dsp_airflow.noting import drop_old
 from dsp_airflow.paths import Given, Path, WaitingPath, path_of
 from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
@@ -513,7 +514,10 @@ class TaskRun:
         if step == "copy":
             self._refuse_rolling_back(target, plan)
         if step == "copy" and plan.rollback and isinstance(job, WarmJob):
-            plan = noting(plan, ledger.run, self.open_store(job.target.connection).dialect)
+            store = for_step(self.open_store, self.task.name, job, step)(job.target.connection)
+            if not plan.create:
+                drop_old(self.database, plan, store, self.watch)
+            plan = noting(plan, ledger.run, store.dialect)
         replacing = self._replacement(plan, ledger)
         work: Job[Any, Any] = Job(
             plan=plan if replacing is None else swapping.filling(plan, replacing.new),

@@ -13,12 +13,14 @@ from dsp_airflow.advancing import bound_key
 from dsp_airflow.approval.gate import GuardedPace
 from dsp_airflow.approval.subject import job_estimate
 from dsp_airflow.config.jobs import Source, Target, WarmJob
+from dsp_airflow.config.names import ROLLBACK_SUFFIX
+from dsp_airflow.config.tasks import Task
 from dsp_airflow.endpoints import for_step
 from dsp_airflow.engine import rollback
 from dsp_airflow.engine.errors import ConfigError, DspError, Refused
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import Plan, Shape
-from dsp_airflow.engine.notes import noted, notes_of
+from dsp_airflow.engine.notes import KeptNote, Tally, noted, notes_of
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.rollback import Found
 from dsp_airflow.engine.work import Job
@@ -59,12 +61,14 @@ class Undo:
 
     def look(self) -> Found:
         """What it would do; nothing is written."""
-        if self._never_wrote():
+        if self._never_wrote() or self._done() is not None:
             return Found()
         return rollback.look(self._engine_job(), self.strict)
 
     def do(self, by: str) -> Rollback:
         """Undoes all that the source still has. Safe to repeat."""
+        if (done := self._done()) is not None:
+            return done
         run, rollbacks = self.work.run.id, Rollbacks(self.work.database)
         empty = self._never_wrote()
         if not empty:
@@ -73,19 +77,31 @@ class Undo:
             rollbacks.begin(run, self.name, by, self.place, self._refuse_younger)
             # Before the first row goes: after a crash rows are copied twice, and not never.
             self._take_back()
-            counts, kept = {"removed": 0, "restored": 0, "kept": 0}, []
+            tally, kept = Tally(), list[KeptNote]()
             if not empty:
                 tally = rollback.undo(self._engine_job(), lambda: self.strict)
-                counts = {name: getattr(tally, name) for name in counts}
                 with self.target.session() as session:
                     kept = notes_of(session, self.plan.target).kept(REPORTED)
-            rollbacks.end(run, self.name, by, counts, [asdict(one) for one in kept])
-            if not empty and not counts["kept"]:
-                self.forget()
+            rollbacks.end(run, self.name, by, _counts(tally), [asdict(one) for one in kept])
+            if not empty and not tally.kept:
+                self._drop()
         return next(one for one in rollbacks.of_run(run) if one.job == self.name)
 
-    def forget(self) -> None:
-        """Drops the notes: what the run wrote cannot be undone any more."""
+    def forget(self, by: str) -> None:
+        """Drops the notes: what the run wrote cannot be undone any more.
+
+        A rollback that is not through ends half-way, so that runs may write to the target again.
+        """
+        run, rollbacks = self.work.run.id, Rollbacks(self.work.database)
+        what = {"table": self.plan.target.notes, "connection": self.job.target.connection}
+        self.work.runs.record(run, self.name, by, "rollback.forget", what)
+        if any(one.job == self.name and one.ended_at is None for one in rollbacks.of_run(run)):
+            with self.target.session() as session:
+                tally = notes_of(session, self.plan.target).tally() or Tally()
+            rollbacks.end(run, self.name, by, _counts(tally), ())
+        self._drop()
+
+    def _drop(self) -> None:
         with self.target.session() as session:
             notes_of(session, self.plan.target).drop()
 
@@ -112,6 +128,17 @@ class Undo:
             pace=GuardedPace(self.work.pace, self.work.gate),
             watch=self.work.watch,
         )
+
+    def _done(self) -> Rollback | None:
+        """An earlier rollback that is through, of which nothing is left to go by."""
+        found = Rollbacks(self.work.database).of_run(self.work.run.id)
+        done = next((one for one in found if one.job == self.name and one.ended_at), None)
+        if done is not None:
+            with self.target.session() as session:
+                tally = notes_of(session, self.plan.target).tally()
+                if tally is not None and tally.waiting:
+                    return None
+        return done
 
     def _never_wrote(self) -> bool:
         """No batch was ever begun. Where one was, its notes have to be there."""
@@ -254,6 +281,20 @@ def look_at_rollback(work: TaskRun, name: str) -> dict[str, Any]:
     }
 
 
+def _counts(tally: Tally) -> dict[str, int]:
+    return {"removed": tally.removed, "restored": tally.restored, "kept": tally.kept}
+
+
+def rollback_task(task: Task) -> Task:
+    """The task as a rollback of it is called."""
+    return task.model_copy(
+        update={
+            "name": f"{task.name}{ROLLBACK_SUFFIX}",
+            "display_name": f"{task.title}: rollback",
+        }
+    )
+
+
 def _as_it_was(job: WarmJob, told: Mapping[str, Any], plan: Plan) -> WarmJob:
     """The file may name other tables by now, or other connections."""
     source = Source(connection=told["source"]["connection"], table=_named(plan.source_shape))
@@ -289,4 +330,4 @@ def _younger(connection: Connection, run: str) -> Iterator[tuple[Any, Plan]]:
             yield row, plan
 
 
-__all__ = ["Undo", "look_at_rollback", "undo_of", "undoable"]
+__all__ = ["Undo", "look_at_rollback", "rollback_task", "undo_of", "undoable"]

@@ -82,6 +82,16 @@ class Rollbacks:
                     lease_token=BATCHES.c.lease_token + 1,
                 )
             )
+            unsettled = connection.execute(
+                select(BATCHES.c.number)
+                .where(BATCHES.c.run == run, BATCHES.c.job == job, BATCHES.c.intent.is_not(None))
+                .limit(1)
+            ).scalar_one_or_none()
+            if unsettled is not None:
+                raise Refused(
+                    f"batch {unsettled} of job {job} in run {run} has a purge whose outcome is not "
+                    "recorded; run its purge again before it is rolled back"
+                )
             its = and_(ROLLBACKS.c.run == run, ROLLBACKS.c.job == job)
             if connection.execute(select(ROLLBACKS.c.run).where(its)).one_or_none() is None:
                 values = {"removed": 0, "restored": 0, "kept": 0, "report": "[]", "target": target}
