@@ -97,7 +97,7 @@ def build_dags(task: Task, path: str | Path, processes: Sequence[Process] = ()) 
         dags.append(build_purge_dag(task, path, processes))
     if any(isinstance(job, S3Job) for job in task.jobs):
         dags.append(build_restore_dag(task, path, processes))
-    if any(isinstance(job, WarmJob) and job.rollback for job in task.jobs):
+    if any(_can_be_undone(job) for job in task.jobs):
         dags.append(build_rollback_dag(task, path, processes))
     return dags
 
@@ -213,7 +213,7 @@ def build_restore_dag(task: Task, path: str | Path, processes: Sequence[Process]
 
 def build_rollback_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
     """Undoes what an earlier run wrote; its form asks which."""
-    jobs = [job for job in task.jobs if isinstance(job, WarmJob) and job.rollback]
+    jobs = [job for job in task.jobs if _can_be_undone(job)]
     params = {
         "run": Param(
             LATEST,
@@ -244,6 +244,10 @@ def build_rollback_dag(task: Task, path: str | Path, processes: Sequence[Process
         undo = RollbackOperator(task_id="rollback", **wish | looked_at)
         estimate >> _approval(asked, by_hand=True) >> undo
     return dag
+
+
+def _can_be_undone(job: Job) -> bool:
+    return isinstance(job, S3Job) or (isinstance(job, WarmJob) and job.rollback)
 
 
 def _batches() -> Param:

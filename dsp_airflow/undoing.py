@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
 from dsp_airflow.advancing import bound_key
 from dsp_airflow.approval.gate import GuardedPace
 from dsp_airflow.approval.subject import job_estimate
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import Source, Target, WarmJob
 from dsp_airflow.config.names import ROLLBACK_SUFFIX
 from dsp_airflow.config.tasks import Task
@@ -21,7 +22,7 @@ from dsp_airflow.engine.errors import ConfigError, DspError, Refused
 from dsp_airflow.engine.events import Noted, tell
 from dsp_airflow.engine.model import Plan, Shape
 from dsp_airflow.engine.notes import KeptNote, Tally, noted, notes_of
-from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.ports import Located, Store
 from dsp_airflow.engine.rollback import Found
 from dsp_airflow.engine.work import Job
 from dsp_airflow.state.bounds import Bounds
@@ -32,6 +33,9 @@ from dsp_airflow.state.relied import relied_on
 from dsp_airflow.state.rollbacks import Rollback, Rollbacks
 from dsp_airflow.state.tables import BATCHES, JOBS, RUNS
 from dsp_airflow.steps import TaskRun, cursor_key
+
+if TYPE_CHECKING:
+    from dsp_airflow.undoing_archives import ArchiveUndo
 
 REPORTED = 1_000
 """Rows that were kept, of which the record tells one by one; all are counted."""
@@ -76,13 +80,13 @@ class Undo:
         with self.work.runs.table_lease(self.place, run):
             rollbacks.begin(run, self.name, by, self.place, self._refuse_younger)
             # Before the first row goes: after a crash rows are copied twice, and not never.
-            self._take_back()
+            take_back(self.work, self.job, self.plan, self.source)
             tally, kept = Tally(), list[KeptNote]()
             if not empty:
                 tally = rollback.undo(self._engine_job(), lambda: self.strict)
                 with self.target.session() as session:
                     kept = notes_of(session, self.plan.target).kept(REPORTED)
-            rollbacks.end(run, self.name, by, _counts(tally), [asdict(one) for one in kept])
+            rollbacks.end(run, self.name, by, counts_of(tally), [asdict(one) for one in kept])
             if not empty and not tally.kept:
                 self._drop()
         return next(one for one in rollbacks.of_run(run) if one.job == self.name)
@@ -98,7 +102,7 @@ class Undo:
         if any(one.job == self.name and one.ended_at is None for one in rollbacks.of_run(run)):
             with self.target.session() as session:
                 tally = notes_of(session, self.plan.target).tally() or Tally()
-            rollbacks.end(run, self.name, by, _counts(tally), ())
+            rollbacks.end(run, self.name, by, counts_of(tally), ())
         self._drop()
 
     def _drop(self) -> None:
@@ -154,55 +158,54 @@ class Undo:
             return notes_of(session, self.plan.target).tally() is None
 
     def _refuse_younger(self, connection: Connection) -> None:
-        """What a younger run found as it was to be, it did not write, and relies on.
-
-        Its copy would have holes, which a cursor may have gone past.
-        """
-        mine = (self.plan.source.label, self.source.identity, self.plan.target.label)
-        for run, plan in _younger(connection, self.work.run.id):
-            if (plan.source.label, run.source_identity, plan.target.label) != mine:
-                continue
-            if not self._is_target(run, plan.job):
-                continue
-            raise Refused(
-                f"run {run.id} of task {run.task} copied {self.plan.source.label} into "
-                f"{self.plan.target.label} after run {self.work.run.id}, or is about to, and "
-                "relies on what that "
-                f"wrote; nothing was undone. Roll the younger one back first: dsp rollback {run.id}"
-            )
-
-    def _is_target(self, run: Any, name: str) -> bool:
-        """Whether a job of another run writes to the same database; where nobody knows, it does."""
-        jobs = json.loads(run.definition)["jobs"]
-        told = next((one for one in jobs if one["name"] == name), None)
-        try:
-            found = self.work.open_store(str(told["target"]["connection"])) if told else self.target
-        except DspError:
-            return True
-        return found.identity == self.target.identity
-
-    def _take_back(self) -> None:
-        """The next run of an incremental job, or of one by steps, begins where this one did."""
-        database, run = self.work.database, self.work.run.id
-        task, moved = self.work.run.task, False
-        if self.plan.window is not None:
-            key = cursor_key(task, self.job, self.source)
-            after = self._cursor_before()
-            moved = key is not None and Cursors(database).take_back(key, after, run)
-        if self.plan.step is not None and not self.plan.step.waits:
-            key = bound_key(task, self.job, self.source)
-            moved = key is not None and Bounds(database).take_back(key, self.plan.step.since, run)
-        if moved:
-            told = f"Job {self.name}: the next run begins where run {run} did"
-            tell(self.work.watch, Noted(told))
-
-    def _cursor_before(self) -> str | None:
-        """With an overlap the window begins before it; to begin there again is as good."""
-        window = self.plan.window
-        return None if window is None else window.after
+        refuse_younger(connection, self.work, self.plan, self.source, self.target)
 
 
-def undo_of(work: TaskRun, name: str) -> Undo:
+def refuse_younger(
+    connection: Connection, work: TaskRun, plan: Plan, source: Located, target: Located
+) -> None:
+    """What a younger run found as it was to be, it did not write, and relies on.
+
+    Its copy would have holes, which a cursor may have gone past.
+    """
+    mine = (plan.source.label, source.identity, plan.target.label)
+    for run, theirs in _younger(connection, work.run.id):
+        if (theirs.source.label, run.source_identity, theirs.target.label) != mine:
+            continue
+        if not _is_target(work, run, theirs.job, target):
+            continue
+        raise Refused(
+            f"run {run.id} of task {run.task} copied {plan.source.label} into {plan.target.label} "
+            f"after run {work.run.id}, or is about to, and relies on what that wrote; nothing was "
+            f"undone. Roll the younger one back first: dsp rollback {run.id}"
+        )
+
+
+def take_back(work: TaskRun, job: WarmJob | S3Job, plan: Plan, source: Located) -> None:
+    """The next run of an incremental job, or of one by steps, begins where this one did."""
+    database, run, task = work.database, work.run.id, work.run.task
+    moved = False
+    if plan.window is not None and (key := cursor_key(task, job, source)) is not None:
+        # The window begins before the cursor by the overlap; to begin there is as good.
+        moved = Cursors(database).take_back(key, plan.window.after, run)
+    if plan.step is not None and (key := bound_key(task, job, source)) is not None:
+        moved = not plan.step.waits and Bounds(database).take_back(key, plan.step.since, run)
+    if moved:
+        tell(work.watch, Noted(f"Job {job.name}: the next run begins where run {run} did"))
+
+
+def _is_target(work: TaskRun, run: Any, name: str, target: Located) -> bool:
+    """Whether a job of another run writes to the same place; where nobody knows, it does."""
+    jobs = json.loads(run.definition)["jobs"]
+    told = next((one for one in jobs if one["name"] == name), None)
+    try:
+        found: Located = work.open_store(str(told["target"]["connection"])) if told else target
+    except DspError:
+        return True
+    return found.identity == target.identity
+
+
+def undo_of(work: TaskRun, name: str) -> Undo | ArchiveUndo:
     """A job of a run, as it was then. ``Refused`` where it noted nothing."""
     told = next((one for one in work.run.definition["jobs"] if one["name"] == name), None)
     job = next((one for one in work.task.jobs if one.name == name), None)
@@ -212,23 +215,32 @@ def undo_of(work: TaskRun, name: str) -> Undo:
     plan = ledger.plan()
     if plan is None:
         raise Refused(f"job {name} was never begun in run {work.run.id}; there is nothing to undo")
+    if isinstance(job, S3Job) and plan.archive is not None:
+        from dsp_airflow.undoing_archives import archive_undo
+
+        return archive_undo(work, job, plan, ledger)
     if not plan.rollback or not isinstance(job, WarmJob):
         raise Refused(
             f"job {name} of run {work.run.id} noted nothing of what it wrote, so that it cannot be "
             "undone; with rollback: true the next run can"
         )
-    known = work.runs.job(work.run.id, name)
     job = _as_it_was(job, told, plan)
     opened = for_step(work.open_store, work.task.name, job, "rollback")
     work.permit.require(work.task, job, opened)
     source, target = opened(job.source.connection), opened(job.target.connection)
-    if source.identity != known.source_identity:
-        raise Refused(
-            f"job {name}: connection {job.source.connection} leads to {source.identity} and led to "
-            f"{known.source_identity}, so that nobody could tell what the source still has"
-        )
+    refuse_elsewhere(work, job, source)
     plan = _with_notes(plan, work.run.id, target)
     return Undo(work, name, job, plan, source, target, ledger)
+
+
+def refuse_elsewhere(work: TaskRun, job: WarmJob | S3Job, source: Located) -> None:
+    """``Refused`` where the connection does not lead to what the run read."""
+    known = work.runs.job(work.run.id, job.name).source_identity
+    if source.identity != known:
+        raise Refused(
+            f"job {job.name}: connection {job.source.connection} leads to {source.identity} and "
+            f"led to {known}, so that nobody could tell what the source still has"
+        )
 
 
 def undoable(work: TaskRun) -> tuple[str, ...]:
@@ -239,7 +251,7 @@ def undoable(work: TaskRun) -> tuple[str, ...]:
     """
     jobs = list(work.run.definition["jobs"])
     begun = {one.name for one in work.summary().jobs}
-    other = [one["name"] for one in jobs if one["name"] in begun and not one.get("rollback")]
+    other = [one["name"] for one in jobs if one["name"] in begun and not _noted(one)]
     if other:
         raise Refused(
             f"job {other[0]} of run {work.run.id} noted nothing of what it wrote, so that the "
@@ -247,6 +259,11 @@ def undoable(work: TaskRun) -> tuple[str, ...]:
             "be undone as a whole; name the jobs to undo with --job"
         )
     return tuple(one["name"] for one in reversed(jobs) if one["name"] in begun)
+
+
+def _noted(told: Mapping[str, Any]) -> bool:
+    """Of an archive the records of its objects are all that it takes."""
+    return bool(told.get("rollback")) or told["type"] == "s3"
 
 
 def look_at_rollback(work: TaskRun, name: str) -> dict[str, Any]:
@@ -267,6 +284,10 @@ def look_at_rollback(work: TaskRun, name: str) -> dict[str, Any]:
         "rollback": work.run.id,
         "create": False,
         "statements": [
+            f"remove each object of the run below {label}",
+        ]
+        if isinstance(undo.job, S3Job)
+        else [
             f"DELETE FROM {table} WHERE ({key}) = each that was inserted",  # noqa: S608
             f"UPDATE {table} SET all that it was, for each that was updated",  # noqa: S608
         ],
@@ -281,7 +302,7 @@ def look_at_rollback(work: TaskRun, name: str) -> dict[str, Any]:
     }
 
 
-def _counts(tally: Tally) -> dict[str, int]:
+def counts_of(tally: Tally) -> dict[str, int]:
     return {"removed": tally.removed, "restored": tally.restored, "kept": tally.kept}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dsp_airflow.state.rollbacks import Rollback
     from dsp_airflow.steps import TaskRun
     from dsp_airflow.undoing import Undo
+    from dsp_airflow.undoing_archives import ArchiveUndo
 
 
 def rollback(
@@ -75,7 +77,7 @@ def rollback(
             _again(stack, work, task, path, report)
 
 
-def _undo(work: TaskRun, undo: Undo, report: Report) -> None:
+def _undo(work: TaskRun, undo: Undo | ArchiveUndo, report: Report) -> None:
     work.pace.before_batch()
     try:
         done = undo.do(acting())
@@ -85,9 +87,10 @@ def _undo(work: TaskRun, undo: Undo, report: Report) -> None:
         raise
     told = report.more.setdefault("rolled_back", [])
     told.append(_document(done))
+    notes = undo.plan.target.notes
     report.remarks.append(
         f"Job {done.job}: {done.removed:,} rows removed, {done.restored:,} set back, {done.kept:,} "
-        "kept" + (f"; what those were before is in {undo.plan.target.notes}" if done.kept else "")
+        "kept" + (f"; what those were before is in {notes}" if done.kept and notes else "")
     )
     for one in done.report[:10]:
         report.remarks.append(f"  kept: {', '.join(one['key'])}: {one['why']}")
@@ -121,7 +124,7 @@ def _again(stack: ExitStack, work: TaskRun, task: Task, file: Path, report: Repo
     Whole(new, names, watch, report).do()
 
 
-def _confirm(undos: list[Undo]) -> None:
+def _confirm(undos: Sequence[Undo | ArchiveUndo]) -> None:
     """Asks once, with the object and the consequence before the eyes."""
     for undo in undos:
         found = undo.look()

@@ -163,7 +163,7 @@ def _lacking(
         return {}
     here = {row.at: row for row in target.hashes(plan.target, keys=[note.key for note in left])}
     keys = list({row.key for row in here.values()})
-    there = {row.key: row for row in source.hashes(_by_mapped_key(plan), keys=keys)}
+    there = {row.key: row for row in source.hashes(by_mapped_key(plan), keys=keys)}
     why = {}
     for note in left:
         mine = here.get(note.key)
@@ -175,7 +175,7 @@ def _lacking(
     return why
 
 
-def _by_mapped_key(plan: Plan) -> Projection:
+def by_mapped_key(plan: Plan) -> Projection:
     """Rows of the source, whether or not they match the job's filter still.
 
     Found by the key as it was mapped: the target may hold keys that the source's own type cannot.

@@ -133,7 +133,11 @@ def _undone(
     run: str, said: Undoing, database: Database, actor: Acting
 ) -> tuple[str, dict[str, Any]]:
     found = visible(database, actor, run)
-    noted = [one["name"] for one in found.definition.get("jobs", ()) if one.get("rollback")]
+    noted = [
+        one["name"]
+        for one in found.definition.get("jobs", ())
+        if one.get("rollback") or one["type"] == "s3"
+    ]
     if not noted or said.job not in ("all", *noted):
         raise Refused(
             f"run {run} noted nothing of what it wrote in job {said.job}, so that it cannot be "

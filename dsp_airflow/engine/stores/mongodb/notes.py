@@ -17,9 +17,9 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
 from dsp_airflow.engine.errors import Refused, Transient
-from dsp_airflow.engine.model import Projection
+from dsp_airflow.engine.model import Key, Projection
 from dsp_airflow.engine.notes import UNDONE, KeptNote, Note, Standing, Tally
-from dsp_airflow.engine.stores.mongodb import keys, query, raw, refusals
+from dsp_airflow.engine.stores.mongodb import keys, names, query, raw, refusals, rows
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 
@@ -104,7 +104,8 @@ class MongoNotes:
             if not self._connection.transactions:
                 return ["the server has no transactions, as it is no replica set"]
             # Of a run that has no name yet; the login may do the same to any of them.
-            table = self._what.notes or f"{self._what.markers}_of_a_run"
+            schema, _ = self._connection.split(self._what.table)
+            table = self._what.notes or names.qualified(schema, "dsp_before_of_a_run")
             return refusals.lacking(self._connection, table, ACTIONS)
 
     def prepare(self) -> None:
@@ -139,7 +140,7 @@ class MongoNotes:
             updated=found.get((_UPDATED, None), 0),
             removed=found.get((_INSERTED, UNDONE), 0),
             restored=found.get((_UPDATED, UNDONE), 0),
-            kept=sum(rows for (_, outcome), rows in found.items() if outcome not in ended),
+            kept=sum(n for (_, outcome), n in found.items() if outcome not in ended),
         )
 
     def waiting(self, below: int | None, most: int) -> Sequence[Note]:
@@ -150,7 +151,7 @@ class MongoNotes:
         with self._at(self._what.notes):
             notes = _read(self._connection, self._what, matching, most, None)
             there = _standing(self._connection, self._what, notes, None)
-        return [_told(note, there) for note in notes]
+        return [_told(self._what, note, there) for note in notes]
 
     def require_fitting(self) -> None:
         """See ``engine.notes.Notes``: a document is kept whole, whatever it has."""
@@ -232,7 +233,7 @@ class MongoUndoing:
             notes = [note for note in notes if note["n"] == last[note["key"]]]
             self._there = _standing(self._connection, self._what, notes, self._session)
         self._notes = {_number(note): note for note in notes}
-        return [_told(note, self._there) for note in notes]
+        return [_told(self._what, note, self._there) for note in notes]
 
     def settle(self, undone: Collection[int], kept: Mapping[int, str]) -> None:
         """See ``engine.notes.Undoing``."""
@@ -331,12 +332,16 @@ def _standing(
     return found
 
 
-def _told(note: RawBSONDocument, there: Mapping[str, bytes]) -> Note:
+def _told(what: Projection, note: RawBSONDocument, there: Mapping[str, bytes]) -> Note:
     document = there.get(note["key"])
+    key: Key = (str(note["key"]),)
     standing: Standing = "gone"
     if document is not None:
         standing = "left" if _digest(document) == note["left"] else "changed"
-    return Note(_number(note), (note["key"],), note["act"] == _INSERTED, standing)
+        if query.is_mapped(what):
+            # By which others find it again, as they read it.
+            key = rows.Rows(what).hash(document).at
+    return Note(_number(note), key, note["act"] == _INSERTED, standing)
 
 
 def _own(note: RawBSONDocument) -> raw.Value:
