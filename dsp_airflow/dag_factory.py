@@ -19,8 +19,9 @@ from dsp_airflow.approval.waived import without_waived
 from dsp_airflow.approval.weights import weight_of
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
+from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.loading import load_task, load_tasks
-from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX
+from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX, ROLLBACK_SUFFIX
 from dsp_airflow.config.process_loading import load_processes
 from dsp_airflow.config.processes import Process
 from dsp_airflow.config.restores import RestoreJob, is_drill
@@ -42,6 +43,7 @@ from dsp_airflow.operators.restore import (
     RestoreCheckOperator,
     RestoreOperator,
 )
+from dsp_airflow.operators.rollback import ALL, RollbackEstimateOperator, RollbackOperator
 from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.pools import pooled
@@ -49,6 +51,7 @@ from dsp_airflow.replacing import replaces
 from dsp_airflow.sensors.approval import LONGEST_WAIT, ApprovalSensor
 from dsp_airflow.step_ids import group_id
 from dsp_airflow.steps import DELETE_MISSING, deletes_missing
+from dsp_airflow.undoing import rollback_task
 
 GRACE = timedelta(minutes=15)
 """A run stops by itself at the first batch edge after its timeout; Airflow waits this longer."""
@@ -61,7 +64,7 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
     """
     wanted = get_parsing_context().dag_id
     if wanted is not None:
-        name = wanted.removesuffix(PURGE_SUFFIX).removesuffix(RESTORE_SUFFIX)
+        name = _task_of(wanted)
         path = task_names(folder).get(name)
         found, failed = _one(path) if path else ([], [])
     else:
@@ -83,8 +86,14 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
     return dags
 
 
+def _task_of(dag_id: str) -> str:
+    for suffix in (PURGE_SUFFIX, RESTORE_SUFFIX, ROLLBACK_SUFFIX):
+        dag_id = dag_id.removesuffix(suffix)
+    return dag_id
+
+
 def build_dags(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> list[DAG]:
-    """The task's DAG; that of manual deletion and that of restores where a job allows them.
+    """The task's DAG; those of manual deletion, restores and rollbacks where a job allows them.
 
     ``processes`` are those of files: the priority of one may be that of the tasks it is for.
     """
@@ -93,6 +102,8 @@ def build_dags(task: Task, path: str | Path, processes: Sequence[Process] = ()) 
         dags.append(build_purge_dag(task, path, processes))
     if any(isinstance(job, S3Job) for job in task.jobs):
         dags.append(build_restore_dag(task, path, processes))
+    if any(_can_be_undone(job) for job in task.jobs):
+        dags.append(build_rollback_dag(task, path, processes))
     return dags
 
 
@@ -215,6 +226,45 @@ def build_restore_dag(task: Task, path: str | Path, processes: Sequence[Process]
         check = RestoreCheckOperator(task_id="check", **wish)
         estimate >> _approval(asked) >> restore >> check
     return dag
+
+
+def build_rollback_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
+    """Undoes what an earlier run wrote; its form asks which."""
+    jobs = [job for job in task.jobs if _can_be_undone(job)]
+    params = {
+        "run": Param(
+            LATEST,
+            type="string",
+            title="Run",
+            description="Id of the run to undo, as dsp status shows it, or latest.",
+        ),
+        "job": Param(
+            ALL,
+            enum=[ALL, *(job.name for job in jobs)],
+            title="Job",
+            description="Whose writes are undone; all: of the whole run, the last job first.",
+        ),
+    }
+    asked = rollback_task(task)
+    weight = weight_of(task, "rollback", jobs, processes)
+    with _dag(
+        asked, asked.name, asked.title, weight, params=params, by_hand=True, kind="rollback"
+    ) as dag:
+        wish: dict[str, Any] = {
+            "task_file": str(path),
+            "earlier_run": "{{ params.run }}",
+            "only": "{{ params.job }}",
+        }
+        estimate = RollbackEstimateOperator(task_id="estimate", **wish)
+        # The latest run may be another one by the time that somebody has agreed.
+        looked_at = {"earlier_run": "{{ ti.xcom_pull(task_ids='estimate')['run'] }}"}
+        undo = RollbackOperator(task_id="rollback", **wish | looked_at)
+        estimate >> _approval(asked, by_hand=True) >> undo
+    return dag
+
+
+def _can_be_undone(job: Job) -> bool:
+    return isinstance(job, S3Job) or (isinstance(job, WarmJob) and job.rollback)
 
 
 def _batches() -> Param:

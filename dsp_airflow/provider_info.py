@@ -91,6 +91,12 @@ def get_provider_info() -> dict[str, Any]:
                         "boolean",
                         "True",
                     ),
+                    "rollback_days": _option(
+                        "Days after which what a run of a job with rollback: true would be undone "
+                        "by is dropped, when a later run of the job begins. Default: 30.",
+                        "integer",
+                        "30",
+                    ),
                     "mail_domain": _option(
                         "Where mails to users go whose names are no addresses.",
                         "string",

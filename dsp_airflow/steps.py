@@ -35,12 +35,14 @@ from dsp_airflow.engine.events import JobDone, Noted, Quiet, tell
 from dsp_airflow.engine.gone import Unproved
 from dsp_airflow.engine.limits import Gauge
 from dsp_airflow.engine.model import Plan
+from dsp_airflow.engine.notes import noting
 from dsp_airflow.engine.pace import BatchEdgePace, Brake, LimitedPace
 from dsp_airflow.engine.ports import Located, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
 from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
+from dsp_airflow.noting import drop_old
 from dsp_airflow.paths import Given, Path, RestorePath, WaitingPath, path_of
 from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.placing import placing
@@ -57,6 +59,7 @@ from dsp_airflow.state.keeper import Keeper
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.records import EndState, JobSummary, Run, RunSummary
+from dsp_airflow.state.rollbacks import Rollbacks, refuse_undone
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.step_conditions import StepConditions
@@ -133,6 +136,7 @@ class TaskRun:
             check_seed=job.check.seed if job.check else None,
         )
         with self._recorded(name):
+            self._refuse_undone(name)
             self.pace.before_batch()
             self.require_granted(job, "plan")
         if anew and self.runs.job(self.run.id, name).planned:
@@ -154,6 +158,8 @@ class TaskRun:
             given = self._given(job)
             given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
             plan, batches = path.plan(given)
+            # Who has a plan is taken for one that may go on with it.
+            self._refuse_rolling_back(path.work(plan, ledger)[1], plan)
             self.gate.planned(plan)
             ledger.planned(plan, batches)
             self.runs.move(self.run.id, name, "planned")
@@ -542,6 +548,7 @@ class TaskRun:
         self.require_granted(job, step)
         path = self.path(job, step)
         ledger = SqlLedger(self.database, self.run.id, name)
+        self._refuse_undone(name)
         plan = ledger.plan()
         if plan is None:
             raise Refused(f"job {name} of run {self.run.id} is not planned")
@@ -550,6 +557,13 @@ class TaskRun:
             path = WaitingPath(path)
         self._verify_unchanged(path, plan)
         source, target = path.work(plan, ledger)
+        if step == "copy":
+            self._refuse_rolling_back(target, plan)
+        if step == "copy" and plan.rollback and isinstance(job, WarmJob):
+            store = for_step(self.open_store, self.task.name, job, step)(job.target.connection)
+            if not plan.create:
+                drop_old(self.database, plan, store, self.watch)
+            plan = noting(plan, ledger.run, store.dialect)
         replacing = self._replacement(plan, ledger)
         work: Job[Any, Any] = Job(
             plan=plan if replacing is None else swapping.filling(plan, replacing.new),
@@ -585,6 +599,12 @@ class TaskRun:
         # What is built to replace a table is not the target yet.
         begun = found.batches_copied > 0 and (not plan.replaces or found.swapped_at is not None)
         path.verify_unchanged(plan, self._definition(), begun=begun)
+
+    def _refuse_rolling_back(self, target: Located, plan: Plan) -> None:
+        Rollbacks(self.database).refuse_open(f"{target.identity} {plan.target.label}")
+
+    def _refuse_undone(self, name: str) -> None:
+        refuse_undone(self.run.id, name, self.runs.job(self.run.id, name).undone_at)
 
     def _replacement(self, plan: Plan, ledger: SqlLedger) -> Replacing | None:
         """What a job replaces, and has not yet; ``None`` for any other job."""
@@ -735,6 +755,8 @@ def open_run(
         run = runs.find(external_key)
     elif not new:
         run = runs.latest_unfinished(task.name)
+        if run is not None and Rollbacks(database).undone(run.id):
+            run = None
         if run is not None and run.definition_digest != digest:
             begun = any(job.batches_copied for job in runs.summary(run.id).jobs)
             run = run if begun else None

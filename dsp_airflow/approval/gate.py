@@ -46,6 +46,10 @@ class Gate(Protocol):
         """Rows of the target are about to go, or its table. ``count`` tells how many."""
         ...
 
+    def undoing(self, plan: Plan, run: str, rows: int) -> None:
+        """So many rows of the target, which a run wrote, are about to go or to be set back."""
+        ...
+
     def checking(self) -> None:
         """What was copied is about to be compared: nothing is written, so nothing is refused."""
         ...
@@ -75,6 +79,9 @@ class OpenGate:
         """See ``Gate``."""
 
     def removing(self, plan: Plan, count: Count) -> None:
+        """See ``Gate``."""
+
+    def undoing(self, plan: Plan, run: str, rows: int) -> None:
         """See ``Gate``."""
 
     def checking(self) -> None:
@@ -107,6 +114,10 @@ class ClosedGate(OpenGate):
         self._refuse(plan)
 
     def removing(self, plan: Plan, count: Count) -> None:  # noqa: ARG002
+        """See ``Gate``."""
+        self._refuse(plan)
+
+    def undoing(self, plan: Plan, run: str, rows: int) -> None:  # noqa: ARG002
         """See ``Gate``."""
         self._refuse(plan)
 
@@ -184,6 +195,25 @@ class ApprovedGate:
         if not within(approved["rows"], now, percent):
             many = f"{approved['rows']:,}, which is more than {percent} % off"
             self._void(request, f"{told} delete {many}")
+
+    def undoing(self, plan: Plan, run: str, rows: int) -> None:
+        """See ``Gate``. Fewer are no surprise: it may have been killed half-way."""
+        request, estimate = self._require(plan)
+        if estimate.get("rollback") != run:
+            raise Refused(
+                f"job {plan.job}: request {request.id} was not approved to roll run {run} back, "
+                "which "
+                "is a request of its own"
+            )
+        approved = (self._decided_on(request, plan.job) or estimate)["rows"]
+        percent = settings.tolerance()
+        if rows > approved and not within(approved, rows, percent):
+            self._void(
+                request,
+                f"job {plan.job} would undo {rows:,} rows of {plan.target.label}, and was "
+                "approved for "
+                f"{approved:,}, which is more than {percent} % off",
+            )
 
     def checking(self) -> None:
         """See ``Gate``. A check that failed, and is tried again, is what the run goes on with."""

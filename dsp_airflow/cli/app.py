@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dsp_airflow.cli import approval_app, grant_app, mark_app
+from dsp_airflow.cli import approval_app, grant_app, mark_app, rollback_app
 from dsp_airflow.cli.audit_app import audit
 from dsp_airflow.cli.pools_app import pools
 from dsp_airflow.cli.task_commands import tasks
@@ -49,6 +49,7 @@ app.add_typer(audit, name="audit")
 approval_app.register(app)
 grant_app.register(app)
 mark_app.register(app)
+rollback_app.register(app)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task file (YAML).")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]

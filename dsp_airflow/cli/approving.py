@@ -92,6 +92,18 @@ def gate_for_purge(work: TaskRun, names: tuple[str, ...], numbers: frozenset[int
     return _gate(work, f"cli/{work.run.id}/purge", estimates, resumes=False)
 
 
+def gate_for_rollback(work: TaskRun, names: tuple[str, ...]) -> Gate:
+    """The gate of rolling back some jobs of an earlier run."""
+    from dsp_airflow.approval.subject import header_of
+    from dsp_airflow.undoing import look_at_rollback, rollback_task
+
+    def estimates() -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        found = [look_at_rollback(work, name) for name in names]
+        return header_of(rollback_task(work.task), "rollback") | {"jobs": list(names)}, found
+
+    return _gate(work, f"cli/{work.run.id}/rollback", estimates)
+
+
 def gate_for_mark(work: TaskRun, name: str, numbers: frozenset[int] | None) -> Gate:
     """The gate of marking batches as removed by hand: no purge goes by what it was asked for."""
     from dsp_airflow.approval.subject import header_of

@@ -34,7 +34,7 @@ def mark_deleted(
 
         stopper = stack.enter_context(Stopper(report))
         database = stack.enter_context(open_state(create=True))
-        task = load(report, file or _file_of(Runs(database).get(run_id).file))
+        task = load(report, file or file_of(Runs(database).get(run_id).file))
         names = purgeable(report, task, job)
         if len(names) > 1:
             listed = ", ".join(names)
@@ -61,7 +61,8 @@ def mark_deleted(
         work.gate.ended()
 
 
-def _file_of(recorded: str) -> Path:
+def file_of(recorded: str) -> Path:
+    """The task file of a run, as it was recorded."""
     file = Path(recorded)
     if not file.is_file():
         raise ConfigError(f"the run's task file is not at {recorded}; name it with --file")

@@ -10,6 +10,7 @@ from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
 from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
 from dsp_airflow.config.replacing import replace_findings
+from dsp_airflow.config.rollbacks import rollback_findings
 from dsp_airflow.config.sqlgrammar import is_moving, moving_told
 from dsp_airflow.config.sqltokens import SqlError
 from dsp_airflow.config.where import (
@@ -30,6 +31,7 @@ def job_findings(job: TableJob) -> list[Finding]:
         *_step_findings(job),
         *(replace_findings(job) if isinstance(job, WarmJob) else ()),
         *(_missing_findings(job) if isinstance(job, WarmJob) and job.delete_missing else ()),
+        *(rollback_findings(job) if isinstance(job, WarmJob) and job.rollback else ()),
         *(_bucket_findings(job) if isinstance(job, WarmJob | S3Job) and job.gridfs else ()),
         *(_order_findings(job) if isinstance(job, WarmJob) else ()),
         *(_object_findings(job) if isinstance(job, S3Job) else ()),

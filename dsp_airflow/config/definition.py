@@ -149,6 +149,7 @@ def _writing(job: WarmJob) -> dict[str, Any]:
         **({"field_order": job.field_order} if job.field_order != "count" else {}),
         **({} if job.delete_missing is None else {"delete_missing": _missing(job.delete_missing)}),
         **({"allow_empty": True} if job.allow_empty else {}),
+        **({"rollback": True} if job.rollback else {}),
     }
 
 
@@ -209,6 +210,7 @@ def _warm(job: WarmJob) -> dict[str, Any]:
         "gridfs": job.gridfs,
         "field_order": job.field_order,
         "allow_empty": job.allow_empty,
+        "rollback": job.rollback,
         "delete_missing": None if wanted is None else _missing(wanted),
     }
 

@@ -474,6 +474,13 @@ class WarmJob(TableJob):
         ),
         examples=[{"limit": "5%"}],
     )
+    rollback: bool = Field(
+        default=False,
+        description=(
+            "Note beside the target what each run writes there, so that dsp rollback can undo it: "
+            "every row is written twice, once in short. Not with mode: replace or delete_missing."
+        ),
+    )
     isolation: IsolationLevel = Field(
         default="repeatable_read",
         description=(

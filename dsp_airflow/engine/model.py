@@ -301,6 +301,8 @@ class Projection:
     """Rendered SQL condition, source side only."""
     markers: str = ""
     """The commit markers' table beside the target (quoted SQL), target side only."""
+    notes: str = ""
+    """The table of what is written there (quoted SQL), where that is noted; target side only."""
     method: str = "md5"
     """The row hash: ``md5`` over the canonical text, or a store's own."""
     loose: bool = False
@@ -625,6 +627,8 @@ class Plan:
     report_values: bool = False
     replaces: bool = False
     """The target is built anew beside the one that stands, and swapped: see ``swap``."""
+    rollback: bool = False
+    """What is written is noted beside the target, so that the run can be undone: see ``notes``."""
     shared: bool = False
     """Another job of the task writes into the same target table: rows appear there meanwhile."""
     where: str | None = None

@@ -25,6 +25,8 @@ from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
 from dsp_airflow.engine.mapping import Entry
 from dsp_airflow.engine.model import Batch, BatchSize, KeyRange, Plan, Projection, Shape, Window
+from dsp_airflow.engine.notes import noting_costs
+from dsp_airflow.engine.notes import refuse_unfit as refuse_unnoted
 from dsp_airflow.engine.ports import Session, Store
 from dsp_airflow.engine.sides import Sides, described
 from dsp_airflow.engine.step import Step
@@ -76,6 +78,8 @@ def plan_job(
         )
         if job.delete_missing is not None:
             missing.refuse_unfit(job.name, plan, read, write)
+        if job.rollback:
+            refuse_unnoted(plan, write)
         if count:
             refuse_endless(job, plan, sides)
         if not count:
@@ -101,6 +105,7 @@ def plan_job(
             *quarantine.warnings(read, plan.source),
             *stepping.warnings(job, plan, read, source.dialect, stand),
             *missing.warnings(job.delete_missing, plan, write, rows),
+            *noting_costs(plan, rows),
             *_size_warnings(job, rows, plan, sides),
         )
     return replace(plan, rows=rows, bytes=size, batches=len(batches), warnings=warnings), batches
@@ -215,6 +220,7 @@ def _structure(
         report_values=job.report_values,
         replaces=job.mode == "replace",
         shared=shared,
+        rollback=job.rollback,
         purge_refusals=purge_refusals,
         warnings=tuple(
             source_warnings(sides, source_side)

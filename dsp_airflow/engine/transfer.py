@@ -9,6 +9,7 @@ from dsp_airflow.engine.compare import keys_of, sum_of
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, Noted, tell
 from dsp_airflow.engine.model import UNSEEN, Batch, Claim, Copied, Origin, Plan, Written
+from dsp_airflow.engine.notes import notes_of
 from dsp_airflow.engine.ports import CopySource, Session
 from dsp_airflow.engine.work import Done, Job, run_phase
 
@@ -48,6 +49,14 @@ def prepare(session: Session, plan: Plan) -> bool:
             f"{plan.target.label}: on_conflict {plan.on_conflict} needs the table "
             f"{plan.target.markers}, which the role may not create; use update, or create it"
         )
+    if plan.target.notes:
+        if not marked:
+            raise Refused(
+                f"{plan.target.label}: rollback: true needs the table {plan.target.markers}, "
+                "which the "
+                "role may not create: without it a batch might be written, and noted, twice"
+            )
+        notes_of(session, plan.target).prepare()
     return marked
 
 

@@ -66,6 +66,7 @@ JOB_FIELDS = (
     "field_order",
     "on_conflict",
     "delete_missing",
+    "rollback",
     "batch_size",
     "workers",
     "isolation",
@@ -147,6 +148,7 @@ class TaskOperator(BaseOperator):
     :param on_conflict: ``update`` (default), ``ignore`` or ``error``.
     :param delete_missing: ``{"limit": 1000}`` or ``{"limit": "5%"}``; give it to a
         ``DeleteMissingOperator``, too, which does it.
+    :param rollback: note what is written, so that ``dsp rollback`` can undo it.
     :param batch_size: rows, or ``auto`` (default).
     :param workers: batches worked on at once.
     :param isolation: ``repeatable_read`` (default) or ``read_committed``; of MySQL also
@@ -200,6 +202,7 @@ class TaskOperator(BaseOperator):
         field_order: str | None = None,
         on_conflict: str | None = None,
         delete_missing: Mapping[str, Any] | None = None,
+        rollback: bool | None = None,
         batch_size: int | str | None = None,
         workers: int | None = None,
         isolation: str | None = None,
@@ -231,6 +234,7 @@ class TaskOperator(BaseOperator):
         self.field_order = field_order
         self.on_conflict = on_conflict
         self.delete_missing = delete_missing
+        self.rollback = rollback
         self.batch_size = batch_size
         self.workers = workers
         self.isolation = isolation

@@ -113,6 +113,9 @@ class Granted:
         if self._act == "restore":
             # Whoever asks for it says what is restored, and where to.
             return [*looks, *self._of_asker(task, needs.of_run(task))]
+        if self._act == "rollback":
+            undoes = needs.of_rollback(task, job)
+            return [*self._of_owner(task, undoes), *_of(person, "who asked for this", undoes)]
         if self._act == "purge":
             deletes = needs.of_purge(job)
             return [

@@ -12,9 +12,10 @@ from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.permissions.grants import Privilege
 
-Act: TypeAlias = Literal["run", "purge", "restore", "look", "archive"]
-"""What is done: a run of a task; by hand a purge (or marking what somebody removed), or a restore;
-or a look that writes nothing, such as a check of an earlier run, or one into what a job archived.
+Act: TypeAlias = Literal["run", "purge", "restore", "rollback", "look", "archive"]
+"""What is done: a run of a task; by hand a purge (or marking what somebody removed), a restore, or
+a rollback of a run; or a look that writes nothing, such as a check of an earlier run, or one into
+what a job archived.
 """
 
 
@@ -62,6 +63,12 @@ def of_looking(task: Task, jobs: tuple[Job, ...]) -> list[Touch]:
 def of_purge(job: Job) -> list[Touch]:
     """A purge by hand of batches that a run copied."""
     return [Touch("purge", source_of(job))]
+
+
+def of_rollback(task: Task, job: Job) -> list[Touch]:
+    """Taking from a target what a run wrote there, as far as the source still has it."""
+    target = target_of(task, job)
+    return [Touch("read", source_of(job)), Touch("write", target), Touch("purge", target)]
 
 
 def of_archive(task: Task, job: Job) -> list[Touch]:

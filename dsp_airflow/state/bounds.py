@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
+from dsp_airflow.state import audit
 from dsp_airflow.state.cursors import CursorKey, record_by_hand
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.tables import BOUNDS
@@ -60,6 +61,24 @@ class Bounds:
             if (None if row is None else row.value) != since:
                 return False
             self._put(connection, key, value, start, run)
+            return True
+
+    def take_back(self, key: CursorKey, since: str | None, run: str) -> bool:
+        """What a run did with its step is about to be undone: the next run has that step again.
+
+        ``since`` is where the job stood before; ``None``: at its start. False, and it stays, where
+        another run, or somebody, has moved it since.
+        """
+        with self._database.write() as connection:
+            query = select(BOUNDS).where(_its(key)).with_for_update()
+            row = connection.execute(query).one_or_none()
+            if row is None or row.run != run:
+                return False
+            if since is None:
+                connection.execute(delete(BOUNDS).where(_its(key)))
+            else:
+                self._put(connection, key, since, row.start, None)
+            record_by_hand(connection, key, audit.SYSTEM, row.value, since)
             return True
 
     def set(self, key: CursorKey, value: str, *, start: str, by: str | None) -> None:

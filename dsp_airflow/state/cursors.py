@@ -77,6 +77,27 @@ class Cursors:
             _put(connection, key, value, run)
             return True
 
+    def take_back(self, key: CursorKey, value: str | None, run: str) -> bool:
+        """What a run copied is about to be undone: the next one begins where this one did.
+
+        ``value`` is where it stood then; ``None``: nowhere. False, and it stays, where neither
+        this run nor a younger one has moved it last.
+        """
+        with self._database.write() as connection:
+            before = _value(connection, key)
+            its = and_(_its(key), CURSORS.c.run == run)
+            moved = connection.execute(select(CURSORS.c.run).where(its)).first()
+            if before is None or not (
+                moved or connection.execute(_moved_by_younger(key, run)).first()
+            ):
+                return False
+            if value is None:
+                connection.execute(delete(CURSORS).where(_its(key)))
+            else:
+                _put(connection, key, value, None)
+            record_by_hand(connection, key, audit.SYSTEM, before, value)
+            return True
+
     def set(self, key: CursorKey, value: str, by: str | None) -> None:
         """Somebody says where the next run begins."""
         with self._database.write() as connection:

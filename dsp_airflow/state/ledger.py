@@ -43,6 +43,7 @@ from dsp_airflow.state.clock import server_now
 from dsp_airflow.state.codec import canonical, dump, dump_key, load, load_key, message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.owner import dead_among, owner_name
+from dsp_airflow.state.rollbacks import refuse_undone
 from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS, RUNS
 
 MAX_DIFFERENCES = 1000
@@ -128,7 +129,7 @@ class SqlLedger:
         The highest one if ``from_last``.
         """
         with self.database.write() as connection:
-            checks, now = self._current(connection)
+            checks, now = self._current(connection, working=True)
             free = or_(
                 BATCHES.c.lease_owner.is_(None),
                 BATCHES.c.lease_until < now,
@@ -297,13 +298,20 @@ class SqlLedger:
         return and_(JOBS.c.run == self.run_id, JOBS.c.name == self.job)
 
     def _current(
-        self, connection: Connection, *, for_update: bool = False
+        self, connection: Connection, *, for_update: bool = False, working: bool = False
     ) -> tuple[bool, datetime]:
-        """Whether the job has a check, and the time; refuses a job that was planned anew."""
-        query = select(JOBS.c.attempt, JOBS.c.check_percent, server_now()).where(self._its_row())
+        """Whether the job has a check, and the time; refuses a job that was planned anew.
+
+        Who is about to work is refused one that was rolled back, too.
+        """
+        query = select(JOBS.c.attempt, JOBS.c.check_percent, server_now(), JOBS.c.undone_at).where(
+            self._its_row()
+        )
         row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
         if row is None or row[0] != self._attempt:
             raise Transient(f"job {self.job} of run {self.run} was planned anew; begin again")
+        if working:
+            refuse_undone(self.run_id, self.job, row[3])
         return row[1] is not None, row[2]
 
     def _chosen_by(self, only: Collection[int] | None) -> Chosen:

@@ -17,6 +17,7 @@ from dsp_airflow.state.tables import (
     LEASES,
     OUTBOX,
     RECEIPTS,
+    ROLLBACKS,
     RUNS,
 )
 
@@ -41,9 +42,10 @@ def prune(database: StateDatabase, older_than: timedelta) -> Pruned:
 
     Kept for good, whatever their age: receipts; runs that have a receipt, a purged row, a row
     deleted from the target, or a deletion whose outcome is not recorded, with all their batches
-    and differences; runs that have not ended. Removed: other runs with their jobs, batches and
-    differences; mails that were sent or given up; leases that nobody holds; what looks at jobs
-    found, which requests keep a copy of. Requests for approval and the audit are kept for good.
+    and differences; runs that were rolled back, whose targets tell nobody any more what was there;
+    runs that have not ended. Removed: other runs with their jobs, batches and differences; mails
+    that were sent or given up; leases that nobody holds; what looks at jobs found, which requests
+    keep a copy of. Requests for approval and the audit are kept for good.
     """
     with database.read() as connection:
         before = clock(connection) - older_than
@@ -87,5 +89,6 @@ def _removable(before: datetime) -> ColumnElement[bool]:
             DELETIONS.c.run == RUNS.c.id,
             or_(DELETIONS.c.deleted > 0, DELETIONS.c.intent.is_not(None)),
         ),
+        exists().where(ROLLBACKS.c.run == RUNS.c.id),
     )
     return and_(RUNS.c.state.in_(_ENDED), RUNS.c.ended_at < before, ~evidence)

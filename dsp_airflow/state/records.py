@@ -105,6 +105,8 @@ class Job:
     target_connection: str = ""
     target: str = ""
     """Where it writes, as ``targets.Target`` has it."""
+    undone_at: datetime | None = None
+    """When what it wrote began to be undone: nothing works on it since."""
 
     @property
     def at_work(self) -> bool:

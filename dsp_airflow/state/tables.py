@@ -148,6 +148,8 @@ JOBS = Table(
     Column("type", State, nullable=False, server_default=""),
     Column("target_connection", Name, nullable=False, server_default=""),
     Column("target", Text, nullable=False, server_default=""),
+    # When what it wrote began to be undone: nothing works on it since.
+    Column("undone_at", UtcDateTime),
     _one_of("state", JOB_STATES),
     ForeignKeyConstraint(["run"], ["runs.id"], ondelete="CASCADE"),
 )
@@ -381,6 +383,29 @@ DELETIONS = Table(
     ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
 )
 """Rows of a target that the source does not have, and those that were deleted."""
+
+
+ROLLBACKS = Table(
+    "rollbacks",
+    METADATA,
+    Column("run", RunId, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # Where the target is, and its name.
+    Column("target", Text, nullable=False),
+    Column("begun_by", Text, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    # None: it was killed, or goes on.
+    Column("ended_at", UtcDateTime),
+    Column("removed", Count, nullable=False),
+    Column("restored", Count, nullable=False),
+    Column("kept", Count, nullable=False),
+    # Of those that were kept, the youngest.
+    Column("report", Text, nullable=False),
+    # The run that did the work again.
+    Column("again", RunId),
+    ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
+)
+"""What of a run was undone."""
 
 
 BUCKETS = Table(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from dsp_airflow.engine import missing
+from dsp_airflow.engine import missing, rollback
 from dsp_airflow.engine.errors import DspError
 from dsp_airflow.engine.stores.mongodb import leases
+from dsp_airflow.undoing import undo_of
 from tests.engine.harness import Bench
 
 
@@ -46,6 +47,20 @@ def whole(folder: Path, source: str, target: str, new: bool) -> None:
     bench = Bench(folder, Address(source), Address(target))
     try:
         bench.run(new=new)
+    except DspError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def rolled_back(folder: Path, source: str, target: str, chunk: int) -> None:
+    """Undoes the latest run, so many rows in a transaction; exits 0 when it is undone."""
+    rollback.CHUNK = chunk  # type: ignore[misc]
+    leases.TERM = timedelta(seconds=2)  # type: ignore[misc]
+    bench = Bench(folder, Address(source), Address(target))
+    try:
+        for job in (work := bench.latest()).task.jobs:
+            undo_of(work, job.name).do("somebody")
     except DspError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)

@@ -327,7 +327,7 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
             connection.exec_driver_sql(f"ALTER TABLE receipts DROP COLUMN {column}")
         for column in ("stop_requested_by", "stop_requested_at", "stop_reason", "dag", "types"):
             connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
-        for column in ("seen_at", "swapped_at", "type", "target_connection", "target"):
+        for column in ("seen_at", "swapped_at", "type", "target_connection", "target", "undone_at"):
             connection.exec_driver_sql(f"ALTER TABLE jobs DROP COLUMN {column}")
         connection.exec_driver_sql("ALTER TABLE batches DROP COLUMN rows_gone")
     set_version(state, "0001")

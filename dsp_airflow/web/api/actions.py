@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Depends, HTTPException, Request
 from pydantic import Field
 
-from dsp_airflow.config.names import PURGE_SUFFIX
+from dsp_airflow.config.names import PURGE_SUFFIX, ROLLBACK_SUFFIX
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.marking import MARK_DELETED
@@ -138,6 +138,41 @@ async def mark_deleted(request: Request, wanted: Purged) -> AirflowRun:
     """
     dag, form = wanted
     return await begin(request, dag, form | {"act": MARK_DELETED})
+
+
+class Undoing(Document):
+    """What of a run."""
+
+    job: Annotated[str, Field(max_length=250)] = "all"
+    """One job, or `all`."""
+
+
+def _undone(
+    run: str, said: Undoing, database: Database, actor: Acting
+) -> tuple[str, dict[str, Any]]:
+    found = visible(database, actor, run)
+    noted = [
+        one["name"]
+        for one in found.definition.get("jobs", ())
+        if one.get("rollback") or one["type"] == "s3"
+    ]
+    if not noted or said.job not in ("all", *noted):
+        raise Refused(
+            f"run {run} noted nothing of what it wrote in job {said.job}, so that it cannot be "
+            "undone; with rollback: true the next run can"
+        )
+    Switches(database).require_online(found.task)
+    return f"{found.task}{ROLLBACK_SUFFIX}", {"run": found.id, "job": said.job}
+
+
+@routes.post("/runs/{run}/rollback", summary="Undo what a run wrote", status_code=202)
+async def rollback(
+    request: Request, wanted: Annotated[tuple[str, dict[str, Any]], Depends(_undone)]
+) -> AirflowRun:
+    """Begins a run of the task's DAG of rollbacks, which looks, asks for approval where that is
+    enforced, and undoes only what the source still has.
+    """
+    return await begin(request, *wanted)
 
 
 async def begin(request: Request, dag: str, conf: dict[str, Any] | None = None) -> AirflowRun:

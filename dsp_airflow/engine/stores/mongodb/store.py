@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -33,6 +34,7 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
+from dsp_airflow.engine.notes import Notes
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Restores, Session, Stream
 from dsp_airflow.engine.removal import Removal
@@ -60,6 +62,7 @@ from dsp_airflow.engine.stores.mongodb import (
 )
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
+from dsp_airflow.engine.stores.mongodb.notes import MongoNotes
 from dsp_airflow.engine.stores.mongodb.rows import Rows
 from dsp_airflow.engine.stores.mongodb.spool import Spool
 from dsp_airflow.engine.swap import Swaps
@@ -421,6 +424,11 @@ class MongoSession:
                 direct=direct,
                 pieces=pieces,
             )
+
+    def notes(self, what: Projection) -> Notes:
+        """See ``notes.TakesNotes``."""
+        set_back = partial(write.set_back, self.connection, what)
+        return MongoNotes(self.connection, what, self._at, lambda: self._proof, set_back)
 
     def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
         """See ``missing.FindsMissing``."""

@@ -22,7 +22,16 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from dsp_airflow.engine.errors import BadValue, Collision, DspError, Mismatch, Transient
 from dsp_airflow.engine.model import Digest, KeyRange, OnConflict, Origin, Projection, Written
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.mongodb import keys, markers, proof, query, raw, rows, translate
+from dsp_airflow.engine.stores.mongodb import (
+    keys,
+    markers,
+    notes,
+    proof,
+    query,
+    raw,
+    rows,
+    translate,
+)
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 from dsp_airflow.engine.stores.mongodb.raw import Value
@@ -106,6 +115,18 @@ def write(
     return done
 
 
+def set_back(
+    connection: Connection,
+    what: Projection,
+    session: ClientSession,
+    pairs: Sequence[tuple[bytes, bytes]],
+) -> None:
+    """Replaces documents, as they are, by what they were; in this order, and without notes."""
+    if pairs:
+        batch = _Batch(connection, replace(what, notes=""), session, "update", digest=False)
+        batch.replace(pairs)
+
+
 @contextmanager
 def _under_one_primary(connection: Connection, what: Projection) -> Iterator[None]:
     """A new primary knows no transaction of the one before; that says nothing of their size."""
@@ -157,9 +178,13 @@ class _Batch:
     _unchanged: int = 0
     _ignored: int = 0
     _unlike: int = 0
+    _noting: notes.Noting | None = None
 
     def __post_init__(self) -> None:
         self._others = self._instead = proof.digest_as(self.what, ())
+        if self.what.notes:
+            session = notes.require_transaction(self.what, self.session)
+            self._noting = notes.Noting(self.connection, self.what, session)
 
     def look(self, within: KeyRange, *, alone: bool, ordered_alike: bool) -> None:
         """What stands in the range before anything is written."""
@@ -240,7 +265,7 @@ class _Batch:
         unlike = {own: old for own, old in there.items() if self._differ(old, sent[own])}
         if self.on_conflict == "update":
             self._unchanged += len(there) - len(unlike)
-            self._update([(old, sent[own]) for own, old in unlike.items()])
+            self.replace([(old, sent[own]) for own, old in unlike.items()])
         else:
             self._ignored += len(there)
             self._unlike += len(unlike)
@@ -290,9 +315,11 @@ class _Batch:
                 if self._alone and translate.conflicting(error):
                     raise self._collision() from error
                 raise
+            if self._noting is not None:
+                self._noting.inserted(raw.documents(piece))
         self._pipe([(document, document) for document in _changed_by_insert(buffer)])
 
-    def _update(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    def replace(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Old and new document, of one id as the server compares them."""
         alike = [pair for pair in pairs if raw.id_of(pair[0]) == raw.id_of(pair[1])]
         other = [pair for pair in pairs if raw.id_of(pair[0]) != raw.id_of(pair[1])]
@@ -304,6 +331,8 @@ class _Batch:
         )
         changed = _changed_by_insert(b"".join(new for _, new in other))
         self._pipe([(document, document) for document in changed])
+        if self._noting is not None:
+            self._noting.updated(pairs)
         self._updated += len(pairs)
 
     def _pipe(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:

@@ -19,7 +19,7 @@ _ROW: Final = "`dsp_row of the batch` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PR
 """Some servers take no table without a primary key."""
 _PREFIX: Final = 191
 """Characters of a key column that are indexed: four such columns are the most an index holds."""
-_INDEXED: Final = 4
+INDEXED: Final = 4
 _LENGTH: Final = re.compile(r"\((\d+)\)")
 _EXACT: Final = BYTES | {
     *("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year", "bit"),
@@ -31,7 +31,7 @@ _EXACT: Final = BYTES | {
 def create(connection: Connection, what: Projection) -> None:
     """An empty one with the target's columns; to be called outside of transactions."""
     columns = ", ".join(quote(field.column) for field in what.fields)
-    index = ", ".join(_part(field) for field in key_fields(what)[:_INDEXED])
+    index = ", ".join(part(field) for field in key_fields(what)[:INDEXED])
     drop(connection)
     execute(
         connection,
@@ -56,7 +56,7 @@ def drop(connection: Connection) -> None:
     execute(connection, f"DROP TEMPORARY TABLE IF EXISTS {STAGE}")
 
 
-def _part(field: Field) -> str:
+def part(field: Field) -> str:
     """A key column in the index; of long texts the beginning."""
     word, length = base(field.native), _LENGTH.search(field.native)
     if "text" in word or "blob" in word:

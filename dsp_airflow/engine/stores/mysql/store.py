@@ -30,6 +30,7 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
+from dsp_airflow.engine.notes import Notes
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
 from dsp_airflow.engine.references import Name, Reference
@@ -59,6 +60,7 @@ from dsp_airflow.engine.stores.mysql import (
     write,
 )
 from dsp_airflow.engine.stores.mysql.missing import MySqlMissing
+from dsp_airflow.engine.stores.mysql.notes import MySqlNotes
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, rows
 from dsp_airflow.engine.swap import Swaps
 from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream, TranslatedSwaps
@@ -352,6 +354,10 @@ class MySqlSession:
                 fence=fence,
                 direct=direct,
             )
+
+    def notes(self, what: Projection) -> Notes:
+        """See ``notes.TakesNotes``."""
+        return MySqlNotes(self.connection, what, self._at)
 
     def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
         """See ``missing.FindsMissing``."""

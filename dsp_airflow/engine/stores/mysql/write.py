@@ -26,7 +26,7 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.mysql import dialect, load, markers, proof, stage, translate
+from dsp_airflow.engine.stores.mysql import dialect, load, markers, notes, proof, stage, translate
 from dsp_airflow.engine.stores.mysql.names import quote
 from dsp_airflow.engine.stores.mysql.query import Connection, execute, one, rows, texts
 from dsp_airflow.engine.stores.mysql.stage import STAGE
@@ -64,9 +64,12 @@ def write(
         if not what.key:
             # Without a key nobody could tell rows that stand there from those that come.
             stack.enter_context(held(connection, "filling", what.table, what.label))
-        alone = _alone(connection, what, within, direct and ordered_alike)
+        # A load straight into the table does not tell its rows from those of others.
+        alone = _alone(connection, what, within, direct and ordered_alike and not what.notes)
         if not alone:
             stage.create(connection, what)
+            if what.notes:
+                notes.stage_notes(connection, what)
         with transaction(connection):
             if alone:
                 done = _direct(connection, what, stream, wire)
@@ -90,6 +93,8 @@ def write(
             fence()
         if not alone:
             stage.drop(connection)
+            if what.notes:
+                notes.drop_stage(connection)
     return done
 
 
@@ -167,12 +172,14 @@ def _merge(
     if on_conflict == "ignore" and digest:
         instead = _instead(connection, what)
     # Locked: none of them goes away, and none that comes is taken for one that was there.
-    lock = " FOR UPDATE" if on_conflict == "update" else ""
+    lock = " FOR UPDATE" if on_conflict == "update" or what.notes else ""
     there = _there(connection, what, ending=lock)
     stage.refuse_namesakes(connection, what)
     if on_conflict == "error" and there:
         raise _standing(connection, what)
     updated, unlike = 0, 0
+    if what.notes:
+        notes.before(connection, what, on_conflict)
     if on_conflict == "ignore":
         unlike = there - _there(connection, what, stage.alike(what.fields))
     elif on_conflict == "update":
@@ -180,6 +187,8 @@ def _merge(
     inserted = _insert(connection, what, there)
     if inserted != staged - there:
         raise _moving(what)
+    if what.notes:
+        notes.after(connection, what, updated, inserted)
     done = Written(staged, inserted, updated, others=others, instead=instead)
     if on_conflict == "ignore":
         return replace(done, ignored=there, unlike=max(0, unlike))

@@ -32,6 +32,7 @@ from dsp_airflow.engine.model import (
     Window,
     Written,
 )
+from dsp_airflow.engine.notes import Notes
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.ports import Dialect, Outcome, Purge, Session, Stream
 from dsp_airflow.engine.references import Name, Reference
@@ -56,6 +57,7 @@ from dsp_airflow.engine.stores.postgres import (
     write,
 )
 from dsp_airflow.engine.stores.postgres.missing import PostgresMissing
+from dsp_airflow.engine.stores.postgres.notes import PostgresNotes
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 from dsp_airflow.engine.swap import Swaps
 from dsp_airflow.engine.translated import TranslatedPurge, TranslatedStream, TranslatedSwaps
@@ -346,6 +348,10 @@ class PostgresSession:
                 fence=fence,
                 direct=direct,
             )
+
+    def notes(self, what: Projection) -> Notes:
+        """See ``notes.TakesNotes``."""
+        return PostgresNotes(self.connection, what, self._at)
 
     def missing(self, what: Projection, stream: Stream, *, wire: str) -> Missing:
         """See ``missing.FindsMissing``."""

@@ -21,14 +21,12 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Stream
-from dsp_airflow.engine.stores.postgres import dialect, proof, relay, tree
+from dsp_airflow.engine.stores.postgres import dialect, notes, proof, relay, stage
 from dsp_airflow.engine.stores.postgres.keys import refuse_twins
 from dsp_airflow.engine.stores.postgres.query import Connection, one
+from dsp_airflow.engine.stores.postgres.stage import STAGE
 
 WRITTEN = TypeAdapter(Written)
-STAGE = "pg_temp.dsp_stage"
-SPELLED = ("decimal", "float32", "float64", "duration", "json", "list", "other")
-"""Types with several spellings of one value: 7 and 7.0, 0 and -0, 30 days and 1 month."""
 CREATING = "dsp_airflow creates"
 """Names the lock under which anything is created."""
 
@@ -94,12 +92,14 @@ def write(
                 return _recovered(row[0])
         if not what.key:
             _refuse_filled(connection, what)
-        alone = not what.key or (direct and ordered_alike and _empty(connection, what, within))
+        # A load straight into the table does not tell its rows from those of others.
+        direct = direct and ordered_alike and not what.notes
+        alone = not what.key or (direct and _empty(connection, what, within))
         if alone:
             done = _direct(connection, what, stream, wire)
         else:
             _stage(connection, what, stream, wire)
-            if what.loose or on_conflict == "ignore":
+            if what.loose or on_conflict == "ignore" or what.notes:
                 # Of two rows of one key the second would be taken for one that was there.
                 refuse_twins(connection, what, STAGE, len(what.key))
             done = _merge(
@@ -210,6 +210,10 @@ def _merge(
         others = _others(connection, what, within, digest)
     if on_conflict == "ignore" and digest:
         instead = _instead(connection, what)
+    if what.notes:
+        return _noted(
+            connection, what, on_conflict, Written(staged, 0, others=others, instead=instead)
+        )
     columns = _columns(what.fields)
     head = (
         f"INSERT INTO {what.table} AS t ({columns}) OVERRIDING SYSTEM VALUE "
@@ -226,31 +230,43 @@ def _merge(
         return Written(inserted, inserted, others=others)
     key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
     if on_conflict == "ignore":
-        alike = _alike(connection, what)
+        alike = stage.alike(connection, what)
         inserted = connection.execute(f"{head} ON CONFLICT ({key}) DO NOTHING").rowcount
-        _refuse_swallowed(connection, what)
+        stage.refuse_swallowed(connection, what)
         left = staged - inserted
         # Some of them may have come between the two statements.
         unlike = max(0, left - alike)
         return Written(
             staged, inserted, ignored=left, unlike=unlike, others=others, instead=instead
         )
-    names = [dialect.quote(f.column) for f in _updatable(connection, what)]
-    alike = _alike(connection, what) if _meddled(connection, what) else 0
+    names = [dialect.quote(f.column) for f in stage.updatable(connection, what)]
+    alike = stage.alike(connection, what) if stage.meddled(connection, what) else 0
     if not names:
         inserted = connection.execute(f"{head} ON CONFLICT ({key}) DO NOTHING").rowcount
-        _refuse_swallowed(connection, what)
+        stage.refuse_swallowed(connection, what)
         return Written(staged, inserted, unchanged=staged - inserted, others=others)
     changes = ", ".join(f"{c} = EXCLUDED.{c}" for c in names)
     merge = (
         f"{head} ON CONFLICT ({key}) DO UPDATE SET {changes} "
-        f"WHERE ROW({_identities(what.fields, 't')}) "
-        f"IS DISTINCT FROM ROW({_identities(what.fields, 'EXCLUDED')})"
+        f"WHERE ROW({stage.identities(what.fields, 't')}) "
+        f"IS DISTINCT FROM ROW({stage.identities(what.fields, 'EXCLUDED')})"
     )
     inserted, updated = _merged(connection, what, merge, staged)
     unchanged = staged - inserted - updated
-    _refuse_swallowed(connection, what, unchanged - alike)
+    stage.refuse_swallowed(connection, what, unchanged - alike)
     return Written(staged, inserted, updated, unchanged=unchanged, others=others)
+
+
+def _noted(
+    connection: Connection, what: Projection, on_conflict: OnConflict, done: Written
+) -> Written:
+    """The same, and every row that is written is noted."""
+    alike = stage.alike(connection, what) if on_conflict == "ignore" else 0
+    inserted, updated, there = notes.merge(connection, what, on_conflict, done.rows)
+    done = replace(done, inserted=inserted)
+    if on_conflict == "ignore":
+        return replace(done, ignored=there, unlike=max(0, there - alike))
+    return replace(done, updated=updated, unchanged=there - updated)
 
 
 def _merged(connection: Connection, what: Projection, merge: str, staged: int) -> tuple[int, int]:
@@ -265,102 +281,12 @@ def _merged(connection: Connection, what: Projection, merge: str, staged: int) -
     # What is routed to partitions tells nothing of itself. A row that somebody inserts between
     # the two statements is written as it should be, and counted as inserted.
     there = one(
-        connection, f"SELECT count(*) FROM {STAGE} AS s JOIN {what.table} AS t ON {_matches(what)}"
+        connection,
+        f"SELECT count(*) FROM {STAGE} AS s JOIN {what.table} AS t ON {stage.matches(what)}",
     )[0]
     written = connection.execute(merge.encode()).rowcount
     inserted = min(staged - int(there), written)
     return inserted, written - inserted
-
-
-def _updatable(connection: Connection, what: Projection) -> list[Field]:
-    """Fields that an update sets; ``BadValue`` when a staged row needs another one set.
-
-    Of the key only what has several spellings (7 and 7.0): setting a key fires what watches it,
-    and waits for whoever refers to the row.
-    """
-    rows = connection.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attidentity = 'a'",
-        (what.table,),
-    ).fetchall()
-    fixed = tuple(f for f in what.fields if (f.column,) in rows)
-    keys = proof.key_fields(what)
-    wanted = [f for f in what.fields if f not in keys or f.loose or f.type.name in SPELLED]
-    if not fixed:
-        return wanted
-    row = connection.execute(
-        f"SELECT {', '.join(f's.{dialect.quote(f.column)}::text' for f in proof.key_fields(what))} "
-        f"FROM {STAGE} AS s JOIN {what.table} AS t ON {_matches(what)} "
-        f"WHERE ROW({_identities(fixed, 's')}) IS DISTINCT FROM ROW({_identities(fixed, 't')}) "
-        "LIMIT 1"
-    ).fetchone()
-    if row is not None:
-        names = ", ".join(f.column for f in fixed)
-        raise BadValue(
-            f"{what.label}: the row of key {', '.join(row)} has another value in {names}, which is "
-            "GENERATED ALWAYS AS IDENTITY and cannot be updated; leave it out of columns, or ALTER "
-            f"TABLE {what.label} ALTER COLUMN {fixed[0].column} SET GENERATED BY DEFAULT. Nothing "
-            "of the batch was written"
-        )
-    return [f for f in wanted if f not in fixed]
-
-
-def _meddled(connection: Connection, what: Projection) -> bool:
-    """Whether triggers or rules of the target might drop rows silently."""
-    found: bool = one(
-        connection,
-        f"WITH RECURSIVE {tree.MEMBERS.format(root='to_regclass(%s)::oid')} "
-        "SELECT EXISTS (SELECT 1 FROM pg_trigger JOIN members ON tgrelid = members.oid "
-        "WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 3 = 3) "
-        "OR EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = to_regclass(%s))",
-        (what.table, what.table),
-    )[0]
-    return found
-
-
-def _alike(connection: Connection, what: Projection) -> int:
-    """Staged rows that stand in the target already, value for value."""
-    row = one(
-        connection,
-        f"SELECT count(*) FROM {STAGE} AS s JOIN {what.table} AS t ON {_matches(what)} "
-        f"WHERE ROW({_identities(what.fields, 't')}) "
-        f"IS NOT DISTINCT FROM ROW({_identities(what.fields, 's')})",
-    )
-    return int(row[0])
-
-
-def _refuse_swallowed(connection: Connection, what: Projection, untouched: int = 0) -> None:
-    """Looks every staged row up again. ``untouched`` ones should have been written and were not."""
-    if not _meddled(connection, what):
-        return
-    missing = one(
-        connection,
-        f"SELECT count(*) FROM {STAGE} AS s WHERE NOT EXISTS "
-        f"(SELECT 1 FROM {what.table} AS t WHERE {_matches(what)})",
-    )[0]
-    swallowed = max(missing, untouched)
-    if swallowed:
-        raise Mismatch(
-            f"{what.label}: a trigger or rule there swallowed {swallowed:,} rows; nothing of the "
-            "batch was written"
-        )
-
-
-def _identities(fields: tuple[Field, ...], alias: str) -> str:
-    """Expressions whose equality is identity: -0.0 is not 0.0, 1.0 not 1.00."""
-    parts = []
-    for f in fields:
-        column = f"{alias}.{dialect.quote(f.column)}"
-        parts.append(
-            canon.postgres_identity(column, f.type, f.native)
-            or canon.postgres_text(column, f.type, f.native)
-        )
-    return ", ".join(parts)
-
-
-def _matches(what: Projection) -> str:
-    return " AND ".join(
-        f"s.{c} = t.{c}" for c in (dialect.quote(f.column) for f in proof.key_fields(what))
-    )
 
 
 def _others(connection: Connection, what: Projection, within: KeyRange, digest: bool) -> Digest:
@@ -370,7 +296,7 @@ def _others(connection: Connection, what: Projection, within: KeyRange, digest: 
     return proof.digest_of(
         connection,
         f"(SELECT {row_hash} AS h FROM {what.table} AS t WHERE {condition} "
-        f"AND NOT EXISTS (SELECT 1 FROM {STAGE} AS s WHERE {_matches(what)})) AS o",
+        f"AND NOT EXISTS (SELECT 1 FROM {STAGE} AS s WHERE {stage.matches(what)})) AS o",
         what.method,
     )
 
@@ -383,7 +309,7 @@ def _instead(connection: Connection, what: Projection) -> Digest:
         return proof.digest_of(
             connection,
             f"(SELECT {row_hash} AS h FROM {kept} WHERE EXISTS "
-            f"(SELECT 1 FROM {other} WHERE {_matches(what)})) AS o",
+            f"(SELECT 1 FROM {other} WHERE {stage.matches(what)})) AS o",
             what.method,
         )
 
