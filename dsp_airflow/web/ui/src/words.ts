@@ -160,7 +160,7 @@ export const words = {
     what: "the run",
     airflow: "DAG run in Airflow",
     logs: "Logs in Airflow",
-    request: "Approved by request",
+    request: "Request for approval",
     definition: "Definition",
     variables: "Variables",
     file: "Task file",
