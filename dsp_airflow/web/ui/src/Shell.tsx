@@ -19,6 +19,7 @@ import { ProcessForm } from "./processes/ProcessForm";
 import { ReportsPage } from "./reports/ReportsPage";
 import { SchedulingPage } from "./scheduling/SchedulingPage";
 import type { Me } from "./shapes";
+import { NewTaskPage } from "./tasks/NewTaskPage";
 import { TaskPage } from "./tasks/TaskPage";
 import { TasksPage } from "./tasks/TasksPage";
 import { words } from "./words";
@@ -41,6 +42,7 @@ export function Shell() {
           <Route path="runs/:run/jobs/:job/differences" element={<JobPage differences />} />
           <Route path="scheduling" element={<SchedulingPage />} />
           <Route path="tasks" element={<TasksPage />} />
+          <Route path="new-task" element={<NewTaskPage me={me} />} />
           <Route path="tasks/:task" element={<TaskPage />} />
           <Route path="tasks/:task/:part" element={<TaskPage />} />
           <Route path="approvals" element={<RequestsPage />} />

@@ -1,6 +1,7 @@
 /** What the API answers. See docs/api.md; the server's models are in dsp_airflow/web/api. */
 
 import type { Count } from "./format";
+import type { Schema } from "./tasks/schema";
 
 export type RunState = "planned" | "running" | "succeeded" | "failed" | "terminated";
 export type JobState =
@@ -444,6 +445,18 @@ export interface TaskDetail extends TaskLine {
   }[];
   may_steer: boolean;
   may_run: boolean;
+}
+
+export interface TaskForm {
+  task_schema: Schema;
+  processes: { name: string; task_type: string; remarks: string }[];
+  approval_enforced: boolean;
+  may_save: boolean;
+}
+
+export interface SavedTask {
+  task: string;
+  file: string;
 }
 
 /** A definition, and the runs that worked by it. */

@@ -160,6 +160,7 @@ export const words = {
     what: "the run",
     airflow: "DAG run in Airflow",
     logs: "Logs in Airflow",
+    wholeRun: "the whole run",
     request: "Request for approval",
     definition: "Definition",
     variables: "Variables",
@@ -210,6 +211,7 @@ export const words = {
       bytes: "Bytes",
       seconds: "Took",
       tries: "Tries",
+      digest: "Digest",
       receipts: "Receipts",
       at: "Last step",
       note: "What happened",
@@ -233,12 +235,25 @@ export const words = {
     download: "Download report (CSV)",
     tooMany: (most: string) =>
       `There are more than ${most} such rows: dsp status RUN --differences --json has them all.`,
-    purge: "Purge source by batch",
-    purgeTitle: (job: string) => `Purge the source of ${job}?`,
-    purgeConsequence: (batches: string, table: string) =>
-      `The rows of ${batches} of its batches are deleted from ${table}: each one that is proved, under ` +
-      "lock, to stand in the target as it is. The others stay and are reported. It is not undone by " +
-      "itself. Where approval is on, it is asked for first.",
+    byHand: {
+      purge: {
+        action: "Purge source by batch",
+        title: (job: string) => `Purge the source of ${job}?`,
+        consequence: (batches: string, table: string) =>
+          `The rows of ${batches} of its batches are deleted from ${table}: each one that is proved, ` +
+          "under lock, to stand in the target as it is. The others stay and are reported. It is not " +
+          "undone by itself. Where approval is on, it is asked for first.",
+      },
+      "mark-deleted": {
+        action: "Mark as deleted",
+        title: (job: string) => `Mark batches of ${job} as deleted?`,
+        consequence: (batches: string, table: string) =>
+          `Nothing is deleted. ${batches} of its batches are looked for in ${table}: each one whose rows ` +
+          "are seen to be gone there, and to stand in the target, is recorded as removed by hand. For " +
+          "any other the run in Airflow fails, and says why. Where approval is on, it is asked for first.",
+      },
+    },
+    all: "All",
     numbers: "Batches, such as 1-3,7, or all",
     numbersWrong: (part: string, last: string) =>
       part === ""
@@ -529,6 +544,59 @@ export const words = {
     files: { true: "with problems", false: "without problems" },
     create: "New task",
     emptyStep: "Write one with the button New task, or put a task file into dags/tasks.",
+  },
+  newTask: {
+    title: "New task",
+    under:
+      "Fill in what you need; the file beside says what was filled in, and what is wrong with it.",
+    what: "what a task may say",
+    stepsLabel: "Steps",
+    steps: {
+      task: "Task",
+      source: "Source",
+      target: "Target",
+      columns: "Columns",
+      rows: "Mode and filter",
+      check: "Check and purge",
+      pace: "Pace and more",
+      schedule: "Schedule",
+      people: "Reminders and approval",
+    },
+    ofJob: (step: string, job: string) => `${step} of ${job}`,
+    job: "Job",
+    unnamed: (number: number) => `job ${number}`,
+    addJob: "Add a job",
+    removeJob: "Remove this job",
+    usual: (value: string) => `usual: ${value}`,
+    none: "not set",
+    value: "a value",
+    way: "What it says",
+    example: (value: string) => `such as ${value}`,
+    /** A text that begins with one of these and a colon is rules, and no SQL. */
+    ruleKeys: ["all", "any", "not", "column", "operator"],
+    row: (number: number) => String(number),
+    add: (name: string) => `Add to ${name}`,
+    remove: "Remove",
+    pairName: "Name",
+    pairValue: "Value",
+    match: "the first process that matches (match)",
+    noApproval: "nobody is asked (none)",
+    file: "The file so far",
+    judgement: "What is wrong with it",
+    judging: "It is looked at.",
+    right: "Nothing is wrong with it, as far as can be told without connecting.",
+    copy: "Copy",
+    copied: "Copied",
+    notCopied:
+      "The browser does not let this page copy: mark the text and copy it, or download it.",
+    download: "Download",
+    save: "Save",
+    saveTitle: (name: string) => `Save task ${name}?`,
+    saveConsequence: (name: string) =>
+      `${name}.yaml becomes a new file in the folder of task files, and its DAG comes up in Airflow ` +
+      "when that reads the folder next. It is changed and removed there, not here.",
+    where: (name: string) =>
+      `Put it into dags/tasks as ${name}.yaml; on a shell it is judged by: dsp lint ${name}.yaml`,
   },
   task: {
     airflow: "DAG in Airflow",

@@ -1,6 +1,6 @@
-/** Fields of forms, each with its label. */
+/** Fields of forms, each with its label, and what it is for. */
 
-import { Box, Input, NativeSelect, Text } from "@chakra-ui/react";
+import { Box, Input, NativeSelect, Text, Textarea } from "@chakra-ui/react";
 import { type ReactNode, useId } from "react";
 
 interface FieldProps<T> {
@@ -8,51 +8,72 @@ interface FieldProps<T> {
   value: T;
   set: (value: T) => void;
   disabled?: boolean;
+  /** What the field is for, under it. */
+  hint?: ReactNode;
 }
 
 interface TextProps extends FieldProps<string> {
+  placeholder?: string | undefined;
   type?: "text" | "date";
   /** What may be meant; anything else may be written, too. */
   known?: readonly string[] | undefined;
+  /** Several lines. */
+  long?: boolean | undefined;
+  width?: string;
 }
 
 export function TextField(props: TextProps) {
-  const { label, value, set, disabled = false, type = "text", known } = props;
+  const { value, set, disabled = false, placeholder, known, width = "14rem" } = props;
   const list = useId();
+  const common = {
+    size: "sm",
+    w: width,
+    value,
+    disabled,
+    ...(placeholder !== undefined && { placeholder }),
+  } as const;
   return (
-    <Labelled label={label}>
-      {(id) => (
-        <>
-          <Input
-            id={id}
-            size="sm"
-            w="14rem"
-            type={type}
-            value={value}
-            disabled={disabled}
-            {...(known && { list })}
+    <Labelled label={props.label} hint={props.hint}>
+      {(described) =>
+        props.long ? (
+          <Textarea
+            {...common}
+            {...described}
+            rows={4}
+            fontFamily="mono"
+            fontSize="xs"
             onChange={(event) => set(event.target.value)}
           />
-          {known && (
-            <datalist id={list}>
-              {known.map((one) => (
-                <option key={one} value={one} />
-              ))}
-            </datalist>
-          )}
-        </>
-      )}
+        ) : (
+          <>
+            <Input
+              {...common}
+              {...described}
+              type={props.type ?? "text"}
+              {...(known && { list })}
+              onChange={(event) => set(event.target.value)}
+            />
+            {known && (
+              <datalist id={list}>
+                {known.map((one) => (
+                  <option key={one} value={one} />
+                ))}
+              </datalist>
+            )}
+          </>
+        )
+      }
     </Labelled>
   );
 }
 
 export function Choice(props: FieldProps<string> & { options: Readonly<Record<string, string>> }) {
   return (
-    <Labelled label={props.label}>
-      {(id) => (
+    <Labelled label={props.label} hint={props.hint}>
+      {(described) => (
         <NativeSelect.Root size="sm" w="14rem" disabled={props.disabled ?? false}>
           <NativeSelect.Field
-            id={id}
+            {...described}
             value={props.value}
             onChange={(event) => props.set(event.target.value)}
           >
@@ -73,25 +94,49 @@ interface CheckProps {
   label: string;
   checked: boolean;
   set: (on: boolean) => void;
+  hint?: ReactNode;
 }
 
-export function Check({ label, checked, set }: CheckProps) {
+export function Check({ label, checked, set, hint }: CheckProps) {
   return (
-    <label>
-      <input type="checkbox" checked={checked} onChange={(event) => set(event.target.checked)} />{" "}
-      {label}
-    </label>
+    <Box>
+      <label>
+        <input type="checkbox" checked={checked} onChange={(event) => set(event.target.checked)} />{" "}
+        {label}
+      </label>
+      {hint && <Hint>{hint}</Hint>}
+    </Box>
   );
 }
 
-function Labelled({ label, children }: { label: string; children: (id: string) => ReactNode }) {
+interface Described {
+  id: string;
+  "aria-describedby"?: string;
+}
+
+interface LabelledProps {
+  label: string;
+  hint?: ReactNode;
+  children: (described: Described) => ReactNode;
+}
+
+function Labelled({ label, hint, children }: LabelledProps) {
   const id = useId();
   return (
     <Box>
       <Text asChild fontSize="xs" color="fg.muted" display="block">
         <label htmlFor={id}>{label}</label>
       </Text>
-      {children(id)}
+      {children(hint ? { id, "aria-describedby": `${id}-hint` } : { id })}
+      {hint && <Hint id={`${id}-hint`}>{hint}</Hint>}
     </Box>
+  );
+}
+
+export function Hint({ id, children }: { id?: string; children: ReactNode }) {
+  return (
+    <Text {...(id !== undefined && { id })} fontSize="xs" color="fg.muted" maxW="32rem" mt={0.5}>
+      {children}
+    </Text>
   );
 }
