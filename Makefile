@@ -28,6 +28,12 @@ demo: venv ## run the example task through Airflow on real data (KEEP=1 leaves i
 	scripts/ui build || echo "The demonstration goes on without the pages." >&2
 	$(BIN)/dsp demo $(if $(filter 1,$(KEEP)),--keep)
 
+.PHONY: screenshots
+screenshots: venv ## take the pictures in docs/images anew, from a demonstration
+	PYTHON="$(PYTHON)" scripts/system-packages test
+	scripts/ui build
+	$(BIN)/python scripts/screenshots.py
+
 .PHONY: test
 test: venv ## run all tests against real servers
 	PYTHON="$(PYTHON)" scripts/system-packages test

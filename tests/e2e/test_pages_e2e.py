@@ -280,7 +280,8 @@ def test_two_people_agree_after_one_of_them_did_not(site: Site) -> None:
     requests = Requests(site.state)
     with site.visit("rita") as page:
         execute(page, "careful")
-        expect(page.get_by_text("waits for").first).to_be_visible(timeout=RUN_ENDS)
+        waits = page.get_by_text("waits for approval by role owners (otto)")
+        expect(waits).to_be_visible(timeout=RUN_ENDS)
     with site.visit("otto") as page:
         decide(page, "Reject", "smaller batches, please")
         expect(page.get_by_text("smaller batches, please").first).to_be_visible()

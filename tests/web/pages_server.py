@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -55,10 +55,13 @@ def api_server(
     home: Path, metadata: Path, state_url: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """Its address. ``metadata`` is an AIRFLOW_HOME with a migrated database, which is copied."""
-    shutil.copy(metadata / "airflow.db", home)
+    ends = (sqlite3.connect(folder / "airflow.db") for folder in (metadata, home))
+    with closing(next(ends)) as known, closing(next(ends)) as copy:
+        # A copy of the file alone would lack what still stands in its log.
+        known.backup(copy)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps({name: name for name in USERS}))
-    (home / "dags" / "tasks").mkdir(parents=True)
+    (home / "dags" / "tasks").mkdir(parents=True, exist_ok=True)
     for name, text in TASKS.items():
         (home / "dags" / "tasks" / f"{name}.yaml").write_text(text)
     port = free_port()

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dsp_airflow.approval.matching import Touched
 from dsp_airflow.approval.people import Roles
@@ -142,6 +143,45 @@ def _requests(bench: Bench[Database], folder: Path) -> Requests:
         "anna",
     )
     return Requests(bench.state, processes=processes)
+
+
+def hostile_task() -> str:
+    """A task file that holds markup wherever it may; its rows are purged by hand."""
+    table = f'public."{HOSTILE}"'
+    return yaml.safe_dump(
+        {
+            "name": "flights",
+            "display_name": f"Flights {HOSTILE}",
+            "description": f"What for {HOSTILE}",
+            "owner": HOSTILE,
+            "remarks": HOSTILE,
+            "jobs": [
+                {
+                    "name": "one",
+                    "type": "warm",
+                    "source": {"connection": HOSTILE, "table": table},
+                    "target": {"connection": f"to {HOSTILE}", "table": table},
+                    "where": f"v <> '{HOSTILE}'",
+                    "purge": "manual",
+                }
+            ],
+        }
+    )
+
+
+def plain_request(requests: Requests, key: str) -> str:
+    """A request for a task of that name, with markup in what people wrote."""
+    subject = Subject(
+        task=key,
+        title=f"Asked for {key} {HOSTILE}",
+        task_type="warm",
+        subtypes=frozenset({"insert"}),
+        connections=(Touched(HOSTILE, frozenset({HOSTILE})),),
+        bound={"text": HOSTILE},
+        shown={"definition": {"text": HOSTILE}},
+        rows=1,
+    )
+    return requests.ask(key, subject, "vera").id
 
 
 def _asked(bench: Bench[Database], requests: Requests) -> str:

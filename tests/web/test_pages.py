@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,14 +17,18 @@ from playwright.sync_api import Page, Route, expect
 
 from dsp_airflow.approval.machine import State
 from dsp_airflow.approval.people import Roles
+from dsp_airflow.config.processes import Process
+from dsp_airflow.marking import MARK_DELETED
 from dsp_airflow.permissions.grants import Holder, Scope
+from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.web import pages
 from tests.servers import PostgresServer
 from tests.web.browser import Visitors, chromium
 from tests.web.pages_server import api_server
-from tests.web.pages_world import HOSTILE, World, world
+from tests.web.pages_world import HOSTILE, World, hostile_task, plain_request, world
+from tests.web.scene import begun, told_to_airflow
 
 pytestmark = pytest.mark.timeout(300)
 AXE = pages.BUNDLE.parents[1] / "ui" / "node_modules" / "axe-core" / "axe.min.js"
@@ -54,6 +59,19 @@ class Site:
     visitors: Visitors
     tasks: Path
     """The folder of task files."""
+    failed: str
+    """A run that Airflow began, under the key ``flights/manual__1``."""
+
+    def token(self, user: str) -> str:
+        """Of somebody who logged in."""
+        login = {"username": user, "password": user}
+        return str(httpx.post(f"{self.url}/auth/token", json=login).json()["access_token"])
+
+    def airflow(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Airflow's own API, asked by its administrator."""
+        login = {"Authorization": f"Bearer {self.token('anna')}"}
+        url = f"{self.url}/api/v2/{path}"
+        return httpx.request(method, url, json=body, headers=login, timeout=60)
 
     def visit(self, user: str) -> AbstractContextManager[Page]:
         return self.visitors.page(user)
@@ -67,6 +85,12 @@ def site(
         folder = tmp_path_factory.mktemp("world")
         made = stack.enter_context(world(pg18, folder))
         home = tmp_path_factory.mktemp("api-server")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(home / "dags"))
+            flights = home / "dags" / "tasks" / "flights.yaml"
+            flights.parent.mkdir(parents=True)
+            flights.write_text(hostile_task())
+            told_to_airflow(home / "dags")
         state = f"sqlite:///{folder}/state.db"
         # The target is a connection that Airflow does not have.
         settings = {
@@ -75,7 +99,14 @@ def site(
         }
         url = stack.enter_context(api_server(home, airflow_db, state, settings))
         visitors = Visitors(stack.enter_context(chromium()), url)
-        yield Site(url, made, visitors, home / "dags" / "tasks")
+        site = Site(url, made, visitors, flights.parent, failed="")
+        for dag in ("flights", "flights__purge"):
+            assert site.airflow("PATCH", f"dags/{dag}", {"is_paused": False}).is_success
+        begins = {"logical_date": None, "dag_run_id": "manual__1"}
+        assert site.airflow("POST", "dags/flights/dagRuns", begins).is_success
+        site.failed = begun(made.bench.state, flights, "flights/manual__1")
+        Runs(made.bench.state).finish(site.failed, "failed", f"no such table {HOSTILE}")
+        yield site
 
 
 def go(page: Page, path: str) -> None:
@@ -99,8 +130,7 @@ def test_the_bundle_is_for_who_is_logged_in(site: Site) -> None:
     (address,) = {one["bundle_url"] for one in apps}
     url = f"{site.url}/{address}"
     assert httpx.get(url).status_code == 401
-    token = httpx.post(f"{site.url}/auth/token", json={"username": "vera", "password": "vera"})
-    login = {"Authorization": f"Bearer {token.json()['access_token']}"}
+    login = {"Authorization": f"Bearer {site.token('vera')}"}
     found = httpx.get(url, headers=login)
     assert found.headers["content-type"].startswith("text/javascript")
     assert "immutable" in found.headers["cache-control"]
@@ -183,15 +213,41 @@ def test_what_a_table_shows_is_in_its_address(site: Site) -> None:
 
 
 def test_names_and_keys_are_text(site: Site) -> None:
+    """On every page: were one of them ever markup, its script would ask, and fail the test."""
     made = site.world
-    with site.visit("vera") as page:
-        page.goto("/plugin/dsp/monitoring/warm/completed")
-        page.get_by_role("link", name=f"Old orders {HOSTILE}").click()
-        expect(page.get_by_role("heading", name=f"Old orders {HOSTILE}")).to_be_visible()
-        expect(page.get_by_text("2,501 purged, 0 kept").first).to_be_visible()
-        page.goto(f"/plugin/dsp/requests/{made.waiting}")
-        expect(page.get_by_role("heading", name=f"Old events {HOSTILE}")).to_be_visible()
-        assert page.locator("main img").count() == 0
+    Grants(made.bench.state).add(Holder(HOSTILE), Scope(HOSTILE, HOSTILE), ["read"], "anna")
+    process = {"name": "Hostile", "task_type": "s3", "remarks": HOSTILE}
+    made.requests.processes.create(Process.model_validate(process), "anna")
+    with site.visit("anna") as page:
+        for path, text in (
+            ("monitoring/warm/completed", f"Old orders {HOSTILE}"),
+            (f"runs/{made.succeeded}", f"Old orders {HOSTILE}"),
+            (f"runs/{made.succeeded}", "2,501 purged, 0 kept"),
+            (f"runs/{made.failed}/jobs/visits/differences", HOSTILE),
+            ("monitoring/warm/exception", f"no such table {HOSTILE}"),
+            (f"runs/{site.failed}", f"no such table {HOSTILE}"),
+            (f"runs/{site.failed}/jobs/one", f"to {HOSTILE}: public.{HOSTILE}"),
+            (f"requests/{made.waiting}", f"Old events {HOSTILE}"),
+            ("approvals/all", f"Old events {HOSTILE}"),
+            ("scheduling?name=flights", f"Flights {HOSTILE}"),
+            ("tasks?name=flights", f"Flights {HOSTILE}"),
+            ("tasks/flights", f"What for {HOSTILE}"),
+            ("tasks/flights/plan", "Preview the plan"),
+            ("tasks/flights/definitions", "First run"),
+            ("permissions", HOSTILE),
+            ("connections", f"to {HOSTILE}"),
+            ("reports/jobs", "Rows copied"),
+            ("", "From where to where"),
+        ):
+            page.goto(f"/plugin/dsp/{path}")
+            expect(page.get_by_text(text).first).to_be_visible()
+            assert page.locator("main img").count() == 0, path
+        page.goto("/plugin/dsp/processes?name=Hostile")
+        page.get_by_role("button", name="Hostile", exact=True).click()
+        expect(page.get_by_text(HOSTILE).first).to_be_visible()
+        page.goto("/dags/flights/plugin/dsp-runs")
+        expect(page.get_by_role("link", name=f"Flights {HOSTILE}").first).to_be_visible()
+        assert page.locator("img[src=x]").count() == 0
 
 
 def test_who_may_steer_terminates(site: Site) -> None:
@@ -262,6 +318,96 @@ def test_a_request_from_the_inbox_to_its_execution(site: Site) -> None:
         ("anna", "go on"),
         ("bert", "from elsewhere"),
     ]
+
+
+def test_a_request_is_rejected_and_one_taken_back(site: Site) -> None:
+    requests = site.world.requests
+    first, second = (plain_request(requests, key) for key in ("to_reject", "to_cancel"))
+    with site.visit("anna") as page:
+        page.goto(f"/plugin/dsp/requests/{first}")
+        page.get_by_role("button", name="Reject").click()
+        dialog = page.get_by_role("alertdialog", name=f"Reject Asked for to_reject {HOSTILE}?")
+        expect(dialog).to_contain_text("nothing is written or deleted")
+        dialog.get_by_label("Comment").fill(f"not now {HOSTILE}")
+        dialog.get_by_role("button", name="Reject").click()
+        expect(page.get_by_text(f"not now {HOSTILE}").first).to_be_visible()
+        for name in ("Reject", "Approve", "Cancel request"):
+            expect(page.get_by_role("button", name=name)).to_have_count(0)
+    with site.visit("vera") as page:
+        page.goto(f"/plugin/dsp/requests/{second}")
+        page.get_by_role("button", name="Cancel request").click()
+        dialog = page.get_by_role("alertdialog")
+        dialog.get_by_label("Reason").fill("asked by mistake")
+        dialog.get_by_role("button", name="Cancel request").click()
+        expect(page.get_by_text("cancelled").first).to_be_visible()
+        expect(page.get_by_role("button", name="Cancel request")).to_have_count(0)
+    states = [requests.get(one).state for one in (first, second)]
+    assert states == [State.REJECTED, State.CANCELLED]
+
+
+def test_a_run_of_airflow_is_tried_again_and_purged_by_hand(site: Site) -> None:
+    step = "dags/flights/dagRuns/manual__1/taskInstances/estimate"
+    assert site.airflow("PATCH", step, {"new_state": "failed"}).is_success
+    with site.visit("bert") as page:
+        page.goto(f"/plugin/dsp/runs/{site.failed}")
+        page.get_by_role("button", name="Retry").click()
+        dialog = page.get_by_role("alertdialog", name=f"Retry Flights {HOSTILE}?")
+        expect(dialog).to_contain_text("Batches that are recorded as done are not done again.")
+        dialog.get_by_role("button", name="Retry").click()
+        expect(dialog).to_have_count(0)
+        assert site.airflow("GET", step).json()["state"] is None
+        page.get_by_role("link", name="copy", exact=True).click()
+        expect(page).to_have_url(re.compile(r"/dags/flights/runs/manual__1/tasks/one\.copy$"))
+        expect(page.get_by_text("one.copy").first).to_be_visible()
+
+        page.goto(f"/plugin/dsp/runs/{site.failed}/jobs/one")
+        page.get_by_role("button", name="Purge source by batch").click()
+        dialog = page.get_by_role("alertdialog")
+        purge = dialog.get_by_role("button", name="Purge source by batch")
+        expect(purge).to_be_disabled()
+        dialog.get_by_role("button", name=re.compile("^Batch 2: ")).click()
+        dialog.get_by_role("button", name=re.compile("^Batch 3: ")).click()
+        dialog.get_by_role("button", name=re.compile("^Batch 1: ")).click()
+        dialog.get_by_role("button", name=re.compile("^Batch 3: ")).click()
+        expect(dialog.get_by_label("Batches, such as")).to_have_value("1-2")
+        expect(dialog).to_contain_text("The rows of 2 of its batches are deleted from")
+        purge.click()
+        expect(page.get_by_text("It runs in Airflow now:")).to_be_visible()
+        page.get_by_role("button", name="Mark as deleted").click()
+        dialog.get_by_role("button", name="All", exact=True).click()
+        expect(dialog).to_contain_text("Nothing is deleted. 3 of its batches are looked for")
+        dialog.get_by_role("button", name="Mark as deleted").click()
+        expect(dialog).to_have_count(0)
+    begun_runs = site.airflow("GET", "dags/flights__purge/dagRuns").json()["dag_runs"]
+    about = {"job": "one", "run": site.failed}
+    assert [one["conf"] for one in begun_runs] == [
+        {**about, "batches": "1-2"},
+        {**about, "batches": "all", "act": MARK_DELETED},
+    ]
+    assert {one["triggering_user_name"] for one in begun_runs} == {"bert"}
+
+
+def test_a_viewer_sees_no_action_and_the_api_refuses_each(site: Site) -> None:
+    run, jobs = f"runs/{site.failed}", f"runs/{site.failed}/jobs/one"
+    actions = ("Retry", "Terminate", "Purge source", "Mark as deleted", "Execute", "Disable")
+    with site.visit("vera") as page:
+        for path, seen in ((run, "Logs in Airflow"), (jobs, "Batches"), ("tasks/flights", "Plan")):
+            page.goto(f"/plugin/dsp/{path}")
+            expect(page.get_by_text(seen).first).to_be_visible()
+            for name in actions:
+                expect(page.get_by_role("button", name=name)).to_have_count(0)
+    login = {"Authorization": f"Bearer {site.token('vera')}"}
+    for path, body in (
+        (f"{run}/retry", {}),
+        (f"{run}/terminate", {}),
+        (f"{jobs}/purge", {"batches": "all"}),
+        (f"{jobs}/mark-deleted", {"batches": "all"}),
+        ("tasks/flights/run", {}),
+        ("tasks/flights/disable", {}),
+        ("task-files", {"text": "name: a"}),
+    ):
+        url = f"{site.url}/dsp/api/v1/{path}"
+        assert httpx.post(url, json=body, headers=login, timeout=60).status_code == 403, path
 
 
 def test_what_goes_wrong_is_said_with_what_to_do(site: Site) -> None:

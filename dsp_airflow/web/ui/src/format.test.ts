@@ -1,16 +1,5 @@
 import { describe, expect, test } from "vitest";
-import {
-  ago,
-  batchCount,
-  bytes,
-  count,
-  duration,
-  elapsed,
-  exact,
-  percent,
-  period,
-  sum,
-} from "./format";
+import { ago, bytes, count, duration, elapsed, exact, percent, period, sum } from "./format";
 
 const NOW = Date.parse("2026-03-29T12:00:00Z");
 
@@ -80,22 +69,6 @@ describe("times", () => {
     expect(elapsed("2026-03-29T13:00:00Z", "2026-03-29T14:00:00Z", NOW)).toBe(0);
     expect(elapsed("2026-03-29T10:00:00Z", "2026-03-29T10:00:00Z", NOW)).toBe(1);
   });
-});
-
-describe("batches", () => {
-  test.each([
-    ["1", 1],
-    [" 7, 1-3 ,2", 4],
-    ["2-5, 1-8, 8", 8],
-    ["all", 8],
-    ["9", "9"],
-    ["0", "0"],
-    ["3-1", "3-1"],
-    ["1,,2", ""],
-    ["some", "some"],
-    ["-1", "-1"],
-    ["", ""],
-  ])("of 8, %s are %s", (text, found) => expect(batchCount(text, 8)).toEqual(found));
 });
 
 test("a sum stays exact", () => {

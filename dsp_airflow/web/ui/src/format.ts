@@ -93,33 +93,6 @@ export function elapsed(start: string, end: string, now: number): number {
   return to <= from ? 1 : Math.min(1, Math.max(0, (now - from) / (to - from)));
 }
 
-/** How many batches such as `1-3,7` or `all` names, or which part of it is no batch. */
-export function batchCount(text: string, last: number): number | string {
-  if (text.trim() === "all") {
-    return last;
-  }
-  const found: [number, number][] = [];
-  for (const part of text.split(",").map((one) => one.trim())) {
-    const range = /^(\d{1,9})(?:\s*-\s*(\d{1,9}))?$/.exec(part);
-    if (!range) {
-      return part;
-    }
-    const [from, to] = [Number(range[1]), Number(range[2] ?? range[1])];
-    if (from < 1 || to < from || to > last) {
-      return part;
-    }
-    found.push([from, to]);
-  }
-  // What is named twice counts once.
-  found.sort(([a], [b]) => a - b);
-  let [batches, through] = [0, 0];
-  for (const [from, to] of found) {
-    batches += Math.max(0, to - Math.max(from, through + 1) + 1);
-    through = Math.max(through, to);
-  }
-  return batches;
-}
-
 /** A sum that stays exact, however big. */
 export function sum(values: readonly Count[]): Count {
   const found = values.reduce<bigint>((all, one) => all + BigInt(one), 0n);

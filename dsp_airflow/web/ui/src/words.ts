@@ -160,7 +160,8 @@ export const words = {
     what: "the run",
     airflow: "DAG run in Airflow",
     logs: "Logs in Airflow",
-    request: "Approved by request",
+    wholeRun: "the whole run",
+    request: "Request for approval",
     definition: "Definition",
     variables: "Variables",
     file: "Task file",
@@ -210,6 +211,7 @@ export const words = {
       bytes: "Bytes",
       seconds: "Took",
       tries: "Tries",
+      digest: "Digest",
       receipts: "Receipts",
       at: "Last step",
       note: "What happened",
@@ -233,12 +235,25 @@ export const words = {
     download: "Download report (CSV)",
     tooMany: (most: string) =>
       `There are more than ${most} such rows: dsp status RUN --differences --json has them all.`,
-    purge: "Purge source by batch",
-    purgeTitle: (job: string) => `Purge the source of ${job}?`,
-    purgeConsequence: (batches: string, table: string) =>
-      `The rows of ${batches} of its batches are deleted from ${table}: each one that is proved, under ` +
-      "lock, to stand in the target as it is. The others stay and are reported. It is not undone by " +
-      "itself. Where approval is on, it is asked for first.",
+    byHand: {
+      purge: {
+        action: "Purge source by batch",
+        title: (job: string) => `Purge the source of ${job}?`,
+        consequence: (batches: string, table: string) =>
+          `The rows of ${batches} of its batches are deleted from ${table}: each one that is proved, ` +
+          "under lock, to stand in the target as it is. The others stay and are reported. It is not " +
+          "undone by itself. Where approval is on, it is asked for first.",
+      },
+      "mark-deleted": {
+        action: "Mark as deleted",
+        title: (job: string) => `Mark batches of ${job} as deleted?`,
+        consequence: (batches: string, table: string) =>
+          `Nothing is deleted. ${batches} of its batches are looked for in ${table}: each one whose rows ` +
+          "are seen to be gone there, and to stand in the target, is recorded as removed by hand. For " +
+          "any other the run in Airflow fails, and says why. Where approval is on, it is asked for first.",
+      },
+    },
+    all: "All",
     numbers: "Batches, such as 1-3,7, or all",
     numbersWrong: (part: string, last: string) =>
       part === ""

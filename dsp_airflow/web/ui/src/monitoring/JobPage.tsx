@@ -1,12 +1,11 @@
 /** One job of a run: its batches as a strip and as a table, and the rows that differ. */
 
-import { Box, Button, Code, Input, Stack, Text } from "@chakra-ui/react";
-import { useId, useState } from "react";
+import { Box, Button, Code, Stack, Text } from "@chakra-ui/react";
+import { useState } from "react";
 import { useParams } from "react-router-dom";
 import { places, useListState } from "../address";
-import { address, type Page, Problem, path, problemFrom, send } from "../api";
-import { batchCount, bytes, count, duration } from "../format";
-import { Confirm } from "../parts/Confirm";
+import { address, type Page, Problem, path, problemFrom } from "../api";
+import { bytes, count, duration } from "../format";
 import { ChoiceFilter, Filters } from "../parts/Filters";
 import { Card, Facts, Tabs, Title, To } from "../parts/layout";
 import { Empty, Loading, Trouble } from "../parts/States";
@@ -24,8 +23,10 @@ import type {
 } from "../shapes";
 import { CELL, ended } from "../states";
 import { words } from "../words";
+import { type Act, ByHand } from "./ByHand";
 import { downloadDifferences } from "./differences";
 import { Check, SourceData } from "./Jobs";
+import { JobLogs } from "./Logs";
 import { useRun } from "./RunPage";
 import { Strip, Swatch } from "./Strip";
 
@@ -60,8 +61,14 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
                   <>
                     {" · "}
                     <To to={places.airflowRun(run.airflow.dag_id, run.airflow.dag_run_id)}>
-                      {words.run.logs}
+                      {words.run.airflow}
                     </To>
+                  </>
+                )}
+                {run.steps.length > 0 && (
+                  <>
+                    {" · "}
+                    {words.run.logs}: <JobLogs run={run} job={job.name} />
                   </>
                 )}
               </>
@@ -76,7 +83,7 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
             </Text>
           )}
           <Card>
-            <Figures job={job} />
+            <Figures job={job} executed={run.filters[job.name]} />
           </Card>
           <Batches run={run} job={job} differences={differences} />
         </>
@@ -85,7 +92,7 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
   );
 }
 
-function Figures({ job }: { job: JobCounts }) {
+function Figures({ job, executed }: { job: JobCounts; executed: string | null | undefined }) {
   const names = words.monitoring.columns;
   return (
     <Facts>
@@ -110,7 +117,8 @@ function Figures({ job }: { job: JobCounts }) {
         <SourceData job={job} />
       </Fact>
       <Fact label={names.filter}>
-        <Code fontSize="xs">{job.filter ?? words.monitoring.all}</Code>
+        {/* As the plan has it, with all values in it; before that, as the file says it. */}
+        <Code fontSize="xs">{executed ?? job.filter ?? words.monitoring.all}</Code>
       </Fact>
     </Facts>
   );
@@ -137,7 +145,11 @@ function Batches(props: { run: RunDetail; job: JobCounts; differences: boolean }
         {strip.data && strip.data.batches === 0 && <Empty title={words.job.none} />}
         {strip.data && strip.data.batches > 0 && (
           <>
-            <Strip strip={strip.data} chosen={chosen} choose={show} />
+            <Strip
+              strip={strip.data}
+              isChosen={(cell) => cell.first === chosen?.first}
+              choose={show}
+            />
             <Text fontSize="xs" color="fg.muted" mt={2}>
               {words.job.stripHint}
             </Text>
@@ -224,6 +236,15 @@ function BatchTable({ run, job, every, chosen }: ListProps & { chosen: StripCell
       cell: (batch) => duration(batch.seconds),
     },
     { id: "tries", title: titles.tries, numeric: true, cell: (batch) => count(batch.attempts) },
+    {
+      id: "digest",
+      title: titles.digest,
+      cell: (batch) => (
+        <Text as="span" fontFamily="mono" fontSize="xs" title={batch.digest ?? ""}>
+          {batch.digest?.slice(0, 16) ?? "–"}
+        </Text>
+      ),
+    },
     {
       id: "receipts",
       title: titles.receipts,
@@ -340,7 +361,7 @@ function Values({ values }: { values: readonly (string | null)[] | null }) {
 }
 
 function Actions({ run, job }: { run: RunDetail; job: JobCounts }) {
-  const [asked, setAsked] = useState(false);
+  const [asked, setAsked] = useState<Act>();
   const [began, setBegan] = useState<AirflowRun>();
   const [report, setReport] = useState<Problem | "busy">();
   const download = async () => {
@@ -369,56 +390,26 @@ function Actions({ run, job }: { run: RunDetail; job: JobCounts }) {
       >
         {words.job.download}
       </Button>
-      {/* Who may do so is for Airflow, the grants and the approval to say. */}
-      {job.purge === "manual" && Number(job.batches) > 0 && (
-        <Button size="sm" variant="outline" colorPalette="red" onClick={() => setAsked(true)}>
-          {words.job.purge}
-        </Button>
+      {/* What is done is for the grants and the approval to allow, as in every run. */}
+      {job.purge === "manual" && run.may_purge && Number(job.batches) > 0 && (
+        <>
+          <Button size="sm" variant="outline" onClick={() => setAsked("mark-deleted")}>
+            {words.job.byHand["mark-deleted"].action}
+          </Button>
+          <Button size="sm" variant="outline" colorPalette="red" onClick={() => setAsked("purge")}>
+            {words.job.byHand.purge.action}
+          </Button>
+        </>
       )}
       {asked && (
-        <PurgeByBatch run={run} job={job} began={setBegan} onClose={() => setAsked(false)} />
+        <ByHand
+          act={asked}
+          run={run}
+          job={job}
+          began={setBegan}
+          onClose={() => setAsked(undefined)}
+        />
       )}
     </>
-  );
-}
-
-interface PurgeProps {
-  run: RunDetail;
-  job: JobCounts;
-  began: (run: AirflowRun) => void;
-  onClose: () => void;
-}
-
-/** Chooses batches, says what becomes of their rows, and asks. */
-function PurgeByBatch({ run, job, began, onClose }: PurgeProps) {
-  const [text, setText] = useState("");
-  const id = useId();
-  const last = Number(job.batches);
-  const chosen = batchCount(text, last);
-  const right = typeof chosen === "number";
-  return (
-    <Confirm
-      title={words.job.purgeTitle(job.name)}
-      consequence={
-        right
-          ? words.job.purgeConsequence(count(chosen), job.source)
-          : words.job.numbersWrong(text === "" ? "" : chosen, count(last))
-      }
-      action={words.job.purge}
-      danger
-      ready={right}
-      onConfirm={async () => {
-        const route = address(path("runs", run.id, "jobs", job.name, "purge"));
-        began(await send<AirflowRun>("POST", route, { batches: text.trim() }));
-      }}
-      onClose={onClose}
-    >
-      <Box>
-        <Text asChild fontSize="sm" color="fg.muted">
-          <label htmlFor={id}>{words.job.numbers}</label>
-        </Text>
-        <Input id={id} size="sm" value={text} onChange={(event) => setText(event.target.value)} />
-      </Box>
-    </Confirm>
   );
 }

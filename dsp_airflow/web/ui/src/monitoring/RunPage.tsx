@@ -15,6 +15,7 @@ import type { RunDetail } from "../shapes";
 import { ended } from "../states";
 import { words } from "../words";
 import { Jobs } from "./Jobs";
+import { Logs } from "./Logs";
 import { RunState } from "./Runs";
 import { useSpeeds } from "./speeds";
 import { totals } from "./totals";
@@ -48,6 +49,7 @@ function Run({ id }: { id: string }) {
           <Card title={words.run.jobs}>
             <Jobs run={run} at={found.at} speeds={speeds} />
           </Card>
+          <Logs run={run} />
           <Losses run={run} />
           <Definition run={run} />
         </>
@@ -217,13 +219,10 @@ function Definition({ run }: { run: RunDetail }) {
 
 function Actions({ run, done }: { run: RunDetail; done: () => void }) {
   const [asked, setAsked] = useState<"terminate" | "retry">();
-  if (!run.may_steer) {
-    return null;
-  }
   const goesOn = !ended(run.state);
   return (
     <>
-      {goesOn && !run.stop_requested && (
+      {run.may_steer && goesOn && !run.stop_requested && (
         <Button
           size="sm"
           variant="outline"
@@ -233,7 +232,7 @@ function Actions({ run, done }: { run: RunDetail; done: () => void }) {
           {words.run.terminate}
         </Button>
       )}
-      {!goesOn && run.state !== "succeeded" && run.airflow && (
+      {run.may_retry && !goesOn && run.state !== "succeeded" && run.airflow && (
         <Button size="sm" variant="outline" onClick={() => setAsked("retry")}>
           {words.run.retry}
         </Button>

@@ -8,11 +8,11 @@ import { words } from "../words";
 
 interface StripProps {
   strip: StripShape;
-  chosen: StripCell | undefined;
+  isChosen: (cell: StripCell) => boolean;
   choose: (cell: StripCell) => void;
 }
 
-export function Strip({ strip, chosen, choose }: StripProps) {
+export function Strip({ strip, isChosen, choose }: StripProps) {
   const counts = new Map<BatchState, number>();
   for (const cell of strip.cells) {
     for (const [state, number] of Object.entries(cell.states) as [BatchState, number][]) {
@@ -23,12 +23,7 @@ export function Strip({ strip, chosen, choose }: StripProps) {
     <>
       <Flex wrap="wrap" gap="2px" role="group" aria-label={words.job.strip}>
         {strip.cells.map((cell) => (
-          <Cell
-            key={cell.first}
-            cell={cell}
-            chosen={cell.first === chosen?.first}
-            choose={choose}
-          />
+          <Cell key={cell.first} cell={cell} chosen={isChosen(cell)} choose={choose} />
         ))}
       </Flex>
       <HStack mt={3} gap={4} wrap="wrap">
