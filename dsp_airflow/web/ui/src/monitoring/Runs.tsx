@@ -49,7 +49,11 @@ export function Runs({ tab, type, dag }: RunsProps) {
     }),
     rhythm,
   );
-  useEffect(() => setRhythm(rhythmOf(rows.data?.items)), [rows.data]);
+  useEffect(() => {
+    if (rows.data) {
+      setRhythm(rhythmOf(rows.data.items));
+    }
+  }, [rows.data]);
   const toggle = (run: string) =>
     setOpen((before) => {
       const after = new Set(before);
@@ -93,7 +97,7 @@ export function Runs({ tab, type, dag }: RunsProps) {
 }
 
 /** Runs that go on are watched. */
-function rhythmOf(runs: readonly RunLine[] = []): number {
+function rhythmOf(runs: readonly RunLine[]): number {
   return runs.some((run) => !ended(run.state)) ? LIVE : IDLE / 2;
 }
 

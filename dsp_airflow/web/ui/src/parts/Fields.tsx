@@ -2,7 +2,6 @@
 
 import { Box, Input, NativeSelect, Text } from "@chakra-ui/react";
 import { type ReactNode, useId } from "react";
-import { dateFocus } from "./Filters";
 
 interface FieldProps<T> {
   label: string;
@@ -31,7 +30,6 @@ export function TextField(props: TextProps) {
             type={type}
             value={value}
             disabled={disabled}
-            {...(type === "date" && { _focus: dateFocus })}
             {...(known && { list })}
             onChange={(event) => set(event.target.value)}
           />
