@@ -137,7 +137,8 @@ def _requests(database: StateDatabase, folder: Path) -> None:
 def _records(database: StateDatabase) -> None:
     """Their hashes are none: pages do not look at them."""
     with database.write() as connection:
-        connection.execute(text(_AUDITED), _NUMBERS)
+        for statement in _AUDITED:
+            connection.execute(text(statement), _NUMBERS)
 
 
 def _task(number: int) -> str:
@@ -269,7 +270,8 @@ _REQUESTED = (
     WHERE state = 'EXECUTION_SUCCEEDED'
     """,
 )
-_AUDITED = """
+_AUDITED = (
+    """
     INSERT INTO audit (seq, actor, action, object, body, previous_hash, hash, recorded_at)
     SELECT seq + n, 'user_' || n % 300,
         CASE WHEN n % 25 = 0 THEN 'grant.add' WHEN n % 40 = 0 THEN 'role.add'
@@ -280,4 +282,8 @@ _AUDITED = """
                 'privileges', json_build_array('read')))::text,
         md5(n::text), md5((n + 1)::text), now() - (:audit - n) * interval '1 minute'
     FROM generate_series(1, :audit) n CROSS JOIN (SELECT max(seq) AS seq FROM audit) last
-"""
+    """,
+    """
+    UPDATE audit_head SET (seq, hash) = (SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1)
+    """,
+)

@@ -20,6 +20,7 @@ from dsp_airflow.config.processes import Process
 from dsp_airflow.engine.errors import Mismatch
 from dsp_airflow.permissions.grants import Holder, Scope
 from dsp_airflow.permissions.store import Grants
+from dsp_airflow.state.runs import Runs
 from tests.engine.harness import Bench
 from tests.servers import Database, PostgresServer, fresh_database
 from tests.state.samples import ran
@@ -112,7 +113,8 @@ def _running(bench: Bench[Database]) -> str:
 def _archived(bench: Bench[Database]) -> None:
     """What jobs to S3 put away, today and the week before."""
     for days in (7, 0):
-        ran(bench.state, "cold", rows=100, at=bench.state.now() - timedelta(days=days))
+        run = ran(bench.state, "cold", rows=100, at=bench.state.now() - timedelta(days=days))
+        Runs(bench.state).finish(run, "succeeded")
 
 
 def _grants(bench: Bench[Database]) -> Grants:

@@ -43,7 +43,11 @@ export function Runs({ tab, type, dag }: RunsProps) {
   });
   const speeds = useSpeeds();
   const { at } = list.rows;
-  useEffect(() => setRhythm(rhythmOf(list.rows.data?.items)), [list.rows.data]);
+  useEffect(() => {
+    if (list.rows.data) {
+      setRhythm(rhythmOf(list.rows.data.items));
+    }
+  }, [list.rows.data]);
   return (
     <List
       list={list}
@@ -61,7 +65,7 @@ export function Runs({ tab, type, dag }: RunsProps) {
 }
 
 /** Runs that go on are watched. */
-function rhythmOf(runs: readonly RunLine[] = []): number {
+function rhythmOf(runs: readonly RunLine[]): number {
   return runs.some((run) => !ended(run.state)) ? LIVE : IDLE / 2;
 }
 

@@ -2,7 +2,6 @@
 
 import { Box, Input, NativeSelect, Text, Textarea } from "@chakra-ui/react";
 import { type ReactNode, useId } from "react";
-import { dateFocus } from "./Filters";
 
 interface FieldProps<T> {
   label: string;
@@ -51,7 +50,6 @@ export function TextField(props: TextProps) {
               {...common}
               {...described}
               type={props.type ?? "text"}
-              {...(props.type === "date" && { _focus: dateFocus })}
               {...(known && { list })}
               onChange={(event) => set(event.target.value)}
             />

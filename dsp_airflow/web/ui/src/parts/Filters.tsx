@@ -39,9 +39,6 @@ export function TextFilter({ list, name, label }: FieldProps) {
   );
 }
 
-/** Its parts have the focus one after the other, which browsers do not show on the whole. */
-export const dateFocus = { outline: "2px solid", outlineColor: "fg.info", outlineOffset: "1px" };
-
 /** A day in UTC, as `YYYY-MM-DD`. */
 export function DayFilter({ list, name, label }: FieldProps) {
   return (
@@ -51,7 +48,6 @@ export function DayFilter({ list, name, label }: FieldProps) {
           id={id}
           size="xs"
           type="date"
-          _focus={dateFocus}
           value={list.filter(name)}
           onChange={(event) => list.setFilter(name, event.target.value)}
         />
