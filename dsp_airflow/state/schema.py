@@ -6,7 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = (
+    *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"),
+    "0012",
+)
 """Oldest first; one file of `migrations/versions` each. Known without loading Alembic."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "dsp_version"
