@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dsp_airflow.advancing import bound_of
@@ -13,6 +14,7 @@ from dsp_airflow.config.definition import data_digest
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.config.variables import UnresolvedVariableError
+from dsp_airflow.drifting import drift_of
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.paths import Given, WarmPath
@@ -46,7 +48,10 @@ def look(
             run.since(job, path.source),
             bound=bound_of(run.database, run.task.name, job, path.source),
         )
+        drift = drift_of(run.database, run.task.name, job, path.source)
+        taken = drift.require_taken()
         plan, _ = path.plan(given, count=counted)
+        plan = replace(plan, warnings=(*plan.warnings, *taken))
     rows = plan.rows if counted else path.rows(plan)
     removed = path.removed(plan) if counted and isinstance(path, WarmPath) else None
     return plan, rows, job_estimate(job, plan, path.source.system, rows, removed)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
-from dsp_airflow import drilling, marking
+from dsp_airflow import drifting, drilling, marking
 from dsp_airflow.advancing import Advance, bound_of
 from dsp_airflow.approval.gate import Gate, GuardedPace, default_gate
 from dsp_airflow.config.archives import S3Job, same_place
@@ -155,13 +155,17 @@ class TaskRun:
             self._refuse_shared_folder(job)
             if isinstance(path, RestorePath):
                 drilling.require_as_recorded(self.database, path.job, path.archive)
+            drift = drifting.drift_of(self.database, self.task.name, job, source)
+            taken = drift.require_taken()
             given = self._given(job)
             given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
             plan, batches = path.plan(given)
+            plan = replace(plan, warnings=(*plan.warnings, *taken))
             # Who has a plan is taken for one that may go on with it.
             self._refuse_rolling_back(path.work(plan, ledger)[1], plan)
             self.gate.planned(plan)
             ledger.planned(plan, batches)
+            drifting.keep(self.database, self.task.name, drift, source, self.run.id)
             self.runs.move(self.run.id, name, "planned")
         if plan.step is not None:
             tell(self.watch, Noted(stepping.told(name, plan.step)))

@@ -113,6 +113,8 @@ def subtypes_of(job: Job, plan: Plan) -> set[str]:
         found.add("insert")
         if job.on_conflict == "update":
             found.add("update")
+    if plan.adds:
+        found.add("alter")
     if plan.replaces:
         found |= {"create", "drop"}
     if isinstance(job, WarmJob) and job.delete_missing is not None:
@@ -148,6 +150,7 @@ def job_estimate(
         "create": plan.create,
         "statements": [
             *plan.ddl,
+            *plan.adds,
             *_read(job, plan, system),
             *_taken(plan, removed),
             *_dropped(job, plan),

@@ -325,6 +325,21 @@ def cursor(
 
 
 @app.command()
+def drift(
+    file: File,
+    job: JobName = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take the tables as they are from now on.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how source tables differ from what the last run found, or accept that."""
+    from dsp_airflow.cli import drift as command
+
+    command.drift(file, job=job, accept=accept, as_json=as_json)
+
+
+@app.command()
 def limits(
     run: Annotated[
         str, typer.Argument(metavar="RUN|TASK", help="A run's id, or a task: its unfinished run.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,9 @@ def _planned(file: Path, task: Task, job: Job, open_store: Callable[[str], Store
         path = path_of(whole, own, for_step(open_store, task.name, job, "plan"))
         since, bound = _stands(task, job, path.source)
         with placing(file, job.name):
-            return path.plan(Given(values, data_digest(task), since, bound=bound))
+            taken = _taken(task, job, path.source)
+            made, batches = path.plan(Given(values, data_digest(task), since, bound=bound))
+            return replace(made, warnings=(*made.warnings, *taken)), batches
 
     try:
         made, batches = planned(job)
@@ -165,6 +167,17 @@ def _stands(task: Task, job: Job, source: Located) -> tuple[str | None, Bound | 
         return since, bound_of(database, task.name, job, source)
 
 
+def _taken(task: Task, job: Job, source: Located) -> list[str]:
+    """What changed of the source since the last run, and is taken as it is."""
+    from dsp_airflow.drifting import drift_of
+    from dsp_airflow.state.database import open_state
+
+    if not has_state():
+        return []
+    with open_state() as database:
+        return drift_of(database, task.name, job, source).require_taken()
+
+
 def _document(one: _Planned) -> dict[str, Any]:
     from dsp_airflow.engine.plan import as_json
 
@@ -197,7 +210,7 @@ def _show(shown: Console, one: _Planned, plan: Plan) -> None:
         more = len(one.batches) - len(listed)
         title = "Batches" + (f" (and {more:,} more)" if more else "")
         shown.print(output.table(title, heads, listed, right=("batch", "rows")))
-    for statement in plan.ddl:
+    for statement in (*plan.ddl, *plan.adds):
         shown.print(f"{'Restored as' if plan.archive else 'Creates'}: {statement}")
     for kind, texts in (
         ("Loss", _losses(plan)),

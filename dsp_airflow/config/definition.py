@@ -92,6 +92,8 @@ def job_definition(job: Job) -> dict[str, Any]:
         **({"gridfs": True} if isinstance(job, S3Job) and job.gridfs else {}),
         # Left out where there are none, so that other jobs have the digests that they had.
         **({} if job.step is None else {"mode": job.mode, "step": _step(job.step)}),
+        # Left out where it is the default, so that other jobs have the digests that they had.
+        **({} if job.drift == "fail" else {"drift": job.drift}),
         "check": _check(job.check),
         "purge": job.purge,
         "accept_loss": sorted(job.accept_loss),

@@ -18,6 +18,7 @@ from pydantic import (
 from dsp_airflow.config.base import Model
 from dsp_airflow.config.cursors import Cursor, Mode
 from dsp_airflow.config.documents import Buckets, FieldOrderOption, Query, check_query
+from dsp_airflow.config.drift import DriftPolicy
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.limits import Limits
 from dsp_airflow.config.missing import DeleteMissing
@@ -423,6 +424,7 @@ class TableJob(Model):
         default=False,
         description="Show values in difference reports. Default: keys and hashes only.",
     )
+    drift: DriftPolicy = "fail"
     mode: Mode = "full"
     cursor: Cursor | None = Field(
         default=None, description="For mode: incremental, and only there."

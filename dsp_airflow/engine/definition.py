@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from dsp_airflow.engine import adding
 from dsp_airflow.engine.canon import CANON_VERSION
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.engine.model import Plan, Projection, Shape
@@ -42,8 +43,8 @@ def verify_unchanged(
             (write, plan.target, plan.target_shape),
         ):
             shape = session.describe(projection.table)
-            if shape is None and session is write and plan.create and not begun:
-                shape = planned
+            if session is write and not begun:
+                shape = _expected(plan, shape)
             if shape is None:
                 raise Refused(f"{projection.label} is gone since the run was planned")
             if session is read:
@@ -53,6 +54,13 @@ def verify_unchanged(
             shapes.append(shape)
     if definition_of(definition, shapes[0], shapes[1], source, target) != plan.definition:
         raise Refused(_edited(plan))
+
+
+def _expected(plan: Plan, shape: Shape | None) -> Shape | None:
+    """The target as it will be once it has been made ready."""
+    if shape is None:
+        return plan.target_shape if plan.create else None
+    return adding.expected(plan, shape)
 
 
 def verify_source_unchanged(plan: Plan, definition: str, source: Store, target: Endpoint) -> None:

@@ -624,6 +624,8 @@ class Plan:
     accept_triggers: tuple[str, ...] = ()
     purged_beside: tuple[str, ...] = ()
     """Tables of the same database that other jobs of the task purge, as the file names them."""
+    adds: tuple[str, ...] = ()
+    """DDL that adds to the target what it lacks: see ``adding``."""
     report_values: bool = False
     replaces: bool = False
     """The target is built anew beside the one that stands, and swapped: see ``swap``."""

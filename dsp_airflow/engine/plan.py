@@ -10,6 +10,7 @@ from typing import Any
 
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.engine import (
+    adding,
     documents,
     fitting,
     keys,
@@ -160,6 +161,8 @@ def _structure(
     elif mapped and sides.target.dialect.documents:
         made, _ = _designed(job, sides, shape, entries, target_table, target_key)
         there = mapping.onto(job, there, made)
+    standing = there
+    there, adds = adding.completed(job, sides, entries, there, target_key)
     _refuse_same_table(sides, shape, there)
     rows = fitting.matched(job, sides, entries, there)
     fitting.refuse_types(job, sides, rows, len(key))
@@ -184,7 +187,8 @@ def _structure(
         dated=there.dated,
     )
     refusals = sides.read.read_refusals(source_side.table)
-    refusals += sides.write.write_refusals(target_side, job.on_conflict, create=create)
+    now = adding.seen(target_side, standing) if adds else target_side
+    refusals += sides.write.write_refusals(now, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
     told = _of_a_swap(job, sides, target_side, create=create, shared=shared)
@@ -217,6 +221,7 @@ def _structure(
         definition=definition_of(definition, shape, there, sides.source, sides.target),
         accept_triggers=job.accept_triggers,
         purged_beside=purged_beside,
+        adds=adds,
         report_values=job.report_values,
         replaces=job.mode == "replace",
         shared=shared,
@@ -225,8 +230,9 @@ def _structure(
         warnings=tuple(
             source_warnings(sides, source_side)
             + [f"connection {sides.target.name}: {w}" for w in sides.write.warnings()]
-            + ([] if create else sides.write.move_sequences(target_side, dry=True))
+            + ([] if create else sides.write.move_sequences(now, dry=True))
             + told
+            + adding.told(there, adds)
             + references.warnings_of(job, sides.read, purged_beside)
             + keys.warnings_of(job, shape, there, key, sides.source.dialect, source_side)
             + warnings_of(window)

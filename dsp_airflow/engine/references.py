@@ -31,6 +31,8 @@ class Reference:
     DEFAULT``; empty where the server refuses to delete it."""
     parts: tuple[Name, ...] = ()
     """The child's partitions."""
+    indexed: bool = True
+    """An index of the child finds the rows that refer to one."""
 
 
 Look: TypeAlias = Callable[[Name], Sequence[Reference]]
@@ -122,6 +124,11 @@ def told(table: Name, look: Look, purged: Collection[Name]) -> list[str]:
             what = f"rows of {child} are purged first; those that stay keep the ones they refer to"
         else:
             what = f"rows to which {child} refers stay"
+        if not key.indexed:
+            what += (
+                f"; {child} has no index on the columns of the key, so that the server reads all "
+                "of it for every row that is deleted"
+            )
         found.append(f"purge: {label(table)} -> {child} ({key.constraint}): {what}")
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 
+from dsp_airflow.engine import adding
 from dsp_airflow.engine.compare import keys_of, sum_of
 from dsp_airflow.engine.errors import Collision, Refused
 from dsp_airflow.engine.events import JobStarted, Noted, tell
@@ -43,6 +44,7 @@ def prepare(session: Session, plan: Plan) -> bool:
     """Creates what is missing in the target; returns whether commit markers can be kept."""
     if plan.create:
         session.create(plan.target.table, plan.ddl)
+    adding.add(session, plan)
     marked = session.prepare_markers(plan.target)
     if not marked and plan.on_conflict != "update":
         raise Refused(

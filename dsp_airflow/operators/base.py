@@ -58,6 +58,7 @@ JOB_FIELDS = (
     "columns",
     "where",
     "variables",
+    "drift",
     "mode",
     "cursor",
     "step",
@@ -163,6 +164,7 @@ class TaskOperator(BaseOperator):
     :param keep_last_auto_increment: leave the row with the newest AUTO_INCREMENT value.
     :param max_row_size: such as ``64MiB``.
     :param report_values: show values in difference reports.
+    :param drift: ``fail`` (default) or ``add-columns``.
     """
 
     template_fields: Sequence[str] = (
@@ -215,6 +217,7 @@ class TaskOperator(BaseOperator):
         keep_last_auto_increment: bool | None = None,
         max_row_size: str | None = None,
         report_values: bool | None = None,
+        drift: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -247,6 +250,7 @@ class TaskOperator(BaseOperator):
         self.keep_last_auto_increment = keep_last_auto_increment
         self.max_row_size = max_row_size
         self.report_values = report_values
+        self.drift = drift
         self._pace: BatchEdgePace | None = None
         self._killed = False
         self._left: Left | None = None

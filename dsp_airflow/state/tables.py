@@ -369,6 +369,20 @@ BOUNDS = Table(
 """Where the next step of a job begins: moved when all of a step is through."""
 
 
+SHAPES = Table(
+    "shapes",
+    METADATA,
+    Column("task", Name, primary_key=True),
+    Column("job", Name, primary_key=True),
+    # Database and table: where a connection leads elsewhere, nothing is known.
+    Column("source", String(500), primary_key=True),
+    Column("shape", Text, nullable=False),
+    Column("run", RunId),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""What the table of a job looked like when a run last planned to read it."""
+
+
 DELETIONS = Table(
     "deletions",
     METADATA,

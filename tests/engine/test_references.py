@@ -24,7 +24,7 @@ from tests.engine.scenes import as_role, done
 from tests.mysql.pairs import Pair
 from tests.servers import Database, PostgresServer, fresh_database, fresh_mysql_database
 
-WHOLE = {"purge": "system", "check": {"percent": 100}}
+WHOLE: dict[str, Any] = {"purge": "system", "check": {"percent": 100}}
 
 
 @pytest.fixture(params=["pg15", "mariadb", "mysql"])

@@ -117,12 +117,12 @@ def test_both_are_json_without_loss() -> None:
 
 
 def test_every_key_of_a_task_and_a_job_is_in_the_whole_definition() -> None:
-    other = {**BASE["jobs"][0], "name": "k", "after": ["j"]}
+    other = {**BASE["jobs"][0], "name": "k", "after": ["j"], "drift": "add-columns"}
     given = task(jobs=[BASE["jobs"][0], other], priority=3)
     whole = normalise(given)
     assert set(Task.model_fields) <= set(whole)
-    # As it was before there were order and priority, where none is asked for.
+    # As it was before there were order, priority and drift, where none is asked for.
     assert set(whole) - set(normalise(task())) == {"priority"}
-    assert set(whole["jobs"][1]) - set(whole["jobs"][0]) == {"after"}
+    assert set(whole["jobs"][1]) - set(whole["jobs"][0]) == {"after", "drift"}
     assert set(type(given.jobs[1]).model_fields) == set(whole["jobs"][1])
     assert "after" not in data_definition(given)["jobs"][1]

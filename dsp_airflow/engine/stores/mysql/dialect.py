@@ -177,6 +177,11 @@ def create_table(shape: Shape) -> tuple[str, ...]:
     return (f"CREATE TABLE {qualified(shape)} {_body(shape)}",)
 
 
+def add_columns(shape: Shape, columns: Sequence[Column]) -> tuple[str, ...]:
+    """DDL for what a target lacks, a statement each."""
+    return tuple(f"ALTER TABLE {qualified(shape)} ADD COLUMN {_line(column)}" for column in columns)
+
+
 def temporary_table(shape: Shape, name: str) -> str:
     """The same for a table of one session; ``name`` is quoted SQL."""
     return f"CREATE TEMPORARY TABLE {name} {_body(shape)}"

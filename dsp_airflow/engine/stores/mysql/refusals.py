@@ -9,7 +9,7 @@ from typing import Final
 import MySQLdb
 
 from dsp_airflow.engine import references as closure
-from dsp_airflow.engine.model import Projection
+from dsp_airflow.engine.model import Projection, Shape
 from dsp_airflow.engine.stores.mysql import probe, references, replication, translate
 from dsp_airflow.engine.stores.mysql.grants import held
 from dsp_airflow.engine.stores.mysql.names import quote, split_name, text_literal
@@ -162,6 +162,13 @@ def _existing(connection: Connection, what: Projection, on_conflict: str) -> lis
             f"ALTER TABLE {what.label} ENGINE = {LOCKING}"
         )
     return why
+
+
+def adding_refusals(connection: Connection, table: Shape) -> list[str]:
+    """See ``adding.AddsColumns``."""
+    if held(connection, table.schema).on("ALTER", table.name):
+        return []
+    return [f"the login may not add columns: GRANT ALTER ON {table.table} TO <login>"]
 
 
 def warnings(connection: Connection) -> list[str]:

@@ -304,6 +304,24 @@ class MySqlSession:
         with self._at(table):
             write.create(self.connection, list(ddl), table)
 
+    def design_columns(
+        self, table: Shape, columns: Sequence[Column]
+    ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+        """See ``adding.AddsColumns``."""
+        with self._at(table.table):
+            made, _ = design.design(self.connection, dialect.qualified(table), columns, ())
+            return made.columns, dialect.add_columns(table, made.columns)
+
+    def adding_refusals(self, table: Shape) -> list[str]:
+        """See ``adding.AddsColumns``."""
+        with self._at(table.table):
+            return refusals.adding_refusals(self.connection, table)
+
+    def add_columns(self, table: str, ddl: Sequence[str]) -> None:
+        """See ``adding.AddsColumns``."""
+        with self._at(table):
+            write.add_columns(self.connection, table, ddl)
+
     def write_refusals(
         self, what: Projection, on_conflict: OnConflict, *, create: bool
     ) -> list[str]:

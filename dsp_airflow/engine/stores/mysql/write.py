@@ -34,7 +34,7 @@ from dsp_airflow.engine.stores.mysql.transactions import held, transaction
 from dsp_airflow.engine.stores.mysql.warned import DUPLICATE, Duplicate
 
 prepare_markers, forget_markers = markers.prepare, markers.forget
-_MISSING, _EXISTS = 1146, 1050
+_MISSING, _EXISTS, _THERE = 1146, 1050, 1060
 _MATCHED: Final = re.compile(r"Rows matched: (\d+) +Changed: (\d+)")
 
 
@@ -127,6 +127,18 @@ def create(connection: Connection, statements: Sequence[str], table: str) -> Non
             except MySQLdb.Error as error:
                 # By somebody who does not know of the lock.
                 if translate.number(error) != _EXISTS:
+                    raise
+
+
+def add_columns(connection: Connection, table: str, statements: Sequence[str]) -> None:
+    """See ``adding.AddsColumns``. ``table`` is quoted SQL."""
+    with held(connection, "creating", table, table):
+        for statement in statements:
+            try:
+                execute(connection, statement)
+            except MySQLdb.Error as error:
+                # Somebody has added it already.
+                if translate.number(error) != _THERE:
                     raise
 
 

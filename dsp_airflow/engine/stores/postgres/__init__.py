@@ -299,6 +299,23 @@ class PostgresSession:
         with self._at(table):
             write.create(self.connection, list(ddl), table)
 
+    def design_columns(
+        self, table: Shape, columns: Sequence[Column]
+    ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+        """See ``adding.AddsColumns``."""
+        with self._at(table.table):
+            return catalog.design_columns(self.connection, table, columns)
+
+    def adding_refusals(self, table: Shape) -> list[str]:
+        """See ``adding.AddsColumns``."""
+        with self._at(table.table):
+            return refusals.adding_refusals(self.connection, table)
+
+    def add_columns(self, table: str, ddl: Sequence[str]) -> None:
+        """See ``adding.AddsColumns``."""
+        with self._at(table):
+            write.add_columns(self.connection, ddl)
+
     def write_refusals(
         self, what: Projection, on_conflict: OnConflict, *, create: bool
     ) -> list[str]:

@@ -238,6 +238,14 @@ def design(
     return shape, dialect.create_table(shape, types)
 
 
+def design_columns(
+    connection: Connection, table: Shape, columns: Sequence[Column]
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """See ``adding.AddsColumns``."""
+    made, (*types, _) = design(connection, dialect.qualified(table), columns, ())
+    return made.columns, (*types, *dialect.add_columns(table, made.columns))
+
+
 def _refuse_long(names: Sequence[str], table: str) -> None:
     """The server would cut such a name short, and nobody would find it again."""
     for name in names:

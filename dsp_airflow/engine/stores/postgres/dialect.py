@@ -321,15 +321,23 @@ def create_table(shape: Shape, types: Sequence[str]) -> tuple[str, ...]:
     """DDL for a missing target: types, columns with NOT NULL and defaults, the key."""
     # Two tables made at once may share the type.
     statements = [_block(f"{made}; EXCEPTION WHEN duplicate_object THEN NULL;") for made in types]
-    lines = []
-    for column in shape.columns:
-        line = f"{quote(column.name)} {column.native}"
-        if column.default is not None:
-            line += f" DEFAULT {column.default}"
-        if not column.nullable:
-            line += " NOT NULL"
-        lines.append(line)
+    lines = [_line(column) for column in shape.columns]
     if shape.key:
         lines.append(f"PRIMARY KEY ({', '.join(quote(c) for c in shape.key)})")
     statements.append(f"CREATE TABLE {qualified(shape)} (\n  " + ",\n  ".join(lines) + "\n)")
     return tuple(statements)
+
+
+def add_columns(shape: Shape, columns: Sequence[Column]) -> tuple[str, ...]:
+    """DDL for what a target lacks; what is there already is left as it is."""
+    return tuple(
+        f"ALTER TABLE {qualified(shape)} ADD COLUMN IF NOT EXISTS {_line(column)}"
+        for column in columns
+    )
+
+
+def _line(column: Column) -> str:
+    line = f"{quote(column.name)} {column.native}"
+    if column.default is not None:
+        line += f" DEFAULT {column.default}"
+    return line if column.nullable else f"{line} NOT NULL"

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from dsp_airflow.engine import references as closure
-from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.stores.postgres import catalog, references, tree
+from dsp_airflow.engine.model import Projection, Shape
+from dsp_airflow.engine.stores.postgres import catalog, dialect, references, tree
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 
 HIDDEN = (
@@ -106,6 +106,21 @@ def _existing(connection: Connection, what: Projection, on_conflict: str) -> lis
             "not take part in the commit; DETACH them, or name an ordinary partition"
         )
     return why
+
+
+def adding_refusals(connection: Connection, table: Shape) -> list[str]:
+    """See ``adding.AddsColumns``."""
+    found = catalog.find(connection, dialect.qualified(table))
+    owns = found is not None and bool(
+        one(
+            connection,
+            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s",
+            (found[0],),
+        )[0]
+    )
+    if owns:
+        return []
+    return ["only its owner may add columns: ALTER TABLE ... OWNER TO <role>, or add them yourself"]
 
 
 def _names(connection: Connection, statement: str, oid: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from psycopg import errors as pg
@@ -330,3 +330,11 @@ def create(connection: Connection, statements: tuple[str, ...] | list[str], tabl
             return
         for statement in statements:
             connection.execute(statement)
+
+
+def add_columns(connection: Connection, statements: Sequence[str]) -> None:
+    """See ``adding.AddsColumns``. Without the lock a type that is made might be made twice."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (CREATING,))
+        for statement in statements:
+            connection.execute(statement.encode())
