@@ -231,9 +231,10 @@ def of_estimates(header: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) 
 def bound_job(estimate: Mapping[str, Any]) -> dict[str, Any]:
     """What of a job a decision is bound to; a purge by hand adds whose batches it deletes.
 
-    And whether it deletes nothing, but marks them as removed; or which run it rolls back.
+    And whether it deletes nothing, but marks them as removed; or which run it rolls back or
+    repairs.
     """
-    names = ("definition", "run", "batches", "marks", "rollback")
+    names = ("definition", "run", "batches", "marks", "rollback", "repair")
     return {name: estimate[name] for name in names if name in estimate}
 
 

@@ -104,6 +104,18 @@ def gate_for_rollback(work: TaskRun, names: tuple[str, ...]) -> Gate:
     return _gate(work, f"cli/{work.run.id}/rollback", estimates)
 
 
+def gate_for_repair(work: TaskRun, names: tuple[str, ...]) -> Gate:
+    """The gate of copying once more what differs in some jobs of an earlier run."""
+    from dsp_airflow.approval.subject import header_of
+    from dsp_airflow.repairing import look_at_repair, repair_task
+
+    def estimates() -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        found = [look_at_repair(work, name) for name in names]
+        return header_of(repair_task(work.task), "repair") | {"jobs": list(names)}, found
+
+    return _gate(work, f"cli/{work.run.id}/repair", estimates)
+
+
 def gate_for_mark(work: TaskRun, name: str, numbers: frozenset[int] | None) -> Gate:
     """The gate of marking batches as removed by hand: no purge goes by what it was asked for."""
     from dsp_airflow.approval.subject import header_of

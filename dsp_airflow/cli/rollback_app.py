@@ -1,4 +1,4 @@
-"""``dsp rollback``: its arguments and help. What it does is in ``cli/rollback.py``."""
+"""``dsp rollback`` and ``dsp repair``: their arguments and help."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the tool."""
+    """Adds the commands to the tool."""
     app.command("rollback")(rollback)
+    app.command("repair")(repair)
 
 
 def rollback(
@@ -41,3 +42,25 @@ def rollback(
     from dsp_airflow.cli import rollback as command
 
     command.rollback(run, job=job, file=file, again=again, forget=forget, yes=yes, as_json=as_json)
+
+
+def repair(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run whose check found rows.")],
+    job: Annotated[
+        str | None,
+        typer.Option("--job", metavar="NAME", help="Only this job; default: all that differ."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", metavar="FILE", help="The run's task file, where it lies elsewhere by now."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout.")
+    ] = False,
+) -> None:
+    """Copy and check once more only the batches that a check found to differ."""
+    from dsp_airflow.cli import repair as command
+
+    command.repair(run, job=job, file=file, as_json=as_json)

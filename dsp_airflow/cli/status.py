@@ -15,6 +15,7 @@ from dsp_airflow.engine.errors import Mismatch
 if TYPE_CHECKING:
     from dsp_airflow.state.database import StateDatabase
     from dsp_airflow.state.records import BatchDifference, BatchStatus, JobSummary, Run
+    from dsp_airflow.state.rollbacks import Rollback
     from dsp_airflow.state.runs import Runs
 
 _DIFFERENCES = 100
@@ -70,12 +71,14 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
     from dsp_airflow.standing import standing
     from dsp_airflow.state.limit_changes import LimitChanges
     from dsp_airflow.state.progress import count_differences
+    from dsp_airflow.state.rollbacks import Rollbacks
 
     run, summary = runs.get(run_id), runs.summary(run_id)
     most = None if as_json else _DIFFERENCES
     found = runs.differences(run_id, most=most) if differences else []
     changes = [change_document(change) for change in LimitChanges(runs.database, run.id).all()]
     notes = standing(runs, run)
+    undone = Rollbacks(runs.database).of_run(run.id)
     steps = steps_of(runs.database, run, [job.name for job in summary.jobs])
     if as_json:
         document: dict[str, Any] = {
@@ -88,6 +91,7 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
             "notes": [asdict(note) for note in notes],
             "limits": changes,
             "steps": steps,
+            "rolled_back": [asdict(one) for one in undone],
             "batches": {
                 job.name: [_batch(one) for one in runs.each_batch(run_id, job.name)]
                 for job in summary.jobs
@@ -113,11 +117,19 @@ def _one(runs: Runs, run_id: str, *, differences: bool, as_json: bool) -> None:
         output.write(change_line(change))
     for step in steps:
         output.write(step_line(step))
+    for one in undone:
+        output.write(_undone(one))
     if differences:
         _show_differences(found, count_differences(runs.database, run_id))
         return
     for job in summary.jobs:
         _show_batches(runs, run_id, job)
+
+
+def _undone(one: Rollback) -> str:
+    told = f"Rolled back: {one.job}: {one.removed:,} rows removed, {one.restored:,} set back, "
+    told += f"{one.kept:,} kept" if one.ended_at else "and it is not through"
+    return told + (f"; done again by run {one.again}" if one.again else "")
 
 
 def _show_batches(runs: Runs, run: str, job: JobSummary) -> None:
