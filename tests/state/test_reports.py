@@ -98,6 +98,7 @@ def test_sums_of_jobs_that_succeeded_are_those_of_their_batches(state: StateData
         some = replace(period, dags={"orders"})
         assert [one.source for one in reports.flow(connection, some, 9)] == ["pg"]
         assert reports.archives(connection, some, limit=9) == ([], 0)
+        assert reports.archives(connection, period, limit=9, offset=9) == ([], 1)
         page, total = reports.jobs(connection, period, limit=1, offset=1, order="speed")
         assert (total, [one.task for one in page]) == (4, ["visits"])
         assert reports.jobs(connection, period, limit=9, name="RDERS")[1] == 1

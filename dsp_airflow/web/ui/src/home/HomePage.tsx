@@ -20,7 +20,7 @@ const USUAL = "7";
 /** Seven questions in this time: fewer than one in two seconds. */
 const EVERY = 20_000;
 const LISTED = 5;
-const LOOKED_AT = 100;
+const LOOKED_AT = 50;
 
 export function HomePage({ me }: { me: Me | undefined }) {
   const list = useListState("created_at");
