@@ -148,12 +148,12 @@ class TaskRun:
                 return known
             self._refuse_shared_folder(job)
             drift = drifting.drift_of(self.database, self.task.name, job, source)
-            taken = drift.require_taken()
             given = self._given(job)
             given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
-            plan, batches = path.plan(given)
-            plan = replace(plan, warnings=(*plan.warnings, *taken))
+            with drift.explaining():
+                plan, batches = path.plan(given)
             self.gate.planned(plan)
+            plan = replace(plan, warnings=(*plan.warnings, *drift.require_taken()))
             ledger.planned(plan, batches)
             drifting.keep(self.database, self.task.name, drift, source, self.run.id)
             self.runs.move(self.run.id, name, "planned")
