@@ -49,9 +49,9 @@ def look(
             bound=bound_of(run.database, run.task.name, job, path.source),
         )
         drift = drift_of(run.database, run.task.name, job, path.source)
-        taken = drift.require_taken()
-        plan, _ = path.plan(given, count=counted)
-        plan = replace(plan, warnings=(*plan.warnings, *taken))
+        with drift.explaining():
+            plan, _ = path.plan(given, count=counted)
+        plan = replace(plan, warnings=(*plan.warnings, *drift.require_taken()))
     rows = plan.rows if counted else path.rows(plan)
     removed = path.removed(plan) if counted and isinstance(path, WarmPath) else None
     return plan, rows, job_estimate(job, plan, path.source.system, rows, removed)

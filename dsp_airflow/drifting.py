@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dsp_airflow.config.names import RESTORE_SUFFIX, split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.engine.drift import TAKEN, Change, changes
-from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.errors import DspError, Refused, Transient
 from dsp_airflow.engine.model import Shape
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.state.database import StateDatabase
@@ -30,6 +32,17 @@ class Drift:
         if self.shape is None or self.known is None:
             return []
         return changes(self.known.shape, self.shape)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Planning fails for what changed, more often than not: then that is what is told."""
+        try:
+            yield
+        except Transient:
+            raise
+        except DspError:
+            self.require_taken()
+            raise
 
     def require_taken(self) -> list[str]:
         """What changed and is taken as it is, in words; ``Refused`` where that is not all."""

@@ -156,14 +156,14 @@ class TaskRun:
             if isinstance(path, RestorePath):
                 drilling.require_as_recorded(self.database, path.job, path.archive)
             drift = drifting.drift_of(self.database, self.task.name, job, source)
-            taken = drift.require_taken()
             given = self._given(job)
             given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
-            plan, batches = path.plan(given)
-            plan = replace(plan, warnings=(*plan.warnings, *taken))
+            with drift.explaining():
+                plan, batches = path.plan(given)
             # Who has a plan is taken for one that may go on with it.
             self._refuse_rolling_back(path.work(plan, ledger)[1], plan)
             self.gate.planned(plan)
+            plan = replace(plan, warnings=(*plan.warnings, *drift.require_taken()))
             ledger.planned(plan, batches)
             drifting.keep(self.database, self.task.name, drift, source, self.run.id)
             self.runs.move(self.run.id, name, "planned")

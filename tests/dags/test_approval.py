@@ -31,6 +31,7 @@ from dsp_airflow.state.database import open_state, upgrade
 from dsp_airflow.state.outbox import Outbox
 from dsp_airflow.state.tables import REQUESTS
 from tests.dags.conftest import Stepper, World
+from tests.engine.scenes import forget_shapes
 
 Build = Callable[..., Stepper]
 TASK = """
@@ -213,6 +214,8 @@ def test_what_was_approved_is_what_is_done(
         step("job.plan")
 
     step = steps(task(), run_id="altered_after_plan")
+    with open_state() as database:
+        forget_shapes(database)
     approved(world, step)
     step("job.plan")
     world.source.execute("ALTER TABLE flights DROP COLUMN carrier")
@@ -220,6 +223,8 @@ def test_what_was_approved_is_what_is_done(
         step("job.copy")
 
     step = steps(task(), run_id="elsewhere")
+    with open_state() as database:
+        forget_shapes(database)
     approved(world, step)
     with monkeypatch.context() as patch:
         patch.setenv(

@@ -10,6 +10,7 @@ import psycopg.conninfo
 
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.postgres import PostgresStore
+from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
 from tests.servers import Database
@@ -59,3 +60,9 @@ def as_role(bench: Db, *grants: str, side: str = "source", name: str = "hunter")
     finally:
         bench.store = plain  # type: ignore[method-assign]
         place.execute(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
+
+
+def forget_shapes(database: StateDatabase) -> None:
+    """No run has seen any table: the next one takes each as it is."""
+    with database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM shapes")

@@ -19,6 +19,7 @@ from dsp_airflow.state.bounds import Bounds
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.steps import TaskRun
 from tests.engine.anywhere import databases
+from tests.engine.scenes import forget_shapes
 from tests.mongo.cross import Cross
 from tests.servers import Database, MongoDatabase, MySQLDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
@@ -257,6 +258,9 @@ def test_a_step_is_through_when_it_is_checked(world: World) -> None:
     run.check_again("copy")
     assert world.bound() == stood
     world.bench.source.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+    with pytest.raises(Refused, match=r"the key was \(id\), is none"):
+        world.plan()
+    forget_shapes(world.bench.state)
     with pytest.raises(ConfigError, match="mode: step merges rows by their key"):
         world.plan()
 

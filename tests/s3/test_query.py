@@ -14,6 +14,7 @@ import pytest
 from dsp_airflow.engine.archive.listing import find, manifest_at
 from dsp_airflow.engine.archive.query import Query, Selected, opened
 from dsp_airflow.engine.errors import ConfigError, Mismatch
+from tests.engine.scenes import forget_shapes
 from tests.s3.harness import Archives
 from tests.s3.test_inspect import KEPT, place
 from tests.s3.test_path import damage, filled
@@ -114,6 +115,7 @@ def test_several_runs_and_jobs(one: Archives) -> None:
     one.write(one.job(**KEPT, batch_size=30), other)
     first = one.run().run
     one.source.execute("ALTER TABLE t DROP COLUMN name", "ALTER TABLE t ADD COLUMN more int")
+    forget_shapes(one.state)
     second = one.run(new=True).run
     with queried(one) as asked:
         assert list(types(asked))[:4] == ["id", "paid", "at", "more"]
