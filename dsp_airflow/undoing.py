@@ -168,9 +168,9 @@ def refuse_younger(
 
     Its copy would have holes, which a cursor may have gone past.
     """
-    mine = (plan.source.label, source.identity, plan.target.label)
-    for run, theirs in _younger(connection, work.run.id):
-        if (theirs.source.label, run.source_identity, theirs.target.label) != mine:
+    mine = (plan.source.label, plan.target.label)
+    for run, theirs in _younger(connection, work.run.id, source.identity):
+        if (theirs.source.label, theirs.target.label) != mine:
             continue
         if not _is_target(work, run, theirs.job, target):
             continue
@@ -332,14 +332,15 @@ def _with_notes(plan: Plan, run: str, target: Store) -> Plan:
     return replace(plan, target=noted(plan, run, target.dialect))
 
 
-def _younger(connection: Connection, run: str) -> Iterator[tuple[Any, Plan]]:
+def _younger(connection: Connection, run: str, source: str) -> Iterator[tuple[Any, Plan]]:
     """Runs that were begun later, have copied something or may do so yet, and are not undone."""
     this = select(RUNS.c.created_at).where(RUNS.c.id == run).scalar_subquery()
     rows = connection.execute(
-        select(RUNS.c.id, RUNS.c.task, RUNS.c.definition, JOBS.c.source_identity, JOBS.c.plan)
+        select(RUNS.c.id, RUNS.c.task, RUNS.c.definition, JOBS.c.plan)
         .join(JOBS, JOBS.c.run == RUNS.c.id)
         .where(
             RUNS.c.created_at > this,
+            JOBS.c.source_identity == source,
             JOBS.c.undone_at.is_(None),
             JOBS.c.plan.is_not(None),
         )

@@ -242,6 +242,26 @@ def test_the_next_run_begins_where_the_undone_one_did(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("scene", PAIRS[:1], indirect=True)
+def test_notes_are_dropped_in_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.configure()
+    for _ in range(2):
+        scene.bench.run()
+    # Within their time all are kept.
+    assert len(scene.tables()) == 2
+    scene.target.execute("UPDATE t SET v = 'theirs' WHERE id = 1")
+    scene.source.execute("UPDATE t SET v = 'v' WHERE id = 2")
+    scene.bench.run()
+    scene.target.execute("UPDATE t SET own = 'theirs' WHERE id = 2")
+    undone = scene.bench.latest()
+    assert scene.undo().kept == 1
+    monkeypatch.setenv("AIRFLOW__DSP__ROLLBACK_DAYS", "0")
+    scene.bench.run()
+    # What is left: of the run that was undone, what it kept; and of the latest.
+    left = [undone.run.id, scene.bench.latest().run.id]
+    assert {name.split("_")[3] for name in scene.tables()} == {one[-6:] for one in left}
+
+
+@pytest.mark.parametrize("scene", PAIRS[:1], indirect=True)
 def test_what_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.configure()
     scene.bench.run()
