@@ -77,7 +77,10 @@ def number(value: int) -> int | str:
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it is in no year from 1 to 9999") from None
 
 
 Number = Annotated[int, PlainSerializer(number, return_type=int | str)]

@@ -79,6 +79,10 @@ def test_texts_that_no_database_keeps(api: Served) -> None:
         "Content-Type": "application/json",
     }
     problem(api.client.post("/dsp/api/v1/grants", content=body, headers=headers), 422)
+    # In UTC these are before the first year, and after the last one that there is.
+    problem(api("GET", "/runs?since=0001-01-01T00:02:00%2B01:00"), 422)
+    until = {"connection": "c", "privileges": ["read"], "until": "9999-12-31T23:59:59-01:00"}
+    problem(api("POST", "/grants/apply", until), 422)
     large = b'{"holder": "' + b"x" * 2**20 + b'"}'
     problem(api.client.post("/dsp/api/v1/grants", content=large, headers=headers), 413)
     problem(api.client.post("/dsp/api/v1/grants", content=b"{", headers=headers), 422)
