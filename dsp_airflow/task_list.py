@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from dsp_airflow.config.cron import next_time
 from dsp_airflow.config.errors import ConfigProblems, nearest
 from dsp_airflow.config.known_files import FILES
 from dsp_airflow.engine.errors import ConfigError
+from dsp_airflow.state.run_list import latest_runs
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.settings import airflow_home, setting
 from dsp_airflow.state.switches import Switch, Switches
@@ -20,6 +21,7 @@ from dsp_airflow.state.switches import Switch, Switches
 if TYPE_CHECKING:
     from dsp_airflow.config.tasks import Task
     from dsp_airflow.state.database import StateDatabase
+    from dsp_airflow.state.records import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,20 @@ class Tasks:
             hint = f"; did you mean {near}?" if near else ""
             raise ConfigError(f"there is no task {name!r} in {self.folder}{hint}")
 
+    def lines(self, names: Collection[str]) -> list[TaskLine]:
+        """What is known of each of these tasks."""
+        with self.database.read() as connection:
+            latest = latest_runs(connection, names)
+        return [self._line(name, latest.get(name)) for name in names]
+
     def line(self, name: str) -> TaskLine:
         """What is known of one task."""
+        (found,) = self.lines([name])
+        return found
+
+    def _line(self, name: str, last: Run | None) -> TaskLine:
         task, problems = self.loaded(name)
         switch, dag = self.switches.get(name), self.scheduled.get(name)
-        last = self.runs.latest(name)
         state = switch.state if switch else "enabled"
         return TaskLine(
             name=name,

@@ -41,7 +41,7 @@ def list_tasks(folder: Path | None, *, ask: bool, as_json: bool) -> None:
     """Every task of the folder, and those that somebody switched off whose file is gone."""
     output.stdout()
     with closing(Known(folder, ask=ask)) as known:
-        lines = [known.line(name) for name in known.names]
+        lines = known.lines(known.names)
     if as_json:
         output.write_json({"tasks": [asdict(one) for one in lines]})
         return

@@ -41,6 +41,18 @@ def dags_with_runs(connection: Connection) -> set[str]:
     return set(connection.execute(select(RUNS.c.dag).distinct()).scalars())
 
 
+def latest_runs(connection: Connection, tasks: Collection[str]) -> dict[str, Run]:
+    """The youngest run of each of these tasks; none of those that have had none."""
+    place = func.row_number().over(
+        partition_by=RUNS.c.task, order_by=(RUNS.c.created_at.desc(), RUNS.c.id.desc())
+    )
+    placed = (
+        select(RUNS.c.id, place.label("place")).where(RUNS.c.task.in_(sorted(tasks))).subquery()
+    )
+    query = select(RUNS).join(placed, placed.c.id == RUNS.c.id).where(placed.c.place == 1)
+    return {row.task: run_of(row) for row in connection.execute(query)}
+
+
 def runs_page(
     connection: Connection,
     wanted: WantedRuns,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import update
 
 from dsp_airflow.engine.model import (
     Batch,
@@ -24,9 +28,13 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Phase
+from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
+from dsp_airflow.state.records import JobState
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.tables import BATCHES
 
+ENDS: tuple[JobState, ...] = ("planned", "copying", "copied", "succeeded")
 JOB = "flights"
 ROWS = 10
 BIG = 2**91 + 7
@@ -150,3 +158,35 @@ def purge_all(ledger: SqlLedger, kept: int = 0) -> None:
     while claim := ledger.claim("purge"):
         ledger.purging(claim, "{}")
         ledger.purged(claim, purged(ledger, claim, kept))
+
+
+def ran(
+    state: StateDatabase,
+    task: str,
+    *,
+    rows: int,
+    until: JobState = "succeeded",
+    at: datetime | None = None,
+    seconds: float = 1.0,
+    **batch: Any,
+) -> str:
+    """A run of one job with two batches of so many rows; that of the task `cold` is one to S3."""
+    kind = "s3" if task == "cold" else "warm"
+    target = {"connection": "s3", "bucket": "b", "prefix": "p"} if task == "cold" else {}
+    job = {"name": "one", "type": kind, "target": target or {"connection": "dw"}}
+    runs = Runs(state)
+    run = runs.start(task, "f", {"name": task, "jobs": [job]}, "d" * 64).id
+    runs.add_job(run, "one", 0, source_table="t", source_connection="pg", source_identity="db")
+    SqlLedger(state, run, "one").planned(plan("one"), batches(2))
+    values = {
+        "copied_at": at or state.now(),
+        "rows_written": rows,
+        "bytes": rows * 10,
+        "seconds": seconds,
+        **batch,
+    }
+    with state.write() as connection:
+        connection.execute(update(BATCHES).where(BATCHES.c.run == run).values(**values))
+    for move in ENDS[: ENDS.index(until) + 1] if until in ENDS else (*ENDS[:2], until):
+        runs.move(run, "one", move, "it broke" if move == "failed" else None)
+    return run

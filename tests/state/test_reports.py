@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,10 @@ from sqlalchemy import delete, select, update
 
 from dsp_airflow.state import reports
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.state.ledger import SqlLedger
-from dsp_airflow.state.records import JobState
 from dsp_airflow.state.reports import Period
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.tables import BATCHES, JOBS, MOVED
-from tests.state.samples import batches, plan
-
-ENDS: tuple[JobState, ...] = ("planned", "copying", "copied", "succeeded")
+from tests.state.samples import ran
 
 
 @pytest.fixture(params=["sqlite", "pg15"])
@@ -29,38 +25,6 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'dsp.db'}"
     url: str = request.getfixturevalue("pg15_db").sqlalchemy_url
     return url
-
-
-def made(
-    state: StateDatabase,
-    task: str,
-    *,
-    rows: int,
-    until: JobState = "succeeded",
-    at: datetime | None = None,
-    seconds: float = 1.0,
-    **batch: Any,
-) -> str:
-    """A run with one job of two batches, of so many rows each."""
-    kind = "s3" if task == "cold" else "warm"
-    target = {"connection": "s3", "bucket": "b", "prefix": "p"} if task == "cold" else {}
-    job = {"name": "one", "type": kind, "target": target or {"connection": "dw"}}
-    runs = Runs(state)
-    run = runs.start(task, "f", {"name": task, "jobs": [job]}, "d" * 64).id
-    runs.add_job(run, "one", 0, source_table="t", source_connection="pg", source_identity="db")
-    SqlLedger(state, run, "one").planned(plan("one"), batches(2))
-    values = {
-        "copied_at": at or state.now(),
-        "rows_written": rows,
-        "bytes": rows * 10,
-        "seconds": seconds,
-        **batch,
-    }
-    with state.write() as connection:
-        connection.execute(update(BATCHES).where(BATCHES.c.run == run).values(**values))
-    for move in ENDS[: ENDS.index(until) + 1] if until in ENDS else (*ENDS[:2], until):
-        runs.move(run, "one", move, "it broke" if move == "failed" else None)
-    return run
 
 
 def everything(state: StateDatabase, period: Period) -> list[Any]:
@@ -77,17 +41,17 @@ def everything(state: StateDatabase, period: Period) -> list[Any]:
 def test_sums_of_jobs_that_succeeded_are_those_of_their_batches(state: StateDatabase) -> None:
     now = state.now()
     early = now - timedelta(days=40)
-    made(state, "cold", rows=3, at=early)
-    made(state, "cold", rows=5)
+    ran(state, "cold", rows=3, at=early)
+    ran(state, "cold", rows=5)
     # Runs of one second have their order by chance.
-    slow = max(made(state, "orders", rows=1000, until="copied") for _ in range(4))
+    slow = max(ran(state, "orders", rows=1000, until="copied") for _ in range(4))
     with state.write() as connection:
         connection.execute(update(BATCHES).where(BATCHES.c.run == slow).values(seconds=50.0))
     for run in Runs(state).recent("orders"):
         Runs(state).move(run.id, "one", "succeeded")
-    failed = made(state, "visits", rows=7, until="failed")
-    kept = made(state, "visits", rows=7, rows_purged=6, rows_kept=1)
-    silent = made(state, "events", rows=2, until="copying")
+    failed = ran(state, "visits", rows=7, until="failed")
+    kept = ran(state, "visits", rows=7, rows_purged=6, rows_kept=1)
+    silent = ran(state, "events", rows=2, until="copying")
     period = Period(now - timedelta(days=30), now + timedelta(days=1))
     with state.write() as connection:
         connection.execute(
@@ -140,7 +104,7 @@ def test_sums_of_jobs_that_succeeded_are_those_of_their_batches(state: StateData
 
 
 def test_a_job_that_is_worked_on_again_is_summed_up_anew(state: StateDatabase) -> None:
-    run = made(state, "orders", rows=100)
+    run = ran(state, "orders", rows=100)
     now = state.now()
     period = Period(now - timedelta(days=1), now + timedelta(days=1))
 

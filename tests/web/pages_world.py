@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,12 @@ from dsp_airflow.approval.requests import Requests
 from dsp_airflow.approval.subject import Subject, job_estimate
 from dsp_airflow.config.processes import Process
 from dsp_airflow.engine.errors import Mismatch
+from dsp_airflow.permissions.grants import Holder, Scope
+from dsp_airflow.permissions.store import Grants
+from dsp_airflow.state.runs import Runs
 from tests.engine.harness import Bench
 from tests.servers import Database, PostgresServer, fresh_database
+from tests.state.samples import ran
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 """Were it ever markup, it would open a dialog, which fails a test."""
@@ -30,6 +35,7 @@ class World:
 
     bench: Bench[Database]
     requests: Requests
+    grants: Grants
     succeeded: str
     failed: str
     running: str
@@ -42,9 +48,11 @@ def world(server: PostgresServer, folder: Path) -> Iterator[World]:
     """One run that is through, one whose rows differ, one that goes on, and requests."""
     with fresh_database(server) as source, fresh_database(server) as target:
         bench = Bench(folder, source, target)
+        _archived(bench)
         yield World(
             bench,
             requests := _requests(bench, folder),
+            _grants(bench),
             succeeded=_succeeded(bench),
             failed=_failed(bench),
             running=_running(bench),
@@ -100,6 +108,22 @@ def _running(bench: Bench[Database]) -> str:
     run.plan("events")
     run.copy("events")
     return run.run.id
+
+
+def _archived(bench: Bench[Database]) -> None:
+    """What jobs to S3 put away, today and the week before."""
+    for days in (7, 0):
+        run = ran(bench.state, "cold", rows=100, at=bench.state.now() - timedelta(days=days))
+        Runs(bench.state).finish(run, "succeeded")
+
+
+def _grants(bench: Bench[Database]) -> Grants:
+    """Of a role, of who administers a connection, and of somebody whose name is hostile."""
+    grants = Grants(bench.state)
+    grants.add(Holder("owners", is_role=True), Scope("source", "public"), ["read"], "anna")
+    grants.add(Holder("bert"), Scope("target"), ["administer"], "anna")
+    grants.add(Holder(HOSTILE), Scope("source", "public", HOSTILE), ["read", "purge"], "anna")
+    return grants
 
 
 def _requests(bench: Bench[Database], folder: Path) -> Requests:

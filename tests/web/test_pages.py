@@ -16,6 +16,7 @@ import yaml
 from playwright.sync_api import Page, Route, expect
 
 from dsp_airflow.approval.machine import State
+from dsp_airflow.approval.people import Roles
 from dsp_airflow.config.processes import Process
 from dsp_airflow.marking import MARK_DELETED
 from dsp_airflow.permissions.grants import Holder, Scope
@@ -30,6 +31,25 @@ from tests.web.pages_world import HOSTILE, World, hostile_task, plain_request, w
 from tests.web.scene import begun, told_to_airflow
 
 pytestmark = pytest.mark.timeout(300)
+AXE = pages.BUNDLE.parents[1] / "ui" / "node_modules" / "axe-core" / "axe.min.js"
+VIOLATIONS = """async theme => {
+    const root = document.querySelector("nav[aria-label='Pages of DSP']").parentElement;
+    // What is read aloud is the same in both themes; what is seen is not.
+    const runOnly = theme === "dark" ? ["color-contrast"] : ["wcag2a", "wcag2aa", "wcag21aa"];
+    const found = await axe.run(root, {runOnly, resultTypes: ["violations"]});
+    return found.violations
+        .filter(({impact}) => impact === "serious" || impact === "critical")
+        .flatMap(({id, nodes}) => nodes.map(node => `${id}: ${node.html} ${node.failureSummary}`));
+}"""
+"""What axe-core finds on the page, in words."""
+FOCUSED = """() => {
+    const {activeElement: at} = document, style = getComputedStyle(at);
+    // The button in a field for a date is the browser's own: it shows its focus itself.
+    const own = !at.matches(":focus");
+    const shown = own || style.outlineStyle !== "none" || style.boxShadow !== "none";
+    return [at.getAttribute("aria-label") ?? at.labels?.[0]?.innerText ?? at.innerText, shown];
+}"""
+"""What has the focus, and whether that is seen."""
 
 
 @dataclass
@@ -74,8 +94,12 @@ def site(
             flights.write_text(hostile_task())
             told_to_airflow(home / "dags")
         state = f"sqlite:///{folder}/state.db"
-        saving = {"AIRFLOW__DSP__ALLOW_SAVE": "True"}
-        url = stack.enter_context(api_server(home, airflow_db, state, saving))
+        settings = {
+            "AIRFLOW__DSP__ALLOW_SAVE": "True",
+            # The target is a connection that Airflow does not have.
+            "AIRFLOW_CONN_SOURCE": made.bench.source.uri,
+        }
+        url = stack.enter_context(api_server(home, airflow_db, state, settings))
         visitors = Visitors(stack.enter_context(chromium()), url)
         site = Site(url, made, visitors, flights.parent, failed="")
         for dag in ("flights", "flights__purge"):
@@ -85,6 +109,21 @@ def site(
         site.failed = begun(made.bench.state, flights, "flights/manual__1")
         Runs(made.bench.state).finish(site.failed, "failed", f"no such table {HOSTILE}")
         yield site
+
+
+def go(page: Page, path: str) -> None:
+    """To another page without loading Airflow's anew, until it has what it shows."""
+    page.evaluate(
+        """path => {
+            history.pushState({}, "", path);
+            dispatchEvent(new PopStateEvent("popstate", {state: {}}));
+        }""",
+        f"/plugin/dsp{path}",
+    )
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_role("main").last.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("main").last.get_by_role("status")).to_have_count(0)
+    expect(page.get_by_role("main").last.get_by_role("alert")).to_have_count(0)
 
 
 def test_the_bundle_is_for_who_is_logged_in(site: Site) -> None:
@@ -412,10 +451,11 @@ def test_a_hidden_tab_asks_nothing(site: Site) -> None:
 
     with site.visit("vera") as page:
         page.route("**/dsp/api/v1/runs?*", watch)
-        page.goto("/plugin/dsp/monitoring/warm/completed")
-        expect(page.get_by_text(re.compile(r"^1.1 of 1$"))).to_be_visible()
-        page.wait_for_timeout(2_500)
-        assert len(asked) >= 2
+        page.goto("/plugin/dsp/monitoring/warm/in_progress")
+        expect(page.get_by_text(re.compile(r"^1.\d of \d$"))).to_be_visible()
+        for _ in range(2):
+            with page.expect_request("**/dsp/api/v1/runs?*"):
+                pass
         hide(page, True)
         page.wait_for_timeout(300)
         before = len(asked)
@@ -479,7 +519,7 @@ def test_a_new_task_is_written_judged_and_saved(site: Site) -> None:
         page.goto("/plugin/dsp/tasks")
         page.get_by_role("link", name="New task").click()
         file = page.get_by_role("region", name="The file so far")
-        said = page.get_by_role("status", name="What is wrong with it")
+        said = page.get_by_role("region", name="What is wrong with it")
         expect(said).to_contain_text("the key name is missing")
         save = page.get_by_role("button", name="Save")
         expect(save).to_be_disabled()
@@ -595,3 +635,253 @@ def test_a_process_is_made_edited_ordered_and_deleted(site: Site) -> None:
     with site.visit("vera") as page:
         page.goto("/plugin/dsp/processes")
         expect(page.get_by_text("vera may not see or change approval processes")).to_be_visible()
+
+
+def test_grants_are_given_seen_applied_for_and_revoked(site: Site) -> None:
+    grants = site.world.grants
+    with site.visit("anna") as page:
+        page.goto("/plugin/dsp/permissions")
+        # Names are text, whatever they hold.
+        expect(page.get_by_role("row", name=re.compile("onerror"))).to_contain_text(HOSTILE)
+        page.get_by_role("button", name="Give a grant").click()
+        dialog = page.get_by_role("alertdialog", name="Give a grant?")
+        expect(dialog.get_by_role("button", name="Give a grant")).to_be_disabled()
+        dialog.get_by_label("Name").fill("vera")
+        dialog.get_by_label("Connection").fill("source")
+        dialog.get_by_label("Table, collection").fill("orders")
+        expect(dialog).to_contain_text("A table or prefix needs its schema")
+        dialog.get_by_label("Schema, database").fill("public")
+        dialog.get_by_label("Purge").check()
+        dialog.get_by_label("Until the end of").fill("2099-12-31")
+        expect(dialog).to_contain_text(
+            "vera may read, purge on source / public / orders, until the end of 2099-12-31."
+        )
+        dialog.get_by_role("button", name="Give a grant").click()
+        expect(dialog).to_have_count(0)
+        page.get_by_role("navigation", name="Users and roles").get_by_text("vera").click()
+        expect(page).to_have_url(re.compile(r"permissions\?user=vera$"))
+        row = page.get_by_role("row", name=re.compile("orders"))
+        expect(row.get_by_role("img", name="yes")).to_have_count(2)
+        (given,) = grants.all(holder="vera")
+        assert given.until is not None
+        assert (sorted(given.privileges), given.until.year) == (["purge", "read"], 2100)
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/permissions")
+        row = page.get_by_role("row", name=re.compile("orders"))
+        expect(row).to_contain_text("vera")
+        # Of others nothing is seen, and there is nothing to press that would be refused.
+        expect(page.locator("tbody tr")).to_have_count(1)
+        for name in ("Give a grant", "Revoke vera's grant on source / public / orders"):
+            expect(page.get_by_role("button", name=name)).to_have_count(0)
+        expect(page.get_by_role("link", name="History")).to_have_count(0)
+        page.get_by_role("button", name="Apply for a grant").click()
+        dialog = page.get_by_role("alertdialog", name="Apply for a grant?")
+        dialog.get_by_label("Connection").fill("target")
+        expect(dialog).to_contain_text("You ask to be allowed to read on target, until revoked.")
+        dialog.get_by_label("Why").fill("month's end")
+        dialog.get_by_role("button", name="Apply for a grant").click()
+        page.get_by_role("link", name=re.compile("vera applies to read")).click()
+        expect(page.get_by_role("heading", name=re.compile("vera applies to read"))).to_be_visible()
+    with site.visit("bert") as page:
+        # Who administers a connection gives and revokes there, and nowhere else.
+        grants.add(Holder("otto"), Scope("target"), ["read"], "anna")
+        page.goto("/plugin/dsp/permissions")
+        revoke = page.get_by_role("button", name="Revoke otto's grant on target")
+        expect(page.get_by_role("button", name="Give a grant")).to_be_visible()
+        expect(page.get_by_text("public", exact=True)).to_have_count(0)
+        revoke.click()
+        dialog = page.get_by_role("alertdialog", name="Revoke what otto has on target?")
+        expect(dialog).to_contain_text("otto may no longer read on target by this grant.")
+        dialog.get_by_role("button", name="Revoke").click()
+        expect(revoke).to_have_count(0)
+    assert grants.all(holder="otto") == []
+    with site.visit("anna") as page:
+        page.goto("/plugin/dsp/permissions/history?user=otto")
+        rows = page.locator("tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.first).to_contain_text("took back from otto: read on target")
+        expect(rows.first).to_contain_text("bert")
+
+
+def test_a_role_is_made_changed_and_deleted(site: Site) -> None:
+    roles = Roles(site.world.bench.state)
+    with site.visit("anna") as page:
+        page.goto("/plugin/dsp/permissions")
+        page.get_by_role("button", name="New role").click()
+        dialog = page.get_by_role("alertdialog", name="New role")
+        dialog.get_by_label("Name of the role").fill("archivists")
+        dialog.get_by_label("Member").fill("vera")
+        dialog.get_by_role("button", name="New role").click()
+        expect(page.get_by_role("heading", name="Role archivists")).to_be_visible()
+        page.get_by_role("button", name="Add a member").click()
+        dialog = page.get_by_role("alertdialog", name="Add a member to archivists?")
+        dialog.get_by_label("Member").fill("otto")
+        expect(dialog).to_contain_text("otto has all grants of archivists from then on")
+        dialog.get_by_role("button", name="Add a member").click()
+        page.get_by_role("button", name="Take the role from vera").click()
+        dialog = page.get_by_role("alertdialog", name="Take the role archivists from vera?")
+        expect(dialog).to_contain_text("vera loses all grants of archivists")
+        dialog.get_by_role("button", name="Take it").click()
+        expect(page.get_by_role("button", name="Take the role from vera")).to_have_count(0)
+        assert roles.members("archivists") == {"otto"}
+        site.world.grants.add(Holder("archivists", is_role=True), Scope("source"), ["read"], "anna")
+        page.get_by_role("button", name="Delete role").click()
+        dialog = page.get_by_role("alertdialog", name="Delete the role archivists?")
+        expect(dialog).to_contain_text("Its members (otto) no longer have it, and its 1 grants")
+        dialog.get_by_role("button", name="Delete role").click()
+        expect(page).to_have_url(re.compile("/permissions$"))
+        assert roles.members("archivists") == set()
+        assert site.world.grants.all(holder="archivists") == []
+        # A process asks for this one: without it nobody could decide there.
+        page.goto("/plugin/dsp/permissions?role=owners")
+        expect(page.get_by_text("asked by the processes Two")).to_be_visible()
+        expect(page.get_by_role("button", name="Delete role")).to_have_count(0)
+
+
+def test_a_connection_is_tested_by_who_may(site: Site) -> None:
+    with site.visit("bert") as page:
+        page.goto("/plugin/dsp/connections")
+        source = page.get_by_role("row", name=re.compile("^source"))
+        expect(source).to_contain_text("PostgreSQL")
+        expect(source.get_by_role("link", name="nightly")).to_be_visible()
+        # Airflow has no such connection: there is nothing to test.
+        target = page.get_by_role("row", name=re.compile("^target"))
+        expect(target).to_contain_text("not in Airflow")
+        expect(page.get_by_role("button", name="Test target")).to_have_count(0)
+        # Its page of connections is not for bert.
+        expect(page.get_by_role("link", name=re.compile("in Airflow"))).to_have_count(0)
+        page.get_by_role("button", name="Test source").click()
+        expect(page.get_by_text("Testing: a few seconds")).to_be_visible()
+        found = page.get_by_role("table", name="What the test of source found")
+        expect(found.get_by_role("row", name=re.compile("reachable"))).to_contain_text("ok")
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/connections?used=source")
+        expect(page.get_by_role("row", name=re.compile("^source"))).to_be_visible()
+        expect(page.get_by_role("button", name="Test source")).to_have_count(0)
+        expect(page.get_by_role("row", name=re.compile("^target"))).to_have_count(0)
+    with site.visit("anna") as page:
+        page.goto("/plugin/dsp/connections")
+        page.get_by_role("link", name="Edit in Airflow").click()
+        expect(page).to_have_url(re.compile(r"/connections\?.*name_pattern=source"))
+
+
+def test_reports_of_a_period(site: Site) -> None:
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/reports")
+        expect(page).to_have_url(re.compile("/reports/jobs$"))
+        nightly = page.get_by_role("row", name=re.compile("nightly events"))
+        expect(nightly).to_contain_text("12,345")
+        page.get_by_label("Task or job").fill("visit")
+        expect(nightly).to_have_count(0)
+        with page.expect_download() as report:
+            page.get_by_role("button", name="Download CSV").click()
+        lines = list(csv.reader(report.value.path().read_text().splitlines()))
+        assert [line[:8] for line in lines[1:]] == [
+            ["visits", "visits", "warm", "source: public.visits", "target: public.visits", *"101"]
+        ]
+        page.get_by_role("link", name="Abnormal").click()
+        visits = page.get_by_role("row", name=re.compile("visits"))
+        expect(visits).to_contain_text("2 rows different")
+        expect(visits).to_contain_text("Next step: Find out why rows differ before any purge.")
+        page.get_by_role("link", name="Archives").click()
+        expect(page.get_by_role("img", name="Archive capacity over time")).to_contain_text(
+            "pg: t → s3: b/p: 3.9 KiB at the end"
+        )
+        page.get_by_role("link", name="Flow").click()
+        flow = page.get_by_role("img", name="From where to where")
+        expect(flow).to_contain_text("source to target")
+        # The period goes along; before it nothing was moved, and the archives hold nothing.
+        page.get_by_label("To (UTC)").fill("2020-01-01")
+        expect(page.get_by_text("No run was made in this period.")).to_be_visible()
+        page.get_by_role("link", name="Archives").click()
+        expect(page).to_have_url(re.compile(r"/reports/archives\?until=2020-01-01$"))
+        expect(page.get_by_text("Nothing was archived yet.")).to_be_visible()
+
+
+def _pages(made: World) -> list[str]:
+    """Paths of all pages, each with something to show."""
+    job = f"/runs/{made.failed}/jobs/visits"
+    return [
+        "",
+        "/monitoring/warm/in_progress",
+        "/monitoring/warm/exception",
+        f"/runs/{made.failed}",
+        job,
+        f"{job}/differences",
+        "/scheduling",
+        "/tasks",
+        "/tasks/flights",
+        "/tasks/broken",
+        "/tasks/nightly/definitions",
+        "/tasks/nightly/runs",
+        "/tasks/old_events/approvals",
+        "/new-task",
+        "/approvals/all",
+        f"/requests/{made.waiting}",
+        "/processes",
+        "/processes/new",
+        "/permissions?role=owners",
+        "/permissions/history",
+        "/connections",
+        "/reports/jobs",
+        "/reports/abnormal",
+        "/reports/archives",
+        "/reports/flow",
+    ]
+
+
+def test_pages_can_be_read_and_used_by_everybody(site: Site) -> None:
+    """By axe-core: no serious violation, light and dark; and nothing is wider than the window."""
+    with site.visit("anna") as page:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto("/plugin/dsp")
+        expect(page.get_by_role("heading", name="Home")).to_be_visible()
+        page.evaluate(AXE.read_text())
+        # Colours on their way from one theme to the other are none that anybody reads.
+        page.add_style_tag(content="* { transition: none !important }")
+        found = []
+        for path in _pages(site.world):
+            go(page, path)
+            for theme in ("light", "dark"):
+                page.evaluate("theme => document.documentElement.className = theme", theme)
+                found += [f"{path} {theme}: {one}" for one in page.evaluate(VIOLATIONS, theme)]
+            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, path
+        assert found == []
+        # An approver on the way reads all of it without scrolling to the side, and can decide.
+        page.set_viewport_size({"width": 390, "height": 844})
+        go(page, f"/requests/{site.world.waiting}")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: Site) -> None:
+    with site.visit("vera") as page:
+        page.goto("/plugin/dsp/monitoring/warm/completed")
+        row = page.get_by_role("button", name=re.compile("^Show the jobs of"))
+        expect(row.first).to_be_visible()
+        page.get_by_role("link", name="Home", exact=True).last.focus()
+        reached = []
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            at, shown = page.evaluate(FOCUSED)
+            reached.append(at)
+            assert shown, f"{at} does not show that it has the focus"
+        assert any(one.startswith("Show the jobs of") for one in reached)
+        assert {"Reports", "S3", "Sort by name", "Name or run"} <= set(reached)
+        row.first.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("table", name="Jobs")).to_be_visible()
+
+
+def test_a_page_that_is_only_looked_at_asks_little(site: Site) -> None:
+    with site.visit("vera") as page:
+        asked: list[str] = []
+        page.on(
+            "request",
+            lambda request: asked.append(request.url) if "/dsp/api/" in request.url else None,
+        )
+        page.goto("/plugin/dsp/monitoring/warm/completed")
+        expect(page.get_by_text(re.compile(r"^1.1 of 1$"))).to_be_visible()
+        before = len(asked)
+        page.wait_for_timeout(10_000)
+        assert len(asked) - before < 5, "one in two seconds"

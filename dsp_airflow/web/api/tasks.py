@@ -9,6 +9,7 @@ from fastapi import Depends, HTTPException, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from dsp_airflow import task_list
 from dsp_airflow.config.definition import normalise
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.state.database import StateDatabase
@@ -109,22 +110,12 @@ def list_tasks(
     names = [one for one in names if one in seen]
     if state is not None:
         names = [one for one in names if _state(tasks.switches.get(one)) == state]
+    if type is not None or broken is not None:
+        names = [one for one in names if _fits(tasks, one, type, broken=broken)]
     names = _in_order(tasks, names, sort, descending=descending)
-    if type is None and broken is None:
-        some = names[paging.offset : paging.offset + paging.limit]
-        tasks.scheduled = scheduler.scheduled(some)
-        return paging.page([_line(tasks, one) for one in some], len(names))
-    # These stand in the files alone.
-    tasks.scheduled = scheduler.scheduled(names)
-    lines = [_line(tasks, one) for one in names]
-    return paging.cut(
-        [
-            one
-            for one in lines
-            if (type is None or type in one.types)
-            and (broken is None or bool(one.problems) == broken)
-        ]
-    )
+    some = names[paging.offset : paging.offset + paging.limit]
+    tasks.scheduled = scheduler.scheduled(some)
+    return paging.page([_line(tasks, one) for one in tasks.lines(some)], len(names))
 
 
 @routes.get("/tasks/{task}", summary="Show a task")
@@ -262,14 +253,21 @@ def _state(switch: Switch | None) -> TaskState:
     return "enabled" if switch is None else switch.state
 
 
-def _line(tasks: Tasks, name: str) -> TaskLine:
-    known = tasks.line(name)
+def _fits(tasks: Tasks, name: str, kind: str | None, *, broken: bool | None) -> bool:
+    """Whether the task's file has a job of this type, and has problems or has none."""
     found, problems = tasks.loaded(name)
+    if kind is not None and not (found and any(job.type == kind for job in found.jobs)):
+        return False
+    return broken is None or broken == (problems is not None)
+
+
+def _line(tasks: Tasks, known: task_list.TaskLine) -> TaskLine:
+    found, problems = tasks.loaded(known.name)
     return TaskLine(
         **{
             field: getattr(known, field) for field in TaskLine.model_fields if hasattr(known, field)
         },
-        title=found.title if found else name,
+        title=found.title if found else known.name,
         owner=(found.owner or None) if found else None,
         problems=[] if problems is None else mistakes_of(problems),
     )
@@ -280,7 +278,7 @@ def _detail(tasks: Tasks, name: str, actor: Actor) -> TaskDetail:
     switch = tasks.switches.get(name)
     owner = found.owner if found else None
     return TaskDetail(
-        **_line(tasks, name).model_dump(),
+        **_line(tasks, tasks.line(name)).model_dump(),
         description=found.description if found else "",
         yaml=_text(tasks, name),
         definition=plain(normalise(found)) if found else None,

@@ -135,7 +135,11 @@ function SideBar({ me }: { me: Me | undefined }) {
       position={{ md: "sticky" }}
       top={0}
     >
-      <Stack gap={1} direction={{ base: "row", md: "column" }}>
+      <Stack
+        gap={1}
+        direction={{ base: "row", md: "column" }}
+        wrap={{ base: "wrap", md: "nowrap" }}
+      >
         {entries.map((entry) => (
           <ChakraLink
             asChild

@@ -3,7 +3,11 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { get, type Problem, problemFrom } from "./api";
 
-const EVERY = 2_000;
+/** While something goes on. */
+export const LIVE = 2_000;
+/** Where nothing moves by itself: a page that is only looked at asks less than once in two seconds. */
+export const IDLE = 10_000;
+const EVERY = 5_000;
 const LONGEST = 30_000;
 
 export interface Polled<T> {
@@ -25,8 +29,8 @@ export function pause(every: number, failures: number, took: number): number {
 }
 
 /**
- * The answer of `url`, asked for every two seconds; not while the tab is hidden, and once only where
- * `every` is null. A question waits for the answer to the one before, so a slow server is not asked
+ * The answer of `url`, asked for every five seconds, or `every` so often; not while the tab is
+ * hidden, and once only where `every` is null. A new rhythm holds from the next answer on. A question waits for the answer to the one before, so a slow server is not asked
  * by several at once.
  */
 export function usePolled<T>(url: string | null, every: number | null = EVERY): Polled<T> {

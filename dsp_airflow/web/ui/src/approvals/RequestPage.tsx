@@ -192,7 +192,7 @@ function Node({ node, decides }: { node: NodeStand; decides: boolean }) {
         </Text>
       )}
       {node.verdict === null && (
-        <Text fontSize="sm" color={node.members.length > 0 ? "fg.muted" : "fg.error"}>
+        <Text fontSize="sm" color={node.members.length > 0 ? "fg.muted" : "red.fg"}>
           {node.members.length > 0 ? text.members(node.members.join(", ")) : text.nobody}
         </Text>
       )}
@@ -296,7 +296,7 @@ function Job({ job }: { job: Estimate }) {
                   <Table.Cell>
                     {one.target} <Code fontSize="xs">{one.target_type}</Code>
                   </Table.Cell>
-                  <Table.Cell color={one.fit === "lossy" ? "fg.error" : "inherit"}>
+                  <Table.Cell color={one.fit === "lossy" ? "red.fg" : "inherit"}>
                     {one.fit}
                   </Table.Cell>
                   <Table.Cell>{one.note ?? ""}</Table.Cell>
@@ -322,9 +322,11 @@ function Definition({ request }: { request: RequestDetail }) {
     typeof definition === "string" ? definition : JSON.stringify(definition ?? null, null, 2);
   return (
     <Card title={text.definition}>
-      <Fact label={text.digest}>
-        <Code fontSize="xs">{request.digest}</Code>
-      </Fact>
+      <Box as="dl" m={0}>
+        <Fact label={text.digest}>
+          <Code fontSize="xs">{request.digest}</Code>
+        </Fact>
+      </Box>
       <Box asChild mt={3}>
         <details open={(request.evidence.jobs ?? []).length === 0}>
           <summary>{text.definition}</summary>

@@ -1,6 +1,6 @@
 /** The connections that tasks use: what for, and whether they can do their work. */
 
-import { Badge, Box, Button, Table as Chakra, Link as ChakraLink, Text } from "@chakra-ui/react";
+import { Box, Button, Table as Chakra, Link as ChakraLink, Text } from "@chakra-ui/react";
 import { useState } from "react";
 import { Link } from "react-router-dom";
 import { places, useListState } from "../address";
@@ -8,6 +8,7 @@ import { address, type Page } from "../api";
 import { ChoiceFilter, Filters, TextFilter } from "../parts/Filters";
 import { Title, To } from "../parts/layout";
 import { type Column, Table } from "../parts/Table";
+import { Pill } from "../parts/values";
 import { usePolled } from "../polling";
 import type { ConnectionLine, Me } from "../shapes";
 import { words } from "../words";
@@ -131,7 +132,7 @@ function System({ type }: { type: string | null }) {
   if (type === null) {
     return (
       <>
-        <Badge colorPalette="failed">{text.missing}</Badge>
+        <Pill colours="failed" text={text.missing} />
         <Text fontSize="xs" color="fg.muted">
           {text.missingStep}
         </Text>

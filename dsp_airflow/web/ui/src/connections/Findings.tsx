@@ -1,9 +1,10 @@
 /** What a test of a connection found, each with what to do. */
 
-import { Badge, HStack, Spinner, Table, Text } from "@chakra-ui/react";
+import { HStack, Spinner, Table, Text } from "@chakra-ui/react";
 import { useEffect, useState } from "react";
 import { address, type Problem, path, problemFrom, send } from "../api";
 import { Trouble } from "../parts/States";
+import { Pill } from "../parts/values";
 import type { FindingLine, FindingState } from "../shapes";
 import { words } from "../words";
 
@@ -45,9 +46,7 @@ export function Findings({ connection }: { connection: string }) {
         {found.map((one) => (
           <Table.Row key={`${one.subject} ${one.text}`} bg="transparent">
             <Table.Cell w="6rem" verticalAlign="top">
-              <Badge colorPalette={PALETTES[one.state]} variant="solid" borderRadius="full" px={2}>
-                {text.states[one.state]}
-              </Badge>
+              <Pill colours={PALETTES[one.state]} text={text.states[one.state]} />
             </Table.Cell>
             <Table.Cell w="12rem" verticalAlign="top">
               {one.subject}

@@ -17,7 +17,8 @@ import { Bars, everyDay, Flows } from "./pictures";
 
 const text = words.home;
 const USUAL = "7";
-const EVERY = 10_000;
+/** Seven questions in this time: fewer than one in two seconds. */
+const EVERY = 20_000;
 const LISTED = 5;
 const LOOKED_AT = 100;
 

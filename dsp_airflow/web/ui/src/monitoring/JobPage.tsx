@@ -11,7 +11,7 @@ import { Card, Facts, Tabs, Title, To } from "../parts/layout";
 import { Empty, Loading, Trouble } from "../parts/States";
 import { type Column, Table } from "../parts/Table";
 import { Bar, Fact, Moment, StateBadge } from "../parts/values";
-import { usePolled } from "../polling";
+import { IDLE, LIVE, usePolled } from "../polling";
 import type {
   AirflowRun,
   BatchLine,
@@ -27,6 +27,7 @@ import { type Act, ByHand } from "./ByHand";
 import { downloadDifferences } from "./differences";
 import { Check, SourceData } from "./Jobs";
 import { JobLogs } from "./Logs";
+import { useRun } from "./RunPage";
 import { Strip, Swatch } from "./Strip";
 
 const CELLS = 400;
@@ -37,7 +38,7 @@ export function JobPage({ differences = false }: { differences?: boolean }) {
 }
 
 function Job({ run: id, name, differences }: { run: string; name: string; differences: boolean }) {
-  const found = usePolled<RunDetail>(address(path("runs", id)));
+  const found = useRun(id);
   const run = found.data;
   const job = run?.jobs.find((one) => one.name === name);
   return (
@@ -77,7 +78,7 @@ function Job({ run: id, name, differences }: { run: string; name: string; differ
             {job.name}
           </Title>
           {job.error && (
-            <Text color="fg.error" whiteSpace="pre-wrap" overflowWrap="anywhere" mb={3}>
+            <Text color="red.fg" whiteSpace="pre-wrap" overflowWrap="anywhere" mb={3}>
               {job.error}
             </Text>
           )}
@@ -125,7 +126,7 @@ function Figures({ job, executed }: { job: JobCounts; executed: string | null | 
 
 function Batches(props: { run: RunDetail; job: JobCounts; differences: boolean }) {
   const { run, job, differences } = props;
-  const every = ended(run.state) ? 10_000 : 2_000;
+  const every = ended(run.state) ? IDLE : LIVE;
   const url = address(path("runs", run.id, "jobs", job.name, "strip"), { cells: CELLS });
   const strip = usePolled<StripShape>(url, every);
   const list = useListState("number", false);
@@ -260,7 +261,7 @@ function BatchTable({ run, job, every, chosen }: ListProps & { chosen: StripCell
       cell: (batch) => (
         <Box maxW="24rem" fontSize="xs" overflowWrap="anywhere">
           {batch.holder && <Text>{words.job.worker(batch.holder)}</Text>}
-          {batch.error && <Text color="fg.error">{batch.error}</Text>}
+          {batch.error && <Text color="red.fg">{batch.error}</Text>}
           {batch.check_note && <Text>{batch.check_note}</Text>}
         </Box>
       ),

@@ -126,7 +126,7 @@ export function Check({ job }: { job: JobCounts }) {
   return (
     <Stack gap={0}>
       <Text>{job.check_percent} %</Text>
-      <Text fontSize="xs" color={differs ? "fg.error" : "fg.muted"} whiteSpace="nowrap">
+      <Text fontSize="xs" color={differs ? "red.fg" : "fg.muted"} whiteSpace="nowrap">
         {differs
           ? words.monitoring.different(count(job.rows_different))
           : words.monitoring.checked(count(job.rows_checked))}

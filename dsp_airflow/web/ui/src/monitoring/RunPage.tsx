@@ -1,7 +1,7 @@
 /** One run: its jobs, what it waits for, what went wrong and what to do. */
 
 import { Box, Button, Code, Stack, Table, Text } from "@chakra-ui/react";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { useParams } from "react-router-dom";
 import { places } from "../address";
 import { address, path, send } from "../api";
@@ -10,7 +10,7 @@ import { Confirm } from "../parts/Confirm";
 import { Card, Facts, Title, To, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
 import { Bar, Fact, Moment } from "../parts/values";
-import { usePolled } from "../polling";
+import { IDLE, LIVE, type Polled, usePolled } from "../polling";
 import type { RunDetail } from "../shapes";
 import { ended } from "../states";
 import { words } from "../words";
@@ -26,7 +26,7 @@ export function RunPage() {
 }
 
 function Run({ id }: { id: string }) {
-  const found = usePolled<RunDetail>(address(path("runs", id)));
+  const found = useRun(id);
   const speeds = useSpeeds();
   const run = found.data;
   return (
@@ -56,6 +56,15 @@ function Run({ id }: { id: string }) {
       )}
     </>
   );
+}
+
+/** The run, watched while it goes on. */
+export function useRun(id: string): Polled<RunDetail> {
+  const [rhythm, setRhythm] = useState(LIVE);
+  const found = usePolled<RunDetail>(address(path("runs", id)), rhythm);
+  const state = found.data?.state;
+  useEffect(() => setRhythm(state !== undefined && ended(state) ? IDLE : LIVE), [state]);
+  return found;
 }
 
 function Origin({ run }: { run: RunDetail }) {
@@ -96,7 +105,7 @@ function WhatToKnow({ run }: { run: RunDetail }) {
     >
       <Stack gap={1}>
         {run.error && (
-          <Text color="fg.error" whiteSpace="pre-wrap" overflowWrap="anywhere">
+          <Text color="red.fg" whiteSpace="pre-wrap" overflowWrap="anywhere">
             {run.error}
           </Text>
         )}

@@ -8,7 +8,9 @@ import { type Filter, List, type Marks, Opener, useList } from "../parts/List";
 import { To } from "../parts/layout";
 import type { Column } from "../parts/Table";
 import { Bar, Moment, Sparkline, StateBadge } from "../parts/values";
+import { IDLE, LIVE } from "../polling";
 import type { RunLine, Tab } from "../shapes";
+import { ended } from "../states";
 import { words } from "../words";
 import { Check, Jobs, SourceData, Strategy } from "./Jobs";
 import { type Speeds, useSpeeds } from "./speeds";
@@ -36,6 +38,7 @@ export function Runs({ tab, type, dag }: RunsProps) {
     query: { tab, type, dag },
     filters: FILTERS,
     sort: "created_at",
+    every: rhythmOf,
   });
   const speeds = useSpeeds();
   const { at } = list.rows;
@@ -53,6 +56,11 @@ export function Runs({ tab, type, dag }: RunsProps) {
       }}
     />
   );
+}
+
+/** Runs that go on are watched. */
+function rhythmOf(runs: readonly RunLine[]): number {
+  return runs.some((run) => !ended(run.state)) ? LIVE : IDLE / 2;
 }
 
 interface Shown {
@@ -168,7 +176,7 @@ export function RunState({ run }: { run: RunLine }) {
 function ErrorAndStep({ run }: { run: RunLine }) {
   return (
     <Box minW="16rem" maxW="28rem" fontSize="xs">
-      <Text color="fg.error" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
+      <Text color="red.fg" lineClamp={2} title={run.error ?? ""} overflowWrap="anywhere">
         {run.error ?? "–"}
       </Text>
       {run.next_step && (
@@ -214,7 +222,7 @@ function OfJobs({ run, what }: { run: RunLine; what: "strategy" | "check" | "sou
       <Text color="fg.muted">{words.monitoring.jobs(count(run.jobs.length))}</Text>
       {what === "source" && <Text fontSize="xs">{words.monitoring.sourceData[source]}</Text>}
       {what === "check" && Number(different) > 0 && (
-        <Text fontSize="xs" color="fg.error">
+        <Text fontSize="xs" color="red.fg">
           {words.monitoring.different(count(different))}
         </Text>
       )}

@@ -8,7 +8,7 @@ import { ChoiceFilter } from "../parts/Filters";
 import { To } from "../parts/layout";
 import { Empty, Loading, Trouble } from "../parts/States";
 import { Bar } from "../parts/values";
-import { usePolled } from "../polling";
+import { LIVE, usePolled } from "../polling";
 import type { RunLine, Tab } from "../shapes";
 import { words } from "../words";
 import { Jobs } from "./Jobs";
@@ -51,7 +51,7 @@ export function DagTab({ dagId }: Place) {
 export function RunTab({ dagId, runId }: Place) {
   const speeds = useSpeeds();
   const url = address("runs", { dag: dagId, dag_run: runId });
-  const found = usePolled<Page<RunLine>>(dagId && runId ? url : null);
+  const found = usePolled<Page<RunLine>>(dagId && runId ? url : null, LIVE);
   return (
     <Box p={3} fontSize="sm">
       {found.problem && <Trouble problem={found.problem} at={found.at} retry={found.reload} />}
@@ -66,7 +66,7 @@ export function RunTab({ dagId, runId }: Place) {
             <RunState run={run} />
           </HStack>
           {run.error && (
-            <Text color="fg.error" whiteSpace="pre-wrap" overflowWrap="anywhere" mb={2}>
+            <Text color="red.fg" whiteSpace="pre-wrap" overflowWrap="anywhere" mb={2}>
               {run.error}
             </Text>
           )}

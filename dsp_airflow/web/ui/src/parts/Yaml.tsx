@@ -34,7 +34,7 @@ export function Yaml({ label, source, marked }: YamlProps) {
       maxH="36rem"
       overflow="auto"
     >
-      {linesOf(source).map((pieces, at) => (
+      {linesOf(source.trimEnd()).map((pieces, at) => (
         <Box
           // biome-ignore lint/suspicious/noArrayIndexKey: a line is its place
           key={at}

@@ -7,8 +7,14 @@ import { palette } from "../states";
 
 /** A state in Airflow's colour of it. */
 export function StateBadge({ state, text }: { state: string; text: string }) {
+  return <Pill colours={palette(state)} text={text} />;
+}
+
+/** Text beside a dot of a colour: it is read as well on every colour, and without seeing any. */
+export function Pill({ colours, text }: { colours: string; text: string }) {
   return (
-    <Badge colorPalette={palette(state)} variant="solid" borderRadius="full" px={2}>
+    <Badge bg={`${colours}.subtle`} color="fg" borderRadius="full" px={2} gap={1.5}>
+      <Box as="span" boxSize="8px" flexShrink={0} borderRadius="full" bg={`${colours}.solid`} />
       {text}
     </Badge>
   );

@@ -40,24 +40,23 @@ export function Grants({ holder }: { holder: Holder | undefined }) {
       id: "holder",
       title: titles.holder,
       cell: (one) => (
-        <>
+        <Box minW="6rem">
           <To to={places.permissions(addressOf({ name: one.holder, isRole: one.is_role }))}>
             {one.holder}
           </To>
           {one.is_role && (
-            <Text as="span" fontSize="xs" color="fg.muted">
-              {" "}
+            <Text fontSize="xs" color="fg.muted">
               {text.roleMark}
             </Text>
           )}
-        </>
+        </Box>
       ),
     },
     {
       id: "scope",
       title: titles.scope,
       cell: (one) => (
-        <Box minW="10rem" overflowWrap="anywhere">
+        <Box minW="8rem" overflowWrap="anywhere">
           {scopeText(one)}
         </Box>
       ),
@@ -67,15 +66,14 @@ export function Grants({ holder }: { holder: Holder | undefined }) {
       title: text.privileges[privilege],
       cell: (one: GrantLine) => <Held grant={one} privilege={privilege} />,
     })),
-    { id: "until", title: titles.until, cell: (one) => <Until grant={one} /> },
     {
-      id: "given",
-      title: titles.given,
+      id: "until",
+      title: titles.until,
       cell: (one) => (
-        <>
-          <Moment at={one.granted_at} />
+        <Box minW="8rem">
+          <Until grant={one} />
           <Text fontSize="xs" color="fg.muted">
-            {text.by(one.granted_by)}
+            {text.given} <Moment at={one.granted_at} /> {text.by(one.granted_by)}
             {one.request && (
               <>
                 {", "}
@@ -83,7 +81,7 @@ export function Grants({ holder }: { holder: Holder | undefined }) {
               </>
             )}
           </Text>
-        </>
+        </Box>
       ),
     },
     {

@@ -36,7 +36,7 @@ export function PermissionsPage({ me }: { me: Me | undefined }) {
     <>
       <Title actions={me && <Ask me={me} holder={holder} />}>{words.pages.permissions}</Title>
       <Flex gap={6} align="start" direction={{ base: "column", lg: "row" }}>
-        <Box w={{ base: "full", lg: "15rem" }} flexShrink={0}>
+        <Box w={{ base: "full", lg: "12rem" }} flexShrink={0}>
           {me && <People me={me} holder={holder} shown={shown} />}
         </Box>
         <Box flex="1" minW={0} w="full">

@@ -61,10 +61,10 @@ export function valuesOf(draft: Draft): object {
   };
 }
 
-/** `archive_s3 › cold › orders/…`: what is below is meant, too. */
+/** `archive_s3 / cold / orders/…`: what is below is meant, too. */
 export function scopeText(scope: Scope): string {
   const item = scope.item !== null && scope.is_path ? `${scope.item}/…` : scope.item;
-  return [scope.connection, scope.container, item].filter((one) => one !== null).join(" › ");
+  return [scope.connection, scope.container, item].filter((one) => one !== null).join(" / ");
 }
 
 export function mayText(privileges: readonly string[]): string {

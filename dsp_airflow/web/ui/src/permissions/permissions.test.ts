@@ -49,10 +49,10 @@ test("records say who had what, and roles only what changed", () => {
     privileges: ["purge", "read"],
   };
   expect(tell(record("grant.add", "grant 1", null, grant))).toBe(
-    "gave role owners: purge, read on archive › cold › orders/…",
+    "gave role owners: purge, read on archive / cold / orders/…",
   );
   expect(tell(record("grant.revoke", "grant 1", { ...grant, item: null }, null))).toContain(
-    "archive › cold",
+    "archive / cold",
   );
   const members = (...names: string[]) => ({ members: names });
   expect(tell(record("role.add", "role owners", members("a"), members("a", "b")))).toBe(

@@ -31,7 +31,7 @@ const columns: readonly Column<AbnormalJob>[] = [
   },
   {
     id: "way",
-    title: titles.source,
+    title: titles.way,
     cell: (one) => <Text overflowWrap="anywhere">{text.way(one.source, one.target)}</Text>,
   },
   { id: "runs", title: titles.runs, numeric: true, cell: (one) => count(one.runs) },
@@ -52,7 +52,7 @@ const columns: readonly Column<AbnormalJob>[] = [
     cell: (one) => (
       <Box maxW="32rem" fontSize="xs" overflowWrap="anywhere">
         {one.error && (
-          <Text color="fg.error" lineClamp={3} title={one.error}>
+          <Text color="red.fg" lineClamp={3} title={one.error}>
             {one.error}
           </Text>
         )}

@@ -5,7 +5,7 @@ import { bytes } from "../format";
 import { words } from "../words";
 import { type Line, points } from "./growth";
 
-const [WIDE, HIGH, ROOM] = [720, 180, 20];
+const [WIDE, HIGH, ROOM] = [960, 190, 20];
 /** A colour and a dash for each: nobody has to tell them by colour alone. */
 const STROKES = [
   { colour: "blue.500", dash: "none" },

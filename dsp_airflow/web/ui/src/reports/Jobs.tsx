@@ -34,7 +34,7 @@ const columns: readonly Column<JobReport>[] = [
   { id: "type", title: titles.type, cell: (one) => words.types[one.type] ?? one.type },
   {
     id: "way",
-    title: titles.source,
+    title: titles.way,
     cell: (one) => <Text overflowWrap="anywhere">{text.way(one.source, one.target)}</Text>,
   },
   {
