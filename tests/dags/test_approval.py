@@ -307,7 +307,7 @@ def test_marking_by_hand_is_a_request_of_its_own(world: World, steps: Build) -> 
     done = mark("purge", **form)
     assert (done["rows_purged"], done["rows_gone"]) == (0, 1500)
     assert requests(world).get(request.id).state == State.EXECUTION_SUCCEEDED
-    begun = audit.recent(world.state, Wanted(actions=("mark",)), 9)
+    begun = audit.recent(world.state, Wanted(actions=["mark"]), 9)
     assert [(one.actor, one.after["batches"]) for one in begun] == [
         ("anna", [3]),
         ("anna", [1, 2]),

@@ -102,6 +102,8 @@ priority: 1
 """
 USER = "rita"
 """Triggers all runs."""
+VIEWER = "vera"
+"""Only looks."""
 
 
 @dataclass
@@ -188,8 +190,9 @@ def fill(home: Path, source: Database) -> None:
 
 def started(kind: str, home: Path, values: dict[str, Any]) -> AirflowStandalone:
     if kind == "fab":
-        return AirflowWithFab(home, users={"admin": "Admin", USER: "Op", "otto": "User"}, **values)
-    users = f"admin:admin,{USER}:op,otto:user"
+        fabs = {"admin": "Admin", USER: "Op", "otto": "User", VIEWER: "Viewer"}
+        return AirflowWithFab(home, users=fabs, **values)
+    users = f"admin:admin,{USER}:op,otto:user,{VIEWER}:viewer"
     values["settings"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = users
     return AirflowStandalone(home, **values)
 
@@ -318,11 +321,19 @@ def test_a_no_ends_the_run_of_a_task_file(gated: Gated) -> None:
     seen = {"version": request.version, "digest": request.digest, "comment": "not today"}
     reject = f"/requests/{request.id}/reject"
     # Who rules Airflow is no member of the node, and who asked may not, though one.
-    administrators = {"admin": True, USER: False, "otto": False}
+    administrators = {"admin": True, USER: False, "otto": False, VIEWER: False}
     for user, is_one in administrators.items():
         assert gated.asks(user, "GET", "/me").json()["administrator"] is is_one
-    for user in ("admin", USER):
+    for user in ("admin", USER, VIEWER):
         assert gated.asks(user, "POST", reject, seen).status_code == 403
+    for user, decides in {"otto": True, "admin": False, VIEWER: False}.items():
+        waiting = gated.asks(user, "GET", "/requests?whose=waiting-for-me").json()["items"]
+        assert (request.id in {one["id"] for one in waiting}) is decides, user
+    (run,) = gated.asks(VIEWER, "GET", "/runs?task=rejected").json()["items"]
+    assert gated.asks(VIEWER, "GET", f"/runs/{run['id']}").json()["may_steer"] is False
+    for path in ("/tasks/rejected/run", "/tasks/rejected/disable", f"/runs/{run['id']}/terminate"):
+        assert gated.asks(VIEWER, "POST", path, {}).status_code == 403, path
+    assert gated.asks(VIEWER, "GET", "/processes").status_code == 403
     answer = gated.asks("otto", "POST", reject, seen)
     assert (answer.status_code, answer.json()["state"]) == (200, "REJECTED"), answer.text
     assert gated.ended("rejected") == "failed"

@@ -128,12 +128,12 @@ def test_a_role_that_is_deleted_takes_its_grants_along(state: StateDatabase) -> 
     assert [one.holder for one in grants.all()] == [Holder("olga"), Holder("owners")]
     assert roles.all() == {"administrators": {"root"}, "readers": {"olga"}}
     assert delete_role(roles, processes, "owners", "root") == 0
-    records = audit.recent(state, Wanted(names="owners"), 9)
-    assert [(one.action, one.object.partition(" ")[0]) for one in records][:2] == [
+    recorded = audit.recent(state, Wanted(names="owners"), 9)
+    assert [(one.action, one.object.partition(" ")[0]) for one in recorded][:2] == [
         ("role.delete", "role"),
         ("grant.revoke", "grant"),
     ]
-    assert records[0].before == {"members": ["olga", "otto"]}
+    assert recorded[0].before == {"members": ["olga", "otto"]}
     assert {one.action for one in audit.recent(state, Wanted(actions=["role"]), 99)} == {
         "role.add",
         "role.delete",

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from dsp_airflow.approval.processes import Processes
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.state.tables import JOBS
@@ -15,6 +17,26 @@ from tests.web.scene import made
 from tests.web.served import Served
 
 UWE: dict[str, Any] = {"user": "uwe", "role": "USER"}
+
+
+def test_a_run_tells_whom_it_waits_for(api: Served, state: StateDatabase, tmp_path: Path) -> None:
+    scene = made(api, state, tmp_path / "dags")
+
+    def told() -> list[str]:
+        found = api.get(f"/runs/{scene.run}", **UWE)
+        assert found["request"] == scene.request
+        return [one["text"] for one in found["notes"]]
+
+    requests = Requests(state, processes=Processes(state, tmp_path / "dags" / "processes"))
+    (note,) = told()
+    assert note.startswith("waits for approval by role owners (otto), until 20")
+    requests.decide(scene.request, "otto", approved=True)
+    assert told()[0].startswith("waits for approval by user anna (anna), until 20")
+    requests.decide(scene.request, "anna", approved=True)
+    (note,) = told()
+    assert note.startswith("is approved, and waits until its request is executed, until 20")
+    requests.execute(scene.request, "rita")
+    assert told() == []
 
 
 def test_forms_of_the_dag_of_purges(api: Served, state: StateDatabase, tmp_path: Path) -> None:

@@ -139,4 +139,5 @@ def test_what_a_task_said_before(api: Served, state: StateDatabase) -> None:
     # A page knows what came before its last line.
     (only,) = api.get("/tasks/flights/definitions?limit=1")["items"]
     assert only["changes"] is not None
+    assert api.get("/tasks/flights/definitions?offset=2")["items"] == []
     assert api("GET", "/tasks/nothing/definitions").status_code == 404

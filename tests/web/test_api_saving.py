@@ -57,7 +57,7 @@ def granted(state: StateDatabase) -> Callable[..., None]:
 
 
 def saves(state: StateDatabase) -> list[tuple[str, str, str]]:
-    found = audit.entries(state, Wanted(actions=("task",)))
+    found = audit.entries(state, Wanted(actions=["task"]))
     return [(one.actor, one.action, one.object) for one in found]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from itertools import zip_longest
 from typing import Any
 
 from dsp_airflow.state.definition_list import UsedDefinition, definitions_page
@@ -41,7 +42,7 @@ def list_definitions(
         found, total = definitions_page(
             connection, task, limit=paging.limit + 1, offset=paging.offset
         )
-    pairs = zip(found, [*found[1:], None], strict=True)
+    pairs = zip_longest(found, found[1:])
     return paging.page([_line(one, before) for one, before in pairs][: paging.limit], total)
 
 

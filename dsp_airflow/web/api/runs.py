@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import HTTPException, Query
 
+from dsp_airflow.approval.machine import State
+from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.config.names import PURGE_SUFFIX
 from dsp_airflow.engine.model import LossCount
@@ -236,7 +238,8 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
     runs = Runs(database)
     summary, jobs = runs.summary(found.id), runs.jobs(found.id)
     line = _line(found, summary.jobs, jobs, database.now())
-    asked = Requests(database).find(found.external_key or f"cli/{found.id}")
+    requests = Requests(database)
+    asked = requests.find(found.external_key or f"cli/{found.id}")
     return RunDetail(
         **line.model_dump(),
         file=found.file,
@@ -244,7 +247,10 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         definition_digest=found.definition_digest,
         variables=plain(found.variables),
         stop=_stop(found),
-        notes=[NoteText(job=one.job, text=one.text) for one in standing(runs, found)],
+        notes=[
+            *([] if asked is None or found.ended else _awaited(requests, asked)),
+            *(NoteText(job=one.job, text=one.text) for one in standing(runs, found)),
+        ],
         losses=[_loss(job.name, loss) for job in summary.jobs for loss in job.losses],
         request=None if asked is None else asked.id,
         steps=_steps(found) if line.airflow else [],
@@ -253,6 +259,18 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         may_retry=actor.may_clear(found.dag),
         may_purge=actor.may_begin(f"{found.task}{PURGE_SUFFIX}"),
     )
+
+
+def _awaited(requests: Requests, asked: Request) -> list[NoteText]:
+    """Whom a run waits for that may not begin yet."""
+    until = f", until {asked.until:%Y-%m-%d %H:%M:%S} UTC" if asked.until else ""
+    if asked.state == State.APPROVING:
+        told = f"waits for approval by {requests.waits_for(asked)}{until}"
+    elif asked.state == State.WAIT_FOR_EXECUTION:
+        told = f"is approved, and waits until its request is executed{until}"
+    else:
+        return []
+    return [NoteText(job=None, text=told)]
 
 
 def visible(database: StateDatabase, actor: Actor, run: str) -> Run:

@@ -161,7 +161,7 @@ export const words = {
     airflow: "DAG run in Airflow",
     logs: "Logs in Airflow",
     wholeRun: "the whole run",
-    request: "Approved by request",
+    request: "Request for approval",
     definition: "Definition",
     variables: "Variables",
     file: "Task file",
