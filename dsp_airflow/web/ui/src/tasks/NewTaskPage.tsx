@@ -247,7 +247,7 @@ function Preview({ yaml, judged, form, task }: PreviewProps) {
         <Box role="region" aria-live="polite" aria-label={text.judgement}>
           {judged.problem && <Trouble problem={judged.problem} />}
           {problems.length > 0 && <Problems problems={problems} />}
-          {judged.problems?.length === 0 && <Text color="success.fg">{text.right}</Text>}
+          {judged.problems?.length === 0 && <Text color="green.fg">{text.right}</Text>}
           {judged.problems === undefined && !judged.problem && (
             <Text color="fg.muted">{text.judging}</Text>
           )}
