@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
 
-FOLDER = Path(__file__).parents[1] / "docs" / "images"
+CHECKOUT = Path(__file__).parents[1]
+FOLDER = CHECKOUT / "docs" / "images"
 SIZE: ViewportSize = {"width": 1360, "height": 800}
 LARGEST = 150_000
 """Bytes of a picture."""
@@ -32,6 +32,13 @@ _THEME = """theme => {
     root.style.colorScheme = theme;
 }"""
 """As the switch in Airflow's side bar sets it."""
+_HOMELESS = """folder => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        texts.currentNode.data = texts.currentNode.data.replaceAll(folder, "");
+    }
+}"""
+"""Where this checkout lies is nobody's business."""
 _READY = "All of it keeps running"
 
 
@@ -52,7 +59,7 @@ def demonstration() -> Iterator[Login]:
     try:
         yield _said(process)
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(SECONDS)
 
 
@@ -114,6 +121,7 @@ def _job(page: Page) -> None:
     page.get_by_role("button", name=re.compile("^Show the jobs of")).last.click()
     page.get_by_role("table", name="Jobs").get_by_role("link").first.click()
     page.get_by_role("button", name=re.compile("^Batch(es)? 1")).first.wait_for()
+    page.get_by_role("table", name="Batches").wait_for()
     _picture(page, "job")
 
 
@@ -144,13 +152,17 @@ def _new_task(page: Page) -> None:
     page.get_by_label("Name", exact=True).fill("cutoff")
     page.get_by_label("Value", exact=True).fill("now-90d")
     page.get_by_role("button", name="3. Target").click()
-    page.get_by_role("status").get_by_text("the key target is missing").wait_for()
+    said = page.get_by_role("region", name="What is wrong with it")
+    said.get_by_text("is not among the variables").wait_for(state="detached")
+    said.get_by_text("the key target is missing").wait_for()
     _picture(page, "new-task")
 
 
 def _picture(page: Page, name: str) -> None:
     # The pages of others, such as Airflow's own frame, load until here.
     page.wait_for_load_state("networkidle")
+    page.get_by_text(re.compile("^(Still l|L)oading ")).first.wait_for(state="detached")
+    page.evaluate(_HOMELESS, f"{CHECKOUT}/")
     file = FOLDER / f"{name}.png"
     page.screenshot(path=file, animations="disabled")
     size = file.stat().st_size

@@ -94,10 +94,10 @@ def site(
             flights.write_text(hostile_task())
             told_to_airflow(home / "dags")
         state = f"sqlite:///{folder}/state.db"
-        # The target is a connection that Airflow does not have.
         settings = {
-            "AIRFLOW_CONN_SOURCE": made.bench.source.uri,
             "AIRFLOW__DSP__ALLOW_SAVE": "True",
+            # The target is a connection that Airflow does not have.
+            "AIRFLOW_CONN_SOURCE": made.bench.source.uri,
         }
         url = stack.enter_context(api_server(home, airflow_db, state, settings))
         visitors = Visitors(stack.enter_context(chromium()), url)
@@ -519,7 +519,7 @@ def test_a_new_task_is_written_judged_and_saved(site: Site) -> None:
         page.goto("/plugin/dsp/tasks")
         page.get_by_role("link", name="New task").click()
         file = page.get_by_role("region", name="The file so far")
-        said = page.get_by_role("status", name="What is wrong with it")
+        said = page.get_by_role("region", name="What is wrong with it")
         expect(said).to_contain_text("the key name is missing")
         save = page.get_by_role("button", name="Save")
         expect(save).to_be_disabled()
@@ -809,6 +809,13 @@ def _pages(made: World) -> list[str]:
         job,
         f"{job}/differences",
         "/scheduling",
+        "/tasks",
+        "/tasks/flights",
+        "/tasks/broken",
+        "/tasks/nightly/definitions",
+        "/tasks/nightly/runs",
+        "/tasks/old_events/approvals",
+        "/new-task",
         "/approvals/all",
         f"/requests/{made.waiting}",
         "/processes",

@@ -1,7 +1,7 @@
 /** The table of runs: each opens into its jobs, and those lead to their batches. */
 
 import { Box, Stack, Text } from "@chakra-ui/react";
-import { type ReactNode, useEffect, useState } from "react";
+import type { ReactNode } from "react";
 import { places } from "../address";
 import { bytes, count, duration } from "../format";
 import { type Filter, List, type Marks, Opener, useList } from "../parts/List";
@@ -33,21 +33,15 @@ interface RunsProps {
 }
 
 export function Runs({ tab, type, dag }: RunsProps) {
-  const [rhythm, setRhythm] = useState(LIVE);
   const list = useList<RunLine>({
     route: "runs",
     query: { tab, type, dag },
     filters: FILTERS,
     sort: "created_at",
-    every: rhythm,
+    every: rhythmOf,
   });
   const speeds = useSpeeds();
   const { at } = list.rows;
-  useEffect(() => {
-    if (list.rows.data) {
-      setRhythm(rhythmOf(list.rows.data.items));
-    }
-  }, [list.rows.data]);
   return (
     <List
       list={list}

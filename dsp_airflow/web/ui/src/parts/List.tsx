@@ -1,10 +1,10 @@
 /** A list of anything that the API has: asked for, filtered, sorted, paged, chosen from, opened. */
 
 import { Box, Table as Chakra, IconButton } from "@chakra-ui/react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { type ListState, useListState } from "../address";
 import { address, type Page, type Query } from "../api";
-import { type Polled, usePolled } from "../polling";
+import { LIVE, type Polled, usePolled } from "../polling";
 import { words } from "../words";
 import { ChoiceFilter, DayFilter, dayStart, Filters, TextFilter } from "./Filters";
 import { type Column, Table } from "./Table";
@@ -22,7 +22,7 @@ export type Filter =
   /** A day in UTC: from its beginning, or, of an end, to the beginning of the day after it. */
   | { kind: "day"; name: string; label: string; end?: boolean };
 
-interface Source {
+interface Source<Row> {
   route: string;
   /** What is asked besides what the address holds. */
   query?: Query;
@@ -30,7 +30,8 @@ interface Source {
   /** What the server sorts by at first; without it, it sorts in one way only. */
   sort?: string;
   descending?: boolean;
-  every?: number;
+  /** How often it is asked; or how often, by what was answered last. */
+  every?: number | ((rows: readonly Row[]) => number);
 }
 
 export interface Listed<Answer> {
@@ -50,7 +51,9 @@ export interface Marks {
 }
 
 /** Asks for a list as the address says, again and again. */
-export function useList<Row, Answer extends Page<Row> = Page<Row>>(source: Source): Listed<Answer> {
+export function useList<Row, Answer extends Page<Row> = Page<Row>>(
+  source: Source<Row>,
+): Listed<Answer> {
   const { route, query = {}, filters = [], sort, descending = true, every } = source;
   const state = useListState(sort ?? "", descending);
   const values = Object.fromEntries(filters.map((one) => [one.name, wanted(one, state)]));
@@ -62,7 +65,13 @@ export function useList<Row, Answer extends Page<Row> = Page<Row>>(source: Sourc
     limit: state.limit,
     offset: state.offset,
   });
-  const rows = usePolled<Answer>(url, every);
+  const [rhythm, setRhythm] = useState(LIVE);
+  const rows = usePolled<Answer>(url, typeof every === "function" ? rhythm : every);
+  useEffect(() => {
+    if (typeof every === "function" && rows.data) {
+      setRhythm(every(rows.data.items));
+    }
+  }, [every, rows.data]);
   return { state, rows, filters, opened: useMarks(), chosen: useMarks() };
 }
 

@@ -10,7 +10,7 @@ export function Problems({ problems }: { problems: readonly TaskProblem[] }) {
       {problems.map((one) => (
         <List.Item key={`${one.where} ${one.message}`} overflowWrap="anywhere">
           <Code fontSize="xs">{one.where}</Code>{" "}
-          <Text as="span" color="fg.error">
+          <Text as="span" color="red.fg">
             {one.message}
           </Text>
           {one.suggestion && ` ${words.task.suggestion(one.suggestion)}`}

@@ -34,7 +34,7 @@ export function Yaml({ label, source, marked }: YamlProps) {
       maxH="36rem"
       overflow="auto"
     >
-      {linesOf(source).map((pieces, at) => (
+      {linesOf(source.trimEnd()).map((pieces, at) => (
         <Box
           // biome-ignore lint/suspicious/noArrayIndexKey: a line is its place
           key={at}
@@ -49,15 +49,20 @@ export function Yaml({ label, source, marked }: YamlProps) {
             pe={3}
             flexShrink={0}
             textAlign="end"
-            color="fg.muted"
+            color={marked?.has(at + 1) ? "fg" : "fg.muted"}
             userSelect="none"
           >
             {at + 1}
           </Box>
           <Box as="span" whiteSpace="pre-wrap" overflowWrap="anywhere" minW={0}>
             {pieces.map((piece, place) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: a piece is its place
-              <Box key={place} as="span" color={COLOURS[piece.kind]}>
+              <Box
+                // biome-ignore lint/suspicious/noArrayIndexKey: a piece is its place
+                key={place}
+                as="span"
+                // On the colour of a marked line the others are hard to read.
+                color={marked?.has(at + 1) ? "fg" : COLOURS[piece.kind]}
+              >
                 {piece.text}
               </Box>
             ))}

@@ -112,7 +112,7 @@ function Name({ task, opened }: { task: TaskLine; opened: Marks }) {
           </Text>
         )}
         {task.problems.length > 0 && (
-          <Text fontSize="xs" color="fg.error">
+          <Text fontSize="xs" color="red.fg">
             {text.problems(task.problems.length)}
           </Text>
         )}

@@ -242,12 +242,12 @@ function Preview({ yaml, judged, form, task }: PreviewProps) {
       }
     >
       <Stack gap={3}>
-        {failed && <Text color="fg.error">{text.notCopied}</Text>}
+        {failed && <Text color="red.fg">{text.notCopied}</Text>}
         <Yaml label={text.file} source={yaml} marked={marked} />
-        <Box role="status" aria-label={text.judgement}>
+        <Box role="region" aria-live="polite" aria-label={text.judgement}>
           {judged.problem && <Trouble problem={judged.problem} />}
           {problems.length > 0 && <Problems problems={problems} />}
-          {judged.problems?.length === 0 && <Text color="success.fg">{text.right}</Text>}
+          {judged.problems?.length === 0 && <Text color="green.fg">{text.right}</Text>}
           {judged.problems === undefined && !judged.problem && (
             <Text color="fg.muted">{text.judging}</Text>
           )}

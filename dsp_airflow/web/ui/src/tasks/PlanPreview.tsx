@@ -63,7 +63,7 @@ function Job({ job }: { job: JobPlan }) {
   return (
     <Card title={job.name}>
       {job.error && (
-        <Text color="fg.error" whiteSpace="pre-wrap" overflowWrap="anywhere" mb={3}>
+        <Text color="red.fg" whiteSpace="pre-wrap" overflowWrap="anywhere" mb={3}>
           {job.error}
         </Text>
       )}
