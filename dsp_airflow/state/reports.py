@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
@@ -267,28 +267,6 @@ def archives(
         JOBS.c.target_connection,
         JOBS.c.target,
     )
-    before = figures.c.day < first
-    size = _sum(figures.c.bytes).label("size")
-    ways = (
-        select(
-            *its,
-            size,
-            _sum(case((before, figures.c.rows_copied))).label("rows_before"),
-            _sum(case((before, figures.c.bytes))).label("bytes_before"),
-            # In the same look at them: they are many.
-            func.count().over().label("ways"),
-        )
-        .join(figures, and_(figures.c.run == JOBS.c.run, figures.c.job == JOBS.c.name))
-        .where(JOBS.c.type == "s3")
-        .group_by(*its)
-        .having(size > 0)
-        .order_by(size.desc(), *its)
-    )
-    found = connection.execute(ways.limit(limit).offset(offset)).all()
-    total = found[0].ways if found else 0
-    if not found and offset:
-        total = getattr(connection.execute(ways.limit(1)).one_or_none(), "ways", 0)
-    shown = {tuple(row)[: len(its)]: row for row in found}
     by_day = (
         select(
             *its,
@@ -297,30 +275,51 @@ def archives(
             _sum(figures.c.bytes).label("bytes"),
         )
         .join(figures, and_(figures.c.run == JOBS.c.run, figures.c.job == JOBS.c.name))
-        .where(
-            JOBS.c.type == "s3",
-            figures.c.day >= first,
-            # Of two ways that share three names one more may be read; it is not shown.
-            *(one.in_(sorted({way[at] for way in shown})) for at, one in enumerate(its)),
-        )
+        .where(JOBS.c.type == "s3")
         .group_by(*its, figures.c.day)
-        .order_by(figures.c.day)
+        .cte("archived_by_day")
     )
-    came: dict[tuple[str, ...], list[tuple[str, int, int]]] = {}
-    for row in connection.execute(by_day) if shown else ():
-        came.setdefault(tuple(row)[: len(its)], []).append((row.day, int(row.rows), int(row.bytes)))
-    return [
-        Archive(
+    keys = [by_day.c[one.key] for one in its]
+    before = by_day.c.day < first
+    size = _sum(by_day.c.bytes).label("size")
+    all_ways = (
+        select(
+            *keys,
+            size,
+            _sum(case((before, by_day.c.rows))).label("rows_before"),
+            _sum(case((before, by_day.c.bytes))).label("bytes_before"),
+            func.count().over().label("ways"),
+        )
+        .group_by(*keys)
+        .having(size > 0)
+        .order_by(size.desc(), *keys)
+    )
+    # In one statement: what was moved is looked at once.
+    ways = all_ways.limit(limit).offset(offset).subquery()
+    same = [ways.c[one.key] == by_day.c[one.key] for one in its]
+    rows = connection.execute(
+        select(ways, by_day.c.day, by_day.c.rows, by_day.c.bytes)
+        .outerjoin(by_day, and_(*same, by_day.c.day >= first))
+        .order_by(ways.c.size.desc(), *(ways.c[one.key] for one in its), by_day.c.day)
+    ).all()
+    total = rows[0].ways if rows else 0
+    if not rows and offset:
+        total = getattr(connection.execute(all_ways.limit(1)).one_or_none(), "ways", 0)
+    found: dict[tuple[str, ...], Archive] = {}
+    for row in rows:
+        way = tuple(row)[: len(its)]
+        known = found.get(way) or Archive(
             source_connection=row.source_connection,
             source_table=row.source_table,
             target_connection=row.target_connection,
             target=row.target,
             rows_before=int(row.rows_before),
             bytes_before=int(row.bytes_before),
-            days=tuple(came.get(way, ())),
+            days=(),
         )
-        for way, row in shown.items()
-    ], total
+        came = () if row.day is None else ((row.day, int(row.rows), int(row.bytes)),)
+        found[way] = replace(known, days=known.days + came)
+    return list(found.values()), total
 
 
 def abnormal(
