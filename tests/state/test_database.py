@@ -292,7 +292,7 @@ def succeeded(state: StateDatabase, run: str, job: str) -> tuple[Job, list[Any]]
         ("2026-03-02", 7, 1, 70),
         ("2026-03-03", 7, 2, 70),
     ]
-    return found, list(moved)
+    return runs.job(run, job), list(moved)
 
 
 def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url: str) -> None:
