@@ -36,6 +36,7 @@ TASK = {
             "source": {"connection": "shop_pg", "table": "public.flights"},
             "target": {"connection": "warehouse_pg"},
             "purge": "manual",
+            "rollback": True,
         }
     ],
 }
@@ -114,7 +115,7 @@ def made(api: Served, state: StateDatabase, dags: Path) -> Scene:
     file = dags / "tasks" / "flights.yaml"
     file.write_text(yaml.safe_dump(TASK))
     told_to_airflow(dags)
-    for dag in ("flights", "flights__purge"):
+    for dag in ("flights", "flights__purge", "flights__rollback"):
         path = f"/api/v2/dags/{dag}"
         assert api.airflow("PATCH", path, {"is_paused": False}).status_code == 200
     body = {"logical_date": None, "dag_run_id": "manual__1"}

@@ -20,7 +20,7 @@ from dsp_airflow.state.records import Run
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.web import scheduler
-from dsp_airflow.web.api.runs import AirflowRun, visible
+from dsp_airflow.web.api.runs import AirflowRun, undoable, visible
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment
 from dsp_airflow.web.routing import router
@@ -151,11 +151,7 @@ def _undone(
     run: str, said: Undoing, database: Database, actor: Acting
 ) -> tuple[str, dict[str, Any]]:
     found = visible(database, actor, run)
-    noted = [
-        one["name"]
-        for one in found.definition.get("jobs", ())
-        if one.get("rollback") or one["type"] == "s3"
-    ]
+    noted = undoable(found)
     if not noted or said.job not in ("all", *noted):
         raise Refused(
             f"run {run} noted nothing of what it wrote in job {said.job}, so that it cannot be "

@@ -12,7 +12,7 @@ from fastapi import HTTPException, Query
 from dsp_airflow.approval.machine import State
 from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
-from dsp_airflow.config.names import PURGE_SUFFIX
+from dsp_airflow.config.names import PURGE_SUFFIX, ROLLBACK_SUFFIX
 from dsp_airflow.engine.model import LossCount
 from dsp_airflow.notify.remedies import remedy
 from dsp_airflow.standing import standing
@@ -174,6 +174,8 @@ class RunDetail(RunLine):
     """Whether Airflow lets you clear its steps."""
     may_purge: bool
     """Whether Airflow lets you begin the DAG of its purges by hand."""
+    may_roll_back: bool
+    """Whether what it wrote can be undone, and Airflow lets you begin the DAG that does."""
 
 
 @routes.get("/runs", summary="List runs")
@@ -250,6 +252,11 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         notes=[
             *([] if asked is None or found.ended else _awaited(requests, asked)),
             *(NoteText(job=one.job, text=one.text) for one in standing(runs, found)),
+            *(
+                NoteText(job=one.name, text=f"was rolled back at {one.undone_at:%Y-%m-%d %H:%M} UTC")
+                for one in jobs
+                if one.undone_at is not None
+            ),
         ],
         losses=[_loss(job.name, loss) for job in summary.jobs for loss in job.losses],
         request=None if asked is None else asked.id,
@@ -258,7 +265,16 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         may_steer=actor.may_steer(found.dag, owner_of(found)),
         may_retry=actor.may_clear(found.dag),
         may_purge=actor.may_begin(f"{found.task}{PURGE_SUFFIX}"),
+        may_roll_back=found.ended
+        and any(one.name in undoable(found) and not one.undone_at for one in jobs)
+        and actor.may_begin(f"{found.task}{ROLLBACK_SUFFIX}"),
     )
+
+
+def undoable(run: Run) -> list[str]:
+    """The jobs of which it is noted what they wrote."""
+    defined = run.definition.get("jobs", ())
+    return [one["name"] for one in defined if one.get("rollback") or one["type"] == "s3"]
 
 
 def _awaited(requests: Requests, asked: Request) -> list[NoteText]:

@@ -107,6 +107,7 @@ export interface RunDetail extends RunLine {
   may_steer: boolean;
   may_retry: boolean;
   may_purge: boolean;
+  may_roll_back: boolean;
 }
 
 /** Where a step's log is in Airflow; `job` is null for one of the whole run. */

@@ -180,6 +180,13 @@ export const words = {
     retryConsequence: (run: string) =>
       `The failed steps of run ${run} are cleared in Airflow and go on where they stopped. ` +
       "Batches that are recorded as done are not done again.",
+    rollBack: "Roll back",
+    rollBackTitle: (title: string) => `Roll back ${title}?`,
+    rollBackConsequence: (run: string) =>
+      `What run ${run} wrote is undone, in every job that noted it: rows that it inserted are removed, ` +
+      "rows that it updated get the values that they had, its objects are deleted. Rows that others " +
+      "changed since stay, and so does what the source no longer has. The run is over then. " +
+      "Where that has to be approved, nothing happens before.",
   },
   job: {
     what: "the batches",

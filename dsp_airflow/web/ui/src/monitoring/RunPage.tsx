@@ -11,7 +11,7 @@ import { Card, Facts, Title, To, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
 import { Bar, Fact, Moment } from "../parts/values";
 import { IDLE, LIVE, type Polled, usePolled } from "../polling";
-import type { RunDetail } from "../shapes";
+import type { AirflowRun, RunDetail } from "../shapes";
 import { ended } from "../states";
 import { words } from "../words";
 import { Jobs } from "./Jobs";
@@ -218,10 +218,17 @@ function Definition({ run }: { run: RunDetail }) {
 }
 
 function Actions({ run, done }: { run: RunDetail; done: () => void }) {
-  const [asked, setAsked] = useState<"terminate" | "retry">();
+  const [asked, setAsked] = useState<"terminate" | "retry" | "roll back">();
+  const [began, setBegan] = useState<AirflowRun>();
   const goesOn = !ended(run.state);
   return (
     <>
+      {began && (
+        <Text fontSize="sm" role="status">
+          {words.job.began}{" "}
+          <To to={places.airflowRun(began.dag_id, began.dag_run_id)}>{began.dag_id}</To>
+        </Text>
+      )}
       {run.may_steer && goesOn && !run.stop_requested && (
         <Button
           size="sm"
@@ -235,6 +242,16 @@ function Actions({ run, done }: { run: RunDetail; done: () => void }) {
       {run.may_retry && !goesOn && run.state !== "succeeded" && run.airflow && (
         <Button size="sm" variant="outline" onClick={() => setAsked("retry")}>
           {words.run.retry}
+        </Button>
+      )}
+      {run.may_roll_back && (
+        <Button
+          size="sm"
+          variant="outline"
+          colorPalette="red"
+          onClick={() => setAsked("roll back")}
+        >
+          {words.run.rollBack}
         </Button>
       )}
       {asked === "terminate" && (
@@ -258,6 +275,19 @@ function Actions({ run, done }: { run: RunDetail; done: () => void }) {
           action={words.run.retry}
           onConfirm={async () => {
             await send("POST", address(path("runs", run.id, "retry")), {});
+            done();
+          }}
+          onClose={() => setAsked(undefined)}
+        />
+      )}
+      {asked === "roll back" && (
+        <Confirm
+          title={words.run.rollBackTitle(run.title)}
+          consequence={words.run.rollBackConsequence(run.id)}
+          action={words.run.rollBack}
+          danger
+          onConfirm={async () => {
+            setBegan(await send<AirflowRun>("POST", address(path("runs", run.id, "rollback")), {}));
             done();
           }}
           onClose={() => setAsked(undefined)}
