@@ -281,6 +281,7 @@ def test_the_priority_of_a_process_in_a_file_is_that_of_its_tasks(
         "unknown": airflows_own,
         "silent": airflows_own,
         "silent__restore": airflows_own,
+        "silent__rollback": airflows_own,
     }
     assert weights() == found
     # Whom nobody has to ask, no process holds for.
@@ -383,7 +384,8 @@ def test_jobs_may_be_named_like_steps(folder: Path) -> None:
 
 def test_the_form_of_manual_deletion(folder: Path) -> None:
     dag = dag_of(folder, task("it", "manual"), "it__purge")
-    assert dag.params.dump() == {"job": "flights", "batches": "all", "run": "latest"}
+    form = {"job": "flights", "batches": "all", "run": "latest", "act": "delete"}
+    assert dag.params.dump() == form
     assert dag.params.get_param("job").schema["enum"] == ["flights"]
     assert edges(dag) == {("estimate", "approval"), ("approval", "purge")}
 

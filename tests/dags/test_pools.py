@@ -89,6 +89,9 @@ def test_a_step_takes_as_many_slots_as_it_has_workers(
         "__restore/approval": USUAL,
         "__restore/restore": USUAL,
         "__restore/check": USUAL,
+        "__rollback/estimate": USUAL,
+        "__rollback/approval": USUAL,
+        "__rollback/rollback": USUAL,
     }
     # Which of two sources somebody will ask about is not known.
     two = TASK.replace("purge: system", "purge: manual").replace("shop, table: w", "till, table: w")
