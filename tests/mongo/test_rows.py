@@ -16,6 +16,7 @@ from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.canon.mongodb import OPTIONS
 from dsp_airflow.engine.errors import BadValue, ConfigError, Mismatch, Refused
 from dsp_airflow.restoring import Wish, of_run
+from tests.engine.scenes import forget_shapes
 from tests.mongo.cross import OID, Cross, document, field
 from tests.s3.harness import finished
 from tests.servers import Database, MongoDatabase, MongoServer, fresh_mongo_database
@@ -450,6 +451,7 @@ def test_values_that_documents_have_not(back: Cross, mongo_db: MongoDatabase) ->
             f"CREATE TABLE t (id int PRIMARY KEY, v {kind})",
             f"INSERT INTO t VALUES (0, NULL), (1, {value})",
         )
+        forget_shapes(back.state)
         back.write(back.warm())
         with pytest.raises(BadValue, match=told):
             back.run(new=True)
