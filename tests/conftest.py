@@ -79,6 +79,7 @@ def pytest_unconfigure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what is marked `soak` unless it was asked for, and those whose turn it is not."""
+    items.sort(key=_begins)
     if not config.getoption("keyword"):
         others = by_turns([item.nodeid for item in items])
         for item in items:
@@ -90,6 +91,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soak:
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=soak)
+
+
+# Each starts a whole Airflow: begun one after the other they would all be at work at once.
+_APART = {
+    "test_standalone.py": "cases",
+    "test_mails.py": "engine",
+    "test_approval.py": "faults",
+    "test_pages_e2e.py": "mysql",
+    "test_celery.py": "s3",
+}
+
+
+def _begins(item: pytest.Item) -> tuple[str, bool]:
+    """The folder of tests that a test stands in, or before which it begins."""
+    folder, _, name = str(item.path.relative_to(Path(__file__).parent)).rpartition("/")
+    folder = folder.partition("/")[0]
+    return (_APART.get(name, folder), False) if folder == "e2e" else (folder, True)
 
 
 @pytest.fixture(scope="session")

@@ -249,6 +249,7 @@ def test_a_run_is_terminated_at_the_edge_of_its_batches(site: Site) -> None:
     assert site.counts("slow")[1] in range(0, ROWS, 100)
 
 
+@pytest.mark.soak
 def test_a_run_that_failed_is_tried_again(site: Site) -> None:
     with site.visit("rita") as page:
         execute(page, "ghosts")

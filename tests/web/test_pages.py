@@ -62,7 +62,7 @@ class Site:
     tasks: Path
     """The folder of task files."""
     failed: str
-    """A run that Airflow began, under the key ``flights/manual__1``."""
+    """A run that Airflow began, under the key ``flights/manual__seen``."""
 
     def token(self, user: str) -> str:
         """Of somebody who logged in."""
@@ -104,9 +104,9 @@ def site(
         site = Site(url, made, visitors, flights.parent, failed="")
         for dag in ("flights", "flights__purge"):
             assert site.airflow("PATCH", f"dags/{dag}", {"is_paused": False}).is_success
-        begins = {"logical_date": None, "dag_run_id": "manual__1"}
+        begins = {"logical_date": None, "dag_run_id": "manual__seen"}
         assert site.airflow("POST", "dags/flights/dagRuns", begins).is_success
-        site.failed = begun(made.bench.state, flights, "flights/manual__1")
+        site.failed = begun(made.bench.state, flights, "flights/manual__seen")
         Runs(made.bench.state).finish(site.failed, "failed", f"no such table {HOSTILE}")
         yield site
 
@@ -348,7 +348,7 @@ def test_a_request_is_rejected_and_one_taken_back(site: Site) -> None:
 
 
 def test_a_run_of_airflow_is_tried_again_and_purged_by_hand(site: Site) -> None:
-    step = "dags/flights/dagRuns/manual__1/taskInstances/estimate"
+    step = "dags/flights/dagRuns/manual__seen/taskInstances/estimate"
     assert site.airflow("PATCH", step, {"new_state": "failed"}).is_success
     with site.visit("bert") as page:
         page.goto(f"/plugin/dsp/runs/{site.failed}")
@@ -359,7 +359,7 @@ def test_a_run_of_airflow_is_tried_again_and_purged_by_hand(site: Site) -> None:
         expect(dialog).to_have_count(0)
         assert site.airflow("GET", step).json()["state"] is None
         page.get_by_role("link", name="copy", exact=True).click()
-        expect(page).to_have_url(re.compile(r"/dags/flights/runs/manual__1/tasks/one\.copy$"))
+        expect(page).to_have_url(re.compile(r"/dags/flights/runs/manual__seen/tasks/one\.copy$"))
         expect(page.get_by_text("one.copy").first).to_be_visible()
 
         page.goto(f"/plugin/dsp/runs/{site.failed}/jobs/one")
