@@ -25,7 +25,7 @@ from tests.share import share
 
 ROWS = share(20_000, 900)
 CHUNK = share(200, 20)
-KILLS = share(20, 2)
+KILLS = share(20, 1)
 
 
 def fill(database: Any, numbers: range, value: str) -> None:

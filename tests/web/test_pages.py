@@ -510,8 +510,9 @@ def test_a_task_with_its_file_and_its_past(site: Site) -> None:
     with site.visit("bert") as page:
         page.goto("/plugin/dsp/tasks/nightly/plan")
         page.get_by_role("button", name="Preview the plan").click()
-        # This server knows no connection: what hinders the plan is told, of the job.
-        expect(page.locator("section", has_text="events").last).to_contain_text("source")
+        # This server knows no connection of the target: what hinders the plan is told, of the job.
+        told = page.locator("section", has_text="events").last
+        expect(told).to_contain_text("there is no Airflow connection 'target'")
 
 
 def test_a_new_task_is_written_judged_and_saved(site: Site) -> None:
@@ -642,7 +643,7 @@ def test_grants_are_given_seen_applied_for_and_revoked(site: Site) -> None:
     with site.visit("anna") as page:
         page.goto("/plugin/dsp/permissions")
         # Names are text, whatever they hold.
-        expect(page.get_by_role("row", name=re.compile("onerror"))).to_contain_text(HOSTILE)
+        expect(page.get_by_role("row", name=re.compile("onerror")).first).to_contain_text(HOSTILE)
         page.get_by_role("button", name="Give a grant").click()
         dialog = page.get_by_role("alertdialog", name="Give a grant?")
         expect(dialog.get_by_role("button", name="Give a grant")).to_be_disabled()
