@@ -189,7 +189,8 @@ _STATEMENTS = (
         rows_purged, rows_kept, purged_at, lease_token, attempts, error)
     SELECT runs.id, :job, 1, n, CASE WHEN n > 1 THEN '["' || (n - 1) * 1000 || '"]' END,
         '["' || n * 1000 || '"]', 1000, n % 10 = 0,
-        CASE WHEN copied THEN '{"rows_read": 1000, "written": {"rows": 1000}}' END,
+        CASE WHEN copied THEN '{"rows_read": 1000, "written": {"rows": 1000, "inserted": 1000}, '
+          '"bytes": 120000, "seconds": 0.01}' END,
         CASE WHEN copied THEN 1000 END, CASE WHEN copied THEN 1000 END,
         CASE WHEN copied THEN 100000 + n END, CASE WHEN copied THEN 0.5 END,
         CASE WHEN copied THEN runs.created_at + n * interval '10 ms' END,
