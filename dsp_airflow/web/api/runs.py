@@ -253,7 +253,7 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
             *([] if asked is None or found.ended else _awaited(requests, asked)),
             *(NoteText(job=one.job, text=one.text) for one in standing(runs, found)),
             *(
-                NoteText(job=one.name, text=f"was rolled back at {one.undone_at:%Y-%m-%d %H:%M} UTC")
+                NoteText(job=one.name, text=f"rolled back at {one.undone_at:%Y-%m-%d %H:%M} UTC")
                 for one in jobs
                 if one.undone_at is not None
             ),
