@@ -266,6 +266,8 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         may_retry=actor.may_clear(found.dag),
         may_purge=actor.may_begin(f"{found.task}{PURGE_SUFFIX}"),
         may_roll_back=found.ended
+        # What was purged has to be restored first, which who knows that asks of the command.
+        and not any(one.rows_purged for one in summary.jobs)
         and any(one.name in undoable(found) and not one.undone_at for one in jobs)
         and actor.may_begin(f"{found.task}{ROLLBACK_SUFFIX}"),
     )
