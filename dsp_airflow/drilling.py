@@ -70,6 +70,12 @@ def drawn(database: StateDatabase, job: Job, task: str, run: str, at: datetime) 
     }
 
 
+def told(job: Job, run: Run) -> str:
+    """What a run of a drill tries, in words."""
+    its = run.variables[job.name]
+    return f"Job {job.name} tries batches {its[BATCHES]} of run {its[RUN]}, by {its[MANIFEST]}"
+
+
 def require_as_recorded(database: StateDatabase, job: RestoreJob, archive: S3Store) -> None:
     """Raises ``Mismatch`` unless the manifest is what the records of the archived run make.
 

@@ -169,6 +169,8 @@ class TaskRun:
             self.runs.move(self.run.id, name, "planned")
         if plan.step is not None:
             tell(self.watch, Noted(stepping.told(name, plan.step)))
+        if is_drill(job):
+            tell(self.watch, Noted(drilling.told(job, self.run)))
         return plan
 
     def copy(self, name: str, *, wait: bool = True) -> JobSummary:

@@ -16,7 +16,7 @@ MOST = 10_000
 def archived_runs(database: StateDatabase, task: str, job: str, before: datetime) -> list[str]:
     """Ids of runs of a task that began before a time and have all batches of a job copied.
 
-    The youngest first. A run without rows is none.
+    The youngest first. A run without rows is none, nor is one that was rolled back.
     """
     its = and_(
         BATCHES.c.run == JOBS.c.run,
@@ -31,6 +31,8 @@ def archived_runs(database: StateDatabase, task: str, job: str, before: datetime
             RUNS.c.created_at < before,
             JOBS.c.name == job,
             JOBS.c.planned_at.is_not(None),
+            # Its objects are gone, or are about to be.
+            JOBS.c.undone_at.is_(None),
             exists().where(its, BATCHES.c.rows > 0),
             ~exists().where(its, BATCHES.c.copied_at.is_(None)),
         )

@@ -267,3 +267,28 @@ def test_names_with_blanks_and_letters(dsp: Dsp, rclone: S3Server) -> None:
         found = dsp("archive", "query", 'SELECT "ключ k" FROM archive ORDER BY 1', *where, "--json")
         assert found.document["rows"] == [[" "], ['é "x"']]
     assert "ключ k" in dsp("archive", "show", first, "old.yaml").out
+
+
+def test_a_drill(dsp: Dsp, place: Place) -> None:
+    """Planned and run by the command; one that was killed after it dropped its table ends, too."""
+    text = (
+        "name: drill\njobs:\n  - name: old\n    type: restore\n"
+        f"    source: {{connection: archive, bucket: {place.name}}}\n"
+        "    target: {connection: target, table: public.tried}\n"
+        "    drill: {task: old, job: old, percent: 50}\n"
+    )
+    (dsp.folder / "drill.yaml").write_text(text)
+    assert "nothing to try" in dsp("plan", "drill.yaml").err
+    archived = dsp("run", "old.yaml", "--json").document["run"]
+    plan = dsp("plan", "drill.yaml", "--json").job["plan"]
+    assert (plan["rows"], plan["batches"], plan["create"]) == (40, 2, True)
+    ran = dsp("run", "drill.yaml", "--json")
+    assert (ran.code, ran.job["rows_checked"], ran.job["rows_different"]) == (0, 40, 0), ran.err
+    assert "is proved, and was dropped" in ran.err
+    left = "SELECT count(*) FROM pg_class WHERE relname LIKE '%dsp_drill%'"
+    assert dsp.target.value(left) == 0
+    run = ran.document["run"]
+    assert f" of run {archived}, by " in ran.err
+    dsp.execute_state("UPDATE runs SET state = 'running', ended_at = NULL WHERE task = 'drill'")
+    again = dsp("run", "drill.yaml", "--json")
+    assert (again.code, again.document["run"]) == (0, run), again.err
