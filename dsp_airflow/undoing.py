@@ -255,8 +255,7 @@ def undoable(work: TaskRun) -> tuple[str, ...]:
     if other:
         raise Refused(
             f"job {other[0]} of run {work.run.id} noted nothing of what it wrote, so that the "
-            "run cannot "
-            "be undone as a whole; name the jobs to undo with --job"
+            "run cannot be undone as a whole; name the jobs to undo with --job"
         )
     return tuple(one["name"] for one in reversed(jobs) if one["name"] in begun)
 
@@ -293,8 +292,7 @@ def look_at_rollback(work: TaskRun, name: str) -> dict[str, Any]:
         ],
         "deletes": (
             f"{found.removed:,} rows of {label} that run {work.run.id} inserted; "
-            f"{found.restored:,} that it "
-            f"updated get the values that they had{stays}"
+            f"{found.restored:,} that it updated get the values that they had{stays}"
         ),
         "removes": {"rows": found.rows, "of": found.rows + found.changed},
         "only_here": found.only_here,
