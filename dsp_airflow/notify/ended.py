@@ -102,7 +102,9 @@ class RunEnded:
                 # A purge by hand tells it as its error: the run keeps the end that it had.
                 if self.event == "failure" and summary.state == "terminated" and not self.by_hand:
                     asked = runs.get(run)
-                    facts = replace(facts, stopped=asked.stop, stopped_by=asked.stop_requested_by)
+                    if asked.stopped_by_hand:
+                        by = asked.stop_requested_by
+                        facts = replace(facts, stopped=asked.stop, stopped_by=by)
                 return facts
         except DspError as error:
             log.warning("the end of %s could not be recorded: %s", end.key, error)
@@ -112,17 +114,19 @@ class RunEnded:
         run = runs.find(end.key)
         if run is None:
             return None
+        stop: str | None = None
         if end.by_hand or end.reason == TIMED_OUT:
             # Airflow ends the steps' processes, each at its next heartbeat; this is no later.
-            runs.request_stop(run.id, reason=text.reason(end, self.event))
+            stop = text.reason(end, self.event)
         if self.event == "failure":
             jobs = runs.summary(run.id).jobs
             first = next((j.error for j in jobs if j.error), None)
-            # As it was before: who asked it to stop got what he asked for.
-            ends: EndState = "terminated" if run.stop_requested else "failed"
-            runs.finish(run.id, ends, first or run.stop or text.reason(end))
+            asked = run.stop if run.stopped_by_hand else None
+            # Who asked it to stop got what he asked for.
+            ends: EndState = "failed" if asked is None else "terminated"
+            runs.finish(run.id, ends, first or asked or text.reason(end), stop=stop)
         elif end.by_hand:
-            runs.finish(run.id, "terminated", text.reason(end, self.event))
+            runs.finish(run.id, "terminated", stop, stop=stop)
         else:
             runs.finish(run.id, "succeeded")
         return run.id

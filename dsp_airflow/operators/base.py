@@ -44,7 +44,7 @@ from dsp_airflow.permissions.needs import Act
 from dsp_airflow.progress import LogWatch
 from dsp_airflow.state.audit import UNKNOWN
 from dsp_airflow.state.database import StateDatabase, open_state
-from dsp_airflow.state.records import EndState, JobSummary
+from dsp_airflow.state.records import EndState, JobSummary, Run
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.steps import Interval, TaskRun, open_run
 
@@ -389,11 +389,15 @@ class TaskOperator(BaseOperator):
                 run = runs.find(self._external_key(context["dag_run"]))
                 cause = (error.__cause__ if final else None) or error
                 if run is not None:
-                    ends: EndState = "terminated" if isinstance(cause, Terminated) else "failed"
-                    runs.finish(run.id, ends, error_text(cause))
+                    runs.finish(run.id, self._end(run, cause), error_text(cause))
                 if not self.stands_alone:
                     self._gate(database, context).ended(error_text(cause))
             raise
+
+    def _end(self, run: Run, cause: BaseException) -> EndState:
+        """A run that Airflow ended has failed, however its last step came to hear of it."""
+        by_airflow = (self._killed or run.stop_requested) and not run.stopped_by_hand
+        return "terminated" if isinstance(cause, Terminated) and not by_airflow else "failed"
 
     def _begins_again(self, run: TaskRun, context: Mapping[str, Any]) -> bool:
         """Whether an ended run does. One that somebody stopped goes on when it is cleared only:

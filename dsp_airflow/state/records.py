@@ -62,6 +62,11 @@ class Run:
         """Whether nothing more will happen in this attempt."""
         return self.state in {"succeeded", "failed", "terminated"}
 
+    @property
+    def stopped_by_hand(self) -> bool:
+        """Whether a person asked it to stop, and not Airflow's end of the DAG run."""
+        return self.stop_requested and self.stop_requested_by is not None
+
     def stopped_since(self, moment: datetime) -> bool:
         """Whether somebody asked it to stop after that."""
         asked = self.stop_requested_at

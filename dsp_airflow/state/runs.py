@@ -197,9 +197,17 @@ class Runs:
                 )
             return begun
 
-    def finish(self, run: str, state: EndState, error: str | None = None) -> Run:
-        """Ends the run's attempt. One that has ended keeps the state it ended in."""
+    def finish(
+        self, run: str, state: EndState, error: str | None = None, *, stop: str | None = None
+    ) -> Run:
+        """Ends the run's attempt. One that has ended keeps the state it ended in.
+
+        ``stop``: why whoever still works on it is to stop. Told in the same transaction, as it
+        would else end the run in its own way.
+        """
         with self.database.write() as connection:
+            if stop is not None:
+                stops.ask(connection, run, None, stop)
             found = _present(connection, run, for_update=True)
             if found.ended:
                 return found

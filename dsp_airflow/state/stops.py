@@ -26,31 +26,36 @@ def request(database: StateDatabase, run: str, by: str | None, reason: str | Non
     The audit tells what somebody asked for; ``by=None`` is what Airflow's end of a run asks.
     """
     with database.write() as connection:
-        row, now = _locked(connection, run), clock(connection)
-        ended = row.state in _ENDED
-        if ended and not _alive(connection, run, now):
-            return False
-        if ended or not row.stop_requested:
-            connection.execute(
-                update(RUNS)
-                .where(RUNS.c.id == run)
-                .values(
-                    stop_requested=True,
-                    stop_requested_by=by,
-                    stop_requested_at=now,
-                    stop_reason=message(reason),
-                )
+        return ask(connection, run, by, reason)
+
+
+def ask(connection: Connection, run: str, by: str | None, reason: str | None) -> bool:
+    """See ``request``; within a transaction."""
+    row, now = _locked(connection, run), clock(connection)
+    ended = row.state in _ENDED
+    if ended and not _alive(connection, run, now):
+        return False
+    if ended or not row.stop_requested:
+        connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run)
+            .values(
+                stop_requested=True,
+                stop_requested_by=by,
+                stop_requested_at=now,
+                stop_reason=message(reason),
             )
-            if by is not None:
-                audit.record(
-                    connection,
-                    actor=by,
-                    action="run.terminate",
-                    object=f"run {run}",
-                    before={"state": row.state, "stop_requested": row.stop_requested},
-                    after={"stop_requested": True, "reason": message(reason)},
-                )
-        return True
+        )
+        if by is not None:
+            audit.record(
+                connection,
+                actor=by,
+                action="run.terminate",
+                object=f"run {run}",
+                before={"state": row.state, "stop_requested": row.stop_requested},
+                after={"stop_requested": True, "reason": message(reason)},
+            )
+    return True
 
 
 def seen(database: StateDatabase, run: str, job: str) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.engine import transfer
+from dsp_airflow.engine.errors import Terminated
 from dsp_airflow.notify import RunEnded
 from dsp_airflow.notify.delivery import MAX_SUBJECT
 from dsp_airflow.notify.end import FAILED, link
 from dsp_airflow.state.outbox import MailKey, Outbox
+from dsp_airflow.state.runs import Runs
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_steps_of_a_dag import Build, ready, task
 from tests.servers import SmtpSink
@@ -194,6 +197,54 @@ def test_an_end_that_no_step_saw_is_recorded(world: World, steps: Build, mails: 
     assert run.error == "the run took longer than its timeout, and Airflow stopped it"
     # A step that still works is to end at the edge of its batch.
     assert run.stop_requested
+
+
+def test_who_tells_first_of_an_end_does_not_change_what_it_is(
+    world: World, steps: Build, mails: SmtpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow tells of it twice, and the second time in the middle of the first."""
+    world.fill()
+    step = ready(steps(task()))
+    [run] = world.runs.recent()
+    finish, tell = Runs.finish, ended()
+    again = [lambda: tell(context(step, reason="timed_out"))]
+
+    def meanwhile(*values: Any, **named: Any) -> Any:
+        if again:
+            again.pop()()
+        return finish(*values, **named)
+
+    monkeypatch.setattr(Runs, "finish", meanwhile)
+    tell(context(step, reason="timed_out"))
+    assert again == []
+    assert world.runs.get(run.id).state == "failed"
+    [mail] = mails.mails()
+    assert mail["Subject"] == "[dsp] FAILED (timed out): Move old flights"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_step_that_airflow_ends_has_failed(
+    world: World, steps: Build, mails: SmtpSink, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """It hears of it at the edge of its batch, before or after the callback says why."""
+    world.fill()
+    step = ready(steps(task()))
+    [run] = world.runs.recent()
+    copy = transfer.copy_batch
+
+    def killed(*values: Any, **named: Any) -> Any:
+        step.dag.get_task("job.copy").on_kill()
+        if told:
+            ended()(context(step, reason="timed_out"))
+        return copy(*values, **named)
+
+    monkeypatch.setattr(transfer, "copy_batch", killed)
+    with pytest.raises(Terminated):
+        step("job.copy")
+    ended()(context(step, reason="timed_out"))
+    assert world.runs.get(run.id).state == "failed"
+    [mail] = mails.mails()
+    assert mail["Subject"] == "[dsp] FAILED (timed out): Move old flights"
 
 
 def test_without_the_state_database_the_mail_goes_out_all_the_same(
