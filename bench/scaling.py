@@ -150,7 +150,7 @@ def place(sizes: dict[str, int]) -> Iterator[Place]:
             dags=_dags(home / "dags", sizes),
             plugins=REPOSITORY / "plugins",
             state_url=state.uri,
-            metadata=metadata.sqlalchemy_url,
+            metadata_url=metadata.uri,
             broker=broker.url,
             connections={"shop": source.uri, "warehouse": target.uri},
             workers=WORKERS,

@@ -46,6 +46,7 @@ SHOP = "shop"
 """The connection of the task that copies to MariaDB, and its database and login there."""
 
 STATE = "dsp"
+METADATA = "airflow"
 USER = "dsp_demo"
 """Owns the databases and is no superuser: what a job needs, and no more."""
 
@@ -171,6 +172,7 @@ def start(stack: ExitStack) -> Stage:
         dags=CHECKOUT / "dags",
         plugins=CHECKOUT / "plugins",
         state_url=_uri(postgres, STATE),
+        metadata_url=_uri(postgres, METADATA),
         connections={
             **{name: _uri(postgres, data) for name, data in CONNECTIONS.items()},
             STORAGE: storage.airflow_connection(BUCKET),
@@ -197,13 +199,13 @@ def _mariadb(stack: ExitStack) -> tuple[MariaDBServer | None, dict[str, str]]:
 
 def _create_databases(postgres: PostgresServer) -> None:
     owner = sql.Identifier(USER)
-    for name in (*CONNECTIONS.values(), STATE):
+    for name in (*CONNECTIONS.values(), STATE, METADATA):
         postgres.create_database(name)
     with postgres.connect() as connection:
         connection.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(owner, postgres.password)
         )
-        for name in (*CONNECTIONS.values(), STATE):
+        for name in (*CONNECTIONS.values(), STATE, METADATA):
             connection.execute(
                 sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), owner)
             )

@@ -21,6 +21,7 @@ from typing import Self
 
 import httpx
 import psutil
+from sqlalchemy import make_url
 
 from dsp_airflow.demo.errors import DemoError, tail
 from dsp_airflow.demo.process import HOST, free_port
@@ -35,10 +36,14 @@ OnProgress = Callable[[str], None]
 
 
 class AirflowStandalone:
-    """Airflow with SQLite metadata, SimpleAuthManager and four tasks at a time.
+    """Airflow with SimpleAuthManager and four tasks at a time.
 
     `home` must exist. `connections` are URIs by connection id; `settings` are further
     environment variables. `state_url` is this package's own database.
+
+    `metadata_url` is the URI of an empty PostgreSQL database for Airflow's own data. Without one
+    it is a SQLite file, over whose lock parts of Airflow may end on a busy machine, the triggerer
+    among them.
     """
 
     parts: Mapping[str, str] = {
@@ -56,6 +61,7 @@ class AirflowStandalone:
         dags: Path,
         plugins: Path,
         state_url: str,
+        metadata_url: str | None = None,
         connections: Mapping[str, str],
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -88,6 +94,11 @@ class AirflowStandalone:
             **{f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in connections.items()},
             **(settings or {}),
         }
+        if metadata_url is not None:
+            metadata = make_url(metadata_url).set(drivername="postgresql+psycopg2")
+            self.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = metadata.render_as_string(
+                hide_password=False
+            )
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

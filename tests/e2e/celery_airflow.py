@@ -37,8 +37,8 @@ APART = (
 class CeleryAirflow(AirflowStandalone):
     """Without a triggerer: nothing here is deferred.
 
-    `metadata` is an SQLAlchemy URL, `broker` Redis's. `workers` are there from the beginning, by
-    name, and work on one task at a time. `apart`: each is as on a machine of its own; needs root.
+    `broker` is Redis's URL. `workers` are there from the beginning, by name, and work on one task
+    at a time. `apart`: each is as on a machine of its own; needs root.
     """
 
     parts: Mapping[str, str] = {
@@ -52,7 +52,7 @@ class CeleryAirflow(AirflowStandalone):
         dags: Path,
         plugins: Path,
         state_url: str,
-        metadata: str,
+        metadata_url: str,
         broker: str,
         connections: Mapping[str, str],
         settings: Mapping[str, str] | None = None,
@@ -63,7 +63,6 @@ class CeleryAirflow(AirflowStandalone):
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             # As the package calls it.
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
             # It is about who works, not about who may.
             "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",
             "AIRFLOW__DSP__ENFORCE_GRANTS": "False",
@@ -79,6 +78,7 @@ class CeleryAirflow(AirflowStandalone):
             dags=dags,
             plugins=plugins,
             state_url=state_url,
+            metadata_url=metadata_url,
             connections=connections,
             settings={**distributed, **(settings or {})},
         )

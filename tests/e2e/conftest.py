@@ -201,7 +201,9 @@ class World:
 def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("standalone")
     with ExitStack() as stack:
-        source, target, state = (stack.enter_context(fresh_database(pg18)) for _ in range(3))
+        source, target, state, metadata = (
+            stack.enter_context(fresh_database(pg18)) for _ in range(4)
+        )
         _fill(source)
         upgrade(state.uri)
         smtp = stack.enter_context(SmtpSink())
@@ -211,6 +213,7 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
             dags=_dags_folder(home / "dags"),
             plugins=REPOSITORY / "plugins",
             state_url=state.uri,
+            metadata_url=metadata.uri,
             connections={
                 "shop": source.uri,
                 "warehouse": target.uri,

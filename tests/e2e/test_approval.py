@@ -203,7 +203,9 @@ def gated(
 ) -> Iterator[Gated]:
     home: Path = tmp_path_factory.mktemp("gated")
     with ExitStack() as stack:
-        source, target, state = (stack.enter_context(fresh_database(pg18)) for _ in range(3))
+        source, target, state, metadata = (
+            stack.enter_context(fresh_database(pg18)) for _ in range(4)
+        )
         fill(home, source)
         upgrade(state.uri)
         smtp = stack.enter_context(SmtpSink())
@@ -211,6 +213,7 @@ def gated(
             "dags": home / "dags",
             "plugins": REPOSITORY / "plugins",
             "state_url": state.uri,
+            "metadata_url": metadata.uri,
             "connections": {
                 "shop": source.uri,
                 "office": source.uri,

@@ -148,7 +148,7 @@ def cluster(
             dags=_dags_folder(tmp_path / "dags"),
             plugins=REPOSITORY / "plugins",
             state_url=state.uri,
-            metadata=metadata.sqlalchemy_url,
+            metadata_url=metadata.uri,
             broker=redis_server.url,
             connections={"shop": source.uri, "warehouse": target.uri},
             settings={

@@ -165,11 +165,9 @@ def world(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
             dags=_dags_folder(home / "dags", names),
             plugins=REPOSITORY / "plugins",
             state_url=state.uri,
+            metadata_url=metadata.uri,
             connections={**connections, "smtp_default": smtp.airflow_uri},
             settings={
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.uri.replace(
-                    "postgresql://", "postgresql+psycopg2://"
-                ),
                 # Those that hang need no processor.
                 "AIRFLOW__CORE__PARALLELISM": "12",
                 "AIRFLOW__DSP__ENFORCE_APPROVAL": "False",

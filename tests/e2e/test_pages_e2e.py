@@ -138,7 +138,9 @@ def make(source: Database, table: str) -> None:
 def site(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("pages")
     with ExitStack() as stack:
-        source, target, database = (stack.enter_context(fresh_database(pg18)) for _ in range(3))
+        source, target, database, metadata = (
+            stack.enter_context(fresh_database(pg18)) for _ in range(4)
+        )
         fill(home, source)
         upgrade(database.uri)
         state = stack.enter_context(open_state(database.uri))
@@ -154,6 +156,7 @@ def site(pg18: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
             dags=home / "dags",
             plugins=REPOSITORY / "plugins",
             state_url=database.uri,
+            metadata_url=metadata.uri,
             connections={
                 "shop": source.uri,
                 "office": source.uri,
