@@ -23,11 +23,12 @@ from bench.stage import JOB, SOURCE, TARGET, Stage
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import Terminated
 from dsp_airflow.engine.events import BatchDone
+from dsp_airflow.opening import open_run
 from dsp_airflow.standing import standing
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.progress import batch_counts
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.steps import TaskRun, open_run
+from dsp_airflow.steps import TaskRun
 from dsp_airflow.web.run_report import run_report
 
 BATCHES, QUICK_BATCHES = 100_000, 2_000

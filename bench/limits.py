@@ -21,9 +21,10 @@ from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.events import BatchStarted
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.postgres import PostgresStore
+from dsp_airflow.opening import open_run
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.limit_changes import LimitChanges
-from dsp_airflow.steps import TaskRun, open_run
+from dsp_airflow.steps import TaskRun
 
 TABLE = "bench_limits"
 RATE = 1_000

@@ -26,6 +26,7 @@ from airflow.sdk import DAG
 from bench import airflowtask, ledger
 from dsp_airflow.connections import open_store
 from dsp_airflow.engine.stores import postgres as _store  # noqa: F401
+from dsp_airflow.opening import latest_run
 from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.base import StepOperator, external_key
 from dsp_airflow.operators.check import ConsistencyCheckOperator
@@ -37,7 +38,7 @@ from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.state.database import open_state
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.steps import TaskRun, latest_run
+from dsp_airflow.steps import TaskRun
 
 OPERATORS: Mapping[str, type[StepOperator]] = {
     "plan": PlanOperator,

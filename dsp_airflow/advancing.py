@@ -1,4 +1,4 @@
-"""From one step of a job to the next: when it is through, and where that is kept."""
+"""From one run of a job to the next: where its cursor and its steps stand, and when they move."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dsp_airflow.config.tasks import Job
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Located
 from dsp_airflow.state.bounds import Bound, Bounds
-from dsp_airflow.state.cursors import CursorKey
+from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.progress import count_differences
 from dsp_airflow.state.records import JobSummary
@@ -35,6 +35,20 @@ def bound_of(database: StateDatabase, task: str, job: Job, source: Located) -> B
     return None if key is None else Bounds(database).get(key)
 
 
+def cursor_key(task: str, job: Job, source: Located) -> CursorKey | None:
+    """Whose cursor an incremental job moves; ``None`` for any other job."""
+    if isinstance(job, RestoreJob) or job.cursor is None:
+        return None
+    table = ".".join(split_table(job.source.table))
+    return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)
+
+
+def cursor_of(database: StateDatabase, task: str, job: Job, source: Located) -> str | None:
+    """Where an incremental job has come to; ``None`` at its start."""
+    key = cursor_key(task, job, source)
+    return None if key is None else Cursors(database).get(key)
+
+
 @dataclass(frozen=True, slots=True)
 class Advance:
     """A run of a job, when all that it does with its step is done."""
@@ -44,6 +58,19 @@ class Advance:
     task: str
     job: Job
     source: Located
+
+    def move_cursor(self, plan: Plan, found: JobSummary) -> str:
+        """Moves the cursor of an incremental job to its window's end; a line where it stays.
+
+        A copy that somebody marked as done by hand may have left batches behind: then it stays.
+        """
+        key = cursor_key(self.task, self.job, self.source)
+        end = None if plan.window is None else plan.window.end
+        if key is None or end is None or found.batches_copied < found.batches:
+            return ""
+        if Cursors(self.runs.database).move(key, end, self.run):
+            return ""
+        return f"Job {plan.job}: the cursor stays: a later run, or somebody, has moved it since"
 
     def to_next(self, plan: Plan, found: JobSummary) -> str:
         """Moves on, unless something of the step is left; a line that says which.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dsp_airflow.advancing import bound_of
+from dsp_airflow.advancing import bound_of, cursor_of
 from dsp_airflow.approval.gate import batches_of
 from dsp_airflow.approval.settings import enforced
 from dsp_airflow.approval.subject import job_estimate
@@ -19,8 +19,9 @@ from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.paths import Given, WarmPath
 from dsp_airflow.placing import placing
+from dsp_airflow.run_variables import Interval
 from dsp_airflow.state.ledger import SqlLedger
-from dsp_airflow.steps import Interval, TaskRun
+from dsp_airflow.steps import TaskRun
 
 
 def variables_now(run: TaskRun, when: Interval) -> dict[str, dict[str, Any]]:
@@ -45,7 +46,7 @@ def look(
         given = Given(
             variables[job.name],
             data_digest(run.task),
-            run.since(job, path.source),
+            cursor_of(run.database, run.task.name, job, path.source),
             bound=bound_of(run.database, run.task.name, job, path.source),
         )
         drift = drift_of(run.database, run.task.name, job, path.source)

@@ -19,13 +19,14 @@ from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine.archive import layout, manifest
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
 from dsp_airflow.engine.stores.s3 import S3Store
+from dsp_airflow.opening import latest_run
 from dsp_airflow.paths import ArchivePath
 from dsp_airflow.permissions.checks import Permit, default_permit
 from dsp_airflow.returning import way_back
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.records import Job, JobSummary, Run
-from dsp_airflow.steps import TaskRun, latest_run
+from dsp_airflow.steps import TaskRun
 
 S3 = "s3://"
 

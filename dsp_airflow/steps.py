@@ -6,26 +6,23 @@ of one run may execute in different processes and machines; they meet in the sta
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
-from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from dsp_airflow import drifting, drilling, marking
-from dsp_airflow.advancing import Advance, bound_of
+from dsp_airflow.advancing import Advance, bound_of, cursor_of
 from dsp_airflow.approval.gate import Gate, GuardedPace, default_gate
 from dsp_airflow.config.archives import S3Job, same_place
-from dsp_airflow.config.definition import data_digest, normalise
+from dsp_airflow.config.definition import data_digest
 from dsp_airflow.config.jobs import WarmJob
-from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob, is_drill
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
-from dsp_airflow.config.variables import TimeVariable, UnresolvedVariableError, resolve_variables
+from dsp_airflow.config.variables import UnresolvedVariableError
 from dsp_airflow.endpoints import OpenStore, for_step
 from dsp_airflow.engine import definition, missing, stepping
 from dsp_airflow.engine import plan as planning
@@ -41,7 +38,7 @@ from dsp_airflow.engine.ports import Located, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
-from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
+from dsp_airflow.naming import PREFIX, is_open, named
 from dsp_airflow.noting import drop_old
 from dsp_airflow.paths import Given, Path, RestorePath, WaitingPath, path_of
 from dsp_airflow.permissions.checks import Permit, default_permit
@@ -49,10 +46,9 @@ from dsp_airflow.placing import placing
 from dsp_airflow.purge_conditions import PurgeConditions
 from dsp_airflow.purge_order import purge_order
 from dsp_airflow.replacing import Replacing, alone, replaces
+from dsp_airflow.run_variables import Interval, packed, resolved_variables, unpacked
 from dsp_airflow.state import audit
-from dsp_airflow.state.bounds import Bound
 from dsp_airflow.state.buckets import Bucket
-from dsp_airflow.state.cursors import CursorKey, Cursors
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.deletions import Deletions
 from dsp_airflow.state.keeper import Keeper
@@ -69,15 +65,6 @@ AnyJobT = TypeVar("AnyJobT", bound=AnyJob)
 
 DELETE_MISSING = "delete_missing"
 """The step that deletes from the target what the source does not have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """What Airflow knows of a scheduled run's time; all ``None`` for a run by hand."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    logical_date: datetime | None = None
 
 
 @dataclass
@@ -157,7 +144,9 @@ class TaskRun:
                 drilling.require_as_recorded(self.database, path.job, path.archive)
             drift = drifting.drift_of(self.database, self.task.name, job, source)
             given = self._given(job)
-            given = replace(given, since=self.since(job, source), bound=self._bound(job, source))
+            since = cursor_of(self.database, self.task.name, job, source)
+            bound = bound_of(self.database, self.task.name, job, source)
+            given = replace(given, since=since, bound=bound)
             with drift.explaining():
                 plan, batches = path.plan(given)
             # Who has a plan is taken for one that may go on with it.
@@ -437,7 +426,7 @@ class TaskRun:
         now = self.database.now()
         try:
             resolved = {
-                job.name: _packed(self.variables_at(job, now, when)) for job in self.task.jobs
+                job.name: packed(self.variables_at(job, now, when)) for job in self.task.jobs
             }
         except UnresolvedVariableError as error:
             raise ConfigError(str(error)) from error
@@ -515,7 +504,7 @@ class TaskRun:
         return data_digest(self.task)
 
     def _variables(self, job: AnyJob) -> dict[str, Any]:
-        return _unpacked(self.run.variables.get(job.name, {}))
+        return unpacked(self.run.variables.get(job.name, {}))
 
     def _refuse_edited(self) -> None:
         if self._definition() != self.run.definition_digest:
@@ -695,39 +684,23 @@ class TaskRun:
         swapped = found.swapped_at is not None or not replaces(job)
         return checked and purged and deleted and swapped
 
-    def since(self, job: AnyJob, source: Located) -> str | None:
-        """Where an incremental job has come to."""
-        key = cursor_key(self.task.name, job, source)
-        return None if key is None else Cursors(self.database).get(key)
-
     def _move_cursor(self, name: str, plan: Plan, source: Located) -> None:
-        """Everything up to the window's end is copied, and checked where that is asked for.
-
-        A copy that somebody marked as done by hand may have left batches behind: then it stays.
-        """
-        key = cursor_key(self.task.name, self._job(name), source)
-        found = self._job_summary(name)
-        if found.batches_copied < found.batches:
-            return
-        end = None if plan.window is None else plan.window.end
-        if key is None or end is None:
-            return
-        if not Cursors(self.database).move(key, end, self.run.id):
-            told = f"Job {name}: the cursor stays: a later run, or somebody, has moved it since"
+        """Everything up to the window's end is copied, and checked where that is asked for."""
+        told = self._advance_of(name, source).move_cursor(plan, self._job_summary(name))
+        if told:
             tell(self.watch, Noted(told))
-
-    def _bound(self, job: AnyJob, source: Located) -> Bound | None:
-        return bound_of(self.database, self.task.name, job, source)
 
     def _advance(self, name: str, plan: Plan, source: Located, *, purged: bool) -> None:
         """The step is through as far as the job goes: the next run takes the next one.
 
         ``purged``: what was copied is deleted, as far as it was proved.
         """
-        job = self._job(name)
-        if plan.step is not None and purged == (job.purge == "system"):
-            advance = Advance(self.runs, self.run.id, self.task.name, job, source)
-            tell(self.watch, Noted(advance.to_next(plan, self._job_summary(name))))
+        if plan.step is not None and purged == (self._job(name).purge == "system"):
+            told = self._advance_of(name, source).to_next(plan, self._job_summary(name))
+            tell(self.watch, Noted(told))
+
+    def _advance_of(self, name: str, source: Located) -> Advance:
+        return Advance(self.runs, self.run.id, self.task.name, self._job(name), source)
 
     def _require_derived(self, path: Path, plan: Plan) -> None:
         """The stored plan is the one that definition and tables make."""
@@ -735,100 +708,6 @@ class TaskRun:
         given = replace(given, window=plan.window, step=plan.step)
         anew, _ = path.plan(given, count=False)
         definition.verify_derived(plan, anew)
-
-
-def open_run(
-    database: StateDatabase,
-    task: Task,
-    file: FilePath,
-    open_store: OpenStore,
-    *,
-    watch: Watch | None = None,
-    external_key: str | None = None,
-    triggered_by: str | None = None,
-    new: bool = False,
-) -> TaskRun:
-    """The run to work on: Airflow's by its key; else the latest unfinished one, or a new one.
-
-    Raises ``Refused`` when the unfinished run copied something by another definition; one
-    that copied nothing is left behind. ``SwitchedOff`` where a new one would begin of a task
-    that is switched off.
-    """
-    runs = Runs(database)
-    digest = data_digest(task)
-    run: Run | None = None
-    if external_key is not None:
-        run = runs.find(external_key)
-    elif not new:
-        run = runs.latest_unfinished(task.name)
-        if run is not None and Rollbacks(database).undone(run.id):
-            run = None
-        if run is not None and run.definition_digest != digest:
-            begun = any(job.batches_copied for job in runs.summary(run.id).jobs)
-            run = run if begun else None
-        if run is not None and run.definition_digest != digest:
-            raise Refused(
-                f"run {run.id} of task {task.name} is unfinished and began with another "
-                "definition; start afresh with --new, or take back the edit"
-            )
-    if run is None:
-        Switches(database).require_enabled(task.name)
-        run = runs.start(
-            task.name,
-            str(file),
-            normalise(task),
-            digest,
-            external_key=external_key,
-            triggered_by=triggered_by,
-        )
-    return TaskRun(database, task, run, open_store, watch or Quiet())
-
-
-def latest_run(
-    database: StateDatabase,
-    task: Task,
-    open_store: OpenStore,
-    *,
-    watch: Watch | None = None,
-    run_id: str | None = None,
-) -> TaskRun:
-    """An existing run, for a check or a purge by hand: the latest, or the one named."""
-    runs = Runs(database)
-    run = runs.get(run_id) if run_id else runs.latest(task.name)
-    if run is None:
-        raise ConfigError(f"task {task.name} has no run yet; start one with dsp run")
-    return TaskRun(database, task, run, open_store, watch or Quiet())
-
-
-def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -> dict[str, Any]:
-    """A job's variables in one execution, and the names that it gives the target."""
-
-    def resolve(variables: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(
-            resolve_variables(
-                variables,
-                now=now,
-                data_interval_start=when.start,
-                data_interval_end=when.end,
-                logical_date=when.logical_date,
-            )
-        )
-
-    if isinstance(job, RestoreJob):
-        return {}
-    found = {**resolve(job.variables), **names_of(task, job, resolve)}
-    if job.step is not None and job.step.is_timed:
-        end = TimeVariable("now") if job.step.end is None else job.step.end
-        found |= resolve({END: end}) if isinstance(end, TimeVariable) else {}
-    return found
-
-
-def cursor_key(task: str, job: AnyJob, source: Located) -> CursorKey | None:
-    """Whose cursor an incremental job moves; ``None`` for any other job."""
-    if isinstance(job, RestoreJob) or job.cursor is None:
-        return None
-    table = ".".join(split_table(job.source.table))
-    return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)
 
 
 def deletes_missing(job: AnyJob) -> bool:
@@ -842,33 +721,3 @@ def _is_proved(found: JobSummary) -> bool:
 
 def _message(error: BaseException) -> str:
     return str(error) if isinstance(error, DspError) else f"{type(error).__name__}: {error}"
-
-
-def _packed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Variable values for JSON; dates keep their kind."""
-
-    def pack(value: Any) -> Any:
-        if isinstance(value, datetime):
-            return {"datetime": value.isoformat()}
-        if isinstance(value, date):
-            return {"date": value.isoformat()}
-        if isinstance(value, float) and not math.isfinite(value):
-            return {"float": repr(value)}
-        return value
-
-    return {name: pack(value) for name, value in values.items()}
-
-
-def _unpacked(values: Mapping[str, Any]) -> dict[str, Any]:
-    def unpack(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        ((kind, text),) = value.items()
-        kinds: dict[str, Callable[[str], Any]] = {
-            "datetime": datetime.fromisoformat,
-            "date": date.fromisoformat,
-            "float": float,
-        }
-        return kinds[kind](text)
-
-    return {name: unpack(value) for name, value in values.items()}

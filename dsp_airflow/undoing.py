@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
-from dsp_airflow.advancing import bound_key
+from dsp_airflow.advancing import bound_key, cursor_key
 from dsp_airflow.approval.gate import GuardedPace
 from dsp_airflow.approval.subject import job_estimate
 from dsp_airflow.config.archives import S3Job
@@ -32,7 +32,7 @@ from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.relied import relied_on
 from dsp_airflow.state.rollbacks import Rollback, Rollbacks
 from dsp_airflow.state.tables import BATCHES, JOBS, RUNS
-from dsp_airflow.steps import TaskRun, cursor_key
+from dsp_airflow.steps import TaskRun
 
 if TYPE_CHECKING:
     from dsp_airflow.undoing_archives import ArchiveUndo

@@ -70,7 +70,7 @@ def gate_for_run(work: TaskRun, task_type: str | None = None, *, quiet: bool = F
     """The gate of a whole run; ``Refused`` while its request waits."""
     from dsp_airflow.approval.subject import header_of, task_type_of
     from dsp_airflow.asking import look, variables_now
-    from dsp_airflow.steps import Interval
+    from dsp_airflow.run_variables import Interval
 
     def estimates() -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
         variables = variables_now(work, Interval())

@@ -54,7 +54,7 @@ def check(
 
 def existing(database: StateDatabase, task: Task, run_id: str | None, watch: Watch) -> TaskRun:
     """The run to work on again: the one that was named, or the task's latest."""
-    from dsp_airflow.steps import latest_run
+    from dsp_airflow.opening import latest_run
 
     work = latest_run(database, task, opener(), watch=watch, run_id=run_id)
     if work.run.task != task.name:

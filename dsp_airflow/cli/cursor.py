@@ -68,8 +68,7 @@ def _step(job: Job) -> Step | None:
 
 
 def _key(task: Task, job: Job, source: Store) -> CursorKey:
-    from dsp_airflow.advancing import bound_key
-    from dsp_airflow.steps import cursor_key
+    from dsp_airflow.advancing import bound_key, cursor_key
 
     key = cursor_key(task.name, job, source) or bound_key(task.name, job, source)
     if key is None:

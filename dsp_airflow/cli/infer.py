@@ -56,7 +56,7 @@ def _inferred(
     from dsp_airflow.engine import mapping
     from dsp_airflow.engine.ports import Infers
     from dsp_airflow.naming import plain
-    from dsp_airflow.steps import Interval, resolved_variables
+    from dsp_airflow.run_variables import Interval, resolved_variables
 
     if isinstance(job, RestoreJob):
         return None

@@ -117,7 +117,7 @@ def _planned(file: Path, task: Task, job: Job, open_store: Callable[[str], Store
 
 def _resolved(task: Task, job: Job, now: datetime) -> dict[str, Any]:
     from dsp_airflow.config.variables import UnresolvedVariableError
-    from dsp_airflow.steps import Interval, resolved_variables
+    from dsp_airflow.run_variables import Interval, resolved_variables
 
     try:
         return resolved_variables(task, job, now, Interval()) | _drawn(task, job, now)
@@ -153,10 +153,9 @@ def _stands(task: Task, job: Job, source: Located) -> tuple[str | None, Bound | 
     """Where the next run begins: of an incremental job, and of one that goes by steps."""
     if getattr(job, "cursor", None) is None and getattr(job, "step", None) is None:
         return None, None
-    from dsp_airflow.advancing import bound_of
+    from dsp_airflow.advancing import bound_of, cursor_key
     from dsp_airflow.state.cursors import Cursors
     from dsp_airflow.state.database import open_state
-    from dsp_airflow.steps import cursor_key
 
     if not has_state():
         # No run has made the state database yet; a plan makes nothing.

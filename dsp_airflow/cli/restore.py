@@ -43,8 +43,8 @@ def restore(
         if file is not None and run_id is None:
             raise ConfigError("say which run with --run: an id as dsp status shows it, or latest")
         log_to_stderr()
+        from dsp_airflow.opening import open_run
         from dsp_airflow.state.database import open_state
-        from dsp_airflow.steps import open_run
 
         stopper = stack.enter_context(Stopper(report))
         database = stack.enter_context(open_state(create=True))

@@ -103,8 +103,8 @@ def _document(done: Rollback) -> dict[str, object]:
 
 def _again(stack: ExitStack, work: TaskRun, task: Task, file: Path, report: Report) -> None:
     """A run of its own, of the file as it is now."""
+    from dsp_airflow.opening import open_run
     from dsp_airflow.state.rollbacks import Rollbacks
-    from dsp_airflow.steps import open_run
 
     watch = stack.enter_context(shown(task))
     new = open_run(

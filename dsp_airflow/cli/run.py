@@ -34,8 +34,8 @@ def run(file: Path, *, job: str | None, new: bool, as_json: bool, quiet: bool) -
         task = load(report, file)
         names = chosen(report, task, job)
         log_to_stderr()
+        from dsp_airflow.opening import open_run
         from dsp_airflow.state.database import open_state
-        from dsp_airflow.steps import open_run
 
         stopper = stack.enter_context(Stopper(report))
         database = stack.enter_context(open_state(create=True))

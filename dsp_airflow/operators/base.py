@@ -30,6 +30,7 @@ from dsp_airflow.engine.errors import (
 from dsp_airflow.engine.pace import BatchEdgePace
 from dsp_airflow.engine.ports import Phase
 from dsp_airflow.naming import TABLE
+from dsp_airflow.opening import open_run
 from dsp_airflow.operators.assets import add_event
 from dsp_airflow.operators.definition import from_arguments, from_file
 from dsp_airflow.operators.errors import translated
@@ -42,11 +43,12 @@ from dsp_airflow.permissions import settings
 from dsp_airflow.permissions.checks import Permit, permit_of
 from dsp_airflow.permissions.needs import Act
 from dsp_airflow.progress import LogWatch
+from dsp_airflow.run_variables import Interval
 from dsp_airflow.state.audit import UNKNOWN
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import EndState, JobSummary, Run
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.steps import Interval, TaskRun, open_run
+from dsp_airflow.steps import TaskRun
 
 NOBODY = "airflow"
 """The owner of an operator that nobody gave one."""

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from dsp_airflow.advancing import cursor_key
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.engine.events import BatchDone, BatchStarted, tell
 from dsp_airflow.engine.ports import Phase, Watch
 from dsp_airflow.state.cursors import Cursors
 from dsp_airflow.state.ledger import SqlLedger
-from dsp_airflow.steps import TaskRun, cursor_key
+from dsp_airflow.steps import TaskRun
 
 log = logging.getLogger(__name__)
 

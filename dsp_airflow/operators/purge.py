@@ -15,11 +15,12 @@ from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import ConfigError
 from dsp_airflow.marking import ACTS, DELETE, MARK_DELETED, require_marked
 from dsp_airflow.notify import LATEST
+from dsp_airflow.opening import latest_run
 from dsp_airflow.operators.base import StepOperator, TaskOperator, asker, dag_run_key
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import JobSummary
 from dsp_airflow.state.switches import Switches
-from dsp_airflow.steps import TaskRun, latest_run
+from dsp_airflow.steps import TaskRun
 
 
 def earlier(database: StateDatabase, task: Task, wanted: str) -> TaskRun:

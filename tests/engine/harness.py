@@ -16,9 +16,10 @@ from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.engine.stores.mysql.store import MySqlStore
 from dsp_airflow.engine.stores.postgres import PostgresStore
+from dsp_airflow.opening import latest_run, open_run
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.records import JobSummary, RunSummary
-from dsp_airflow.steps import TaskRun, latest_run, open_run
+from dsp_airflow.steps import TaskRun
 
 
 class HasUri(Protocol):

@@ -16,9 +16,9 @@ from dsp_airflow import asking
 from dsp_airflow.engine import missing
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused, Transient
 from dsp_airflow.engine.stores.mongodb.store import MongoStore
+from dsp_airflow.run_variables import Interval
 from dsp_airflow.state.deletions import Deletions
 from dsp_airflow.state.records import JobSummary
-from dsp_airflow.steps import Interval
 from tests.engine.anywhere import databases
 from tests.engine.scenes import Db
 from tests.mongo.cross import Cross, field

@@ -11,11 +11,12 @@ from dsp_airflow.approval.people import Roles
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import Denied
 from dsp_airflow.engine.stores.postgres import PostgresStore
+from dsp_airflow.opening import latest_run, open_run
 from dsp_airflow.permissions.checks import permit_of, require_reading
 from dsp_airflow.permissions.grants import Holder, Scope
 from dsp_airflow.permissions.needs import Act, Place
 from dsp_airflow.permissions.store import Grants
-from dsp_airflow.steps import TaskRun, latest_run, open_run
+from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
 from tests.servers import Database
 

@@ -15,7 +15,8 @@ from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import BadValue, DspError, Mismatch, Refused, Transient
 from dsp_airflow.engine.stores import postgres as postgres_store
 from dsp_airflow.engine.stores.postgres import PostgresSession
-from dsp_airflow.steps import TaskRun, open_run
+from dsp_airflow.opening import open_run
+from dsp_airflow.steps import TaskRun
 from tests.engine.scenes import ROWS, SMALL, Db, done, small
 
 # Two purges

@@ -16,8 +16,9 @@ from bson.raw_bson import RawBSONDocument
 from dsp_airflow.engine import rollback
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.stores.postgres import notes
+from dsp_airflow.opening import latest_run
 from dsp_airflow.state.rollbacks import Rollback
-from dsp_airflow.steps import TaskRun, latest_run
+from dsp_airflow.steps import TaskRun
 from dsp_airflow.undoing import undo_of
 from tests.engine.anywhere import databases
 from tests.mongo.cross import Cross

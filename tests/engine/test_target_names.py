@@ -10,8 +10,8 @@ import pytest
 
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.naming import TABLE
+from dsp_airflow.opening import latest_run
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.steps import latest_run
 from tests.engine.harness import Bench
 from tests.servers import Database
 

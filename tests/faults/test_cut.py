@@ -16,7 +16,8 @@ import pytest
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.events import BatchStarted, Quiet
 from dsp_airflow.engine.ports import Store
-from dsp_airflow.steps import TaskRun, latest_run
+from dsp_airflow.opening import latest_run
+from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench, store_at
 from tests.faults.proxy import CuttingProxy
 from tests.faults.tables import fill, job_of, rows_of

@@ -10,8 +10,8 @@ from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine import documents
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import KeyRange
+from dsp_airflow.opening import open_run
 from dsp_airflow.restoring import Wish, of_run
-from dsp_airflow.steps import open_run
 from tests.mongo.harness import MongoBench
 
 

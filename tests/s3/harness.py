@@ -12,9 +12,10 @@ from dsp_airflow.config.rulereader import parse_rules
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.engine.stores.s3 import S3Store
+from dsp_airflow.opening import open_run
 from dsp_airflow.restoring import Wish, of_run
 from dsp_airflow.state.records import JobSummary
-from dsp_airflow.steps import TaskRun, open_run
+from dsp_airflow.steps import TaskRun
 from tests.engine.harness import Bench
 from tests.servers import Database
 from tests.servers.s3 import Place

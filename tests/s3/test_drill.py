@@ -17,8 +17,9 @@ from dsp_airflow.engine.archive.witness import Altered
 from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import DspError, Mismatch, Refused
 from dsp_airflow.naming import BATCHES, RUN, TABLE
+from dsp_airflow.opening import open_run
 from dsp_airflow.state.records import RunSummary
-from dsp_airflow.steps import TaskRun, open_run
+from dsp_airflow.steps import TaskRun
 from dsp_airflow.undoing import undo_of
 from tests.conftest import NewDatabase
 from tests.s3.harness import Archives, archives
@@ -169,7 +170,7 @@ def test_an_archive_that_is_not_as_it_was(drills: Drills) -> None:
 def test_the_same_is_drawn_whenever_it_is_asked(drills: Drills) -> None:
     """What was estimated and approved is what is done, whatever was archived meanwhile."""
     from dsp_airflow.asking import variables_now
-    from dsp_airflow.steps import Interval
+    from dsp_airflow.run_variables import Interval
 
     task = load_task(drills.file)
     run = open_run(drills.jobs.state, task, drills.file, drills.jobs.store, new=True)

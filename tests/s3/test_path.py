@@ -15,7 +15,8 @@ from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine import definition
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
 from dsp_airflow.engine.model import Plan
-from dsp_airflow.steps import Interval, open_run
+from dsp_airflow.opening import open_run
+from dsp_airflow.run_variables import Interval
 from tests.s3.harness import Archives
 
 TABLE = "CREATE TABLE t (id bigint PRIMARY KEY, name text, paid numeric(12,2), at timestamptz)"

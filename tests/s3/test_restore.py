@@ -14,12 +14,12 @@ from dsp_airflow.approval.people import Roles
 from dsp_airflow.engine.archive.manifest import CHECKSUM
 from dsp_airflow.engine.archive.witness import Altered
 from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Mismatch, Refused
+from dsp_airflow.opening import open_run
 from dsp_airflow.permissions.checks import permit_of
 from dsp_airflow.permissions.grants import Holder, Scope
 from dsp_airflow.permissions.store import Grants
 from dsp_airflow.restoring import Wish, of_manifest
 from dsp_airflow.state.records import JobSummary
-from dsp_airflow.steps import open_run
 from tests.conftest import NewDatabase
 from tests.s3.harness import Archives, archives, finished
 from tests.s3.test_path import EVERYTHING, damage, filled, ids

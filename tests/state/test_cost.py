@@ -16,10 +16,10 @@ from sqlalchemy import event
 from bench.hollow import HollowStore
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.opening import open_run
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.steps import open_run
 from dsp_airflow.web.run_report import run_report
 from tests.state.samples import planned
 

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from pymongo import monitoring
 
+from dsp_airflow.opening import open_run
 from dsp_airflow.restoring import Wish, of_manifest
-from dsp_airflow.steps import open_run
 from tests.mongo.gridfs.objects import Objects
 from tests.mongo.gridfs.work import WRITES, Address, measured, small
 from tests.servers import MongoDatabase

@@ -10,10 +10,10 @@ from bson import Binary, Int64, ObjectId
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import ConfigError, Denied, Mismatch
 from dsp_airflow.notify import text
+from dsp_airflow.opening import open_run
 from dsp_airflow.restoring import Wish, of_run
 from dsp_airflow.state.landmarks import landmarks
 from dsp_airflow.state.records import JobSummary
-from dsp_airflow.steps import open_run
 from tests.mongo.gridfs.buckets import CHUNK, Bucket, BucketBench, content
 
 
