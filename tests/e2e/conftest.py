@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from tests.servers import (
 
 REPOSITORY = Path(__file__).parents[2]
 RUN_SECONDS = 240.0
+LOG_SECONDS = 30.0
 
 TASKS = {
     "archive": """\
@@ -152,6 +154,17 @@ with DAG("probe", schedule=None):
 
     reach_for_the_metadata_database()
 """
+
+
+def logged(airflow: AirflowStandalone, step: tuple[str, str, str], *words: str) -> None:
+    """Wait for words in the log of a step, given as DAG, run and task.
+
+    What ends a step is known before the last lines of its log are written.
+    """
+    deadline = time.monotonic() + LOG_SECONDS
+    while missing := [word for word in words if word not in (log := airflow.task_log(*step))]:
+        assert time.monotonic() < deadline, f"{missing} not in {log}"
+        time.sleep(0.2)
 
 
 @dataclass

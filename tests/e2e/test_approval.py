@@ -28,7 +28,7 @@ from dsp_airflow.engine.errors import Denied
 from dsp_airflow.permissions.grants import Holder, Scope
 from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
-from tests.e2e.conftest import REPOSITORY, RUN_SECONDS
+from tests.e2e.conftest import REPOSITORY, RUN_SECONDS, logged
 from tests.e2e.fab import AirflowWithFab
 from tests.servers import Database, PostgresServer, SmtpSink, fresh_database
 
@@ -262,8 +262,8 @@ def test_what_nobody_can_decide_expires(gated: Gated) -> None:
     found = gated.requests.find("late/first")
     assert found is not None
     assert (found.state, found.process.name) == ("APPROVAL_EXPIRED", "Late")
-    log = gated.airflow.task_log("late", "first", "approval")
-    assert "APPROVAL_EXPIRED: by dsp: the time for approval ended at" in log
+    said = "APPROVAL_EXPIRED: by dsp: the time for approval ended at"
+    logged(gated.airflow, ("late", "first", "approval"), said)
     assert gated.counts("clean_up")[0] == 100
 
 
@@ -276,9 +276,7 @@ def test_what_nobody_can_decide_expires(gated: Gated) -> None:
 )
 def test_without_a_grant_nothing_is_even_looked_at(gated: Gated, dag: str, missing: str) -> None:
     assert gated.ended(dag) == "failed"
-    log = gated.airflow.task_log(dag, "first", "estimate")
-    assert missing in log, log
-    assert "can give it: dsp grant add" in log
+    logged(gated.airflow, (dag, "first", "estimate"), missing, "can give it: dsp grant add")
     assert gated.requests.find(f"{dag}/first") is None
     assert gated.counts(dag) == (100, 0)
 
@@ -315,7 +313,7 @@ def test_an_edit_after_the_approval_ends_the_run(gated: Gated) -> None:
     gated.requests.decide(request.id, "otto", approved=True)
     gated.requests.decide(request.id, "anna", approved=True)
     assert gated.ended("edited") == "failed"
-    assert "was edited after run" in gated.airflow.task_log("edited", "first", "job.plan")
+    logged(gated.airflow, ("edited", "first", "job.plan"), "was edited after run")
     assert gated.counts("edited") == (100, 0)
 
 
@@ -340,8 +338,8 @@ def test_a_no_ends_the_run_of_a_task_file(gated: Gated) -> None:
     answer = gated.asks("otto", "POST", reject, seen)
     assert (answer.status_code, answer.json()["state"]) == (200, "REJECTED"), answer.text
     assert gated.ended("rejected") == "failed"
-    log = gated.airflow.task_log("rejected", "first", "approval")
-    assert "the request was rejected: by otto: not today; nothing was executed" in log
+    said = "the request was rejected: by otto: not today; nothing was executed"
+    logged(gated.airflow, ("rejected", "first", "approval"), said)
     assert gated.counts("rejected") == (100, 0)
 
 

@@ -27,7 +27,7 @@ from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.records import Run
 from dsp_airflow.state.runs import Runs
-from tests.e2e.conftest import REPOSITORY, RUN_SECONDS
+from tests.e2e.conftest import REPOSITORY, RUN_SECONDS, logged
 from tests.servers import Database, PostgresServer, fresh_database
 from tests.web.browser import Visitors, chromium
 
@@ -232,8 +232,8 @@ def test_a_task_is_run_and_watched_to_its_end_and_purged_by_batch(site: Site) ->
         purges = site.api.get("/dags/orders__purge/dagRuns")["dag_runs"]
         (dag_run,) = [one["dag_run_id"] for one in purges if "act" in one["conf"]]
         assert site.api.wait_for_run("orders__purge", dag_run, RUN_SECONDS) == "failed"
-        log = site.airflow.task_log("orders__purge", dag_run, "purge")
-        assert "batch 4: 100 rows still stand in the source" in log
+        said = "batch 4: 100 rows still stand in the source"
+        logged(site.airflow, ("orders__purge", dag_run, "purge"), said)
         expect(page.get_by_role("button", name="Batch 4: checked")).to_be_visible()
     (job,) = Runs(site.state).summary(run.id).jobs
     assert (job.rows_purged, job.rows_gone, job.rows_kept) == (200, 100, 0)
