@@ -25,7 +25,7 @@ from dsp_airflow.engine.step import Step
 from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import limits_of
-from dsp_airflow.naming import END, PREFIX, plain
+from dsp_airflow.naming import END, PREFIX, parents_of, plain
 from dsp_airflow.permissions import settings
 from dsp_airflow.permissions.needs import source_of
 from dsp_airflow.purge_order import purged_beside
@@ -221,6 +221,7 @@ class WarmPath:
             since=given.since,
             window=given.window,
             stand=given.stand,
+            parents=parents_of(self.task, self.job, given.variables),
         )
 
     def rows(self, plan: Plan) -> int:
@@ -306,6 +307,7 @@ class ArchivePath:
             window=given.window,
             stand=given.stand,
             purged_beside=self.beside,
+            parents=parents_of(self.task, self.job, given.variables),
         )
 
     def rows(self, plan: Plan) -> int:

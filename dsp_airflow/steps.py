@@ -41,7 +41,7 @@ from dsp_airflow.engine.ports import Located, Watch
 from dsp_airflow.engine.throttle import Throttle
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import CurrentLimits
-from dsp_airflow.naming import END, PREFIX, is_open, named, names_of
+from dsp_airflow.naming import END, PREFIX, is_open, named, names_of, variables_above
 from dsp_airflow.noting import drop_old
 from dsp_airflow.paths import Given, Path, RestorePath, WaitingPath, path_of
 from dsp_airflow.permissions.checks import Permit, default_permit
@@ -816,7 +816,11 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
 
     if isinstance(job, RestoreJob):
         return {}
-    found = {**resolve(job.variables), **names_of(task, job, resolve)}
+    found = {
+        **resolve(job.variables),
+        **names_of(task, job, resolve),
+        **variables_above(task, job, resolve),
+    }
     if job.step is not None and job.step.is_timed:
         end = TimeVariable("now") if job.step.end is None else job.step.end
         found |= resolve({END: end}) if isinstance(end, TimeVariable) else {}
