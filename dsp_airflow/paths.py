@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.belonging import ancestors
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
@@ -392,7 +393,12 @@ class RestorePath:
                 "archive verify reads them"
             )
         plan, batches = plan_restore(
-            self.job, self._manifest(), self.archive, self._target(), self._bound(given.definition)
+            self.job,
+            self._manifest(),
+            self.archive,
+            self._target(),
+            self._bound(given.definition),
+            ancestors(self.job.name, self.task.jobs),
         )
         if self.job.drill is not None and not plan.create:
             raise Refused(

@@ -144,11 +144,11 @@ def _unfit(one: Kin, above: Kin) -> str:
 
 def _circle(one: Kin, kin: Mapping[str, Kin]) -> str:
     path, above = [one.job.name], one.job.belongs_to
-    while above in kin and above not in path:
+    while above is not None and above in kin and above not in path:
         path.append(above)
         above = kin[above].job.belongs_to
     # Told where it begins in the file.
-    if above != one.job.name or min(kin[name].index for name in path) != one.index:
+    if above is None or above != one.job.name or min(kin[name].index for name in path) != one.index:
         return ""
     return f"makes jobs belong to one another: {' to '.join([*path, above])}"
 

@@ -7,17 +7,16 @@ a purge finds a row as it finds one that left the filter once its parent is none
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dsp_airflow.config.belonging import KeepNewest
 from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.restores import RestoreJob
-from dsp_airflow.engine import mapping
+from dsp_airflow.engine import mapping, rules
 from dsp_airflow.engine.errors import ConfigError, Denied
 from dsp_airflow.engine.model import Shape
-from dsp_airflow.engine.near import near
 from dsp_airflow.engine.ports import Dialect, Session
 from dsp_airflow.engine.references import Reference, Refers, label
 
@@ -54,7 +53,48 @@ def rows_of(
         theirs = rows_of(above.job, session, there, dialect, above.variables, further)
         keys = between(job, shape, there, session)
         parts.append(refers_to(keys, dialect, dialect.qualified(there), theirs))
-    return " AND ".join(f"({part})" for part in parts) if len(parts) > 1 else next(iter(parts), None)
+    return (
+        " AND ".join(f"({part})" for part in parts) if len(parts) > 1 else next(iter(parts), None)
+    )
+
+
+def by_others(job: TableJob) -> bool:
+    """Whether other rows decide which rows are the job's."""
+    return job.belongs_to is not None or job.keep_newest is not None
+
+
+def rows_to_restore(
+    job: RestoreJob,
+    session: Session,
+    shape: Shape,
+    dialect: Dialect,
+    column: Callable[[str], str],
+    parents: Sequence[RestoreJob],
+) -> str:
+    """The condition that an archived row refers to a row of the target that ``parents`` restored.
+
+    More exactly: to one that stands there and meets what they ask for. ``column`` says how the
+    condition names the archived row's columns.
+    """
+    above, *further = parents
+    there = _described(job, above.target.table, session, dialect)
+    parts = []
+    if above.where is not None:
+        parts.append(_said(above, there, dialect))
+    if further:
+        parts.append(rows_to_restore(above, session, there, dialect, dialect.quote, further))
+    condition = " AND ".join(f"({part})" for part in parts) or None
+    keys = between(job, shape, there, session)
+    return refers_to(keys, dialect, dialect.qualified(there), condition, column)
+
+
+def _said(job: RestoreJob, shape: Shape, dialect: Dialect) -> str:
+    """What a restore asks for, of rows that stand in its target."""
+    if job.where is not None and not isinstance(job.where, str):
+        return rules.said(
+            job.where, rules.Words(job, shape, dialect, {}, lambda c: dialect.quote(c.name))
+        )
+    return mapping.condition(str(job.where), shape, dialect, f"job {job.name}: where")
 
 
 def _not_newest(job: TableJob, kept: KeepNewest, shape: Shape, dialect: Dialect) -> str:
@@ -74,9 +114,7 @@ def _not_newest(job: TableJob, kept: KeepNewest, shape: Shape, dialect: Dialect)
     return f"{given} AND NOT ({_row([*per, by])} IN ({newest}))"
 
 
-def _described(
-    job: TableJob | RestoreJob, table: str, session: Session, dialect: Dialect
-) -> Shape:
+def _described(job: TableJob | RestoreJob, table: str, session: Session, dialect: Dialect) -> Shape:
     """The table that rows have to refer to."""
     there = session.describe(table)
     if there is None:
@@ -107,7 +145,11 @@ def between(
 
 
 def refers_to(
-    keys: Sequence[Reference], dialect: Dialect, table: str, condition: str | None, column: Any = None
+    keys: Sequence[Reference],
+    dialect: Dialect,
+    table: str,
+    condition: str | None,
+    column: Callable[[str], str] | None = None,
 ) -> str:
     """That a row refers to one of the table which meets the condition, by any of the keys.
 

@@ -173,9 +173,7 @@ def _structure(
     fitting.refuse_types(job, sides, rows, len(key))
     fitting.require_target(job, there, {c.name for _, c, _ in rows}, target_key)
     both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
-    plain = where = chosen.rows_of(
-        job, sides.read, shape, sides.source.dialect, variables, parents
-    )
+    plain = where = chosen.rows_of(job, sides.read, shape, sides.source.dialect, variables, parents)
     if window is not None:
         where = moved(job, shape, sides.source.dialect, window, plain)
     if step is not None:
@@ -301,7 +299,8 @@ def source_side_of(
         where=where,
         method=method,
         loose=bool(key) and not keys.kept_unique(shape, key),
-        dated=shape.dated,
+        # A row that did not change may be one of the job since, or no more, by what others are.
+        dated="no" if chosen.by_others(job) else shape.dated,
         losses=both.losses,
         numbered=keys.numbered_of(job, shape, dialect),
         accepted=tuple(sorted(job.accept_loss)) if fields_of_documents else (),
