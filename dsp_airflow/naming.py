@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from dsp_airflow.config import templates
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.belonging import ancestors
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.config.variables import TimeVariable
+from dsp_airflow.engine.chosen import Parent
 
 PREFIX: Final = "{prefix}"
 TABLE: Final = "{table}"
@@ -23,6 +25,8 @@ BATCHES: Final = "{batches}"
 """Of a drill: the archived run that is tried, its manifest and which of its batches."""
 END: Final = "step.end"
 """And what no step of a job in ``mode: step`` goes beyond, where that is a time."""
+_OF: Final = "of {} "
+"""Before the names of variables of a job that this one belongs to."""
 _OURS: Final = (PREFIX, TABLE, END, RUN, MANIFEST, BATCHES)
 
 
@@ -67,8 +71,30 @@ def is_open(job: Job) -> bool:
 
 
 def plain(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of the task file alone."""
-    return {name: value for name, value in variables.items() if name not in _OURS}
+    """The variables of the job in the task file alone."""
+    return {n: value for n, value in variables.items() if n not in _OURS and " " not in n}
+
+
+def variables_above(
+    task: Task, job: Job, resolve: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The variables of the jobs that it belongs to, for its own: its rows are chosen by them."""
+    return {
+        f"{_OF.format(above.name)}{name}": value
+        for above in ancestors(job.name, task.jobs)
+        if not isinstance(above, RestoreJob)
+        for name, value in resolve(above.variables).items()
+    }
+
+
+def parents_of(task: Task, job: Job, variables: Mapping[str, Any]) -> list[Parent]:
+    """The jobs that it belongs to, the nearest first; ``variables`` are those of its run."""
+    found = []
+    for above in ancestors(job.name, task.jobs):
+        begin = _OF.format(above.name)
+        theirs = {n.removeprefix(begin): v for n, v in variables.items() if n.startswith(begin)}
+        found.append(Parent(above, theirs))
+    return found
 
 
 def _drawn(job: RestoreJob, variables: Mapping[str, Any]) -> RestoreJob:

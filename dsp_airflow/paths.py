@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.belonging import ancestors
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
@@ -25,7 +26,7 @@ from dsp_airflow.engine.step import Step
 from dsp_airflow.engine.stepping import Stand
 from dsp_airflow.engine.work import Job
 from dsp_airflow.limits import limits_of
-from dsp_airflow.naming import END, PREFIX, plain
+from dsp_airflow.naming import END, PREFIX, parents_of, plain
 from dsp_airflow.permissions import settings
 from dsp_airflow.permissions.needs import source_of
 from dsp_airflow.purge_order import purged_beside
@@ -221,6 +222,7 @@ class WarmPath:
             since=given.since,
             window=given.window,
             stand=given.stand,
+            parents=parents_of(self.task, self.job, given.variables),
         )
 
     def rows(self, plan: Plan) -> int:
@@ -306,6 +308,7 @@ class ArchivePath:
             window=given.window,
             stand=given.stand,
             purged_beside=self.beside,
+            parents=parents_of(self.task, self.job, given.variables),
         )
 
     def rows(self, plan: Plan) -> int:
@@ -390,7 +393,12 @@ class RestorePath:
                 "archive verify reads them"
             )
         plan, batches = plan_restore(
-            self.job, self._manifest(), self.archive, self._target(), self._bound(given.definition)
+            self.job,
+            self._manifest(),
+            self.archive,
+            self._target(),
+            self._bound(given.definition),
+            ancestors(self.job.name, self.task.jobs),
         )
         if self.job.drill is not None and not plan.create:
             raise Refused(

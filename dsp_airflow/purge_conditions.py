@@ -11,7 +11,7 @@ from dsp_airflow.config.tasks import Job, Task
 from dsp_airflow.endpoints import OpenStore
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
-from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.ports import Session, Store
 from dsp_airflow.state.progress import copied
 from dsp_airflow.state.runs import Runs
 
@@ -50,10 +50,14 @@ class PurgeConditions:
     def require_others(self, plan: Plan, connection: str) -> None:
         """Every job of the task that reads this table is copied and checked."""
         source = self.open_store(connection)
+        with source.session() as ours:
+            reading = [
+                job
+                for job in self.task.jobs
+                if job.name == plan.job or self.reads(job, plan, source, ours)
+            ]
         state = {j.name: j for j in self.runs.summary(self.run).jobs}
-        for job in self.task.jobs:
-            if job.name != plan.job and not self.reads(job, plan, source):
-                continue
+        for job in reading:
             found = state.get(job.name)
             planned = found is not None and self.runs.job(self.run, job.name).planned
             if found is None or not planned or found.batches_copied < found.batches:
@@ -66,8 +70,11 @@ class PurgeConditions:
                     + (f", {found.rows_different:,} rows differ" if found.rows_different else "")
                 )
 
-    def reads(self, job: Job, plan: Plan, source: Store) -> bool:
-        """Whether another job reads rows that are to be purged, by whatever connection and name."""
+    def reads(self, job: Job, plan: Plan, source: Store, ours: Session) -> bool:
+        """Whether another job reads rows that are to be purged, by whatever connection and name.
+
+        ``ours`` is a session of ``source``.
+        """
         if isinstance(job, RestoreJob):
             return False
         other = self.open_store(job.source.connection)
@@ -76,14 +83,13 @@ class PurgeConditions:
         *schema, table = split_table(job.source.table)
         shape = plan.source_shape
         alike = table == shape.name and schema in ([], [shape.schema])
-        with source.session() as ours:
-            # Another login may find a table of no schema elsewhere than this one does.
-            if not alike and not ours.share_rows(plan.source.table, job.source.table):
-                return False
-            if other.identity == source.identity:
-                return True
-            with other.session() as theirs:
-                return ours.same_database(theirs)
+        # Another login may find a table of no schema elsewhere than this one does.
+        if not alike and not ours.share_rows(plan.source.table, job.source.table):
+            return False
+        if other.identity == source.identity:
+            return True
+        with other.session() as theirs:
+            return ours.same_database(theirs)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.belonging import children
 from dsp_airflow.config.errors import listed
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.messages import in_words
@@ -41,6 +42,8 @@ class Wish:
     table: str | None = None
     on_conflict: str = "error"
     workers: int = 1
+    children: bool = False
+    """And the rows of jobs that belong to the job, of those rows that are wanted."""
 
 
 def of_run(
@@ -69,25 +72,63 @@ def of_run(
             f"{task.name}"
         )
     chosen = _chosen(task, job)
-    # The manifest is looked at, and may be written again.
-    opened = for_step(open_store, task.name, chosen, "restore")
-    (permit or default_permit()).require(task, chosen, opened)
-    # The file may name another table by now.
-    known = archived.runs.job(archived.run.id, chosen.name)
+    below = _below(task, chosen, wish) if wish.children else []
+    for one in (chosen, *below):
+        # The manifest is looked at, and may be written again.
+        opened = for_step(open_store, task.name, one, "restore")
+        (permit or default_permit()).require(task, one, opened)
     if isinstance(chosen, WarmJob):
+        # The file may name another table by now.
+        known = archived.runs.job(archived.run.id, chosen.name)
         return _named(task, _returned(database, archived, chosen, known, wish, open_store))
-    source = _manifest_of(database, archived, chosen, run)
-    back = replace(
+    jobs = [_back(database, archived, chosen, run, wish, None)]
+    for one in below:
+        of_them = replace(wish, batches="all", where=None)
+        jobs.append(_back(database, archived, one, run, of_them, one.belongs_to))
+    return _named(task, *jobs)
+
+
+def _below(task: Task, job: S3Job | WarmJob, wish: Wish) -> list[S3Job]:
+    """The jobs whose rows go with the job's, each behind the one that it belongs to."""
+    found = children(job.name, task.jobs)
+    below = [one for one in found if isinstance(one, S3Job)]
+    if isinstance(job, WarmJob) or len(below) < len(found):
+        raise ConfigError(
+            f"job {job.name}: only archives in S3 are restored with what belongs to them; name one "
+            "job after the other"
+        )
+    if not below:
+        raise ConfigError(f"job {job.name}: no job of task {task.name} belongs to it")
+    if wish.table is not None:
+        raise ConfigError(
+            f"job {job.name}: {wish.table} is one table, and rows of {listed([o.name for o in below])} "
+            "go with its rows; restore one job after the other, or to another connection"
+        )
+    return below
+
+
+def _back(
+    database: StateDatabase,
+    archived: TaskRun,
+    job: S3Job,
+    run: str | None,
+    wish: Wish,
+    belongs_to: str | None,
+) -> RestoreJob:
+    """The job that restores what a job of that run archived."""
+    # The file may name another table by now.
+    known = archived.runs.job(archived.run.id, job.name)
+    wanted = replace(
         wish,
         connection=wish.connection or known.source_connection,
         table=wish.table or known.source_table,
     )
-    return _named(task, _job(chosen.name, source, back))
+    return _job(job.name, _manifest_of(database, archived, job, run), wanted, belongs_to)
 
 
-def _named(task: Task, job: RestoreJob | WarmJob) -> Task:
+def _named(task: Task, *jobs: RestoreJob | WarmJob) -> Task:
     return task.model_copy(
-        update={"name": f"{task.name}{RESTORE_SUFFIX}", "jobs": (job,), "execution": "serial"}
+        update={"name": f"{task.name}{RESTORE_SUFFIX}", "jobs": jobs, "execution": "serial"}
     )
 
 
@@ -223,7 +264,9 @@ def _refuse_other_attempt(run: TaskRun, job: JobSummary, present: str, wanted: s
         )
 
 
-def _job(name: str, source: Mapping[str, Any], wish: Wish) -> RestoreJob:
+def _job(
+    name: str, source: Mapping[str, Any], wish: Wish, belongs_to: str | None = None
+) -> RestoreJob:
     try:
         return RestoreJob.model_validate(
             {
@@ -232,6 +275,7 @@ def _job(name: str, source: Mapping[str, Any], wish: Wish) -> RestoreJob:
                 "source": {**source, "batches": wish.batches},
                 "target": {"connection": wish.connection, "table": wish.table},
                 "where": wish.where,
+                "belongs_to": belongs_to,
                 "on_conflict": wish.on_conflict,
                 "workers": wish.workers,
             }

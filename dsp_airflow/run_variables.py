@@ -12,7 +12,7 @@ from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.variables import TimeVariable, resolve_variables
-from dsp_airflow.naming import END, names_of
+from dsp_airflow.naming import END, names_of, variables_above
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,11 @@ def resolved_variables(task: Task, job: AnyJob, now: datetime, when: Interval) -
 
     if isinstance(job, RestoreJob):
         return {}
-    found = {**resolve(job.variables), **names_of(task, job, resolve)}
+    found = {
+        **resolve(job.variables),
+        **names_of(task, job, resolve),
+        **variables_above(task, job, resolve),
+    }
     if job.step is not None and job.step.is_timed:
         end = TimeVariable("now") if job.step.end is None else job.step.end
         found |= resolve({END: end}) if isinstance(end, TimeVariable) else {}

@@ -32,8 +32,9 @@ class StepConditions:
         for other in self.purge.task.jobs:
             if isinstance(other, RestoreJob) or other.step is None or other.name == job.name:
                 continue
-            if not self.purge.reads(other, plan, source):
-                continue
+            with source.session() as ours:
+                if not self.purge.reads(other, plan, source, ours):
+                    continue
             if plan.step is None:
                 raise Refused(
                     f"job {job.name} takes all of {plan.source.label}, and job {other.name} goes "

@@ -216,6 +216,9 @@ def restore(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=32, help="Batches restored at once.")
     ] = 1,
+    children: Annotated[
+        bool, typer.Option("--children", help="And the rows of the jobs that belong to it.")
+    ] = False,
     manifest: Annotated[
         str | None,
         typer.Option(
@@ -235,7 +238,7 @@ def restore(
     from dsp_airflow.cli import restore as command
     from dsp_airflow.restoring import Wish
 
-    wish = Wish(batches, where, connection, table, on_conflict, workers)
+    wish = Wish(batches, where, connection, table, on_conflict, workers, children)
     command.restore(
         file,
         wish,

@@ -38,8 +38,10 @@ def restore(
     with reporting(report), ExitStack() as stack:
         if (file is None) == (manifest is None):
             raise ConfigError("give a task file and --run, or --manifest with its address")
-        if file is None and (run_id or job):
-            raise ConfigError("--run and --job belong to a task file; a manifest is of one job")
+        if file is None and (run_id or job or wish.children):
+            raise ConfigError(
+                "--run, --job and --children belong to a task file; a manifest is of one job"
+            )
         if file is not None and run_id is None:
             raise ConfigError("say which run with --run: an id as dsp status shows it, or latest")
         log_to_stderr()

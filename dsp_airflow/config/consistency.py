@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from dsp_airflow.config import documents, rules
 from dsp_airflow.config.archives import Partitioning, S3Job
+from dsp_airflow.config.belonging import choice_findings
 from dsp_airflow.config.errors import nearest
 from dsp_airflow.config.findings import Finding, Location
 from dsp_airflow.config.jobs import TableJob, WarmJob, duplicates, same_table
@@ -27,6 +28,7 @@ def job_findings(job: TableJob) -> list[Finding]:
     return [
         *(_table_findings(job) if isinstance(job, WarmJob) else ()),
         *_purge_findings(job),
+        *choice_findings(job),
         *_cursor_findings(job),
         *_step_findings(job),
         *(replace_findings(job) if isinstance(job, WarmJob) else ()),

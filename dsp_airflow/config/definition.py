@@ -86,6 +86,8 @@ def job_definition(job: Job) -> dict[str, Any]:
         "key": list(job.key),
         "columns": None if columns is None else [_column(column) for column in columns],
         "where": _where(job.where),
+        # Left out where other rows decide nothing, so that such jobs have the digests they had.
+        **_chosen(job),
         "variables": {name: _variable(value) for name, value in sorted(job.variables.items())},
         **(_writing(job) if isinstance(job, WarmJob) else _moving(job)),
         # Left out where rows are archived, so that such jobs have the digests that they had.
@@ -101,6 +103,18 @@ def job_definition(job: Job) -> dict[str, Any]:
         # Left out where it is not so, as it is in the definitions that runs are bound to.
         **({"keep_last_auto_increment": True} if job.keep_last_auto_increment else {}),
     }
+
+
+def _belonging(job: Job) -> dict[str, Any]:
+    return {} if job.belongs_to is None else {"belongs_to": job.belongs_to}
+
+
+def _chosen(job: WarmJob | S3Job) -> dict[str, Any]:
+    kept = job.keep_newest
+    if kept is None:
+        return _belonging(job)
+    told = {"by": kept.by, "per": list(kept.per)}
+    return {**_belonging(job), "keep_newest": told}
 
 
 def _where(where: str | documents.Query | rules.Rules | None) -> str | None:
@@ -122,6 +136,7 @@ def _restore(job: RestoreJob) -> dict[str, Any]:
         "on_conflict": job.on_conflict,
         "check": _check(job.check),
         # Left out where there is none, so that other jobs have the digests that they had.
+        **_belonging(job),
         **({} if job.drill is None else {"drill": job.drill.model_dump()}),
     }
 

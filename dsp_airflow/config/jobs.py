@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from dsp_airflow.config.base import Model
+from dsp_airflow.config.belonging import BelongsTo, KeepNewestOption
 from dsp_airflow.config.cursors import Cursor, Mode
 from dsp_airflow.config.documents import Buckets, FieldOrderOption, Query, check_query
 from dsp_airflow.config.drift import DriftPolicy
@@ -330,6 +331,8 @@ class TableJob(Model):
             {"status": "done", "at": {"$lt": ":cutoff"}},
         ],
     )
+    belongs_to: BelongsTo = None
+    keep_newest: KeepNewestOption = None
     variables: Mapping[
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
         Annotated[

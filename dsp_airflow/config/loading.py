@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from dsp_airflow.config import nodes
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.belonging import belonging_findings
 from dsp_airflow.config.errors import ConfigProblems, Problem, listed, nearest
 from dsp_airflow.config.findings import Finding
 from dsp_airflow.config.includes import refuse_includes, resolve_includes
@@ -25,6 +26,7 @@ from dsp_airflow.config.tasks import (
     Job,
     Task,
     duplicate_jobs,
+    kin,
     places,
     shared_folders,
     shared_targets,
@@ -155,6 +157,7 @@ def _validated(root: Node, problems: list[Problem]) -> Task | None:
         *shared_folders(whole),
         *shared_targets(whole),
         *touched_targets(whole),
+        *belonging_findings(kin(whole), dict(names), whole=len(names) == len(entries)),
         *order_findings(
             places(whole),
             dict(names),

@@ -17,6 +17,7 @@ from pydantic import (
 
 from dsp_airflow.config.archives import BucketName
 from dsp_airflow.config.base import Model
+from dsp_airflow.config.belonging import BelongsTo
 from dsp_airflow.config.drills import Drill
 from dsp_airflow.config.findings import Finding, Location, invalid, invalid_together
 from dsp_airflow.config.jobs import (
@@ -124,6 +125,7 @@ class RestoreJob(Model):
         ),
         examples=["carrier = 'UA'"],
     )
+    belongs_to: BelongsTo = None
     on_conflict: Literal["error", "ignore", "update"] = Field(
         default="error",
         description=(

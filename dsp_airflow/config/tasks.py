@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, mode
 
 from dsp_airflow.config.archives import S3Job, same_folder
 from dsp_airflow.config.base import Model
+from dsp_airflow.config.belonging import Kin, belonging_findings
 from dsp_airflow.config.cron import check_cron
 from dsp_airflow.config.findings import Finding, invalid, invalid_together
 from dsp_airflow.config.hours import DailyWindow
@@ -248,11 +249,22 @@ class Task(Model):
             *shared_folders(jobs),
             *shared_targets(jobs),
             *touched_targets(jobs),
+            *belonging_findings(kin(jobs), dict(named)),
             *order_findings(places(jobs), dict(named), serial=self.execution == "serial"),
         ]
         if found:
             raise invalid_together(found)
         return self
+
+
+def kin(jobs: list[tuple[int, Job]]) -> list[Kin]:
+    """Which of them belong to which."""
+    return [
+        Kin(index, job, "restore", job.target.connection, whole=job.drill is None)
+        if isinstance(job, RestoreJob)
+        else Kin(index, job, "table", job.source.connection, whole=job.mode in ("full", "replace"))
+        for index, job in jobs
+    ]
 
 
 def places(jobs: list[tuple[int, Job]]) -> list[Place]:

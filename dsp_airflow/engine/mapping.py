@@ -218,9 +218,15 @@ def rendered_filter(
     literals = {name: dialect.literal(value) for name, value in variables.items()}
     if isinstance(job.where, Mapping):
         return documents.render(job.where, literals)
-    why = f"job {job.name}: where"
-    parsed = _parsed(parse_where, job.where, dialect, why)
-    return parsed.render(literals, _columns(shape, dialect, why))
+    return condition(job.where, shape, dialect, f"job {job.name}: where", literals)
+
+
+def condition(
+    where: str, shape: Shape, dialect: Dialect, why: str, literals: Mapping[str, str] | None = None
+) -> str:
+    """A condition in SQL over the table's columns; ``why`` says where it stands."""
+    parsed = _parsed(parse_where, where, dialect, why)
+    return parsed.render(literals or {}, _columns(shape, dialect, why))
 
 
 def _parsed(parse: Callable[[str, str], E], text: str, dialect: Dialect, why: str) -> E:

@@ -11,6 +11,7 @@ from typing import Any
 from dsp_airflow.config.jobs import TableJob, WarmJob
 from dsp_airflow.engine import (
     adding,
+    chosen,
     documents,
     fitting,
     keys,
@@ -21,6 +22,7 @@ from dsp_airflow.engine import (
     stepping,
     swap,
 )
+from dsp_airflow.engine.chosen import Parent
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.fitting import Matched
@@ -58,13 +60,15 @@ def plan_job(
     since: str | None = None,
     window: Window | None = None,
     stand: Stand = BEGINNING,
+    parents: Sequence[Parent] = (),
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches. ``variables`` are resolved; ``definition`` is the data digest.
 
     ``count=False`` leaves the batches out, for a quick look. ``shared``: another job of the task
     has the same target table. ``purged_beside``: see ``Plan``. ``since``: where the cursor of an
     incremental job stood at the end of its last run; ``window``: what it reads, if that was
-    decided before; ``stand``: the same of a job that goes by steps. Raises ``ConfigError`` when
+    decided before; ``stand``: the same of a job that goes by steps; ``parents``: see
+    ``chosen.rows_of``. Raises ``ConfigError`` when
     the job does not fit the tables, ``Refused`` when a purge it asks for would not be safe, and
     ``Denied`` when a privilege is missing.
     """
@@ -75,7 +79,7 @@ def plan_job(
             window = window_of(job, sides, variables, since)
         step = stepping.step_of(job, sides, stand)
         plan = _structure(
-            job, sides, variables, definition, window, step, purged_beside, shared=shared
+            job, sides, variables, definition, window, step, purged_beside, parents, shared=shared
         )
         if job.delete_missing is not None:
             missing.refuse_unfit(job.name, plan, read, write)
@@ -133,6 +137,7 @@ def _structure(
     window: Window | None,
     step: Step | None,
     purged_beside: tuple[str, ...],
+    parents: Sequence[Parent],
     *,
     shared: bool,
 ) -> Plan:
@@ -168,7 +173,7 @@ def _structure(
     fitting.refuse_types(job, sides, rows, len(key))
     fitting.require_target(job, there, {c.name for _, c, _ in rows}, target_key)
     both = mapping.fields(rows, sides.source.dialect, sides.target.dialect, len(key))
-    plain = where = mapping.rendered_filter(job, shape, sides.source.dialect, variables)
+    plain = where = chosen.rows_of(job, sides.read, shape, sides.source.dialect, variables, parents)
     if window is not None:
         where = moved(job, shape, sides.source.dialect, window, plain)
     if step is not None:
@@ -294,7 +299,8 @@ def source_side_of(
         where=where,
         method=method,
         loose=bool(key) and not keys.kept_unique(shape, key),
-        dated=shape.dated,
+        # A row that did not change may be one of the job since, or no more, by what others are.
+        dated="no" if chosen.by_others(job) else shape.dated,
         losses=both.losses,
         numbered=keys.numbered_of(job, shape, dialect),
         accepted=tuple(sorted(job.accept_loss)) if fields_of_documents else (),

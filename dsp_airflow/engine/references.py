@@ -33,6 +33,8 @@ class Reference:
     """The child's partitions."""
     indexed: bool = True
     """An index of the child finds the rows that refer to one."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """The child's, each with the one that it refers to."""
 
 
 Look: TypeAlias = Callable[[Name], Sequence[Reference]]

@@ -14,7 +14,7 @@ import MySQLdb
 import psycopg
 import pytest
 
-from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.stores.mysql.references import Guard as MyGuard
 from dsp_airflow.engine.stores.postgres.references import Guard as PgGuard
 from dsp_airflow.purge_order import in_purge_order
@@ -159,6 +159,49 @@ def test_refused_with_the_path(pair: Pair) -> None:
     # Without customers among them there is no circle.
     pair.write(*(pair.job(t, t, **WHOLE) for t in ("orders", "parts", "notes", "tags")))
     assert pair.open(new=True).plan("orders").rows == 11
+
+
+def test_rows_that_belong_to_those_of_another_job(pair: Pair) -> None:
+    """By their parents' filter, which is asked again when they go; and the newest stays."""
+    shop(pair)
+    before = {table: rows(pair.source, table) for table in (*TABLES, "refunds")}
+    customers = {
+        "where": "id > :low AND name = '7'",
+        "variables": {"low": 2},
+        "keep_newest": {"by": "id", "per": ["name"]},
+    }
+    above = {"orders": "customers", "notes": "orders", "parts": "orders"}
+    more = {name: {"belongs_to": parent} for name, parent in above.items()}
+    jobs = {t: pair.job(t, t, batch_size=4, **WHOLE, **more.get(t, customers)) for t in TABLES}
+    run = copied(pair, *jobs.values())
+    found = {job.name: job.rows_written for job in run.summary().jobs}
+    assert found == {"customers": 9, "orders": 9, "notes": 7, "parts": 16}
+    # One is no customer of the job any more, when all is copied.
+    pair.source.execute("UPDATE customers SET name = 'late' WHERE id = 5")
+    # Whose parts are not taken for gone when all others of their batch are.
+    pair.source.execute("DELETE FROM parts WHERE order_id = 6")
+    (why,) = run.mark_deleted("parts", [2], "anna")
+    assert why.rows == 2, str(why)
+    run.purge("customers")
+    assert {row[0] for row in rows(pair.source, "parts")} == {"1", "2", "5"}
+    assert {row[0] for row in rows(pair.source, "notes")} == {"1", "2", "5"}
+    assert {row[0] for row in rows(pair.source, "orders")} == {"1", "2", "5", "11"}
+    # Of 3 and 6 a note is there, of 11 an order; 12 is the newest.
+    stay = {"1", "2", "3", "5", "6", "11", "12"}
+    assert {row[0] for row in rows(pair.source, "customers")} == stay
+    # The rows themselves did not change.
+    left = {"orders": "5", "notes": "5", "parts": "5,2"}
+    assert {kept(run, name)[key] for name, key in left.items()} == {"no longer matches the filter"}
+    for table in TABLES:
+        there = rows(pair.source, table) | rows(pair.target, table)
+        assert there - {("5", "105", "late")} == before[table]
+    stayed = {j.name: j.rows_kept for j in run.finish().jobs}
+    assert stayed == {"customers": 4, "orders": 2, "notes": 1, "parts": 2}
+    # There has to be a key, and nothing is planned without.
+    jobs["parts"]["belongs_to"] = "customers"
+    pair.write(*jobs.values())
+    with pytest.raises(ConfigError, match=r"parts has no foreign key that refers to \S*customers"):
+        pair.open(new=True).plan("parts")
 
 
 def test_by_hand_too(pair: Pair) -> None:

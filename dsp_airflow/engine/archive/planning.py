@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from dsp_airflow.config.archives import S3Job
 from dsp_airflow.engine import (
+    chosen,
     documents,
     fitting,
     keys,
@@ -20,6 +21,7 @@ from dsp_airflow.engine import (
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive import layout, owner
 from dsp_airflow.engine.archive.forms import EXACT, Form, form_of
+from dsp_airflow.engine.chosen import Parent
 from dsp_airflow.engine.definition import definition_of
 from dsp_airflow.engine.errors import ConfigError, Denied, Refused
 from dsp_airflow.engine.model import (
@@ -59,6 +61,7 @@ def plan_archive(
     window: Window | None = None,
     stand: Stand = planning.BEGINNING,
     purged_beside: tuple[str, ...] = (),
+    parents: Sequence[Parent] = (),
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches; ``prefix`` is resolved. See ``plan.plan_job``.
 
@@ -86,7 +89,16 @@ def plan_archive(
                 window = window_of(job, sides, variables, since)
             step = stepping.step_of(job, sides, stand)
             plan = _structure(
-                job, sides, target, archive, variables, definition, window, step, purged_beside
+                job,
+                sides,
+                target,
+                archive,
+                variables,
+                definition,
+                window,
+                step,
+                purged_beside,
+                parents,
             )
             plan = replace(plan, ddl=source.dialect.ddl(plan.target_shape))
         warnings = _folder_warnings(job, task, plan, target)
@@ -127,6 +139,7 @@ def _structure(
     window: Window | None,
     step: Step | None,
     purged_beside: tuple[str, ...],
+    parents: Sequence[Parent],
 ) -> Plan:
     dialect = sides.source.dialect
     shape = described(job, sides)
@@ -154,7 +167,7 @@ def _structure(
     _refuse_columns(job, [c.name for c in there.columns])
     both = mapping.fields(rows, dialect, dialect, len(key))
     forms = [form_of(f.column, f.type, f.native) for f in both.target]
-    plain = where = mapping.rendered_filter(job, shape, dialect, variables)
+    plain = where = chosen.rows_of(job, sides.read, shape, dialect, variables, parents)
     if window is not None:
         where = moved(job, shape, dialect, window, plain)
     if step is not None:

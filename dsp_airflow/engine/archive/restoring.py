@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.where import parse_where
-from dsp_airflow.engine import fitting, mapping, rules
+from dsp_airflow.engine import chosen, fitting, mapping, rules
 from dsp_airflow.engine import plan as planning
 from dsp_airflow.engine.archive.manifest import Manifest
 from dsp_airflow.engine.archive.reader import batches_of, wire_of
@@ -41,20 +41,23 @@ def plan_restore(
     source: Endpoint,
     target: Store,
     definition: str,
+    parents: Sequence[RestoreJob] = (),
 ) -> tuple[Plan, Sequence[Batch]]:
     """The plan and its batches, which keep the numbers that the archive gave them.
+
+    ``parents``: the restore that this one belongs to, then that one's own.
 
     Raises ``ConfigError`` for a table that cannot take the columns as they are, ``Denied`` and
     ``Refused`` for one that may not be written to.
     """
-    chosen = batches_of(manifest, parse_batches(job.source.batches))
+    wanted = batches_of(manifest, parse_batches(job.source.batches))
     if manifest.of_files:
         # Of other archives the driver is not needed.
         from dsp_airflow.engine.archive.gridfs import restoring as files
 
-        return files.plan_restore(job, manifest, chosen, source, target, definition)
+        return files.plan_restore(job, manifest, wanted, source, target, definition)
     with target.session() as session:
-        plan = _structure(job, manifest, source, target, session, definition)
+        plan = _structure(job, manifest, source, target, session, definition, parents)
         warnings = list(plan.warnings)
         if not plan.create and session.holds_rows(plan.target):
             warnings.append(
@@ -62,17 +65,20 @@ def plan_restore(
                 f"on_conflict: {job.on_conflict} decides"
             )
     percent, seed = (job.check.percent, job.check.seed) if job.check else (0.0, 0)
-    sampled = planning.sample(len(chosen), percent, seed)
+    sampled = planning.sample(len(wanted), percent, seed)
     batches = [
         Batch(b.number, KeyRange(b.after, b.upto), b.rows, sampled=place in sampled)
-        for place, b in enumerate(chosen, 1)
+        for place, b in enumerate(wanted, 1)
     ]
-    if job.where is not None:
-        warnings.append("rows are counted before where: as many as match it are restored")
+    if plan.source.where is not None:
+        by = " and ".join(
+            name for name in ("where", "belongs_to") if getattr(job, name) is not None
+        )
+        warnings.append(f"rows are counted before {by}: as many as match are restored")
     return replace(
         plan,
         rows=sum(b.rows for b in batches),
-        bytes=sum(o.size for b in chosen for o in b.objects),
+        bytes=sum(o.size for b in wanted for o in b.objects),
         batches=len(batches),
         warnings=tuple(warnings),
     ), batches
@@ -104,6 +110,7 @@ def _structure(
     target: Store,
     session: Session,
     definition: str,
+    parents: Sequence[RestoreJob],
 ) -> Plan:
     dialect = restores = target.dialect
     if not isinstance(restores, Restores):
@@ -154,8 +161,16 @@ def _structure(
     refusals = session.write_refusals(target_side, job.on_conflict, create=create)
     if refusals:
         raise Denied(f"job {job.name}: {'; '.join(refusals)}")
-    where = _condition(job, [f.column for f in fields], there, dialect, restores)
+    names = [f.column for f in fields]
+    where = _condition(job, names, there, dialect, restores)
     told = job.where if isinstance(job.where, str) else where
+    if parents:
+
+        def named(name: str) -> str:
+            return _quoted(job, name, names, there, restores, "belongs_to")
+
+        belongs = chosen.rows_to_restore(job, session, there, dialect, named, parents)
+        told = where = belongs if where is None else f"({where}) AND ({belongs})"
     return Plan(
         job=job.name,
         source=_source_side(job, fields, width, where),
@@ -209,14 +224,21 @@ def _condition(
         return rules.said(job.where, rules.Words(job, shape, dialect, {}, restores.filtered))
 
     def quoted(name: str) -> str:
-        if name not in names:
-            raise ConfigError(
-                f"job {job.name}: where: the archive restores no column {name!r}"
-                f"{near(name, list(names))}"
-            )
-        return restores.filtered(mapping.column_of(there, name, f"job {job.name}: where"))
+        return _quoted(job, name, names, there, restores, "where")
 
     return parse_where(job.where, dialect.name).render({}, quoted)
+
+
+def _quoted(
+    job: RestoreJob, name: str, names: Sequence[str], there: Shape, restores: Restores, key: str
+) -> str:
+    """A column of the archived rows, as the target server judges it."""
+    if name not in names:
+        raise ConfigError(
+            f"job {job.name}: {key}: the archive restores no column {name!r}"
+            f"{near(name, list(names))}"
+        )
+    return restores.filtered(mapping.column_of(there, name, f"job {job.name}: {key}"))
 
 
 def _archived(manifest: Manifest, name: str) -> Column:

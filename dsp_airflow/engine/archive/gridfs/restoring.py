@@ -51,6 +51,8 @@ def plan_restore(
             f"job {job.name}: where: files of an archive cannot be filtered on their way to "
             "MongoDB; restore whole batches"
         )
+    if job.belongs_to is not None:
+        raise ConfigError(f"job {job.name}: belongs_to is for rows of tables, not for files")
     with target.session() as session:
         plan = _structure(job, manifest, source, target, session, definition)
         if not plan.create and session.holds_rows(plan.target):

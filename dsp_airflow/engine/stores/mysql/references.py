@@ -27,7 +27,9 @@ def named(connection: Connection, table: str) -> Name | None:
 def references(connection: Connection, table: Name) -> list[Reference]:
     """See ``references.Refers``."""
     found, _ = links(connection, Facts(*table, kind="", engine=""))
-    return [Reference(link.child, link.constraint, link.action) for link in found]
+    return [
+        Reference(link.child, link.constraint, link.action, columns=link.columns) for link in found
+    ]
 
 
 def is_own(link: Link, table: Facts) -> bool:

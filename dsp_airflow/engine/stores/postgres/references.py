@@ -42,7 +42,11 @@ SELECT cn.nspname, c.relname, r.conname, r.confdeltype::text, r.condeferrable,
           WHERE i.indrelid = r.conrelid AND i.indisvalid AND i.indpred IS NULL
             AND (string_to_array(i.indkey::text, ' ')::int2[])[1:cardinality(r.conkey)]
                 @> r.conkey),
-  ARRAY(SELECT relid::oid FROM pg_partition_tree(r.conrelid) UNION SELECT r.conrelid)
+  ARRAY(SELECT relid::oid FROM pg_partition_tree(r.conrelid) UNION SELECT r.conrelid),
+  (SELECT array_agg(ARRAY[ca.attname::text, pa.attname::text] ORDER BY k.n)
+   FROM unnest(r.conkey, r.confkey) WITH ORDINALITY AS k(child, parent, n)
+   JOIN pg_attribute ca ON ca.attrelid = r.conrelid AND ca.attnum = k.child
+   JOIN pg_attribute pa ON pa.attrelid = r.confrelid AND pa.attnum = k.parent)
 FROM pg_constraint r
 JOIN pg_class c ON c.oid = r.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
 JOIN pg_class p ON p.oid = r.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
@@ -92,6 +96,8 @@ class Link:
     """An index of the child finds the rows that refer to one."""
     members: Sequence[int]
     """The child and its partitions."""
+    columns: Sequence[Sequence[str]]
+    """See ``references.Reference``."""
 
     @property
     def reason(self) -> str:
@@ -125,7 +131,14 @@ def references(connection: Connection, table: Name) -> list[Reference]:
         ).fetchall()
         others = tuple((s, t) for s, t in parts if (s, t) != link.child)
         found.append(
-            Reference(link.child, link.constraint, link.action, others, indexed=link.indexed)
+            Reference(
+                link.child,
+                link.constraint,
+                link.action,
+                others,
+                indexed=link.indexed,
+                columns=tuple((mine, other) for mine, other in link.columns),
+            )
         )
     return found
 
