@@ -24,7 +24,7 @@ from tests.mongo.cross import Cross
 from tests.servers import Database, fresh_database
 
 RAW = CodecOptions(document_class=RawBSONDocument)
-PAIRS = ["pg18-pg18", "pg18-mariadb"]
+PAIRS = ["pg18-pg18", "pg18-mariadb", "pg18-mysql"]
 
 
 @dataclass
