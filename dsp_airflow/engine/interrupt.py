@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -63,6 +65,15 @@ class Interrupter:
         with self._lock:
             for one in sessions:
                 self._sessions.pop(id(one), None)
+
+    @contextmanager
+    def watching(self, *sessions: object) -> Iterator[None]:
+        """Those that are opened for a while."""
+        self.watch(*sessions)
+        try:
+            yield
+        finally:
+            self.forget(*sessions)
 
     def _run(self) -> None:
         while not self._done.wait(ASK_EVERY):

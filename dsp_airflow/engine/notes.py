@@ -22,6 +22,8 @@ Standing: TypeAlias = Literal["left", "changed", "gone"]
 """A row is as it was left, or others have changed it since, or deleted it."""
 UNDONE: Final = "undone"
 """What became of a note whose row was removed, or set back. Other words say why it was kept."""
+LONGEST: Final = 500
+"""Characters of such words."""
 _NAME: Final = re.compile(r"dsp_before_(\d{8})t(\d{6})_([a-z2-7]{6})_([0-9a-f]{8})")
 
 
@@ -74,7 +76,8 @@ class Undoing(Protocol):
     def settle(self, undone: Collection[int], kept: Mapping[int, str]) -> None:
         """Removes the rows of these notes, or sets them back; writes down what became of each.
 
-        A row that cannot be, as others refer to it or hold its old value, is kept, too.
+        A row that cannot be, as others refer to it or hold its old value, is kept, too: see
+        ``not_allowed``. Where a server takes back all for one, older notes may be left to wait.
         ``Refused`` where something there makes another row of it.
         """
         ...
@@ -137,6 +140,14 @@ class NotesTable:
     """Quoted SQL."""
     label: str
     run: str
+
+
+def not_allowed(said: str) -> str:
+    """Why a row is kept that the server keeps as it is; ``said`` is what it says of that.
+
+    Others changed something since: a row refers to it, or has its old value of a unique index.
+    """
+    return f"the database does not allow it: {said}"[:LONGEST]
 
 
 def notes_of(session: object, what: Projection) -> Notes:

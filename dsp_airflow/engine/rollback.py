@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.errors import Contended, Refused, Transient
 from dsp_airflow.engine.events import Noted, tell
+from dsp_airflow.engine.interrupt import Interrupter
 from dsp_airflow.engine.model import Key, KeyColumn, Plan, Projection
 from dsp_airflow.engine.notes import Note, Notes, Standing, Tally, notes_of
 from dsp_airflow.engine.ports import Session
-from dsp_airflow.engine.work import Job
+from dsp_airflow.engine.work import ATTEMPTS, Job, pause, stop_of
 
 CHUNK: Final = 2_000
 """Notes that one transaction goes by."""
@@ -94,26 +95,71 @@ def undo(job: Job[Session, Session], strict: Callable[[], bool]) -> Tally:
     """Undoes every note that waits. Safe to repeat: a transaction has written down what it did.
 
     ``strict`` says whether a purge may have relied on the target; it is asked while none can begin
-    to.
+    to. A transaction that lost a lock to others is tried again a few times.
     """
-    plan = job.plan
+    work = _Work(job, strict)
+    with Interrupter(job.pace) as interrupter:
+        while True:
+            try:
+                return _to_the_end(work, interrupter)
+            except Contended as error:
+                work.lost += 1
+                if work.lost >= ATTEMPTS:
+                    raise Transient(
+                        f"job {job.plan.job}: tried {ATTEMPTS} times: {error}; what was undone "
+                        "stays so"
+                    ) from error
+                tell(job.watch, Noted(f"{error} It is tried again"))
+                pause()
+            except Transient as error:
+                if (stop := stop_of(job)) is not None:
+                    raise stop from error
+                raise
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known from one session to the next."""
+
+    job: Job[Session, Session]
+    strict: Callable[[], bool]
+    seen: str | None = None
+    """The target's fingerprint when it began."""
+    lost: int = 0
+    """How often the present transaction has lost a lock."""
+
+
+def _to_the_end(work: _Work, interrupter: Interrupter) -> Tally:
+    job, plan = work.job, work.job.plan
     with (
         job.target.session() as target,
         job.target.session() as beside,
         job.source.session() as source,
+        interrupter.watching(target, beside, source),
     ):
         notes = notes_of(target, plan.target)
         require_notes(plan, notes)
-        refuse_unsafe(plan, target)
-        seen = target.fingerprint(plan.target.table)
+        if work.seen is None:
+            refuse_unsafe(plan, target)
+            work.seen = target.fingerprint(plan.target.table)
         while True:
             job.pace.before_batch()
             with target.proving(plan.target):
                 notes.require_fitting()
-                if not _undo(plan, source, target, beside, notes, seen, strict()):
-                    break
+                if not _undo(plan, source, target, beside, notes, work.seen, work.strict()):
+                    return _all_of(plan, notes)
+            work.lost = 0
             tell(job.watch, Noted(_told(plan, notes)))
-        return require_notes(plan, notes)
+
+
+def _all_of(plan: Plan, notes: Notes) -> Tally:
+    """What became of them, once none is found that waits."""
+    tally = require_notes(plan, notes)
+    if tally.waiting:
+        raise Transient(
+            f"job {plan.job}: {tally.waiting:,} notes in {plan.target.notes} wait still; repeat"
+        )
+    return tally
 
 
 def refuse_unsafe(plan: Plan, target: Session) -> None:

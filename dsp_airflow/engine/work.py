@@ -126,17 +126,22 @@ def _worker(
                 stack.close()
                 # Claimed anew, it comes with the intent of a purge that was about to commit.
                 _give_back(job, claim, error, _text(error))
-                halt.wait(random.uniform(0, PAUSE))  # noqa: S311 - no secret
+                pause(halt)
             except BaseException as error:
                 halt.set()
-                stop = _stop(job) if isinstance(error, Transient) else None
+                stop = stop_of(job) if isinstance(error, Transient) else None
                 _give_back(job, claim, error, None if stop else _text(error))
                 if stop is not None:
                     raise stop from error
                 raise
 
 
-def _stop(job: Job[Any, Any]) -> Terminated | None:
+def pause(halt: threading.Event | None = None) -> None:
+    """Before the next attempt at what lost a lock."""
+    (halt or threading.Event()).wait(random.uniform(0, PAUSE))  # noqa: S311 - no secret
+
+
+def stop_of(job: Job[Any, Any]) -> Terminated | None:
     """What fails while the run is to stop, as a wait that was interrupted, is not what ends it."""
     try:
         job.pace.before_batch()

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bson
 import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.client_session import ClientSession
 
 from dsp_airflow.engine import rollback
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.stores.postgres import notes
 from dsp_airflow.opening import latest_run
+from dsp_airflow.state import repairs
 from dsp_airflow.state.rollbacks import Rollback
 from dsp_airflow.steps import TaskRun
 from dsp_airflow.undoing import undo_of
 from tests.engine.anywhere import databases
 from tests.mongo.cross import Cross
-from tests.servers import Database, fresh_database
+from tests.servers import Database, MongoDatabase, fresh_database
 
 RAW = CodecOptions(document_class=RawBSONDocument)
-PAIRS = ["pg18-pg18", "pg18-mariadb"]
+PAIRS = ["pg18-pg18", "pg18-mariadb", "pg18-mysql"]
 
 
 @dataclass
@@ -403,3 +407,110 @@ def test_documents(
         assert (done.removed, done.restored, done.kept) == (33, updated, 1)
         target["t"].delete_one({"_id": 20})
         assert documents() == before
+
+
+class Rival:
+    """Somebody else's transaction on the target, which nobody waits for but who needs its rows."""
+
+    def __init__(self, stack: ExitStack, target: Any) -> None:
+        self._at: Any
+        if isinstance(target, MongoDatabase):
+            self._at = stack.enter_context(target.client.start_session())
+            self._at.start_transaction()
+            target["t"].update_one({"_id": 20}, {"$set": {"u": 999}}, session=self._at)
+            target["t"].insert_one({"_id": 1007, "u": 207}, session=self._at)
+            return
+        connection: Any = stack.enter_context(target.connect())
+        self._at = connection.cursor()
+        self._at.execute("BEGIN")
+        self._at.execute("UPDATE t SET u = 999 WHERE id = 20")
+        self._at.execute("INSERT INTO t VALUES (1007, 207)")
+
+    def commit(self) -> None:
+        if isinstance(self._at, ClientSession):
+            self._at.commit_transaction()
+        else:
+            self._at.execute("COMMIT")
+
+
+@pytest.mark.parametrize("system", ["pg18", "mariadb", "mysql", "mongo"])
+def test_beside_others(
+    system: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that loses to others is tried again; what has its old value taken stays."""
+
+    def fill(database: Any, rows: dict[int, int]) -> None:
+        if system == "mongo":
+            database["t"].create_index("u", unique=True)
+            database["t"].insert_many([{"_id": n, "u": u} for n, u in rows.items()])
+            return
+        database.execute(
+            "CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE)",
+            f"INSERT INTO t VALUES {', '.join(map(str, rows.items()))}",
+        )
+
+    def found(database: Any) -> dict[int, int]:
+        if system == "mongo":
+            return {one["_id"]: one["u"] for one in database["t"].find()}
+        return dict(database.rows("SELECT id, u FROM t"))
+
+    with ExitStack() as stack:
+        source, target = databases(request, stack, system, system)
+        before = {n: 200 + n for n in range(1, 11)}
+        fill(source, {n: 100 + n for n in range(1, 31)})
+        fill(target, before)
+        bench = Cross(tmp_path, source, target)
+        bench.write(bench.warm(rollback=True, batch_size=15, timeouts={"lock": "1s"}))
+        bench.run()
+        monkeypatch.setattr(rollback, "CHUNK", 7)
+        undo, rival, pauses = undo_of(bench.latest(), "copy"), Rival(stack, target), list[int]()
+        if system == "mongo":
+            target["t"].insert_one({"_id": 1003, "u": 203})
+            # Who never gets it gives up; what was undone before stays so.
+            monkeypatch.setattr(rollback, "pause", lambda: pauses.append(1))
+            with pytest.raises(Transient, match=r"tried 3 times: .*WriteConflict"):
+                undo.do("somebody")
+            assert (len(pauses), len(found(target))) == (2, 24)
+            pauses.clear()
+        else:
+            target.execute("INSERT INTO t VALUES (1003, 203)")
+
+        def pause() -> None:
+            pauses.append(1)
+            rival.commit()
+
+        monkeypatch.setattr(rollback, "pause", pause)
+        done = undo.do("somebody")
+        assert (done.removed, done.restored, done.kept) == (19, 8, 3)
+        assert pauses == [1]
+        why = {"".join(filter(str.isdigit, one["key"][0])): one["why"] for one in done.report}
+        assert why.pop("20") == rollback.REASONS["changed"]
+        assert why.keys() == {"3", "7"}
+        assert all(told.startswith("the database does not allow it: ") for told in why.values())
+        assert all("20" not in told for told in why.values()), why
+        others = {1003: 203, 1007: 207, 20: 999}
+        assert found(target) == before | others | {3: 103, 7: 107}
+
+
+def test_documents_written_twice_by_another_clock(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        source, target = databases(request, stack, "mongo", "mongo")
+        source["t"].insert_many([{"_id": n, "u": n} for n in range(20)])
+        bench = Cross(tmp_path, source, target)
+        bench.write(bench.warm(rollback=True, batch_size=10, check="none"))
+        bench.run()
+        work = bench.latest()
+        source["t"].update_many({"_id": {"$gte": 15}}, {"$set": {"u": -1}})
+        repairs.reopen(bench.state, work.run.id, "copy", [2], "somebody")
+        # Of the worker that goes on with it the clock is behind.
+        behind = SimpleNamespace(time=lambda: time.time() - 3600)
+        with monkeypatch.context() as patch:
+            patch.setattr(bson.objectid, "time", behind)
+            work.copy("copy")
+        assert target["t"].count_documents({"u": -1}) == 5
+        monkeypatch.setattr(rollback, "CHUNK", 5)
+        done = undo_of(work, "copy").do("somebody")
+        assert (done.removed, done.restored, done.kept) == (20, 5, 0)
+        assert target["t"].count_documents({}) == 0

@@ -18,6 +18,7 @@ from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.stores.mysql.purge import MySQLPurge
 from dsp_airflow.engine.stores.mysql.query import execute
 from dsp_airflow.steps import TaskRun
+from dsp_airflow.undoing import undo_of
 from tests.faults.tables import AnyDatabase, fill, rows_of
 from tests.mysql.pairs import Pair
 from tests.mysql.test_values import named, pair
@@ -31,7 +32,8 @@ EARLY = 10
 HERE = [("pg18", "pg18"), ("mariadb", "mariadb"), ("mysql", "mysql")]
 PATIENCE = 30.0
 INSERT = "INSERT INTO t (id) VALUES ({})"
-STEPS = {"copy": INSERT, "purge": "UPDATE t SET amount = amount + 1 WHERE id = {}"}
+CHANGE = "UPDATE t SET amount = amount + 1 WHERE id = {}"
+STEPS = {"copy": INSERT, "purge": CHANGE, "undo": CHANGE}
 """What meets the rows that the step locks one after the other."""
 
 
@@ -92,7 +94,7 @@ class Rival:
 
 @contextmanager
 def rival(pair: Pair, step: str, rounds: int) -> Iterator[Rival]:
-    place = pair.target if step == "copy" else pair.source
+    place = pair.source if step == "purge" else pair.target
     place.execute("CREATE TABLE many (n int)", "CREATE TABLE numbers (n int)")
     place.execute(*["INSERT INTO numbers VALUES " + ", ".join(f"({n})" for n in range(3000))])
     found = Rival(place, STEPS[step], rounds)
@@ -110,13 +112,15 @@ def ready(pair: Pair, step: str, **more: Any) -> TaskRun:
     """A run that has come to the step; the target's table is there."""
     fill(pair.source, ROWS)
     fill(pair.target, 0)
-    given = {"check": {"percent": 100}, "purge": "system", "batch_size": BATCH, **more}
-    pair.write(pair.job(**given))
+    ends = {"rollback": True} if step == "undo" else {"purge": "system"}
+    pair.write(pair.job(check={"percent": 100}, batch_size=BATCH, **ends, **more))
     run = pair.open()
     run.plan("copy")
-    if step == "purge":
+    if step != "copy":
         run.copy("copy")
         run.check("copy")
+    if step == "undo":
+        run.finish()
     return run
 
 
@@ -134,6 +138,14 @@ def deadlocks(place: AnyDatabase) -> int:
     return int(place.value(look))
 
 
+def require_deadlocks(place: AnyDatabase, least: int) -> None:
+    """So many at least; PostgreSQL counts them a moment later."""
+    until = time.monotonic() + PATIENCE
+    while deadlocks(place) < least and time.monotonic() < until:
+        time.sleep(0.1)
+    assert deadlocks(place) >= least
+
+
 @named(HERE)
 @pytest.mark.parametrize("step", ["copy", "purge"])
 def test_a_batch_that_lost_a_deadlock_is_tried_again(pair: Pair, step: str) -> None:
@@ -143,10 +155,7 @@ def test_a_batch_that_lost_a_deadlock_is_tried_again(pair: Pair, step: str) -> N
     with rival(pair, step, rounds=2) as other:
         getattr(run, step)("copy")
     assert other.survived == 2
-    until = time.monotonic() + PATIENCE
-    while deadlocks(place) < counted + 2 and time.monotonic() < until:
-        time.sleep(0.1)
-    assert deadlocks(place) >= counted + 2
+    require_deadlocks(place, counted + 2)
     if step == "copy":
         run.check("copy")
         run.purge("copy")
@@ -154,6 +163,18 @@ def test_a_batch_that_lost_a_deadlock_is_tried_again(pair: Pair, step: str) -> N
     assert (found.rows_written, found.rows_purged, found.rows_kept) == (ROWS, ROWS, 0)
     assert rows_of(pair.target) == before
     assert rows_of(pair.source) == []
+
+
+@named(HERE)
+def test_a_rollback_that_lost_a_deadlock_is_tried_again(pair: Pair) -> None:
+    run = ready(pair, "undo")
+    counted = deadlocks(pair.target)
+    with rival(pair, "undo", rounds=2) as other:
+        done = undo_of(run, "copy").do("somebody")
+    assert other.survived == 2
+    require_deadlocks(pair.target, counted + 2)
+    assert (done.removed, done.kept) == (ROWS, 0)
+    assert rows_of(pair.target) == []
 
 
 @named(HERE[1:])

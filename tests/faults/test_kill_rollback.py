@@ -66,7 +66,7 @@ def to_the_end(start: Callable[[], Any], done: Callable[[], int], chance: random
             time.sleep(0.2)
 
 
-@pytest.mark.parametrize("system", ["pg18", "mariadb", "mongo"])
+@pytest.mark.parametrize("system", ["pg18", "mariadb", "mysql", "mongo"])
 def test_killed_at_random(system: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if system == "mongo":
         # What a dead worker has in hand is nobody else's until the server ends its transaction.

@@ -17,7 +17,15 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.errors import (
+    BadValue,
+    ConfigError,
+    Contended,
+    Denied,
+    DspError,
+    Refused,
+    Transient,
+)
 from dsp_airflow.engine.options import SessionOptions
 from dsp_airflow.engine.stores.mongodb.store import MongoStore
 from dsp_airflow.engine.stores.mongodb.translate import translated
@@ -30,6 +38,12 @@ OPTIONS = SessionOptions(statement=timedelta(minutes=5))
 def failure(code: int, text: str) -> OperationFailure:
     full = {"ok": 0.0, "errmsg": text, "code": code, "op": {"card": SECRET}}
     return OperationFailure(f"{text}, full error: {full}", code, full)
+
+
+def undone(code: int, text: str) -> OperationFailure:
+    """As a server says of a transaction that it has ended."""
+    labels = {"errorLabels": ["TransientTransactionError"]}
+    return OperationFailure(text, code, {"errmsg": text, "code": code, **labels})
 
 
 def bulk(code: int, text: str) -> BulkWriteError:
@@ -56,7 +70,9 @@ CASES: list[tuple[Exception, type[DspError], str]] = [
      BadValue, "index: card_1 dup key. Another document already holds this value"),
     (bulk(121, "Document failed validation"), BadValue, "validator"),
     (failure(50, "operation exceeded time limit"), Transient, "5m (timeouts.statement)"),
-    (failure(112, "WriteConflict"), Transient, "WriteConflict"),
+    (failure(112, "WriteConflict"), Contended, "WriteConflict; the server undid"),
+    (undone(246, "Unable to read from a snapshot"), Contended, "the server undid"),
+    (undone(251, "Transaction 7 has been aborted."), Transient, "batch_size"),
     (failure(251, "Transaction 7 has been aborted."), Transient, "batch_size"),
     (failure(239, "Read timestamp is older"), Transient, "smaller"),
     (failure(10334, "BSONObj size is invalid"), BadValue, "16 MiB"),

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bson import ObjectId
@@ -16,23 +18,49 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
-from dsp_airflow.engine.errors import Refused, Transient
+from dsp_airflow.engine.errors import BadValue, Contended, Refused
 from dsp_airflow.engine.model import Key, Projection
-from dsp_airflow.engine.notes import UNDONE, KeptNote, Note, Standing, Tally
+from dsp_airflow.engine.notes import UNDONE, KeptNote, Note, Standing, Tally, not_allowed
 from dsp_airflow.engine.stores.mongodb import keys, names, query, raw, refusals, rows
 from dsp_airflow.engine.stores.mongodb.connection import Connection
 from dsp_airflow.engine.stores.mongodb.leases import Lease
 
 At = Callable[[str], AbstractContextManager[None]]
 SetBack = Callable[[ClientSession, Sequence[tuple[bytes, bytes]]], None]
-"""Replaces documents, as they are, by what they were."""
+"""Replaces documents, as they are, by what they were; ``Unfit`` where one cannot be."""
 ACTIONS: Final = (
     *("find", "insert", "update", "createCollection", "createIndex", "dropCollection"),
 )
 TAKEN_BYTES: Final = 4 * 1024 * 1024
 """Of notes that one transaction goes by, unless one is larger."""
+LISTED: Final = 500
+"""Notes that one query names."""
 _INSERTED, _UPDATED = "inserted", "updated"
 _WAITING: Final = {"outcome": None}
+
+
+class Unfit(BadValue):
+    """A server has something against one document: a unique index, or a validator."""
+
+    def __init__(self, message: str, own: raw.Value, said: str) -> None:
+        super().__init__(message)
+        self.own = own
+        self.said = said
+
+
+@dataclass(slots=True)
+class _AtOnce:
+    """How many notes a transaction goes by. It ends with the first that has to be kept, and what
+    comes after that was read in vain.
+    """
+
+    notes: int = sys.maxsize
+
+    def fewer(self, done: int) -> None:
+        self.notes = max(1, done)
+
+    def more(self) -> None:
+        self.notes = min(2 * self.notes, sys.maxsize)
 
 
 class Noting:
@@ -97,6 +125,7 @@ class MongoNotes:
         self._at = at
         self._lease = lease
         self._set_back = set_back
+        self._at_once = _AtOnce()
 
     def refusals(self, *, create: bool) -> list[str]:  # noqa: ARG002 - it is the same
         """See ``engine.notes.Notes``."""
@@ -160,8 +189,14 @@ class MongoNotes:
     def undoing(self) -> Iterator[MongoUndoing]:
         """See ``engine.notes.Notes``."""
         with self._at(self._what.label):
-            lease = self._lease()
-            work = MongoUndoing(self._connection, self._what, self._at, lease, self._set_back)
+            work = MongoUndoing(
+                self._connection,
+                self._what,
+                self._at,
+                self._lease(),
+                self._set_back,
+                self._at_once,
+            )
         try:
             yield work
         finally:
@@ -201,7 +236,8 @@ class MongoUndoing:
     """See ``engine.notes.Undoing``. ``close`` must follow, whatever happened.
 
     A document that was changed since the transaction's snapshot cannot be written in it: the server
-    ends the transaction instead. So what is undone is what was read.
+    ends the transaction instead. So what is undone is what was read. It also ends it where it does
+    not take what a document was; then all up to that one is done anew.
     """
 
     def __init__(
@@ -211,26 +247,26 @@ class MongoUndoing:
         at: At,
         lease: Lease | None,
         set_back: SetBack,
+        at_once: _AtOnce,
     ) -> None:
         self._connection = connection
         self._what = what
         self._at = at
+        self._lease = lease
         self._set_back = set_back
+        self._at_once = at_once
         self._notes: dict[int, RawBSONDocument] = {}
         self._there: dict[str, bytes] = {}
         if lease is not None:
             lease.renew(what.label)
         self._session = connection.client.start_session()
-        connection.begin(self._session)
-        if lease is not None:
-            lease.fence(self._session, what.label)
+        self._begin()
 
     def take(self, most: int) -> Sequence[Note]:
         """See ``engine.notes.Undoing``."""
         with self._at(self._what.label):
-            notes = _read(self._connection, self._what, _WAITING, most, self._session)
-            last = self._last([note["key"] for note in notes])
-            notes = [note for note in notes if note["n"] == last[note["key"]]]
+            most = min(most, self._at_once.notes)
+            notes = self._last(_read(self._connection, self._what, _WAITING, most, self._session))
             self._there = _standing(self._connection, self._what, notes, self._session)
         self._notes = {_number(note): note for note in notes}
         return [_told(self._what, note, self._there) for note in notes]
@@ -240,18 +276,21 @@ class MongoUndoing:
         with self._at(self._what.label):
             # The youngest first: old values of a unique index may have changed places since.
             notes = [self._notes[number] for number in sorted(undone, reverse=True)]
-            self._remove([note for note in notes if note["act"] == _INSERTED])
-            self._set_back(
-                self._session,
-                [
-                    (self._there[note["key"]], bytes(note["before"].raw))
-                    for note in notes
-                    if note["act"] == _UPDATED
-                ],
-            )
-            self._end(UNDONE, undone)
-            for reason in sorted(set(kept.values())):
-                self._end(reason, [number for number, told in kept.items() if told == reason])
+            inserted = [note for note in notes if note["act"] == _INSERTED]
+            updated = [note for note in notes if note["act"] == _UPDATED]
+            why = dict(kept)
+            while (unfit := self._undo(inserted, updated)) is not None:
+                at = [raw.id_of(_before(note)) for note in updated].index(unfit.own)
+                why[_number(updated[at])] = not_allowed(unfit.said)
+                updated = updated[:at]
+                self._anew([*inserted, *updated])
+            if why == kept:
+                self._at_once.more()
+            else:
+                self._at_once.fewer(len(updated))
+            self._end(UNDONE, [_number(note) for note in (*inserted, *updated)])
+            for reason in sorted(set(why.values())):
+                self._end(reason, [number for number, told in why.items() if told == reason])
 
     def commit(self) -> None:
         """See ``engine.notes.Undoing``."""
@@ -262,15 +301,51 @@ class MongoUndoing:
         """What is not committed is taken back."""
         self._session.end_session()
 
-    def _last(self, texts: list[str]) -> dict[str, int]:
-        found = self._connection.collection(self._what.notes).aggregate(
+    def _begin(self) -> None:
+        self._connection.begin(self._session)
+        if self._lease is not None:
+            self._lease.fence(self._session, self._what.label)
+
+    def _anew(self, notes: Sequence[RawBSONDocument]) -> None:
+        """The server has ended the transaction; in another one all is to be as it was read."""
+        self._session.abort_transaction()
+        self._begin()
+        there = _standing(self._connection, self._what, notes, self._session)
+        if there != {note["key"]: self._there[note["key"]] for note in notes}:
+            raise Contended(
+                f"{self._what.label}: somebody changed documents meanwhile; nothing more was "
+                "undone, retry"
+            )
+
+    def _last(self, notes: Sequence[RawBSONDocument]) -> Sequence[RawBSONDocument]:
+        """Of each of their documents the last note, which another clock may have made older."""
+        groups = self._connection.collection(self._what.notes).aggregate(
             [
-                {"$match": {"key": {"$in": texts}, **_WAITING}},
+                {"$match": {"key": {"$in": [note["key"] for note in notes]}, **_WAITING}},
                 {"$group": {"_id": "$key", "n": {"$max": "$n"}}},
             ],
             session=self._session,
         )
-        return {one["_id"]: one["n"] for one in found}
+        last = {one["_id"]: one["n"] for one in groups}
+        found = [note for note in notes if note["n"] == last[note["key"]]]
+        unread = last.keys() - {note["key"] for note in found}
+        if unread:
+            newer = [{"key": key, "n": last[key]} for key in sorted(unread)[:LISTED]]
+            matching = {**_WAITING, "$or": newer}
+            found += _read(self._connection, self._what, matching, LISTED, self._session)
+        return found
+
+    def _undo(
+        self, inserted: Sequence[RawBSONDocument], updated: Sequence[RawBSONDocument]
+    ) -> Unfit | None:
+        """What the server has against one of these, if anything."""
+        self._remove(inserted)
+        pairs = [(self._there[note["key"]], _before(note)) for note in updated]
+        try:
+            self._set_back(self._session, pairs)
+        except Unfit as unfit:
+            return unfit
+        return None
 
     def _remove(self, notes: Sequence[RawBSONDocument]) -> None:
         if not notes:
@@ -280,7 +355,7 @@ class MongoUndoing:
             query.by_ids(ids), session=self._session
         )
         if done.deleted_count != len(ids):
-            raise Transient(
+            raise Contended(
                 f"{self._what.label}: somebody deleted documents meanwhile; nothing more was "
                 "undone, retry"
             )
@@ -346,6 +421,10 @@ def _told(what: Projection, note: RawBSONDocument, there: Mapping[str, bytes]) -
 
 def _own(note: RawBSONDocument) -> raw.Value:
     return raw.id_of(bytes(note["of"].raw))
+
+
+def _before(note: RawBSONDocument) -> bytes:
+    return bytes(note["before"].raw)
 
 
 def _digest(document: bytes) -> str:

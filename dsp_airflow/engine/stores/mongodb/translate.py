@@ -29,7 +29,15 @@ from pymongo.errors import (
 )
 
 from dsp_airflow.config.scalars import format_duration
-from dsp_airflow.engine.errors import BadValue, ConfigError, Denied, DspError, Refused, Transient
+from dsp_airflow.engine.errors import (
+    BadValue,
+    ConfigError,
+    Contended,
+    Denied,
+    DspError,
+    Refused,
+    Transient,
+)
 from dsp_airflow.engine.options import SessionOptions
 
 UNAUTHORIZED: Final = 13
@@ -102,7 +110,15 @@ def translated(
         return ConfigError(f"{where}: {text}; correct the extra field of the Airflow connection")
     if isinstance(error, InvalidOperation):
         return Transient(f"{where}: {text}")
+    if _contended(error):
+        return Contended(f"{where}: {text}; the server undid the transaction, retry")
     return _coded(code(error), error, where, text, options or SessionOptions())
+
+
+def _contended(error: PyMongoError) -> bool:
+    """Whether a transaction met others, and not only the end of its time."""
+    undone = error.has_error_label("TransientTransactionError")
+    return conflicting(error) or (undone and code(error) not in _EXPIRED)
 
 
 def _coded(

@@ -7,6 +7,7 @@ also how a timestamp of zero comes in, which a server sets to its own time when 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -121,10 +122,13 @@ def set_back(
     session: ClientSession,
     pairs: Sequence[tuple[bytes, bytes]],
 ) -> None:
-    """Replaces documents, as they are, by what they were; in this order, and without notes."""
-    if pairs:
-        batch = _Batch(connection, replace(what, notes=""), session, "update", digest=False)
-        batch.replace(pairs)
+    """Replaces documents, as they are, by what they were; in this order, and without notes.
+
+    ``notes.Unfit`` where the server has something against one of them.
+    """
+    batch = _Batch(connection, replace(what, notes=""), session, "update", digest=False)
+    for _, alike in itertools.groupby(pairs, lambda pair: raw.id_of(pair[0]) == raw.id_of(pair[1])):
+        batch.replace(list(alike))
 
 
 @contextmanager
@@ -384,18 +388,23 @@ class _Batch:
     def _refused(self, error: BulkWriteError, documents: Sequence[bytes]) -> DspError:
         """What a server has against one document, by its id."""
         first = ((error.details or {}).get("writeErrors") or [{}])[0]
-        number, at = translate.code(error), int(first.get("index", 0))
-        where = f"{self.what.label}: _id {keys.text(raw.id_of(documents[at]))}"
+        number, own = translate.code(error), raw.id_of(documents[int(first.get("index", 0))])
+        where = f"{self.what.label}: _id {keys.text(own)}"
         if number in translate.NO_ROOM:
             return too_large(self.what)
         if self._alone and number == translate.CONFLICT:
             return self._collision()
+        if number == translate.INVALID:
+            told = translate.translated(error, where)
+            return notes.Unfit(str(told), own, translate.message(error))
         if number not in translate.DUPLICATES:
             return translate.translated(error, where)
         if list(first.get("keyPattern", {})) != ["_id"]:
-            return BadValue(
+            return notes.Unfit(
                 f"{where}: {translate.message(error)}. Another document there, which is not of "
-                "the batch, holds this value; nothing of the batch was written"
+                "the batch, holds this value; nothing of the batch was written",
+                own,
+                translate.message(error),
             )
         if self._alone:
             return self._collision()

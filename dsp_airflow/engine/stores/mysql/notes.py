@@ -13,7 +13,15 @@ import MySQLdb
 
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.model import Projection
-from dsp_airflow.engine.notes import UNDONE, KeptNote, Note, Standing, Tally
+from dsp_airflow.engine.notes import (
+    LONGEST,
+    UNDONE,
+    KeptNote,
+    Note,
+    Standing,
+    Tally,
+    not_allowed,
+)
 from dsp_airflow.engine.stores.mysql import grants, proof, stage, translate
 from dsp_airflow.engine.stores.mysql.names import BYTES, base, quote, split_name, text_literal
 from dsp_airflow.engine.stores.mysql.purge import ISOLATION
@@ -29,7 +37,7 @@ _OWN: Final = {
     "dsp_note": "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY",
     "dsp_act": "VARCHAR(8) CHARACTER SET ascii NOT NULL",
     "dsp_left": "CHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL",
-    "dsp_outcome": "VARCHAR(500) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL",
+    "dsp_outcome": f"VARCHAR({LONGEST}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL",
 }
 """The note's own columns: its number, what was done, the digest of what was left, its end."""
 _COLUMNS: Final = """
@@ -44,8 +52,11 @@ _PLAIN: Final = frozenset(
     ]
 )
 """Types whose equal values have one text, and a short one."""
-_KEPT: Final = frozenset({1451, 1452, 1062, 1586, 1048, 3819, 4025})
-"""Numbers of errors with which a server keeps a row as it is: references, unique keys, checks."""
+_REFERRED: Final = frozenset({1216, 1217, 1451, 1452})
+"""The first two are said to a login that may not see the other table."""
+_KEPT: Final = _REFERRED | translate.DUPLICATES | translate.UNPLACED | frozenset({1048, 3819, 4025})
+"""Numbers of errors with which a server keeps a row as it is: references, unique keys, partitions,
+checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +339,7 @@ class MySqlUndoing:
                 for number in sorted(undone, reverse=True):
                     told = self._try([number])
                     if told is not None:
-                        why[number] = f"the database does not allow it: {told}"[:500]
+                        why[number] = not_allowed(told)
             self._end(UNDONE, [number for number in undone if number not in why])
             for reason in sorted(set(why.values())):
                 self._end(reason, [number for number, text in why.items() if text == reason])

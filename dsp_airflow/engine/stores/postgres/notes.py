@@ -11,7 +11,7 @@ from psycopg import errors as pg
 
 from dsp_airflow.engine.errors import BadValue, Mismatch, Refused, Transient
 from dsp_airflow.engine.model import Column, OnConflict, Projection
-from dsp_airflow.engine.notes import UNDONE, KeptNote, Note, Standing, Tally
+from dsp_airflow.engine.notes import UNDONE, KeptNote, Note, Standing, Tally, not_allowed
 from dsp_airflow.engine.stores.postgres import catalog, dialect, proof, stage
 from dsp_airflow.engine.stores.postgres.query import Connection, one
 from dsp_airflow.engine.stores.postgres.stage import STAGE
@@ -350,7 +350,7 @@ class PostgresUndoing:
                 with self._connection.transaction():
                     self._undo([number])
             except psycopg.IntegrityError as error:
-                why[number] = f"the database does not allow it: {error.diag.message_primary}"
+                why[number] = not_allowed(error.diag.message_primary or str(error))
         return why
 
     def _undo(self, numbers: list[int]) -> None:
