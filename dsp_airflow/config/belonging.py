@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -58,22 +58,13 @@ KeepNewestOption: TypeAlias = Annotated[
 ]
 
 
-class Belongs(Protocol):
-    """A job, as far as it belongs to another one."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def belongs_to(self) -> str | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Kin:
     """A job among those of its task: where its rows and those it belongs to would have to be."""
 
     index: int
-    job: Belongs
+    name: str
+    belongs_to: str | None
     kind: str
     """Jobs of one kind have parents of that kind."""
     connection: str
@@ -109,10 +100,10 @@ def belonging_findings(
     ``names`` are those of all jobs, by index, also of such that are wrong themselves. Unless they
     are ``whole``, an unknown one may be the one that could not be read.
     """
-    kin = {one.job.name: one for one in reversed(jobs)}
+    kin = {one.name: one for one in reversed(jobs)}
     found = []
     for one in jobs:
-        above = one.job.belongs_to
+        above = one.belongs_to
         if above is None:
             continue
         place = ("jobs", one.index, "belongs_to")
@@ -120,7 +111,7 @@ def belonging_findings(
             why = _unfit(one, kin[above]) or _circle(one, kin)
             found += [Finding(place, why, above)] if why else []
         elif whole and above not in names.values():
-            others = [name for name in names.values() if name != one.job.name]
+            others = [name for name in names.values() if name != one.name]
             near = nearest(above, others)
             has = f"; it has {listed(others)}" if others and not near else ""
             found.append(Finding(place, f"is no other job of the task{has}", above, near))
@@ -143,12 +134,12 @@ def _unfit(one: Kin, above: Kin) -> str:
 
 
 def _circle(one: Kin, kin: Mapping[str, Kin]) -> str:
-    path, above = [one.job.name], one.job.belongs_to
+    path, above = [one.name], one.belongs_to
     while above is not None and above in kin and above not in path:
         path.append(above)
-        above = kin[above].job.belongs_to
+        above = kin[above].belongs_to
     # Told where it begins in the file.
-    if above is None or above != one.job.name or min(kin[name].index for name in path) != one.index:
+    if above is None or above != one.name or min(kin[name].index for name in path) != one.index:
         return ""
     return f"makes jobs belong to one another: {' to '.join([*path, above])}"
 

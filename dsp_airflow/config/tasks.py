@@ -259,12 +259,13 @@ class Task(Model):
 
 def kin(jobs: list[tuple[int, Job]]) -> list[Kin]:
     """Which of them belong to which."""
-    return [
-        Kin(index, job, "restore", job.target.connection, whole=job.drill is None)
-        if isinstance(job, RestoreJob)
-        else Kin(index, job, "table", job.source.connection, whole=job.mode in ("full", "replace"))
-        for index, job in jobs
-    ]
+    found = []
+    for index, job in jobs:
+        kind, end, whole = "restore", job.target.connection, True
+        if not isinstance(job, RestoreJob):
+            kind, end, whole = "table", job.source.connection, job.mode in ("full", "replace")
+        found.append(Kin(index, job.name, job.belongs_to, kind, end, whole))
+    return found
 
 
 def places(jobs: list[tuple[int, Job]]) -> list[Place]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.servers import Database
 from tests.servers.s3 import S3Server, fresh_bucket
 from tests.share import full, share
 
+PAGE = Path(__file__).parents[2] / "docs" / "airflow-metadata.md"
 RUNS = share(4000, 480)
 OLD = """
   SELECT id FROM dag_run AS r WHERE state IN ('success', 'failed')
@@ -40,10 +43,16 @@ BY_NAME = "JOIN dag_run r USING (dag_id, run_id)"
 
 
 @pytest.fixture
-def metadata(tmp_path: Path, pg15_db: Database, moto: S3Server) -> Archives:
-    """The example's task, its connections and a full database."""
+def metadata(tmp_path: Path, pg15_db: Database, moto: S3Server) -> Iterator[Archives]:
+    """The example's task, its connections and a full database; the task's login has what its page
+    grants it.
+    """
     place = fresh_bucket(moto)
-    bench = Archives(tmp_path, pg15_db, Away(), place=place)
+    (grants,) = re.findall(r"```sql\n(CREATE ROLE archiver.*?)```", PAGE.read_text(), re.DOTALL)
+    login = Away(
+        pg15_db.uri.replace(pg15_db.uri.split("//")[1].split("@")[0], "archiver:choose%20one")
+    )
+    bench = Archives(tmp_path, login, pg15_db, place=place)
     text = EXAMPLE.read_text().replace("bucket: archive,", f"bucket: {place.name},")
     text = text.replace("airflow_db", "source").replace(
         "connection: archive_s3", "connection: archive"
@@ -51,7 +60,11 @@ def metadata(tmp_path: Path, pg15_db: Database, moto: S3Server) -> Archives:
     bench.file.write_text(text)
     migrate(pg15_db, tmp_path)
     fill(pg15_db, RUNS)
-    return bench
+    pg15_db.execute(
+        *grants.replace("DATABASE airflow", f"DATABASE {pg15_db.name}").split(";\n")[:-1]
+    )
+    yield bench
+    pg15_db.execute("DROP OWNED BY archiver", "DROP ROLE archiver")
 
 
 def of_runs(database: Database, runs: str) -> dict[str, set[str]]:
@@ -79,7 +92,7 @@ def restored(bench: Archives, wish: Wish) -> TaskRun:
 
 
 def test_old_runs_go_with_all_that_hangs_on_them(metadata: Archives) -> None:
-    database = metadata.source
+    database = metadata.target
     before = contents(database)
     assert set(before) == {job.name for job in load_task(metadata.file).jobs} == set(BELOW)
     old = of_runs(database, OLD)
@@ -107,12 +120,12 @@ def test_old_runs_go_with_all_that_hangs_on_them(metadata: Archives) -> None:
         *("scheduled__404", "manual__408", "backfill__416", "scheduled__410", "scheduled__425")
     }
 
-    back = restored(metadata, Wish(where=f"id = {one}", children=True))
+    back = restored(metadata, Wish(where=f"id = {one}", connection="target", children=True))
     assert {job.name: job.rows_written for job in back.summary().jobs} == {
         name: len(rows) for name, rows in single.items()
     }
     assert contents(database) == {n: before[n] - old[n] | single[n] for n in before}
     if full():
         # All others come back as they were, beside the one that is there.
-        restored(metadata, Wish(on_conflict="ignore", children=True))
+        restored(metadata, Wish(connection="target", on_conflict="ignore", children=True))
         assert contents(database) == before
