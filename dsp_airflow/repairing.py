@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dsp_airflow.approval.subject import job_estimate
+from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.jobs import WarmJob
+from dsp_airflow.config.tasks import Job as AnyJob
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.events import Noted, tell
@@ -26,14 +28,29 @@ def repairable(work: TaskRun, name: str | None) -> tuple[str, ...]:
     if not wanted:
         raise Refused(f"no check of run {work.run.id} has found a row to differ; nothing was done")
     for job in work.task.jobs:
-        if job.name in wanted and not (
-            isinstance(job, WarmJob) and job.on_conflict == "update" and job.mode != "replace"
-        ):
-            raise Refused(
-                f"job {job.name} cannot be repaired: only a job of type warm with on_conflict: "
-                "update, without mode: replace, writes over what differs; start a new run"
-            )
+        if job.name in wanted and (why := _irreparable(job)):
+            raise Refused(f"job {job.name} cannot be repaired: {why}")
     return wanted
+
+
+def _irreparable(job: AnyJob) -> str | None:
+    """Why nothing can be written over what differs there."""
+    if isinstance(job, S3Job):
+        return (
+            "an archive is what rows were, and is never written over. dsp archive verify tells "
+            "which objects are not what was uploaded; as long as the source has the rows, a new "
+            "run archives them as they are now"
+        )
+    if not isinstance(job, WarmJob):
+        return "what it restores is written over by no repair; restore it anew"
+    if job.mode == "replace":
+        return "with mode: replace nothing is in the target's place yet; a new run builds it anew"
+    if job.on_conflict != "update":
+        return (
+            f"on_conflict: {job.on_conflict} writes over no row that stands there; with "
+            "on_conflict: update a new run does"
+        )
+    return None
 
 
 def repair(work: TaskRun, name: str, by: str) -> JobSummary:
@@ -41,7 +58,7 @@ def repair(work: TaskRun, name: str, by: str) -> JobSummary:
 
     Rows that only the target has stay, which is told, as the copy takes them for rows of others.
     What was checked and found right is not touched. Killed half-way, the run lacks those batches,
-    and any copy or repair goes on with it.
+    which differ until they are checked again: the next repair goes on with them.
     """
     numbers = repairs.differing(work.database, work.run.id, name)
     if numbers:

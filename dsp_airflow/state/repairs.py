@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, select, update
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state import audit
 from dsp_airflow.state.database import StateDatabase
-from dsp_airflow.state.tables import BATCHES, DIFFERENCES, JOBS
+from dsp_airflow.state.tables import BATCHES, JOBS
 
 _COPIED = ("copied", "copied_at", "rows_read", "rows_written", "bytes", "seconds")
-_CHECKED = ("rows_checked", "rows_different", "compared", "check_note", "checked_at")
+_CHECKED = ("rows_checked", "compared", "check_note", "checked_at")
 _CHUNK = 500
 
 
@@ -33,10 +33,11 @@ def differing(database: StateDatabase, run: str, job: str) -> list[int]:
 
 
 def reopen(database: StateDatabase, run: str, job: str, numbers: list[int], by: str) -> None:
-    """They are to be copied, and checked, again.
+    """They are to be copied, and checked, again; until then they are known as those that differ.
 
-    ``Refused`` where rows of one were purged, or may have been: the target may be the only one to
-    have them, and what would be copied now is another batch.
+    So a repair that was killed finds them once more. ``Refused`` where rows of one were purged, or
+    may have been: the target may be the only one to have them, and what would be copied now is
+    another batch.
     """
     with database.write() as connection:
         attempt = connection.execute(
@@ -62,15 +63,6 @@ def reopen(database: StateDatabase, run: str, job: str, numbers: list[int], by: 
                 )
             values = dict.fromkeys((*_COPIED, *_CHECKED))
             connection.execute(update(BATCHES).where(some).values(**values, error=None))
-            connection.execute(
-                delete(DIFFERENCES).where(
-                    DIFFERENCES.c.run == run,
-                    DIFFERENCES.c.job == job,
-                    DIFFERENCES.c.attempt == attempt,
-                    DIFFERENCES.c.batch.in_(numbers[start : start + _CHUNK]),
-                    DIFFERENCES.c.phase == "check",
-                )
-            )
         audit.record(
             connection,
             actor=by,

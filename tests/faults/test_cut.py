@@ -7,17 +7,25 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dsp_airflow.engine import rollback
 from dsp_airflow.engine.errors import Transient
 from dsp_airflow.engine.events import BatchStarted, Quiet
+from dsp_airflow.engine.notes import Undoing
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.engine.stores.mongodb.notes import MongoUndoing
+from dsp_airflow.engine.stores.mysql.notes import MySqlUndoing
+from dsp_airflow.engine.stores.postgres.notes import PostgresUndoing
 from dsp_airflow.opening import latest_run
+from dsp_airflow.state.rollbacks import Rollback
 from dsp_airflow.steps import TaskRun
+from dsp_airflow.undoing import undo_of
 from tests.engine.harness import Bench, store_at
 from tests.faults.proxy import CuttingProxy
 from tests.faults.tables import fill, job_of, rows_of
@@ -51,6 +59,11 @@ CROSS = {
     "source": [("mariadb", "pg18"), ("mysql", "pg18"), ("mongo", "pg18")],
     "target": [("pg18", "mariadb"), ("pg18", "mongo")],
 }
+UNDOING: dict[str, type[Undoing]] = {
+    "postgresql": PostgresUndoing,
+    "mysql": MySqlUndoing,
+    "mongo": MongoUndoing,
+}
 COMMIT = re.compile(rb"COMMIT\0*$|commitTransaction\0")
 
 
@@ -70,7 +83,9 @@ sides = pytest.mark.parametrize(
 )
 
 
-def through(pair: Bench[Any], side: str, proxy: CuttingProxy) -> TaskRun:
+def through(
+    pair: Bench[Any], side: str, proxy: CuttingProxy, run: TaskRun | None = None
+) -> TaskRun:
     """A run whose connections to one side lead through the proxy."""
     plain = pair.store
 
@@ -87,7 +102,7 @@ def through(pair: Bench[Any], side: str, proxy: CuttingProxy) -> TaskRun:
         there: Store = cut
         return there
 
-    run = pair.open()
+    run = run or pair.open()
     run.open_store = store
     return run
 
@@ -185,6 +200,58 @@ def test_cut_at_the_commit(pair: Pair, passed_on: bool) -> None:
     assert (found.rows_purged, found.rows_kept, found.rows_different) == (100, 0, 0)
     assert rows_of(pair.source) == []
     assert rows_of(pair.target) == before
+
+
+@pytest.mark.parametrize("pair", SAME[1:], ids="-".join, indirect=True)
+def test_a_rollback_that_is_cut(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a commit that does not come through, at one that does, and anywhere."""
+    fill(pair.source, 900)
+    fill(pair.target, 300)
+    if isinstance(pair.target, MongoDatabase):
+        pair.target["t"].update_many({}, {"$set": {"name": "old"}})
+    else:
+        pair.target.execute("UPDATE t SET name = 'old'")
+    before = rows_of(pair.target)
+    pair.write(pair.job(rollback=True, batch_size=300))
+    pair.run()
+    monkeypatch.setattr(rollback, "CHUNK", 100)
+    with proxied(pair, "target") as proxy:
+
+        def undo() -> Rollback:
+            return undo_of(through(pair, "target", proxy, pair.latest()), "copy").do("somebody")
+
+        def commit(work: Undoing) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                proxy.word = COMMIT
+            plain(work)
+
+        undoing: type[Undoing] = next(
+            kind for name, kind in UNDOING.items() if pair.target.uri.startswith(name)
+        )
+        plain, left = undoing.commit, [0]
+        monkeypatch.setattr(undoing, "commit", commit)
+        for passed_on, standing in ((False, 800), (True, 600)):
+            # Of the second transaction.
+            left[0], proxy.word, proxy.passed_on = 2, None, passed_on
+            proxy.times = 2 if isinstance(pair.target, MongoDatabase) else 1
+            with pytest.raises(Transient):
+                undo()
+            soon(partial(stands, pair, standing))
+        assert proxy.times == 0
+        proxy.most, cuts = proxy.cuts + 8, proxy.cuts
+        done, proxy.budget = None, 0
+        while done is None:
+            proxy.budget += 3_000
+            with suppress(Transient):
+                done = undo()
+        assert proxy.cuts > cuts
+    assert rows_of(pair.target) == before
+    assert (done.removed, done.restored, done.kept) == (600, 300, 0)
+
+
+def stands(pair: Pair, rows: int) -> bool:
+    return len(rows_of(pair.target)) == rows
 
 
 def cut_at_commit(pair: Pair, side: str, step: str, *, passed_on: bool) -> None:

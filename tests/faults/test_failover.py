@@ -23,10 +23,12 @@ from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from dsp_airflow.engine import rollback
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.events import BatchStarted, Quiet
 from dsp_airflow.engine.stores.mongodb import names
 from dsp_airflow.engine.stores.mongodb.connection import Connection
+from dsp_airflow.undoing import undo_of
 from tests.faults.tables import document, fill, job_of, rows_of
 from tests.mysql.pairs import Pair
 from tests.servers import (
@@ -167,6 +169,21 @@ def test_a_primary_that_steps_down(
             getattr(pair.open(), step)("copy")
         getattr(pair.open(), step)("copy")
     assert_moved(pair, before)
+
+
+def test_a_primary_that_steps_down_in_a_rollback(
+    pair: Pair, mongo_set: MongoSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.target["t"].insert_one({"_id": 7, "name": "old"})
+    pair.write(pair.job(rollback=True, batch_size=BATCH))
+    pair.run()
+    monkeypatch.setattr(rollback, "CHUNK", 500)
+    with at_commit(monkeypatch, 3, mongo_set.step_down), pytest.raises(Transient):
+        undo_of(pair.latest(), "copy").do("somebody")
+    assert 0 < pair.target["t"].count_documents({}) < ROWS
+    done = undo_of(pair.latest(), "copy").do("somebody")
+    assert (done.removed, done.restored, done.kept) == (ROWS - 1, 1, 0)
+    assert list(pair.target["t"].find()) == [{"_id": 7, "name": "old"}]
 
 
 class Alone:

@@ -16,6 +16,7 @@ from dsp_airflow.engine import definition
 from dsp_airflow.engine.errors import ConfigError, Mismatch, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.opening import open_run
+from dsp_airflow.repairing import repairable
 from dsp_airflow.run_variables import Interval
 from tests.s3.harness import Archives
 
@@ -140,6 +141,8 @@ def test_damage_is_found_by_the_check(one: Archives, how: str) -> None:
     with pytest.raises(Mismatch, match="differ"):
         run.check("copy")
     assert one.only().rows_different == 30
+    with pytest.raises(Refused, match="an archive is what rows were, and is never written over"):
+        repairable(run, None)
     (receipts,) = [v for k, v in one.objects().items() if k.endswith("_receipts.json")]
     assert [r["batch"] for r in json.loads(receipts)["receipts"]] == [1, 3, 4]
     with pytest.raises(Refused, match="not checked"):
