@@ -1,4 +1,4 @@
-"""Restore drills: which archive a run tries, in which table, and how that table goes again."""
+"""Restore drills: which archive a run tries, where to, and how that goes again."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from typing import TYPE_CHECKING, Final
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job
 from dsp_airflow.engine import swap
+from dsp_airflow.engine.archive.gridfs.source import DropsBuckets, HoldsBuckets
 from dsp_airflow.engine.archive.layout import manifest_key
 from dsp_airflow.engine.batches import said
 from dsp_airflow.engine.errors import Mismatch, Refused
+from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.ports import Store
 from dsp_airflow.naming import BATCHES, MANIFEST, RUN, TABLE
 from dsp_airflow.state.archived import archived_runs
 from dsp_airflow.state.database import StateDatabase
+from dsp_airflow.state.drills import Drills
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.records import Run
-from dsp_airflow.state.runs import Runs
 
 if TYPE_CHECKING:
     from dsp_airflow.engine.stores.s3 import S3Store
 
-REMEMBERED: Final = 10_000
-"""Earlier drills of a job that are looked at for which archives they tried."""
-LEFT: Final = 20
-"""Earlier runs whose tables are looked for; one that failed keeps its table until the next."""
 SHOWN: Final = 5
 _OWN: Final = re.compile(r'_dsp_drill_\d{8}t\d{6}_[a-z2-7]{6}"?$')
 
@@ -49,7 +47,7 @@ def drawn(database: StateDatabase, job: Job, task: str, run: str, at: datetime) 
             f"job {job.name}: nothing to try: no run of task {wanted.task} that the state database "
             f"knows has archived rows by a job {wanted.job}"
         )
-    last = _last_tried(database, task, job.name, at)
+    last = Drills(database).last_right(task, job.name, at)
     chance = random.Random(_seed(run, job.name))  # noqa: S311 - which one, not a secret
     untried = [one for one in known if one not in last]
     chosen = chance.choice(untried) if untried else min(known, key=lambda one: last[one])
@@ -100,43 +98,46 @@ def require_as_recorded(database: StateDatabase, job: RestoreJob, archive: S3Sto
         )
 
 
-def drop(run: Run, job: RestoreJob, store: Store) -> bool:
-    """Drops the table that this run restored to; ``False`` where it is gone already."""
-    table = str(run.variables[job.name][TABLE])
-    return _discarded(store, table, job)
+def drop(database: StateDatabase, run: Run, job: RestoreJob, store: Store) -> bool:
+    """Drops what this run restored to; ``False`` where it is gone already."""
+    found = _dropped(store, str(run.variables[job.name][TABLE]), job)
+    Drills(database).dropped(run.id, job.name)
+    return found
 
 
-def drop_left(runs: Runs, run: Run, job: RestoreJob, store: Store) -> list[str]:
-    """Drops the tables of earlier drills of the job which failed; returns their names."""
+def drop_left(database: StateDatabase, run: Run, job: RestoreJob, store: Store) -> list[str]:
+    """Drops what earlier drills of the job have left, with their markers; returns the names."""
+    drills = Drills(database)
     dropped = []
-    for one in runs.recent(run.task, LEFT):
-        table = one.variables.get(job.name, {}).get(TABLE)
-        if table is None or one.created_at >= run.created_at or not one.ended:
-            continue
-        if _discarded(store, str(table), job):
-            dropped.append(str(table))
+    for one in drills.left(run, job.name, job.target.connection):
+        # What of a batch was committed is known by its marker, which goes first.
+        plan = SqlLedger(database, one.run, job.name).plan()
+        if _dropped(store, one.target, job, plan, one.run):
+            dropped.append(one.target)
+        drills.dropped(one.run, job.name)
     return dropped
 
 
-def _discarded(store: Store, table: str, job: RestoreJob) -> bool:
+def _dropped(
+    store: Store, table: str, job: RestoreJob, plan: Plan | None = None, run: str = ""
+) -> bool:
+    """Whether there was something of that name, be it a table or a bucket of files."""
     if not _OWN.search(table):
         raise Refused(f"job {job.name}: {table} has no name of a drill, and is not dropped")
-    with store.session() as session:
-        shape = session.describe(table)
-        if shape is None:
-            return False
-        swap.swaps_of(session).discard(store.dialect.qualified(shape))
-    return True
-
-
-def _last_tried(database: StateDatabase, task: str, job: str, before: datetime) -> dict[str, str]:
-    """When each archived run was tried last, and found right, by this job."""
-    last: dict[str, str] = {}
-    for one in Runs(database).recent(task, REMEMBERED):
-        tried = one.variables.get(job, {}).get(RUN)
-        if one.created_at < before and one.state == "succeeded" and tried is not None:
-            last.setdefault(str(tried), one.created_at.isoformat())
-    return last
+    found = False
+    for home in (store, store.buckets()) if isinstance(store, HoldsBuckets) else (store,):
+        with home.session() as session:
+            shape = session.describe(table)
+            if shape is None:
+                continue
+            if plan is not None and session.prepare_markers(plan.target):
+                session.forget_markers(plan.target, run, plan.job)
+            if isinstance(session, DropsBuckets):
+                session.drop_bucket(table)
+            else:
+                swap.swaps_of(session).discard(store.dialect.qualified(shape))
+            found = True
+    return found
 
 
 def _seed(run: str, job: str) -> int:

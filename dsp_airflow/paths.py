@@ -387,11 +387,6 @@ class RestorePath:
         """See ``Path``."""
         from dsp_airflow.engine.archive.restoring import plan_restore
 
-        if self.job.drill is not None and self._manifest().of_files:
-            raise Refused(
-                f"job {self.job.name}: the files of a bucket cannot be tried by a drill yet; dsp "
-                "archive verify reads them"
-            )
         plan, batches = plan_restore(
             self.job,
             self._manifest(),

@@ -173,7 +173,7 @@ class TaskRun:
             self.runs.move(self.run.id, name, "copying")
             begun = self._job_summary(name).batches_copied > 0
             if isinstance(path, RestorePath) and is_drill(path.job):
-                for table in drilling.drop_left(self.runs, self.run, path.job, path.store):
+                for table in drilling.drop_left(self.database, self.run, path.job, path.store):
                     tell(self.watch, Noted(f"{table}, left by a drill that failed, was dropped"))
             with alone(replacing):
                 if replacing is not None:
@@ -404,7 +404,9 @@ class TaskRun:
                 f"{found.rows_different:,} rows differ; {job.target.table} stays"
             )
         path = self.path(job, "drop")
-        if isinstance(path, RestorePath) and drilling.drop(self.run, path.job, path.store):
+        if isinstance(path, RestorePath) and drilling.drop(
+            self.database, self.run, path.job, path.store
+        ):
             tell(self.watch, Noted(f"{job.target.table} is proved, and was dropped"))
         return found
 

@@ -18,6 +18,7 @@ from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.processes import MATCH, NONE, SUBTYPES, TASK_TYPES
 from dsp_airflow.config.restores import RestoreJob, is_drill
 from dsp_airflow.config.tasks import Job, Task
+from dsp_airflow.engine import documents
 from dsp_airflow.engine.errors import ConfigError, Refused
 from dsp_airflow.engine.model import Plan
 from dsp_airflow.engine.removal import Removal
@@ -360,6 +361,8 @@ def _dropped(job: Job, plan: Plan) -> list[str]:
 
 def _drop(plan: Plan) -> str:
     target = plan.target
+    if any(column.type.identity == documents.FILE for column in plan.target_shape.columns):
+        return f"drop {target.label}.chunks and {target.label}.files"
     return f"drop {target.label}" if plan.target_shape.open else f"DROP TABLE {target.table}"
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.engine.errors import ConfigError, DspError
 from dsp_airflow.notify import delivery, text
+from dsp_airflow.notify.drills import trials_of
 from dsp_airflow.notify.end import TIMED_OUT, End
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.landmarks import landmarks
@@ -98,7 +99,8 @@ class RunEnded:
                 if run is None:
                     return text.Facts()
                 summary = runs.summary(run)
-                facts = text.Facts(summary, landmarks(database, run), _now(database))
+                trials = trials_of(runs.get(run))
+                facts = text.Facts(summary, landmarks(database, run), _now(database), trials=trials)
                 # A purge by hand tells it as its error: the run keeps the end that it had.
                 if self.event == "failure" and summary.state == "terminated" and not self.by_hand:
                     asked = runs.get(run)

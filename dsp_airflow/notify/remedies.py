@@ -25,6 +25,9 @@ REMEDIES = (
     Remedy("correct login and password", "Correct the login in the Airflow connection."),
     Remedy("permission denied", "Grant the missing privilege; docs/privileges.md lists them."),
     Remedy("the role lacks", "Grant the missing privilege; docs/privileges.md lists them."),
+    Remedy("the login lacks", "Grant the missing privilege; docs/privileges.md lists them."),
+    Remedy("the login may not", "Grant the missing privilege; docs/privileges.md lists them."),
+    Remedy("may not create it", "Grant the missing privilege; docs/privileges.md lists them."),
     Remedy("make room on the server", "Make room on the disk that is full."),
     Remedy("does not fit its target type", "Widen the target column, or correct the value."),
     Remedy("does not accept NULL", "Map the column with a constant or with coalesce."),
@@ -53,3 +56,9 @@ REMEDIES = (
 def remedy(error: str) -> Remedy | None:
     """The first that fits."""
     return next((one for one in REMEDIES if one.words.lower() in error.lower()), None)
+
+
+def next_step(error: str) -> str | None:
+    """What to do about an error and how the work goes on then, where that is known."""
+    known = remedy(error)
+    return None if known is None else f"{known.do} {known.then}"

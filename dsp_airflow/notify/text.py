@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dsp_airflow.notify import drills
+from dsp_airflow.notify.drills import Trial
 from dsp_airflow.notify.end import BY_HAND, DEADLOCKED, FAILED, TIMED_OUT, End
 from dsp_airflow.notify.plain import one_line
 from dsp_airflow.notify.remedies import CLEAR, TIMEOUT, remedy
@@ -40,6 +42,8 @@ class Facts:
     stopped: str | None = None
     """Who asked it to stop and why, where that ended it."""
     stopped_by: str | None = None
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """Of the run's jobs that are drills, what each of them tries."""
 
     @property
     def jobs(self) -> tuple[JobSummary, ...]:
@@ -71,6 +75,8 @@ def subject(ended: RunEnded, end: End, facts: Facts) -> str:
         notes.append(f"by {one_line(facts.stopped_by)}" if facts.stopped_by else "by hand")
     elif ended.event == "failure" and end.reason == TIMED_OUT:
         notes.append("timed out")
+    elif ended.event == "failure" and _trial(facts):
+        notes.append(drills.verdict(_error(ended, end, facts)).value)
     elif ended.event == "failure" and facts.different:
         notes.append("rows differ")
     elif ended.event == "success" and facts.kept:
@@ -90,7 +96,10 @@ def body(ended: RunEnded, end: End, facts: Facts) -> str:
         word = f"was marked as {'FAILED' if failed else 'succeeded'} by hand"
     elif facts.stopped:
         word = f"was TERMINATED by {one_line(facts.stopped_by or 'hand')}"
-    parts = [_wrapped(f"{_title(ended)} {word}."), _wrapped(_safety(facts, failed=failed))]
+    safe = _safety(facts, failed=failed)
+    if failed and facts.reachable and _trial(facts):
+        safe = drills.safety(drills.verdict(_error(ended, end, facts)))
+    parts = [_wrapped(f"{_title(ended)} {word}."), _wrapped(safe)]
     if failed or end.by_hand:
         parts.append(_section("WHAT HAPPENED", _happened(ended, end, facts)))
         parts.append(_section("WHAT TO DO", _to_do(ended, end, facts)))
@@ -141,12 +150,14 @@ def _safety(facts: Facts, *, failed: bool) -> str:
         return f"Your data is safe. {deleted}"
     copied = sum(job.rows_written for job in facts.jobs)
     checked = sum(job.rows_checked for job in facts.jobs)
-    done = f"{_rows(copied)} copied, {checked:,} compared and equal. {deleted}"
+    did = "copied" if not facts.trials else "restored from archives"
+    done = f"{_rows(copied)} {did}, {checked:,} compared and equal. {deleted}"
     return f"{done} {_rows(facts.kept)} kept in the source." if facts.kept else done
 
 
 def _happened(ended: RunEnded, end: End, facts: Facts) -> list[str]:
     lines = [f"Job {job.name} {_stopped(job, facts)}." for job in _unfinished(facts)]
+    lines += [f"Job {name} tried {trial.told}." for name, trial in _tried(facts).items()]
     if facts.stopped and not end.by_hand:
         lines.append(f"It stopped at the edge of a batch, as {one_line(facts.stopped)}.")
         return lines
@@ -192,6 +203,12 @@ def _to_do(ended: RunEnded, end: End, facts: Facts) -> list[str]:
             f"Then {again}; it goes on where it stopped.",
             _safe(facts),
         ]
+    trial = _trial(facts)
+    if trial:
+        error = _error(ended, end, facts)
+        told = drills.to_do(drills.verdict(error), error, trial)
+        if told:
+            return told
     known = remedy(_error(ended, end, facts))
     first = known.do if known else _look(_error(ended, end, facts))
     then = known.then if known else CLEAR
@@ -226,6 +243,21 @@ def _error(ended: RunEnded, end: End, facts: Facts) -> str:
     return next((one_line(e) for e in errors if e != reason(end, ended.event)), "")
 
 
+def _tried(facts: Facts) -> dict[str, Trial]:
+    """What the drills try that are not through: of a run that never began, all of them."""
+    through = {job.name for job in facts.jobs if job.state == "succeeded"}
+    return {name: trial for name, trial in facts.trials.items() if name not in through}
+
+
+def _trial(facts: Facts) -> Trial | None:
+    """What the drill tries whose end is that of the run."""
+    tried = _tried(facts)
+    failed = [job.name for job in facts.jobs if job.error]
+    if failed and failed[0] not in tried:
+        return None
+    return next((tried[name] for name in failed), next(iter(tried.values()), None))
+
+
 def _unfinished(facts: Facts) -> list[JobSummary]:
     return [job for job in facts.jobs if job.state != "succeeded"]
 
@@ -252,14 +284,18 @@ def _stopped(job: JobSummary, facts: Facts) -> str:
 
 def _job(job: JobSummary, facts: Facts) -> str:
     marks = facts.landmarks[job.name]
+    trial = facts.trials.get(job.name)
     lines = [
-        f"copied   {job.rows_written:,} of {_rows(job.rows_total)}",
+        (
+            f"{'copied  ' if trial is None else 'restored'} {job.rows_written:,} of "
+            f"{_rows(job.rows_total)}"
+        ),
         f"checked  {_rows(job.rows_checked)} compared, {job.rows_different:,} differ"
         if marks.checks
         else "checked  no, the job has no check",
         *_left_out("damaged  {} in the source, neither copied nor deleted:", marks.damaged),
         *_left_out("left out {} of the source, neither archived nor deleted:", marks.kept_back),
-        *_ended(job),
+        *(_ended(job) if trial is None else [f"to       {trial.target}"]),
     ]
     if job.rows_kept:
         lines[-1] += " that a purge should have deleted:"
@@ -275,6 +311,9 @@ def _job(job: JobSummary, facts: Facts) -> str:
     lines.append(
         f"batches  {job.batches_copied:,} of {job.batches:,} copied, {job.batches_checked:,} "
         f"checked, {job.batches_purged:,} purged"
+        if trial is None
+        else f"batches  {job.batches_copied:,} of {job.batches:,} restored, "
+        f"{job.batches_checked:,} checked"
     )
     if marks.last is not None:
         lines.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, select
 
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.tables import BATCHES, JOBS, RUNS
@@ -18,11 +18,6 @@ def archived_runs(database: StateDatabase, task: str, job: str, before: datetime
 
     The youngest first. A run without rows is none, nor is one that was rolled back.
     """
-    its = and_(
-        BATCHES.c.run == JOBS.c.run,
-        BATCHES.c.job == JOBS.c.name,
-        BATCHES.c.attempt == JOBS.c.attempt,
-    )
     query = (
         select(RUNS.c.id)
         .join(JOBS, JOBS.c.run == RUNS.c.id)
@@ -30,14 +25,26 @@ def archived_runs(database: StateDatabase, task: str, job: str, before: datetime
             RUNS.c.task == task,
             RUNS.c.created_at < before,
             JOBS.c.name == job,
-            JOBS.c.planned_at.is_not(None),
-            # Its objects are gone, or are about to be.
-            JOBS.c.undone_at.is_(None),
-            exists().where(its, BATCHES.c.rows > 0),
-            ~exists().where(its, BATCHES.c.copied_at.is_(None)),
+            *has_all(),
         )
         .order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc())
         .limit(MOST)
     )
     with database.read() as connection:
         return list(connection.execute(query).scalars())
+
+
+def has_all() -> list[ColumnElement[bool]]:
+    """Of ``JOBS``: all of its rows are copied, there are some, and they are still there."""
+    its = and_(
+        BATCHES.c.run == JOBS.c.run,
+        BATCHES.c.job == JOBS.c.name,
+        BATCHES.c.attempt == JOBS.c.attempt,
+    )
+    return [
+        JOBS.c.planned_at.is_not(None),
+        # Of one that is undone the objects are gone, or are about to be.
+        JOBS.c.undone_at.is_(None),
+        exists().where(its, BATCHES.c.rows > 0),
+        ~exists().where(its, BATCHES.c.copied_at.is_(None)),
+    ]

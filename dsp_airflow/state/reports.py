@@ -165,7 +165,7 @@ def jobs(
 
     ``name``: a part of the task's or the job's name.
     """
-    wanted = [*_within(period)]
+    wanted = [*within(period)]
     if name is not None:
         its = (RUNS.c.task, JOBS.c.name)
         wanted.append(or_(*(one.icontains(name, autoescape=True) for one in its)))
@@ -177,13 +177,13 @@ def jobs(
         .subquery()
     )
     total = connection.execute(select(func.count()).select_from(groups)).scalar_one()
-    figures = _by_job(moved(connection.dialect, *_within(period)))
+    figures = _by_job(moved(connection.dialect, *within(period)))
     found = (
         select(
             *_ITS,
             func.count().label("runs"),
-            _count(RUNS.c.state == "succeeded").label("succeeded"),
-            _count(RUNS.c.state.in_(["failed", "terminated"])).label("failed"),
+            count_of(RUNS.c.state == "succeeded").label("succeeded"),
+            count_of(RUNS.c.state.in_(["failed", "terminated"])).label("failed"),
             *(
                 _sum(figures.c[one]).label(one)
                 for one in ("rows_copied", "rows_purged", "bytes", "seconds")
@@ -214,12 +214,12 @@ def jobs(
         .offset(offset)
     )
     rows = connection.execute(query)
-    return [JobFigures(**_plain(row)) for row in rows], total
+    return [JobFigures(**plain(row)) for row in rows], total
 
 
 def flow(connection: Connection, period: Period, limit: int) -> list[FlowFigures]:
     """By connections, those that moved most rows first."""
-    figures = moved(connection.dialect, *_within(period))
+    figures = moved(connection.dialect, *within(period))
     rows = _sum(figures.c.rows_copied).label("rows")
     query = (
         select(
@@ -233,12 +233,12 @@ def flow(connection: Connection, period: Period, limit: int) -> list[FlowFigures
         .order_by(rows.desc(), JOBS.c.source_connection, JOBS.c.target_connection)
         .limit(limit)
     )
-    return [FlowFigures(**_plain(row)) for row in connection.execute(query)]
+    return [FlowFigures(**plain(row)) for row in connection.execute(query)]
 
 
 def days(connection: Connection, period: Period) -> list[DayFigures]:
     """By the day on which each batch was copied, the first one first."""
-    figures = moved(connection.dialect, *_within(period))
+    figures = moved(connection.dialect, *within(period))
     rows = connection.execute(
         select(
             figures.c.day,
@@ -250,7 +250,7 @@ def days(connection: Connection, period: Period) -> list[DayFigures]:
         .group_by(figures.c.day, RUNS.c.types)
         .order_by(figures.c.day, RUNS.c.types)
     )
-    return [DayFigures(**_plain(row)) for row in rows]
+    return [DayFigures(**plain(row)) for row in rows]
 
 
 def archives(
@@ -260,7 +260,7 @@ def archives(
     ways there are. By the day on which batches were copied; what was before the period is one sum.
     """
     first = f"{period.since:%Y-%m-%d}"
-    figures = moved(connection.dialect, RUNS.c.created_at < period.until, *_of_dags(period))
+    figures = moved(connection.dialect, RUNS.c.created_at < period.until, *of_dags(period))
     its = (
         JOBS.c.source_connection,
         JOBS.c.source_table,
@@ -347,7 +347,7 @@ def abnormal(
     ).all()
     made = []
     for row in rows:
-        values = _plain(row)
+        values = plain(row)
         own, whole = values.pop("job_error"), values.pop("run_error")
         made.append(Abnormal(**values, error=own or whole))
     return made, total
@@ -355,7 +355,7 @@ def abnormal(
 
 def _suspects(connection: Connection, period: Period, now: datetime) -> Select[Any]:
     """Every job of the period with what may be abnormal about it."""
-    figures = _by_job(moved(connection.dialect, *_within(period)))
+    figures = _by_job(moved(connection.dialect, *within(period)))
     silent = and_(
         RUNS.c.state.in_(["planned", "running"]),
         JOBS.c.state.in_(_AT_WORK),
@@ -372,8 +372,8 @@ def _suspects(connection: Connection, period: Period, now: datetime) -> Select[A
         select(
             *_ITS,
             func.count().label("runs"),
-            _count(JOBS.c.state == "failed").label("failed"),
-            _count(JOBS.c.state == "terminated").label("terminated"),
+            count_of(JOBS.c.state == "failed").label("failed"),
+            count_of(JOBS.c.state == "terminated").label("terminated"),
             _sum(figures.c.rows_different).label("rows_different"),
             _sum(figures.c.rows_kept).label("rows_kept"),
             type_coerce(func.min(case((silent, JOBS.c.seen_at))), UtcDateTime()).label(
@@ -381,14 +381,14 @@ def _suspects(connection: Connection, period: Period, now: datetime) -> Select[A
             ),
             func.max(case((bad, RUNS.c.id))).label("bad"),
             func.max(case((well, RUNS.c.id))).label("well"),
-            _count(well).label("good"),
+            count_of(well).label("good"),
             _speed(
                 _sum(case((well, figures.c.rows_copied))), _sum(case((well, figures.c.seconds)))
             ).label("speed"),
         )
         .join(JOBS, JOBS.c.run == RUNS.c.id)
         .outerjoin(figures, _of_job(figures))
-        .where(*_within(period))
+        .where(*within(period))
         .group_by(*_keys())
         .subquery()
     )
@@ -423,12 +423,14 @@ def _keys() -> list[Any]:
     return [getattr(one, "element", one) for one in _ITS]
 
 
-def _within(period: Period) -> list[ColumnElement[bool]]:
+def within(period: Period) -> list[ColumnElement[bool]]:
+    """Of ``RUNS``: those of the period."""
     begun = [RUNS.c.created_at >= period.since, RUNS.c.created_at < period.until]
-    return [*begun, *_of_dags(period)]
+    return [*begun, *of_dags(period)]
 
 
-def _of_dags(period: Period) -> list[ColumnElement[bool]]:
+def of_dags(period: Period) -> list[ColumnElement[bool]]:
+    """Of ``RUNS``: those of its DAGs, whenever they were made."""
     return [] if period.dags is None else [RUNS.c.dag.in_(sorted(period.dags))]
 
 
@@ -441,11 +443,12 @@ def _sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(func.sum(value), 0)
 
 
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+def count_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """How many rows fit."""
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
-def _plain(row: Any) -> dict[str, Any]:
+def plain(row: Any) -> dict[str, Any]:
     """PostgreSQL sums bigints to decimals."""
     return {
         name: int(value) if isinstance(value, Decimal) else value

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, text, update
 
 from dsp_airflow.engine.errors import ConfigError, Refused
-from dsp_airflow.state import audit, leases, progress, repeats, stops
+from dsp_airflow.state import audit, drills, leases, progress, repeats, stops
 from dsp_airflow.state.codec import canonical, message
 from dsp_airflow.state.database import StateDatabase, clock
 from dsp_airflow.state.moved import sum_up
@@ -99,6 +99,7 @@ class Runs:
                     created_at=now,
                 )
             )
+            drills.note(connection, run, definition)
             return _present(connection, run)
 
     def get(self, run: str) -> Run:
@@ -166,6 +167,7 @@ class Runs:
                 values["started_at"] = clock(connection)
                 if variables is not None:
                     values["variables"] = canonical(variables)
+                    drills.draw(connection, run, variables)
             if found.ended:
                 values |= {
                     "attempt": found.attempt + 1,

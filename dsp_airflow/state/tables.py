@@ -240,6 +240,25 @@ MOVED = Table(
 """The sums over the batches of a job as it succeeded; they hold while it stays so."""
 
 
+DRILLS = Table(
+    "drills",
+    METADATA,
+    Column("run", RunId, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("job", Name, primary_key=True),
+    # Whose archives are tried.
+    Column("of_task", Name, nullable=False),
+    Column("of_job", Name, nullable=False),
+    # The archived run and which of its batches; None until one is drawn, or where none is there.
+    Column("tried", RunId),
+    Column("batches", Text),
+    # What they are restored to, and when it was gone again.
+    Column("target", Text),
+    Column("dropped_at", UtcDateTime),
+    Index("ix_drills_tried", "tried", "of_job"),
+)
+"""A restore that is there to see whether it can be done. How it ended, its job and run say."""
+
+
 DIFFERENCES = Table(
     "differences",
     METADATA,

@@ -18,6 +18,7 @@ from dsp_airflow.web.api import (
     batches,
     connections,
     definitions,
+    drills,
     grants,
     limits,
     me,
@@ -56,6 +57,7 @@ _ROUTERS = (
     plans,
     connections,
     reports,
+    drills,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,16 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from dsp_airflow.notify import RunEnded
+from dsp_airflow.notify.end import link
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
 from dsp_airflow.state import audit
 from dsp_airflow.state.audit import Wanted
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_archive import TASK, place
+from tests.dags.test_mails import context
+from tests.dags.test_mails import text as body
+from tests.servers import SmtpSink
 from tests.servers.s3 import Place
 
 __all__ = ["place"]
@@ -47,6 +53,8 @@ jobs:
     target: {connection: flights_target, table: public.tried}
     drill: {task: it, job: old}
 """
+
+TABLES = "SELECT count(*) FROM pg_class WHERE relname LIKE 'tried_dsp_drill_%' AND relkind = 'r'"
 
 
 @pytest.fixture
@@ -178,10 +186,130 @@ def test_a_drill_leaves_nothing(
     step("estimate")
     found = [step(name) for name in group[:3]][-1]
     assert found["rows_checked"] == found["rows_written"] > 0
-    tables = (
-        "SELECT count(*) FROM pg_class WHERE relname LIKE 'tried_dsp_drill_%' AND relkind = 'r'"
-    )
-    assert world.target.value(tables) == 1
+    assert world.target.value(TABLES) == 1
     for _ in range(2):
         step("old.drop")
-        assert world.target.value(tables) == 0
+        assert world.target.value(TABLES) == 0
+
+
+def through(drill: Stepper) -> None:
+    for name in ("old.plan", "old.restore", "old.check", "old.drop"):
+        drill(name)
+
+
+def test_the_mail_of_a_drill_that_failed(
+    world: World,
+    archived: str,
+    place: Place,
+    steps: Callable[..., Stepper],
+    mails: SmtpSink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it says of the archive, and what to do before anything else."""
+    text = DRILL.replace("BUCKET", place.name) + "    # all of it\n"
+    text = text.replace("job: old}", "job: old, percent: 100}")
+    tell = RunEnded("failure", "drill", "Drill of old flights", "failure", ("oncall@example.com",))
+    run = world.runs.recent()[0].id
+    count = 0
+
+    def mail(run_id: str, text: str, told: str) -> tuple[str, str]:
+        """Of a run that fails with those words."""
+        nonlocal count
+        step = steps(text, run_id=run_id)
+        with pytest.raises(Exception, match=told):
+            through(step)
+        tell(context(step, reason="task_failure"))
+        count += 1
+        sent = mails.wait_for_mails(count, 10)[-1]
+        return sent["Subject"], body(sent)
+
+    # Somebody has overwritten an object.
+    key = next(key for key in place.objects() if "batch=2" in key)
+    first = place.client.get_object(Bucket=place.name, Key=key)
+    whole = first["Body"].read()
+    place.client.put_object(Bucket=place.name, Key=key, Body=whole[:-1] + b"!")
+    subject, said = mail("damaged", text, "was overwritten")
+    assert subject == "[dsp] FAILED (archive is wrong): Drill of old flights"
+    now = world.runs.recent()[0]
+    its = now.variables["old"]
+    error = now.error or ""
+    assert f"s3://{place.name}/{key} was overwritten" in error
+    said = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "(time)", said)
+    folder = key.partition("/run=")[0].partition("/batch=")[0]
+    expected = f"""\
+        Drill of old flights FAILED.
+
+        Careful: an archive did not come back as it was written. Rows that were purged after it was
+        made may stand nowhere else. A drill deletes nothing from source or archive.
+
+        WHAT HAPPENED
+        - Job old stopped while copying, at batch 2 of 3.
+        - Job old tried s3://{place.name}/{manifest(place)}, batches 1-3 of run {run} of task it,
+          job old.
+        - The error: {error}
+
+        WHAT TO DO
+        - Keep the source: dsp task disable it keeps its next run, and its purge, from beginning.
+          Purge nothing of it by hand before you know why.
+        - See how far it goes: dsp archive verify {run} --job old --at s3://{place.name}/{folder}
+          --connection archive_s3
+        - Bring back what was written: an earlier version of the object, or a copy of it. Rows
+          that the source still has can be archived again by a new run.
+        - Then start a new run of the drill: an archive that failed is drawn before those that
+          were found right.
+
+        WHERE TO LOOK
+        {link("drill", "damaged")}
+        or run: dsp status {now.id}
+
+        JOB old: failed
+        restored 50 of 150 rows
+        checked  0 rows compared, 0 differ
+        to       {its["{table}"]}
+        batches  1 of 3 restored, 0 checked
+                 last: batch 1, copied (time) UTC
+                 failed: batch 2
+
+        THE RUN
+        task     drill
+        run      {now.id}, attempt 1
+        Airflow  damaged
+        began    (time) UTC
+        ended    (time) UTC
+        counted  (time) UTC
+        """
+    assert said.split() == expected.split()
+    # What the mail says is what helps.
+    versions = place.client.list_object_versions(Bucket=place.name, Prefix=key)["Versions"]
+    for one in versions:
+        if one["VersionId"] != first["VersionId"]:
+            place.client.delete_object(Bucket=place.name, Key=key, VersionId=one["VersionId"])
+    step = steps(text, run_id="mended")
+    through(step)
+    assert world.target.value(TABLES) == 0
+
+    # A row that differs: the table stays.
+    step = steps(text, run_id="differs")
+    for name in ("old.plan", "old.restore"):
+        step(name)
+    table = world.runs.recent()[0].variables["old"]["{table}"]
+    world.target.execute(f"UPDATE {table} SET time_hour = now() WHERE id = 7")
+    subject, said = mail("differs", text, "rows differ")
+    assert subject == "[dsp] FAILED (archive is wrong): Drill of old flights"
+    assert f"Look at the rows: {table} stands until the next drill." in " ".join(said.split())
+
+    # It says nothing of the archive that the drill's login may not create the table.
+    world.target.execute("DROP ROLE IF EXISTS poor", "CREATE ROLE poor LOGIN PASSWORD 'poor'")
+    monkeypatch.setenv("AIRFLOW_CONN_POOR", re.sub(r"//[^@]*@", "//poor:poor@", world.target.uri))
+    subject, said = mail("poor", text.replace("flights_target", "poor"), "may not create it")
+    assert subject == "[dsp] FAILED (archive not tried): Drill of old flights"
+    plain = " ".join(said.split())
+    assert "That says nothing of the archive, good or bad" in plain
+    assert "Grant the missing privilege; docs/privileges.md lists them." in plain
+    world.target.execute("DROP ROLE poor")
+
+    subject, said = mail("none", text.replace("task: it,", "task: its,"), "nothing to try")
+    assert subject == "[dsp] FAILED (no archive to try): Drill of old flights"
+    plain = " ".join(said.split())
+    assert "Job old tried an archive of job old of task its, and found none." in plain
+    assert "This run need not be cleared: the next one looks again." in plain

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.archive.manifest import CHECKSUM
@@ -18,57 +16,15 @@ from dsp_airflow.engine.batches import parse_batches
 from dsp_airflow.engine.errors import DspError, Mismatch, Refused
 from dsp_airflow.naming import BATCHES, RUN, TABLE
 from dsp_airflow.opening import open_run
-from dsp_airflow.state.records import RunSummary
-from dsp_airflow.steps import TaskRun
 from dsp_airflow.undoing import undo_of
 from tests.conftest import NewDatabase
-from tests.s3.harness import Archives, archives
+from tests.s3.drills import Drills
+from tests.s3.harness import archives
 from tests.s3.test_path import damage, filled
 from tests.servers import MongoDatabase, MySQLDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
 
 STAND = "SELECT relname FROM pg_class WHERE relname LIKE '%dsp_drill%' AND relkind = 'r'"
-
-
-@dataclass
-class Drills:
-    """A task that tries what another one archived."""
-
-    jobs: Archives
-
-    def write(self, table: str = "public.tried", **job: Any) -> None:
-        assert self.jobs.place is not None
-        told = {
-            "name": "tried",
-            "type": "restore",
-            "source": {"connection": "archive", "bucket": self.jobs.place.name},
-            "target": {"connection": "target", "table": table},
-            "drill": {"task": "task", "job": "copy", "percent": 50},
-            **job,
-        }
-        self.file.write_text(yaml.safe_dump({"name": "drill", "jobs": [told]}))
-
-    @property
-    def file(self) -> Path:
-        return self.jobs.folder / "drill.yaml"
-
-    def begin(self) -> TaskRun:
-        task = load_task(self.file)
-        run = open_run(self.jobs.state, task, self.file, self.jobs.store, new=True)
-        run.begin()
-        return run
-
-    def run(self) -> RunSummary:
-        run = self.begin()
-        try:
-            run.plan("tried")
-            run.copy("tried")
-            run.check("tried")
-            run.drop_drill("tried")
-        except BaseException as error:
-            run.finish(error)
-            raise
-        return run.finish()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,16 +28,32 @@ from dsp_airflow.engine.model import (
     Written,
 )
 from dsp_airflow.engine.ports import Phase
+from dsp_airflow.naming import BATCHES as SAMPLE
+from dsp_airflow.naming import RUN, TABLE
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.records import JobState
 from dsp_airflow.state.runs import Runs
-from dsp_airflow.state.tables import BATCHES
+from dsp_airflow.state.tables import BATCHES, RUNS
 
 ENDS: tuple[JobState, ...] = ("planned", "copying", "copied", "succeeded")
 JOB = "flights"
 ROWS = 10
 BIG = 2**91 + 7
+DIFFER = "4 rows differ between source and target"
+DRILL = {
+    "name": "drill",
+    "jobs": [
+        {
+            "name": "one",
+            "type": "restore",
+            "target": {"connection": "pg", "table": "t"},
+            "drill": {"task": "cold", "job": "one", "percent": 10},
+        },
+        {"name": "other", "type": "restore", "target": {"connection": "pg", "table": "t"}},
+    ],
+}
+"""A drill of what `ran` archives, and a restore."""
 
 
 def plan(job: str = JOB) -> Plan:
@@ -189,4 +205,36 @@ def ran(
         connection.execute(update(BATCHES).where(BATCHES.c.run == run).values(**values))
     for move in ENDS[: ENDS.index(until) + 1] if until in ENDS else (*ENDS[:2], until):
         runs.move(run, "one", move, "it broke" if move == "failed" else None)
+    return run
+
+
+def made_at(state: StateDatabase, run: str, at: datetime) -> None:
+    """A run that was made at this time."""
+    with state.write() as connection:
+        connection.execute(update(RUNS).where(RUNS.c.id == run).values(created_at=at))
+
+
+def drilled(
+    state: StateDatabase, at: datetime, tried: str | None, until: JobState = "succeeded"
+) -> str:
+    """A drill of an archive, of two batches of five rows; of none, one that found none."""
+    runs = Runs(state)
+    run = runs.start("drill", "f", DRILL, "d" * 64).id
+    made_at(state, run, at)
+    if tried is None:
+        runs.finish(run, "failed", "nothing to try")
+        return run
+    its: Mapping[str, Any] = {RUN: tried, SAMPLE: "1-2", TABLE: f"t_{run}"}
+    runs.begin(run, {"one": its, "other": {}})
+    runs.add_job(run, "one", 0, source_table="t", source_connection="s3", source_identity="s3")
+    SqlLedger(state, run, "one").planned(plan("one"), batches(2))
+    with state.write() as connection:
+        counts = {"rows_written": 5, "rows_checked": 5, "rows_different": 0}
+        if until == "failed":
+            counts["rows_different"] = 2
+        connection.execute(update(BATCHES).where(BATCHES.c.run == run).values(**counts))
+    for move in ENDS[: ENDS.index(until) + 1] if until in ENDS else (*ENDS[:2], until):
+        runs.move(run, "one", move, DIFFER if move == "failed" else None)
+    if until in ("succeeded", "failed", "terminated"):
+        runs.finish(run, until)
     return run

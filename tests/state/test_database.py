@@ -18,6 +18,8 @@ from sqlalchemy import select, text, update
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Transient
 from dsp_airflow.engine.model import Rates
+from dsp_airflow.naming import BATCHES as TRIED
+from dsp_airflow.naming import RUN, TABLE
 from dsp_airflow.state import schema
 from dsp_airflow.state.buckets import Bucket
 from dsp_airflow.state.cursors import Cursors
@@ -28,7 +30,7 @@ from dsp_airflow.state.location import normalised, state_url
 from dsp_airflow.state.records import Job, JobState
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
-from dsp_airflow.state.tables import BATCHES, METADATA, MOVED
+from dsp_airflow.state.tables import BATCHES, DRILLS, METADATA, MOVED
 from tests.servers import Database, free_port
 from tests.state import processes
 from tests.state.samples import batches, plan
@@ -303,6 +305,13 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
     jobs = [{"name": name, "type": kinds[name], "target": target} for name in kinds]
     airflows = Runs(state).start("task", "t", {"jobs": jobs}, "digest", external_key="dag/run/a")
     archived, before = succeeded(state, airflows.id, "a")
+    drill = {"name": "d", "type": "restore", "drill": {"task": "task", "job": "a"}}
+    tried = Runs(state).start("drill", "d", {"jobs": [drill, jobs[0]]}, "digest")
+    its = {RUN: airflows.id, TRIED: "1-2", TABLE: "t_dsp_drill"}
+    Runs(state).begin(tried.id, {"d": its, "b": {"day": "2026-01-01"}})
+    Runs(state).finish(tried.id, "failed")
+    with state.read() as connection:
+        drilled = connection.execute(select(DRILLS)).all()
     first = [
         "runs",
         "jobs",
@@ -347,6 +356,8 @@ def test_an_older_database_is_brought_up_to_date(state: StateDatabase, state_url
         )
         with database.read() as connection:
             assert connection.execute(select(MOVED).order_by(MOVED.c.day)).all() == before
+            assert connection.execute(select(DRILLS)).all() == drilled
+            assert len(drilled) == 1
         assert Cursors(database).of_task("task") == []
         assert LimitChanges(database, run.id).all() == []
         assert Switches(database).of("task") is None

@@ -23,7 +23,7 @@ from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.runs import Runs
 from tests.engine.harness import Bench
 from tests.servers import Database, PostgresServer, fresh_database
-from tests.state.samples import ran
+from tests.state.samples import drilled, made_at, ran
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 """Were it ever markup, it would open a dialog, which fails a test."""
@@ -111,10 +111,16 @@ def _running(bench: Bench[Database]) -> str:
 
 
 def _archived(bench: Bench[Database]) -> None:
-    """What jobs to S3 put away, today and the week before."""
+    """What jobs to S3 put away, today and the week before; one was tried, and is not right."""
+    now = bench.state.now()
     for days in (7, 0):
-        run = ran(bench.state, "cold", rows=100, at=bench.state.now() - timedelta(days=days))
+        at = now - timedelta(days=days)
+        run = ran(bench.state, "cold", rows=100, at=at)
         Runs(bench.state).finish(run, "succeeded")
+        made_at(bench.state, run, at)
+        if days:
+            drilled(bench.state, now - timedelta(hours=1), run, "failed")
+    drilled(bench.state, now - timedelta(hours=2), None)
 
 
 def _grants(bench: Bench[Database]) -> Grants:

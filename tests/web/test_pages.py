@@ -790,6 +790,24 @@ def test_reports_of_a_period(site: Site) -> None:
         expect(page.get_by_role("img", name="Archive capacity over time")).to_contain_text(
             "pg: t → s3: b/p: 3.9 KiB at the end"
         )
+        page.get_by_role("link", name="Restore drills").click()
+        drills = page.get_by_role("table", name="Restore drills").get_by_role("row")
+        expect(drills).to_have_count(5)
+        expect(drills.nth(1)).to_contain_text(
+            re.compile("cold / one.*2 of 2 batches10104.*failed$")
+        )
+        expect(drills.nth(2)).to_contain_text("Next step: Keep the source")
+        expect(drills.nth(3)).to_contain_text("no archive was found")
+        which = page.get_by_role("table", name="How much of each job's archives was tried")
+        expect(which.get_by_role("row").nth(1)).to_contain_text(re.compile("^coldone211.*"))
+        page.get_by_label("Result").select_option("Exception")
+        with page.expect_download() as report:
+            page.get_by_role("button", name="Download CSV").first.click()
+        lines = list(csv.reader(report.value.path().read_text().splitlines()))
+        assert [[line[0], line[7], line[13]] for line in lines[1:]] == [
+            ["drill", "1-2", "failed"],
+            ["drill", "", "failed"],
+        ]
         page.get_by_role("link", name="Flow").click()
         flow = page.get_by_role("img", name="From where to where")
         expect(flow).to_contain_text("source to target")
@@ -829,6 +847,7 @@ def _pages(made: World) -> list[str]:
         "/reports/jobs",
         "/reports/abnormal",
         "/reports/archives",
+        "/reports/drills",
         "/reports/flow",
     ]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException
 
-from dsp_airflow.notify.remedies import remedy
+from dsp_airflow.notify.remedies import next_step
 from dsp_airflow.state import reports
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.reports import Archive, JobFigures, JobOrder, Period, Reason
@@ -181,7 +181,7 @@ def report_abnormal(asked: Asked, paging: Paged) -> Page[AbnormalJob]:
                 usual_rows_per_second=_rounded(one.usual_speed),
                 run=one.run,
                 error=one.error,
-                next_step=_next_step(one.error),
+                next_step=None if one.error is None else next_step(one.error),
             )
             for one in found
         ],
@@ -260,8 +260,3 @@ def _archive(one: Archive) -> ArchiveReport:
 
 def _rounded(speed: float | None) -> float | None:
     return None if speed is None else round(speed, 1)
-
-
-def _next_step(error: str | None) -> str | None:
-    known = None if error is None else remedy(error)
-    return None if known is None else f"{known.do} {known.then}"

@@ -14,7 +14,7 @@ from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.config.names import PURGE_SUFFIX, ROLLBACK_SUFFIX
 from dsp_airflow.engine.model import LossCount
-from dsp_airflow.notify.remedies import remedy
+from dsp_airflow.notify.remedies import next_step
 from dsp_airflow.standing import standing
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
@@ -412,11 +412,7 @@ def _source_data(found: JobSummary, mode: PurgeMode) -> SourceStatus:
 
 
 def _next_step(errors: Sequence[str | None]) -> str | None:
-    for error in filter(None, errors):
-        known = remedy(error)
-        if known is not None:
-            return f"{known.do} {known.then}"
-    return None
+    return next(filter(None, map(next_step, filter(None, errors))), None)
 
 
 def _seconds(begun: datetime | None, ended: datetime) -> float | None:

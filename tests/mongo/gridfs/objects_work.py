@@ -14,6 +14,7 @@ from dsp_airflow.opening import open_run
 from dsp_airflow.restoring import Wish, of_manifest
 from tests.mongo.gridfs.objects import Objects
 from tests.mongo.gridfs.work import WRITES, Address, measured, small
+from tests.s3.drills import Drills
 from tests.servers import MongoDatabase
 from tests.servers.s3 import client_of
 
@@ -62,8 +63,9 @@ class Elsewhere(Objects):
 class Killer(monitoring.CommandListener):
     """Ends the process at a request to S3 or a write to MongoDB, whichever has this number."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, also: frozenset[str] = frozenset()) -> None:
         self._at = at
+        self._counted = WRITES | also
         self.seen = 0
 
     def one_more(self, **_: Any) -> None:
@@ -72,7 +74,7 @@ class Killer(monitoring.CommandListener):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if event.command_name in WRITES:
+        if event.command_name in self._counted:
             self.one_more()
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
@@ -104,6 +106,16 @@ def phase(where: Where, name: str, at: int, manifest: str = "") -> None:
         run.finish()
     else:
         getattr(bench.latest(), name)("copy")
+    (where.folder / "steps").write_text(str(killer.seen))
+
+
+def drill(where: Where, at: int) -> None:
+    """A new drill, killed at its step of this number, which may be a collection that is dropped."""
+    small()
+    bench, killer = opened(where), Killer(at, frozenset({"create", "drop"}))
+    bench.client.meta.events.register("before-send.s3", killer.one_more)
+    monitoring.register(killer)
+    Drills(bench).run()
     (where.folder / "steps").write_text(str(killer.seen))
 
 

@@ -39,3 +39,15 @@ class HoldsBuckets(Protocol):
     def buckets(self) -> Store:
         """The same endpoint, whose tables are buckets."""
         ...
+
+
+@runtime_checkable
+class DropsBuckets(Protocol):
+    """A session whose tables are buckets, which it can drop."""
+
+    def drop_bucket(self, table: str) -> None:
+        """Drops its chunks, then the documents of its files; one that is gone is none.
+
+        In that order: until the end the bucket is found by its documents.
+        """
+        ...

@@ -403,6 +403,41 @@ export interface ArchiveReport {
   days: { day: string; rows: Count; bytes: Count }[];
 }
 
+export type DrillResult = "right" | "failed" | "terminated" | "working";
+
+export interface DrillLine {
+  run: string;
+  task: string;
+  job: string;
+  of_task: string;
+  of_job: string;
+  /** The archived run; null where none was drawn. */
+  tried: string | null;
+  batches: string | null;
+  batches_tried: Count;
+  batches_archived: Count | null;
+  rows_restored: Count;
+  rows_compared: Count;
+  rows_different: Count;
+  result: DrillResult;
+  left: string | null;
+  began_at: string;
+  seconds: number | null;
+  error: string | null;
+  next_step: string | null;
+}
+
+export interface TriedLine {
+  task: string;
+  job: string;
+  archives: Count;
+  never: Count;
+  failing: Count;
+  last_at: string | null;
+  longest: string;
+  longest_since: string;
+}
+
 export type TaskState = "enabled" | "disabled" | "offline";
 
 export interface TaskProblem {

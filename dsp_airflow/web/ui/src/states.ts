@@ -15,6 +15,9 @@ const PALETTES: Readonly<Record<string, string>> = {
   succeeded: "success",
   failed: "failed",
   terminated: "upstream_failed",
+  // Drills
+  right: "success",
+  working: "running",
   // Tasks
   enabled: "success",
   disabled: "skipped",

@@ -145,6 +145,14 @@ def index(connection: Connection, table: str) -> None:
             base.command(command, write_concern=base.write_concern)
 
 
+def drop(connection: Connection, table: str) -> None:
+    """See ``archive.gridfs.source.DropsBuckets``."""
+    bucket = bucket_of(connection, table)
+    base = connection.base(bucket.schema)
+    for collection in (CHUNKS, FILES):
+        base.drop_collection(bucket.name + collection)
+
+
 def has_index(found: Facts, own: Mapping[str, Any]) -> bool:
     """Whether an index of this key is there, one that does as much."""
     return any(

@@ -190,6 +190,11 @@ class FilesSession(MongoSession):
         with self._at(what.label):
             uploads.forget(self.connection, what, run, job)
 
+    def drop_bucket(self, table: str) -> None:
+        """See ``archive.gridfs.source``."""
+        with self._at(table):
+            bucket.drop(self.connection, table)
+
     def write(
         self,
         what: Projection,

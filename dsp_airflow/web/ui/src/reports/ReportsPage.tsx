@@ -1,4 +1,4 @@
-/** Reports over a period: jobs, what is abnormal, how archives grew, and what flowed where. */
+/** Reports over a period: jobs, what is abnormal, archives and drills of them, what flowed where. */
 
 import { Flex, Text } from "@chakra-ui/react";
 import { Navigate, useLocation, useParams } from "react-router-dom";
@@ -7,12 +7,19 @@ import { Tabs, Title } from "../parts/layout";
 import { words } from "../words";
 import { Abnormal } from "./Abnormal";
 import { Archives } from "./Archives";
+import { Drills } from "./Drills";
 import { Flow } from "./Flow";
 import { Jobs } from "./Jobs";
 
 const text = words.reports;
 type Report = keyof typeof text.reports;
-const REPORTS = { jobs: Jobs, abnormal: Abnormal, archives: Archives, flow: Flow } as const;
+const REPORTS = {
+  jobs: Jobs,
+  abnormal: Abnormal,
+  archives: Archives,
+  drills: Drills,
+  flow: Flow,
+} as const;
 
 export function ReportsPage() {
   const { report } = useParams();

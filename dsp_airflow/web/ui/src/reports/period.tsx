@@ -1,6 +1,6 @@
 /** The period of a report, and its file. */
 
-import { Button, Flex, Spacer } from "@chakra-ui/react";
+import { Box, Button, Flex, Spacer } from "@chakra-ui/react";
 import { type ReactNode, useState } from "react";
 import type { ListState } from "../address";
 import { type Problem, problemFrom, type Query } from "../api";
@@ -27,6 +27,8 @@ export function bounds(list: ListState, now: number): [number, number] {
   return [since, until];
 }
 
+type Lines = readonly (readonly (string | number | null)[])[];
+
 interface PeriodProps {
   list: ListState;
   /** Further filters of this report. */
@@ -34,10 +36,25 @@ interface PeriodProps {
   children?: ReactNode;
   /** The file's name, and its lines. */
   file: string;
-  lines: () => Promise<readonly (readonly (string | number | null)[])[]>;
+  lines: () => Promise<Lines>;
 }
 
 export function Period({ list, names = [], children, file, lines }: PeriodProps) {
+  return (
+    <Flex align="end" gap={3} wrap="wrap">
+      <Filters list={list} names={[...PERIOD, ...names]}>
+        <DayFilter list={list} name="since" label={words.table.since} />
+        <DayFilter list={list} name="until" label={words.table.until} />
+        {children}
+      </Filters>
+      <Spacer />
+      <Download file={file} lines={lines} />
+    </Flex>
+  );
+}
+
+/** A button that saves lines as a file, and what speaks against it. */
+export function Download({ file, lines }: { file: string; lines: () => Promise<Lines> }) {
   const [state, setState] = useState<"busy" | Problem>();
   const save = async () => {
     setState("busy");
@@ -51,25 +68,19 @@ export function Period({ list, names = [], children, file, lines }: PeriodProps)
   return (
     <>
       {state !== undefined && state !== "busy" && (
-        <Trouble problem={state} title={words.problems.notDone} />
+        <Box order={-1} flexBasis="100%">
+          <Trouble problem={state} title={words.problems.notDone} />
+        </Box>
       )}
-      <Flex align="end" gap={3}>
-        <Filters list={list} names={[...PERIOD, ...names]}>
-          <DayFilter list={list} name="since" label={words.table.since} />
-          <DayFilter list={list} name="until" label={words.table.until} />
-          {children}
-        </Filters>
-        <Spacer />
-        <Button
-          size="xs"
-          variant="outline"
-          mb={3}
-          loading={state === "busy"}
-          onClick={() => void save()}
-        >
-          {words.reports.download}
-        </Button>
-      </Flex>
+      <Button
+        size="xs"
+        variant="outline"
+        mb={3}
+        loading={state === "busy"}
+        onClick={() => void save()}
+      >
+        {words.reports.download}
+      </Button>
     </>
   );
 }
