@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, TaskGroup, chain, get_parsing_context
 
 from dsp_airflow.approval import settings
@@ -21,7 +22,7 @@ from dsp_airflow.config.archives import S3Job
 from dsp_airflow.config.errors import ConfigProblems, Problem
 from dsp_airflow.config.jobs import WarmJob
 from dsp_airflow.config.loading import load_task, load_tasks
-from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX, ROLLBACK_SUFFIX
+from dsp_airflow.config.names import BY_HAND, PURGE_SUFFIX, RESTORE_SUFFIX
 from dsp_airflow.config.process_loading import load_processes
 from dsp_airflow.config.processes import Process
 from dsp_airflow.config.restores import RestoreJob, is_drill
@@ -30,23 +31,30 @@ from dsp_airflow.config.tasks import MANUAL, Job, Once, Task
 from dsp_airflow.import_errors import report
 from dsp_airflow.listener import BEARER, CARRIED, TAG
 from dsp_airflow.marking import ACTS, DELETE, MARK_DELETED
-from dsp_airflow.notify import LATEST, Event, RunEnded
+from dsp_airflow.notify import LATEST, Act, Event, RunEnded
 from dsp_airflow.operators.archive import S3ArchiveOperator
 from dsp_airflow.operators.assets import target_alias, target_asset
 from dsp_airflow.operators.check import ConsistencyCheckOperator
 from dsp_airflow.operators.delete_missing import DeleteMissingOperator
+from dsp_airflow.operators.earlier import ALL
 from dsp_airflow.operators.estimate import EstimateOperator, RestoreEstimateOperator
 from dsp_airflow.operators.plan import PlanOperator
 from dsp_airflow.operators.purge import PurgeEstimateOperator, PurgeSourceOperator
+from dsp_airflow.operators.repair import RepairEstimateOperator, RepairOperator
 from dsp_airflow.operators.restore import (
     DropDrillOperator,
     RestoreCheckOperator,
     RestoreOperator,
 )
-from dsp_airflow.operators.rollback import ALL, RollbackEstimateOperator, RollbackOperator
+from dsp_airflow.operators.rollback import (
+    AgainOperator,
+    RollbackEstimateOperator,
+    RollbackOperator,
+)
 from dsp_airflow.operators.swap import SwapOperator
 from dsp_airflow.operators.sync import TableSyncOperator
 from dsp_airflow.pools import pooled
+from dsp_airflow.repairing import irreparable, repair_task
 from dsp_airflow.replacing import replaces
 from dsp_airflow.sensors.approval import LONGEST_WAIT, ApprovalSensor
 from dsp_airflow.step_ids import group_id
@@ -55,6 +63,8 @@ from dsp_airflow.undoing import rollback_task
 
 GRACE = timedelta(minutes=15)
 """A run stops by itself at the first batch edge after its timeout; Airflow waits this longer."""
+_AS_LOOKED_AT = {"earlier_run": "{{ ti.xcom_pull(task_ids='estimate')['run'] }}"}
+"""The latest run may be another one by the time that somebody has agreed."""
 
 
 def dags_in(folder: str | Path) -> dict[str, DAG]:
@@ -87,13 +97,13 @@ def dags_in(folder: str | Path) -> dict[str, DAG]:
 
 
 def _task_of(dag_id: str) -> str:
-    for suffix in (PURGE_SUFFIX, RESTORE_SUFFIX, ROLLBACK_SUFFIX):
+    for suffix in BY_HAND:
         dag_id = dag_id.removesuffix(suffix)
     return dag_id
 
 
 def build_dags(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> list[DAG]:
-    """The task's DAG; those of manual deletion, restores and rollbacks where a job allows them.
+    """The task's DAG; those of what is asked for by hand, where a job allows it.
 
     ``processes`` are those of files: the priority of one may be that of the tasks it is for.
     """
@@ -104,6 +114,8 @@ def build_dags(task: Task, path: str | Path, processes: Sequence[Process] = ()) 
         dags.append(build_restore_dag(task, path, processes))
     if any(_can_be_undone(job) for job in task.jobs):
         dags.append(build_rollback_dag(task, path, processes))
+    if any(_is_repaired(job) for job in task.jobs):
+        dags.append(build_repair_dag(task, path, processes))
     return dags
 
 
@@ -134,12 +146,7 @@ def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] =
     params = {
         "job": Param(names[0], enum=names, title="Job", description="Whose rows are deleted."),
         "batches": _batches(),
-        "run": Param(
-            LATEST,
-            type="string",
-            title="Run",
-            description="Id of the run that copied the rows, as dsp status shows it, or latest.",
-        ),
+        "run": _run("Id of the run that copied the rows, as dsp status shows it, or latest."),
         "act": Param(
             DELETE,
             enum=list(ACTS),
@@ -154,7 +161,7 @@ def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] =
     }
     title = f"{task.title}: purge by hand"
     name, weight = f"{task.name}{PURGE_SUFFIX}", weight_of(task, "purge", jobs, processes)
-    with _dag(task, name, title, weight, params=params, by_hand=True, kind="purge") as dag:
+    with _dag(task, name, title, weight, params=params, act="purge") as dag:
         asked: dict[str, Any] = {
             "task_file": str(path),
             "job": "{{ params.job }}",
@@ -164,7 +171,7 @@ def build_purge_dag(task: Task, path: str | Path, processes: Sequence[Process] =
         }
         estimate = PurgeEstimateOperator(task_id="estimate", **asked)
         purge = PurgeSourceOperator(task_id="purge", **asked, **pool)
-        estimate >> _approval(task, by_hand=True) >> purge
+        estimate >> _approval(task, "purge") >> purge
     return dag
 
 
@@ -174,12 +181,7 @@ def build_restore_dag(task: Task, path: str | Path, processes: Sequence[Process]
     names = [job.name for job in jobs]
     params = {
         "job": Param(names[0], enum=names, title="Job", description="Whose rows are restored."),
-        "run": Param(
-            LATEST,
-            type="string",
-            title="Run",
-            description="Id of the run that archived the rows, as dsp status shows it, or latest.",
-        ),
+        "run": _run("Id of the run that archived the rows, as dsp status shows it, or latest."),
         "batches": _batches(),
         "where": Param(
             "",
@@ -229,42 +231,87 @@ def build_restore_dag(task: Task, path: str | Path, processes: Sequence[Process]
 
 
 def build_rollback_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
-    """Undoes what an earlier run wrote; its form asks which."""
+    """Undoes what an earlier run wrote, and does it again where that is wanted; its form asks."""
     jobs = [job for job in task.jobs if _can_be_undone(job)]
     params = {
-        "run": Param(
-            LATEST,
-            type="string",
-            title="Run",
-            description="Id of the run to undo, as dsp status shows it, or latest.",
-        ),
+        "run": _run("Id of the run to undo, as dsp status shows it, or latest."),
         "job": Param(
             ALL,
             enum=[ALL, *(job.name for job in jobs)],
             title="Job",
             description="Whose writes are undone; all: of the whole run, the last job first.",
         ),
+        "again": Param(
+            False,
+            type="boolean",
+            title="Re-execute",
+            description="Then do the work again, by a new run of the task as its file is then.",
+        ),
     }
     asked = rollback_task(task)
     weight = weight_of(task, "rollback", jobs, processes)
-    with _dag(
-        asked, asked.name, asked.title, weight, params=params, by_hand=True, kind="rollback"
-    ) as dag:
+    with _dag(task, asked.name, asked.title, weight, params=params, act="rollback") as dag:
+        wish: dict[str, Any] = {
+            "task_file": str(path),
+            "earlier_run": "{{ params.run }}",
+            "only": "{{ params.job }}",
+            "again": "{{ params.again }}",
+        }
+        estimate = RollbackEstimateOperator(task_id="estimate", **wish)
+        wish |= _AS_LOOKED_AT
+        undo = RollbackOperator(task_id="rollback", **wish)
+        again = AgainOperator(task_id="again", **wish)
+        trigger = TriggerDagRunOperator(
+            task_id="trigger",
+            trigger_dag_id=task.name,
+            trigger_run_id="{{ ti.xcom_pull(task_ids='again')['dag_run_id'] }}",
+            logical_date=None,
+            # Whoever tries again finds the DAG run that an earlier try has begun.
+            skip_when_already_exists=True,
+            fail_when_dag_is_paused=True,
+        )
+        estimate >> _approval(task, "rollback") >> undo >> again >> trigger
+    return dag
+
+
+def build_repair_dag(task: Task, path: str | Path, processes: Sequence[Process] = ()) -> DAG:
+    """Copies what an earlier run's check found to differ once more; its form asks which."""
+    jobs = [job for job in task.jobs if _is_repaired(job)]
+    params = {
+        "run": _run("Id of the run whose check found rows, as dsp status shows it, or latest."),
+        "job": Param(
+            ALL,
+            enum=[ALL, *(job.name for job in jobs)],
+            title="Job",
+            description="Whose batches are copied once more; all: of every job of which rows "
+            "differ.",
+        ),
+    }
+    asked = repair_task(task)
+    weight = weight_of(task, "repair", jobs, processes)
+    with _dag(task, asked.name, asked.title, weight, params=params, act="repair") as dag:
         wish: dict[str, Any] = {
             "task_file": str(path),
             "earlier_run": "{{ params.run }}",
             "only": "{{ params.job }}",
         }
-        estimate = RollbackEstimateOperator(task_id="estimate", **wish)
-        # The latest run may be another one by the time that somebody has agreed.
-        looked_at = {"earlier_run": "{{ ti.xcom_pull(task_ids='estimate')['run'] }}"}
-        undo = RollbackOperator(task_id="rollback", **wish | looked_at)
-        estimate >> _approval(asked, by_hand=True) >> undo
+        estimate = RepairEstimateOperator(task_id="estimate", **wish)
+        repair = RepairOperator(task_id="repair", **wish | _AS_LOOKED_AT)
+        estimate >> _approval(task, "repair") >> repair
     return dag
 
 
 def _can_be_undone(job: Job) -> bool:
     return isinstance(job, S3Job) or (isinstance(job, WarmJob) and job.rollback)
+
+
+def _is_repaired(job: Job) -> bool:
+    """Of a job that has no check, no run finds by itself what differs."""
+    return irreparable(job) is None and job.check is not None
+
+
+def _run(description: str) -> Param:
+    return Param(LATEST, type="string", title="Run", description=description)
 
 
 def _batches() -> Param:
@@ -283,12 +330,13 @@ def _dag(
     title: str,
     weight: int | None,
     *,
-    by_hand: bool = False,
+    act: Act = "run",
     kind: str | None = None,
     **values: Any,
 ) -> DAG:
     # A failure is always recorded; an end that nobody wants to hear of needs no callback.
-    success = _ended("success", task, by_hand=by_hand)
+    success = _ended("success", task, act)
+    kind = kind or (None if act == "run" else act)
     return DAG(
         dag_id,
         description=task.description or None,
@@ -301,7 +349,7 @@ def _dag(
         max_active_runs=1,
         dagrun_timeout=_longest(task) + GRACE + _waiting(),
         default_args=_defaults(task, weight),
-        on_failure_callback=_ended("failure", task, by_hand=by_hand),
+        on_failure_callback=_ended("failure", task, act),
         on_success_callback=success if success.tells else None,
         **values,
     )
@@ -317,12 +365,12 @@ def _waiting() -> timedelta:
     return LONGEST_WAIT if settings.enforced() else timedelta()
 
 
-def _ended(event: Event, task: Task, *, by_hand: bool) -> RunEnded:
-    return RunEnded(event, task.name, task.title, task.notify.when, task.notify.to, by_hand)
+def _ended(event: Event, task: Task, act: Act) -> RunEnded:
+    return RunEnded(event, task.name, task.title, task.notify.when, task.notify.to, act)
 
 
-def _approval(task: Task, *, by_hand: bool = False) -> ApprovalSensor:
-    carried = _ended("failure", task, by_hand=by_hand).carried()
+def _approval(task: Task, act: Act = "run") -> ApprovalSensor:
+    carried = _ended("failure", task, act).carried()
     return ApprovalSensor(task_id=BEARER, **{CARRIED: carried})
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dsp_airflow.config.names import RESTORE_SUFFIX, split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.tasks import Job
-from dsp_airflow.engine.drift import TAKEN, Change, changes
+from dsp_airflow.engine.drift import DRIFTED, TAKEN, Change, changes
 from dsp_airflow.engine.errors import DspError, Refused, Transient
 from dsp_airflow.engine.model import Shape
 from dsp_airflow.engine.ports import Store
@@ -54,7 +54,7 @@ class Drift:
             known = self.known
             since = f"run {known.run}" if known and known.run else "somebody accepted it"
             raise Refused(
-                f"job {self.job.name}: {self.label} is not as it was when {since} found it: "
+                f"job {self.job.name}: {self.label} {DRIFTED} {since} found it: "
                 f"{'; '.join(wrong)} (drift: {self.job.drift}). Look whether the copies are still "
                 f"what they should be, then accept it: dsp drift FILE --job {self.job.name} "
                 "--accept"

@@ -13,7 +13,7 @@ from pathlib import Path
 from dsp_airflow.approval.waived import require_asking
 from dsp_airflow.config.definition import normalise
 from dsp_airflow.config.loading import parse_task
-from dsp_airflow.config.names import PURGE_SUFFIX, RESTORE_SUFFIX
+from dsp_airflow.config.names import BY_HAND
 from dsp_airflow.config.tasks import Task
 from dsp_airflow.config.templates import is_template, split_target
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Refused
@@ -47,7 +47,7 @@ def judged(text: str) -> Task:
 
 def dags_of(name: str) -> list[str]:
     """The ids that the DAGs of a task may have."""
-    return [name, f"{name}{PURGE_SUFFIX}", f"{name}{RESTORE_SUFFIX}"]
+    return [name, *(f"{name}{suffix}" for suffix in BY_HAND)]
 
 
 def save_task(database: StateDatabase, text: str, actor: str, *, administrator: bool) -> Path:

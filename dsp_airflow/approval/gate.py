@@ -50,6 +50,10 @@ class Gate(Protocol):
         """So many rows of the target, which a run wrote, are about to go or to be set back."""
         ...
 
+    def repairing(self, plan: Plan, run: str, rows: int) -> None:
+        """Batches of a run, of so many rows in all, are about to be copied once more."""
+        ...
+
     def checking(self) -> None:
         """What was copied is about to be compared: nothing is written, so nothing is refused."""
         ...
@@ -82,6 +86,9 @@ class OpenGate:
         """See ``Gate``."""
 
     def undoing(self, plan: Plan, run: str, rows: int) -> None:
+        """See ``Gate``."""
+
+    def repairing(self, plan: Plan, run: str, rows: int) -> None:
         """See ``Gate``."""
 
     def checking(self) -> None:
@@ -118,6 +125,10 @@ class ClosedGate(OpenGate):
         self._refuse(plan)
 
     def undoing(self, plan: Plan, run: str, rows: int) -> None:  # noqa: ARG002
+        """See ``Gate``."""
+        self._refuse(plan)
+
+    def repairing(self, plan: Plan, run: str, rows: int) -> None:  # noqa: ARG002
         """See ``Gate``."""
         self._refuse(plan)
 
@@ -198,22 +209,11 @@ class ApprovedGate:
 
     def undoing(self, plan: Plan, run: str, rows: int) -> None:
         """See ``Gate``. Fewer are no surprise: it may have been killed half-way."""
-        request, estimate = self._require(plan)
-        if estimate.get("rollback") != run:
-            raise Refused(
-                f"job {plan.job}: request {request.id} was not approved to roll run {run} back, "
-                "which "
-                "is a request of its own"
-            )
-        approved = (self._decided_on(request, plan.job) or estimate)["rows"]
-        percent = settings.tolerance()
-        if rows > approved and not within(approved, rows, percent):
-            self._void(
-                request,
-                f"job {plan.job} would undo {rows:,} rows of {plan.target.label}, and was "
-                "approved for "
-                f"{approved:,}, which is more than {percent} % off",
-            )
+        self._require_run(plan, "rollback", run, rows)
+
+    def repairing(self, plan: Plan, run: str, rows: int) -> None:
+        """See ``Gate``. Another check may have found more since; then that is asked for anew."""
+        self._require_run(plan, "repair", run, rows)
 
     def checking(self) -> None:
         """See ``Gate``. A check that failed, and is tried again, is what the run goes on with."""
@@ -237,6 +237,25 @@ class ApprovedGate:
     def ended(self, error: str | None = None) -> None:
         """See ``Gate``."""
         self._requests.finish(self._key, error or "", succeeded=error is None)
+
+    def _require_run(self, plan: Plan, kind: str, run: str, rows: int) -> None:
+        """The request is for this very run, and for no fewer rows than this."""
+        request, estimate = self._require(plan)
+        does = {"rollback": "roll {} back", "repair": "repair {}"}[kind].format(f"run {run}")
+        if estimate.get(kind) != run:
+            raise Refused(
+                f"job {plan.job}: request {request.id} was not approved to {does}, which is a "
+                "request of its own"
+            )
+        approved = (self._decided_on(request, plan.job) or estimate)["rows"]
+        percent = settings.tolerance()
+        if rows > approved and not within(approved, rows, percent):
+            acts = {"rollback": "undo", "repair": "copy"}[kind]
+            self._void(
+                request,
+                f"job {plan.job} would {acts} {rows:,} rows of {plan.target.label}, and was "
+                f"approved for {approved:,}, which is more than {percent} % off",
+            )
 
     def _require_batches(
         self,

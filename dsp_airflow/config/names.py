@@ -11,6 +11,9 @@ JOB_NAME_PATTERN = r"[A-Za-z0-9_-]+"
 PURGE_SUFFIX = "__purge"
 RESTORE_SUFFIX = "__restore"
 ROLLBACK_SUFFIX = "__rollback"
+REPAIR_SUFFIX = "__repair"
+BY_HAND = (PURGE_SUFFIX, RESTORE_SUFFIX, ROLLBACK_SUFFIX, REPAIR_SUFFIX)
+"""What the id of a DAG ends in that somebody begins by a form, besides the task's own."""
 # Airflow keeps 250 characters of a DAG id, and each DAG by hand adds its suffix.
 MAX_TASK_NAME = 240
 # Task ids of a job are made of its name and the step, within Airflow's 250 characters.
@@ -34,6 +37,8 @@ def check_task_name(name: str) -> str:
         raise invalid(f"must not end in {RESTORE_SUFFIX}, which names the DAG that restores")
     if name.endswith(ROLLBACK_SUFFIX):
         raise invalid(f"must not end in {ROLLBACK_SUFFIX}, which names the DAG of rollbacks")
+    if name.endswith(REPAIR_SUFFIX):
+        raise invalid(f"must not end in {REPAIR_SUFFIX}, which names the DAG that repairs")
     if len(name) > MAX_TASK_NAME:
         raise invalid(f"must not be longer than {MAX_TASK_NAME} characters")
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -12,6 +13,9 @@ from dsp_airflow.engine.types import fit
 Kind: TypeAlias = Literal["added", "dropped", "widened", "narrowed", "key", "kind"]
 TAKEN: frozenset[Kind] = frozenset(["added", "widened"])
 """What ``drift: add-columns`` takes as it is: no value that was there before means less now."""
+DRIFTED = "is not as it was when"
+"""In the message of a run that was refused for it, and of no other."""
+_REFUSED = re.compile(rf"job ([A-Za-z0-9_-]+): .* {DRIFTED} ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,12 @@ class Change:
 def changes(before: Shape, now: Shape) -> list[Change]:
     """What changed. Columns are found by their names, so their order is no matter."""
     return [] if before.open or now.open else list(_changes(before, now))
+
+
+def drifted_in(error: str | None) -> str | None:
+    """The job of a run that was refused for this, by its error; ``None`` where it was not."""
+    found = _REFUSED.match(error or "")
+    return None if found is None else found[1]
 
 
 def _changes(before: Shape, now: Shape) -> Iterator[Change]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+from dsp_airflow.approval.estimates import Estimates
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.engine.errors import ConfigError, DspError
 from dsp_airflow.notify import delivery, text
@@ -18,6 +19,8 @@ from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.landmarks import landmarks
 from dsp_airflow.state.outbox import MailKey
 from dsp_airflow.state.records import EndState
+from dsp_airflow.state.repairs import Repairs
+from dsp_airflow.state.rollbacks import Rollbacks
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 
@@ -26,14 +29,16 @@ log = logging.getLogger(__name__)
 LATEST = "latest"
 
 Event = Literal["failure", "success"]
+Act = Literal["run", "purge", "rollback", "repair"]
+"""What the DAG does: run the task; or, asked for by its form, something about an earlier run."""
 
 
 @dataclass(frozen=True)
 class RunEnded:
     """A DAG callback: records that the run ended, and tells people by mail.
 
-    ``when`` and ``to`` are the task's ``notify``. ``by_hand`` is the DAG of manual deletion,
-    whose DAG runs have no run of their own.
+    ``when`` and ``to`` are the task's ``notify``. DAG runs of what is done ``by_hand`` have no run
+    of their own.
     """
 
     event: Event
@@ -41,7 +46,12 @@ class RunEnded:
     title: str
     when: str
     to: tuple[str, ...]
-    by_hand: bool = False
+    act: Act = "run"
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is about an earlier run."""
+        return self.act != "run"
 
     @property
     def tells(self) -> bool:
@@ -56,6 +66,9 @@ class RunEnded:
     def load(cls, event: Event, carried: str) -> Self:
         """From that text."""
         values = json.loads(carried)
+        # What a DAG carries that an earlier version made.
+        if values.pop("by_hand", False):
+            values["act"] = "purge"
         return cls(event, **values | {"to": tuple(values["to"])})
 
     def __call__(self, context: Mapping[str, Any]) -> None:
@@ -93,7 +106,7 @@ class RunEnded:
                 Requests(database).close(
                     end.key, text.reason(end, self.event), succeeded=self.event == "success"
                 )
-                run = self._purged(runs, end) if self.by_hand else self._recorded(runs, end)
+                run = self._earlier(runs, end) if self.by_hand else self._recorded(runs, end)
                 if self._switched_off(database, run, end):
                     return None
                 if run is None:
@@ -101,6 +114,10 @@ class RunEnded:
                 summary = runs.summary(run)
                 trials = trials_of(runs.get(run))
                 facts = text.Facts(summary, landmarks(database, run), _now(database), trials=trials)
+                if self.act == "rollback":
+                    facts = replace(facts, rollbacks=tuple(Rollbacks(database).of_run(run)))
+                elif self.act == "repair":
+                    facts = replace(facts, repairs=tuple(Repairs(database).of_run(run)))
                 # A purge by hand tells it as its error: the run keeps the end that it had.
                 if self.event == "failure" and summary.state == "terminated" and not self.by_hand:
                     asked = runs.get(run)
@@ -143,15 +160,18 @@ class RunEnded:
             return run is None and end.started_before(switch.changed_at)
         return run is None or (self.by_hand and switch.state == "offline")
 
-    def _purged(self, runs: Runs, end: End) -> str | None:
-        """The earlier run that was purged by hand, as the form of this DAG run named it."""
-        if end.asked in {None, LATEST}:
+    def _earlier(self, runs: Runs, end: End) -> str | None:
+        """The run that it was about: as its first step found it, or as the form named it."""
+        looked = Estimates(runs.database).of(end.key).values()
+        names = {"purge": "run", "rollback": "rollback", "repair": "repair"}
+        found = next((one[names[self.act]] for one in looked if names[self.act] in one), None)
+        if found is None and end.asked in {None, LATEST}:
             run = runs.latest(self.task)
             return run.id if run else None
         try:
-            return runs.get(str(end.asked)).id
+            return runs.get(str(found or end.asked)).id
         except ConfigError:
-            return None  # the form named no run, which is why the purge failed
+            return None  # the form named no run, which is why it failed
 
 
 @dataclass(frozen=True)

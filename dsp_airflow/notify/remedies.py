@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsp_airflow.engine.drift import DRIFTED
+
 CLEAR = "Then clear the failed step in Airflow; it goes on where it stopped."
 TIMEOUT = "AirflowTaskTimeout"
 ASK = "Then clear the whole run in Airflow: it is looked at, and asked for, anew."
@@ -37,6 +39,11 @@ REMEDIES = (
         "Give the package a PostgreSQL database; docs/scaling.md says how.",
     ),
     Remedy("was altered since the run was planned", "Find out who altered the table.", ANEW),
+    Remedy(
+        DRIFTED,
+        "Look whether the copies are still what they should be, then accept the table as it is: "
+        "dsp drift FILE --accept, or the button on the run's page.",
+    ),
     Remedy("was edited after run", "Check that the edit of the task file was meant.", ANEW),
     Remedy("leads elsewhere", "Check that the connection was changed on purpose.", ANEW),
     Remedy("may not purge", "Remove the reason named above, or accept it in the task file."),

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dsp_airflow.notify import drills
+from dsp_airflow.engine.drift import DRIFTED
+from dsp_airflow.notify import by_hand, drills
 from dsp_airflow.notify.drills import Trial
 from dsp_airflow.notify.end import BY_HAND, DEADLOCKED, FAILED, TIMED_OUT, End
 from dsp_airflow.notify.plain import one_line
 from dsp_airflow.notify.remedies import CLEAR, TIMEOUT, remedy
 from dsp_airflow.state.landmarks import Landmarks
 from dsp_airflow.state.records import JobSummary, RunSummary
+from dsp_airflow.state.repairs import Repair
+from dsp_airflow.state.rollbacks import Rollback
 
 if TYPE_CHECKING:
-    from dsp_airflow.notify.ended import Event, RunEnded
+    from dsp_airflow.notify.ended import Act, Event, RunEnded
 
 WIDTH = 76
 _BETWEEN = {
@@ -44,6 +47,10 @@ class Facts:
     stopped_by: str | None = None
     trials: Mapping[str, Trial] = field(default_factory=dict)
     """Of the run's jobs that are drills, what each of them tries."""
+    rollbacks: tuple[Rollback, ...] = ()
+    """Of the jobs of a run that a rollback by hand was about."""
+    repairs: tuple[Repair, ...] = ()
+    """Of the jobs of a run that a repair by hand was about."""
 
     @property
     def jobs(self) -> tuple[JobSummary, ...]:
@@ -77,10 +84,12 @@ def subject(ended: RunEnded, end: End, facts: Facts) -> str:
         notes.append("timed out")
     elif ended.event == "failure" and _trial(facts):
         notes.append(drills.verdict(_error(ended, end, facts)).value)
-    elif ended.event == "failure" and facts.different:
+    elif ended.event == "failure" and DRIFTED in _error(ended, end, facts):
+        notes.append("the table changed")
+    elif ended.event == "failure" and facts.different and ended.act != "rollback":
         notes.append("rows differ")
-    elif ended.event == "success" and facts.kept:
-        notes.append(f"{_rows(facts.kept)} kept")
+    elif ended.event == "success" and (kept := _kept(ended, facts)):
+        notes.append(f"{_rows(kept)} kept")
     note = f" ({notes[0]})" if notes else ""
     word = "FAILED" if ended.event == "failure" else "OK"
     if facts.stopped and not end.by_hand:
@@ -96,18 +105,18 @@ def body(ended: RunEnded, end: End, facts: Facts) -> str:
         word = f"was marked as {'FAILED' if failed else 'succeeded'} by hand"
     elif facts.stopped:
         word = f"was TERMINATED by {one_line(facts.stopped_by or 'hand')}"
-    safe = _safety(facts, failed=failed)
+    safety = _safety(ended, facts, failed=failed)
     if failed and facts.reachable and _trial(facts):
-        safe = drills.safety(drills.verdict(_error(ended, end, facts)))
-    parts = [_wrapped(f"{_title(ended)} {word}."), _wrapped(safe)]
+        safety = drills.safety(drills.verdict(_error(ended, end, facts)))
+    parts = [_wrapped(f"{_title(ended)} {word}."), _wrapped(safety)]
     if failed or end.by_hand:
         parts.append(_section("WHAT HAPPENED", _happened(ended, end, facts)))
         parts.append(_section("WHAT TO DO", _to_do(ended, end, facts)))
-    elif facts.kept:
-        parts.append(
-            _section("WHAT TO DO", ["Nothing. The next run copies the kept rows as they are then."])
-        )
+    elif left := _left(ended, facts):
+        parts.append(_section("WHAT TO DO", left))
     parts.append(_where(end, facts))
+    told = by_hand.sections(facts)
+    parts += [_section(head, lines, bullets=False) for head, lines in told]
     parts += [_job(job, facts) for job in facts.jobs]
     parts.append(_run(ended, end, facts))
     return "\n\n".join(parts) + "\n"
@@ -128,16 +137,32 @@ def reason(end: End, event: Event = "failure") -> str:
 
 def _title(ended: RunEnded) -> str:
     title = one_line(ended.title)
-    return f"{title} (manual deletion)" if ended.by_hand else title
+    return f"{title} ({by_hand.TITLES[ended.act]})" if ended.by_hand else title
 
 
-def _safety(facts: Facts, *, failed: bool) -> str:
+def _kept(ended: RunEnded, facts: Facts) -> int:
+    """Rows that stayed as they were: in the source by a purge, in the target by a rollback."""
+    if ended.act == "rollback":
+        return sum(one.kept for one in facts.rollbacks)
+    return 0 if ended.act == "repair" else facts.kept
+
+
+def _left(ended: RunEnded, facts: Facts) -> list[str]:
+    """What there is to do though it succeeded."""
+    if ended.act in ("rollback", "repair"):
+        return by_hand.to_do(ended.act, facts)
+    return ["Nothing. The next run copies the kept rows as they are then."] if facts.kept else []
+
+
+def _safety(ended: RunEnded, facts: Facts, *, failed: bool) -> str:
     """Whether the data is safe: what everybody asks first."""
     if not facts.reachable:
         return (
             "Your data is safe: rows are only ever deleted after they were proved to stand in the "
             "target. The state database could not be used, so there are no counts in this mail."
         )
+    if ended.act == "rollback":
+        return by_hand.undone(facts)
     deleted = (
         f"{_rows(facts.purged)} deleted from the source, each proved to stand in the target first."
         if facts.purged
@@ -146,6 +171,8 @@ def _safety(facts: Facts, *, failed: bool) -> str:
     if facts.different:
         verb = "differs" if facts.different == 1 else "differ"
         return f"Careful: {_rows(facts.different)} {verb} between source and target. {deleted}"
+    if ended.act == "repair":
+        return by_hand.repaired(facts, failed=failed)
     if failed:
         return f"Your data is safe. {deleted}"
     copied = sum(job.rows_written for job in facts.jobs)
@@ -158,6 +185,9 @@ def _safety(facts: Facts, *, failed: bool) -> str:
 def _happened(ended: RunEnded, end: End, facts: Facts) -> list[str]:
     lines = [f"Job {job.name} {_stopped(job, facts)}." for job in _unfinished(facts)]
     lines += [f"Job {name} tried {trial.told}." for name, trial in _tried(facts).items()]
+    if ended.act == "rollback":
+        # How far the run had come says nothing of how far it was undone.
+        lines = []
     if facts.stopped and not end.by_hand:
         lines.append(f"It stopped at the edge of a batch, as {one_line(facts.stopped)}.")
         return lines
@@ -213,9 +243,9 @@ def _to_do(ended: RunEnded, end: End, facts: Facts) -> list[str]:
     first = known.do if known else _look(_error(ended, end, facts))
     then = known.then if known else CLEAR
     if ended.by_hand:
-        then = "Then fill in the form again; what was deleted is not asked for twice."
-    lines = [first, then, _safe(facts)]
-    if facts.different and facts.summary:
+        then = by_hand.AGAIN[ended.act]
+    lines = [first, then, _safe(facts, ended.act)]
+    if facts.different and facts.summary and ended.act != "rollback":
         lines.insert(1, f"Which rows: dsp status {facts.summary.run} --differences")
     return lines
 
@@ -226,7 +256,11 @@ def _look(error: str) -> str:
     return "Look at the log of the step, and whether the machine ran out of memory or restarted."
 
 
-def _safe(facts: Facts) -> str:
+def _safe(facts: Facts, act: Act = "run") -> str:
+    if act == "rollback":
+        return "A retry is safe at any time: nothing is undone that the source does not have."
+    if act == "repair" and facts.different:
+        return "A retry is safe: it copies what differs from the source once more."
     if facts.different:
         return (
             "A retry is safe: it only compares again, and fails again while rows differ. Do not "
@@ -237,6 +271,9 @@ def _safe(facts: Facts) -> str:
 
 def _error(ended: RunEnded, end: End, facts: Facts) -> str:
     """As it was recorded; nothing when the run ended without a word."""
+    if ended.act == "rollback":
+        # Of the run itself; why it was not undone is in the log.
+        return ""
     errors = [job.error for job in facts.jobs if job.error]
     if facts.summary and facts.summary.error and not ended.by_hand:
         errors.append(facts.summary.error)

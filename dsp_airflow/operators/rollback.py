@@ -1,56 +1,45 @@
-"""The steps that undo what an earlier run wrote."""
+"""The steps that undo what an earlier run wrote, and do its work again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from dsp_airflow.approval.estimates import HEADER, Estimates
-from dsp_airflow.approval.subject import header_of
-from dsp_airflow.engine.errors import ConfigError
-from dsp_airflow.notify import LATEST
-from dsp_airflow.operators.base import TaskOperator, asker, dag_run_key
-from dsp_airflow.operators.purge import earlier
-from dsp_airflow.state.database import StateDatabase
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dsp_airflow.connections import open_store
+from dsp_airflow.engine.errors import Refused
+from dsp_airflow.opening import open_run
+from dsp_airflow.operators.base import asker, external_key, triggering_user
+from dsp_airflow.operators.earlier import AskedOfRun
+from dsp_airflow.state.rollbacks import Rollbacks
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.steps import TaskRun
 from dsp_airflow.undoing import look_at_rollback, rollback_task, undo_of, undoable
 
-ALL = "all"
 
-
-class AskedToRollBack(TaskOperator):
+class AskedToRollBack(AskedOfRun):
     """A step of a rollback of an earlier run of a task file.
 
-    :param earlier_run: id of the run to undo, or ``latest``.
-    :param only: name of one of its jobs, or ``all`` (default).
+    :param again: whether the work is done again then, by a new run.
     """
 
-    template_fields: Sequence[str] = (*TaskOperator.template_fields, "earlier_run", "only")
+    template_fields = (*AskedOfRun.template_fields, "again")
     ui_color = "#f7e3e3"
     retry_unknown = False
+    act = "rollback"
 
-    def __init__(self, *, earlier_run: str = LATEST, only: str = ALL, **kwargs: Any) -> None:
+    def __init__(self, *, again: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.earlier_run = earlier_run
-        self.only = only
+        self.again = again
 
-    @contextmanager
-    def _earlier(self, database: StateDatabase, context: Mapping[str, Any]) -> Iterator[TaskRun]:
-        if self.task_file is None:
-            raise ConfigError(f"{type(self).__name__} {self.task_id} needs task_file")
-        run = earlier(database, self.definition(), self.earlier_run)
-        run.watch = self._watch(run.task, context)
-        Switches(database).require_online(run.run.task)
-        self._guard(run, database, context, "rollback")
-        run.by_hand = asker(context)
-        self._paced(run)
-        self._show_report(run, context)
-        yield run
+    @property
+    def is_again(self) -> bool:
+        """A rendered template is text."""
+        return str(self.again).strip().lower() == "true"
 
     def _names(self, run: TaskRun) -> tuple[str, ...]:
-        return undoable(run) if self.only.strip() in ("", ALL) else (self.only.strip(),)
+        return undoable(run) if self.one is None else (self.one,)
 
 
 class RollbackEstimateOperator(AskedToRollBack):
@@ -63,17 +52,13 @@ class RollbackEstimateOperator(AskedToRollBack):
             self._state() as database,
             self._earlier(database, context) as run,
         ):
-            names = self._names(run)
-            estimates, key = Estimates(database), dag_run_key(context["dag_run"])
-            rows = {}
-            for name in names:
-                found = look_at_rollback(run, name)
-                estimates.put(key, name, found)
-                rows[name] = found["rows"]
-                self.log.info("Job %s: undoes %s", name, found["deletes"])
-            header = header_of(rollback_task(run.task), "rollback") | {"jobs": list(names)}
-            estimates.put(key, HEADER, header)
-            return {"run": run.run.id, "rows": rows}
+            if self.is_again:
+                # Before anything is undone that nobody may do again.
+                Switches(database).require_enabled(run.task.name)
+            found = {name: look_at_rollback(run, name) for name in self._names(run)}
+            for name, one in found.items():
+                self.log.info("Job %s: undoes %s", name, one["deletes"])
+            return self._keep(run, context, rollback_task(run.task), "rollback", found)
 
 
 class RollbackOperator(AskedToRollBack):
@@ -112,3 +97,37 @@ class RollbackOperator(AskedToRollBack):
                     )
             run.gate.ended()
             return {"run": run.run.id, "rows": found}
+
+
+class AgainOperator(AskedToRollBack):
+    """Makes the new run that does again what was undone, and links the two; else it is skipped.
+
+    The DAG run of its id is begun by the step that follows. It is one of the task's own DAG, with
+    all its gates; of whoever asked for the rollback.
+    """
+
+    ui_color = "#e3f0f7"
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Returns the new run's id, and that of its DAG run. May be repeated: it is the same."""
+        if not self.is_again:
+            raise AirflowSkipException("nobody asked that the work is done again")
+        with (
+            self._translated(),
+            self._state() as database,
+            self._earlier(database, context) as run,
+        ):
+            rollbacks, dag_run_id = Rollbacks(database), f"again__{run.run.id}"
+            if not rollbacks.undone(run.run.id):
+                raise Refused(f"run {run.run.id} was not rolled back, so nothing is done again")
+            new = open_run(
+                database,
+                run.task,
+                Path(self.task_file or ""),
+                open_store,
+                external_key=external_key(run.task.name, dag_run_id),
+                triggered_by=triggering_user(context),
+            )
+            rollbacks.link(run.run.id, new.run.id)
+            self.log.info("Run %s does the work of run %s again", new.run.id, run.run.id)
+            return {"run": new.run.id, "dag_run_id": dag_run_id}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 REVISIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"),
-    *("0012", "0013", "0014", "0015"),
+    *("0012", "0013", "0014", "0015", "0016"),
 )
 """Oldest first; one file of `migrations/versions` each. Known without loading Alembic."""
 HEAD = REVISIONS[-1]

@@ -441,6 +441,25 @@ ROLLBACKS = Table(
 """What of a run was undone."""
 
 
+REPAIRS = Table(
+    "repairs",
+    METADATA,
+    Column("run", RunId, primary_key=True),
+    Column("job", Name, primary_key=True),
+    Column("begun_by", Text, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    # None: it was killed, or goes on.
+    Column("ended_at", UtcDateTime),
+    # Their numbers: what a check had found to differ.
+    Column("batches", Text, nullable=False),
+    # Rows that differed before, and that did so still when it had ended.
+    Column("rows_found", Count, nullable=False),
+    Column("rows_left", Count, nullable=False),
+    ForeignKeyConstraint(["run", "job"], ["jobs.run", "jobs.name"], ondelete="CASCADE"),
+)
+"""What of a run was copied once more, the last time that anything was."""
+
+
 BUCKETS = Table(
     "buckets",
     METADATA,

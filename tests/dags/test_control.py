@@ -193,6 +193,6 @@ def test_an_offline_task_deletes_nothing_by_hand_and_a_disabled_one_may(
         step("purge", **values)
     assert world.count() == (2500, 2500)
     end = End.of_callback(context(step, reason="task_failure"))
-    assert ended(by_hand=True).letter(end) is None
+    assert ended(act="purge").letter(end) is None
     tasks.set("flights", "disabled", "ann", back=True)
     assert step("purge", **values)["rows_purged"] == 500

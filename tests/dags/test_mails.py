@@ -291,7 +291,7 @@ def test_manual_deletion_tells_of_the_run_it_purged(
     by_hand("purge", job="job", batches="1-2", earlier_run="latest")
     for conf in ({"run": run.id}, {}):
         given = {"dag_run": SimpleNamespace(clear_number=0, conf=conf)}
-        ended("success", by_hand=True)(context(by_hand) | given | {"run_id": f"by_hand{conf}"})
+        ended("success", act="purge")(context(by_hand) | given | {"run_id": f"by_hand{conf}"})
     for mail in mails.wait_for_mails(2, 10):
         assert mail["Subject"] == "[dsp] OK: Move old flights (manual deletion)"
         lines = text(mail).splitlines()
@@ -303,7 +303,7 @@ def test_manual_deletion_tells_of_the_run_it_purged(
     marked = {"job": "job", "batches": "3", "earlier_run": "latest", "act": "mark_deleted"}
     assert by_hand("purge", **marked)["rows_gone"] == 500
     given = {"dag_run": SimpleNamespace(clear_number=0, conf={})}
-    ended("failure", by_hand=True)(context(by_hand, reason=FAILED) | given | {"run_id": "marked"})
+    ended("failure", act="purge")(context(by_hand, reason=FAILED) | given | {"run_id": "marked"})
     said = text(mails.wait_for_mails(3, 10)[2])
     assert "gone     500 rows, removed by hand and marked" in said
     assert "What it came to is in the log of the step." in said

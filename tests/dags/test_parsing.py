@@ -55,6 +55,8 @@ def many(folder: Path) -> Path:
         text = task(f"task_{number}", purge)
         if number == BROKEN:
             text = text.replace("purge: none", "purge: nonne")
+        # With a check there is a DAG more, which repairs what it found.
+        text = text.replace("purge: none", "purge: none\n    check: none")
         (folder / "tasks" / f"{number:03}.yaml").write_text(text)
     return folder
 
@@ -96,7 +98,8 @@ def test_one_broken_file_of_500_is_one_import_error(many: Path, sealed: None) ->
         "did you mean 'none'?"
     )
     names = {f"task_{n}" for n in range(FILES) if n != BROKEN}
-    purges = {f"task_{n}__purge" for n in range(0, FILES, 10)}
+    tenth = range(0, FILES, 10)
+    purges = {f"task_{n}__{act}" for n in tenth for act in ("purge", "repair")}
     assert set(bag.dags) == names | purges
 
 
@@ -104,7 +107,7 @@ def test_the_dag_processor_stores_it_under_the_yaml_files_name(many: Path) -> No
     """Under the loader's name it would hide every other DAG."""
     result = processed(many)
     assert list(result.import_errors) == [f"tasks/{BROKEN:03}.yaml"]
-    assert len(result.serialized_dags) == FILES - 1 + FILES // 10
+    assert len(result.serialized_dags) == FILES - 1 + 2 * (FILES // 10)
 
 
 def test_good_dags_stay_schedulable_beside_a_broken_file(folder: Path) -> None:
@@ -160,7 +163,7 @@ def test_a_worker_loads_its_own_file_only(
     monkeypatch.setattr(nodes, "read", noted)
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "task_40__purge")
     bag = bag_of(many)
-    assert set(bag.dags) == {"task_40", "task_40__purge"}
+    assert set(bag.dags) == {"task_40", "task_40__purge", "task_40__repair"}
     assert read == [many / "tasks" / "040.yaml"]
 
 
@@ -280,6 +283,8 @@ def test_the_priority_of_a_process_in_a_file_is_that_of_its_tasks(
         "own": {(3, WeightRule.ABSOLUTE)},
         "unknown": airflows_own,
         "silent": airflows_own,
+        **{f"{name}__repair": airflows_own for name in ("plain", "named", "unknown")},
+        "own__repair": {(3, WeightRule.ABSOLUTE)},
         "silent__restore": airflows_own,
         "silent__rollback": airflows_own,
     }
@@ -297,13 +302,13 @@ def test_a_task_that_asks_nobody_is_no_dag_while_approval_is_enforced(
     (folder / "tasks" / "other.yaml").write_text(task("other"))
     monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "True")
     bag = bag_of(folder)
-    assert set(bag.dags) == {"other"}
+    assert set(bag.dags) == {"other", "other__repair"}
     assert bag.import_errors == {
         str(file): f"{file}:2:11: approval: is not accepted while [dsp] enforce_approval is on; "
         "write match, or a process by name (got 'none')"
     }
     monkeypatch.setenv("AIRFLOW__DSP__ENFORCE_APPROVAL", "False")
-    assert set(bag_of(folder).dags) == {"other", "waived"}
+    assert {name.removesuffix("__repair") for name in bag_of(folder).dags} == {"other", "waived"}
 
 
 def test_once_runs_at_its_time(folder: Path) -> None:
@@ -398,7 +403,7 @@ def test_what_only_airflow_refuses_hurts_one_task_too(
     original: Callable[[DAG], None] = DAG.validate
 
     def refuse(dag: DAG) -> None:
-        if dag.dag_id == "odd":
+        if dag.dag_id == "odd__repair":
             raise ValueError("a DAG that Airflow does not like")
         original(dag)
 
@@ -406,7 +411,8 @@ def test_what_only_airflow_refuses_hurts_one_task_too(
     for name in ("even", "odd"):
         (folder / "tasks" / f"{name}.yaml").write_text(task(name))
     result = processed(folder)
-    assert [d.data["dag"]["dag_id"] for d in result.serialized_dags] == ["even"]
+    names = {d.data["dag"]["dag_id"] for d in result.serialized_dags}
+    assert names == {"even", "even__repair"}
     assert result.import_errors == {
         "tasks/odd.yaml": f"{folder}/tasks/odd.yaml:1:1: Airflow refuses the task: ValueError: "
         "a DAG that Airflow does not like"
@@ -416,7 +422,8 @@ def test_what_only_airflow_refuses_hurts_one_task_too(
 def test_names_of_tasks_do_not_touch_the_loaders(folder: Path) -> None:
     for number, name in enumerate(("__file__", "Path", "globals", "dags_in")):
         (folder / "tasks" / f"{number}.yaml").write_text(task(name))
-    assert set(bag_of(folder).dags) == {"__file__", "Path", "globals", "dags_in"}
+    names = {name.removesuffix("__repair") for name in bag_of(folder).dags}
+    assert names == {"__file__", "Path", "globals", "dags_in"}
 
 
 def test_outside_of_airflow_errors_are_logged(

@@ -92,6 +92,11 @@ def test_a_step_takes_as_many_slots_as_it_has_workers(
         "__rollback/estimate": USUAL,
         "__rollback/approval": USUAL,
         "__rollback/rollback": USUAL,
+        "__rollback/again": USUAL,
+        "__rollback/trigger": USUAL,
+        "__repair/estimate": USUAL,
+        "__repair/approval": USUAL,
+        "__repair/repair": USUAL,
     }
     # Which of two sources somebody will ask about is not known.
     two = TASK.replace("purge: system", "purge: manual").replace("shop, table: w", "till, table: w")

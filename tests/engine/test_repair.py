@@ -11,6 +11,7 @@ import pytest
 from dsp_airflow.engine.errors import Mismatch, Refused, Transient
 from dsp_airflow.repairing import repair, repairable
 from dsp_airflow.state.records import JobSummary
+from dsp_airflow.state.repairs import Repairs
 from dsp_airflow.steps import TaskRun
 from tests.engine.anywhere import databases
 from tests.faults.tables import document, fill, job_of, rows_of
@@ -74,7 +75,8 @@ def test_a_repair_that_is_killed_ends_as_one_that_is_not(
                 patch.setattr(TaskRun, step, killed)
                 with pytest.raises(Transient, match="killed"):
                     mended()
-            assert work.summary().jobs[0].rows_different == 3
+            (begun,) = Repairs(work.database).of_run(work.run.id)
+            assert (list(begun.batches), begun.rows_found, begun.ended_at) == ([2, 4], 3, None)
         found = mended()
         assert (found.rows_different, found.rows_checked) == (0, ROWS)
         assert work.summary().jobs[0].state == "succeeded"

@@ -15,13 +15,15 @@ import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
+from sqlalchemy import update
 
 from dsp_airflow.engine import rollback
 from dsp_airflow.engine.errors import Refused, Transient
 from dsp_airflow.engine.stores.postgres import notes
 from dsp_airflow.opening import latest_run
-from dsp_airflow.state import repairs
+from dsp_airflow.state.repairs import Repairs
 from dsp_airflow.state.rollbacks import Rollback
+from dsp_airflow.state.tables import BATCHES
 from dsp_airflow.steps import TaskRun
 from dsp_airflow.undoing import undo_of
 from tests.engine.anywhere import databases
@@ -503,7 +505,10 @@ def test_documents_written_twice_by_another_clock(
         bench.run()
         work = bench.latest()
         source["t"].update_many({"_id": {"$gte": 15}}, {"$set": {"u": -1}})
-        repairs.reopen(bench.state, work.run.id, "copy", [2], "somebody")
+        with bench.state.write() as connection:
+            differs = update(BATCHES).where(BATCHES.c.number == 2).values(rows_different=5)
+            connection.execute(differs)
+        Repairs(bench.state).begin(work.run.id, "copy", "somebody")
         # Of the worker that goes on with it the clock is behind.
         behind = SimpleNamespace(time=lambda: time.time() - 3600)
         with monkeypatch.context() as patch:
