@@ -29,6 +29,11 @@ from dsp_airflow.triggers.approval import ApprovalTrigger
 
 LONGEST_WAIT = 2 * LONGEST
 """Approval and waiting for the start together."""
+RETRIES = 3
+"""At least: a scheduler that is behind may take a step that wakes up for one that was killed, and
+fails it. No retry asks twice, and none makes a yes of a no: what people decided fails at once.
+"""
+RETRY_DELAY = timedelta(seconds=30)
 
 
 class ApprovalSensor(BaseSensorOperator):
@@ -59,6 +64,7 @@ class ApprovalSensor(BaseSensorOperator):
     :param statements: how many statements will be executed.
     :param process: ``match`` (default), or an approval process by name.
     :param title: what approvers read; default: the DAG's name.
+    :param retries: as of any task, but 3 at least: they ask nobody twice.
     """
 
     template_fields: Sequence[str] = ("definition", "rows", "bytes", "statements", "title")
@@ -83,6 +89,8 @@ class ApprovalSensor(BaseSensorOperator):
             raise ValueError(
                 "an approval that fails must fail: soft_fail and never_fail are refused"
             )
+        kwargs["retries"] = max(kwargs.get("retries") or 0, RETRIES)
+        kwargs.setdefault("retry_delay", RETRY_DELAY)
         super().__init__(**kwargs)
         self.asks_for = asks_for
         self.subtypes = subtypes
