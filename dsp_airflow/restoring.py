@@ -83,7 +83,7 @@ def of_run(
     jobs = [_back(database, archived, chosen, run, wish, None)]
     for one in below:
         of_them = replace(wish, batches="all", where=None)
-        jobs.append(_back(database, archived, one, run, of_them, one.belongs_to))
+        jobs.append(_back(database, archived, one, None, of_them, one.belongs_to))
     return _named(task, *jobs)
 
 
