@@ -84,7 +84,7 @@ def of_run(
     jobs = [_back(database, archived, chosen, run, wish, None)]
     for one in below:
         of_them = replace(wish, batches="all", where=None)
-        jobs.append(_back(database, archived, one, run, of_them, one.belongs_to))
+        jobs.append(_back(database, archived, one, None, of_them, one.belongs_to))
     return _named(task, *jobs)
 
 
@@ -100,7 +100,7 @@ def _below(task: Task, job: S3Job | WarmJob, wish: Wish) -> list[S3Job]:
     if not below:
         raise ConfigError(f"job {job.name}: no job of task {task.name} belongs to it")
     if wish.table is not None:
-        names = listed([one.name for one in below])
+        names = ", ".join(one.name for one in below)
         raise ConfigError(
             f"job {job.name}: {wish.table} is one table, and rows of {names} "
             "go with its rows; restore one job after the other, or to another connection"

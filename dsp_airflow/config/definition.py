@@ -10,6 +10,7 @@ from typing import Any
 
 from dsp_airflow.config import documents, rules
 from dsp_airflow.config.archives import S3Job
+from dsp_airflow.config.belonging import KeepNewest
 from dsp_airflow.config.cursors import Cursor
 from dsp_airflow.config.jobs import Check, ColumnMapping, WarmJob
 from dsp_airflow.config.limits import Limits
@@ -110,11 +111,12 @@ def _belonging(job: Job) -> dict[str, Any]:
 
 
 def _chosen(job: WarmJob | S3Job) -> dict[str, Any]:
-    kept = job.keep_newest
-    if kept is None:
-        return _belonging(job)
-    told = {"by": kept.by, "per": list(kept.per)}
-    return {**_belonging(job), "keep_newest": told}
+    kept = {} if job.keep_newest is None else {"keep_newest": _newest(job.keep_newest)}
+    return {**_belonging(job), **kept}
+
+
+def _newest(kept: KeepNewest) -> dict[str, Any]:
+    return {"by": kept.by, "per": list(kept.per)}
 
 
 def _where(where: str | documents.Query | rules.Rules | None) -> str | None:
@@ -236,6 +238,8 @@ def _kept(job: Job) -> dict[str, Any]:
     if isinstance(job, RestoreJob):
         return {}
     return {
+        "belongs_to": job.belongs_to,
+        "keep_newest": None if job.keep_newest is None else _newest(job.keep_newest),
         "mode": job.mode,
         "step": None if job.step is None else _step(job.step),
         "keep_last_auto_increment": job.keep_last_auto_increment,

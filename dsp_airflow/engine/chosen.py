@@ -50,7 +50,11 @@ def rows_of(
     if parents:
         above, *further = parents
         there = _described(job, above.job.source.table, session, dialect)
-        theirs = rows_of(above.job, session, there, dialect, above.variables, further)
+        try:
+            theirs = rows_of(above.job, session, there, dialect, above.variables, further)
+        except rules.WrongRule as error:
+            # Its place is one in the other job.
+            raise ConfigError(f"job {job.name}: belongs_to: {error}") from error
         keys = between(job, shape, there, session)
         parts.append(refers_to(keys, dialect, dialect.qualified(there), theirs))
     return (

@@ -80,6 +80,7 @@ JOB_FIELDS = (
     "accept_loss",
     "accept_triggers",
     "keep_last_auto_increment",
+    "keep_newest",
     "max_row_size",
     "report_values",
 )
@@ -164,6 +165,7 @@ class TaskOperator(BaseOperator):
     :param accept_loss: source columns whose loss is accepted.
     :param accept_triggers: delete triggers that are known and accepted.
     :param keep_last_auto_increment: leave the row with the newest AUTO_INCREMENT value.
+    :param keep_newest: ``{"by": "closed_at", "per": ["customer"]}``: leave the newest row of each.
     :param max_row_size: such as ``64MiB``.
     :param report_values: show values in difference reports.
     :param drift: ``fail`` (default) or ``add-columns``.
@@ -217,6 +219,7 @@ class TaskOperator(BaseOperator):
         accept_loss: Sequence[str] | None = None,
         accept_triggers: Sequence[str] | None = None,
         keep_last_auto_increment: bool | None = None,
+        keep_newest: Mapping[str, Any] | None = None,
         max_row_size: str | None = None,
         report_values: bool | None = None,
         drift: str | None = None,
@@ -250,6 +253,7 @@ class TaskOperator(BaseOperator):
         self.accept_loss = accept_loss
         self.accept_triggers = accept_triggers
         self.keep_last_auto_increment = keep_last_auto_increment
+        self.keep_newest = keep_newest
         self.max_row_size = max_row_size
         self.report_values = report_values
         self.drift = drift

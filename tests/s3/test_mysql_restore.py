@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from dsp_airflow.config.loading import load_task
 from dsp_airflow.engine.errors import BadValue, ConfigError, Refused
-from dsp_airflow.restoring import Wish, of_manifest
+from dsp_airflow.restoring import Wish, of_manifest, of_run
 from tests.s3.harness import Archives, finished
 from tests.servers import Database, MySQLDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
@@ -240,6 +241,64 @@ VALUES = [
     ),
     "(2, NULL, 0, 0, NULL, 0, '', '', x'', NULL, NULL, NULL, NULL, 1999, NULL, '', '[]')",
 ]
+
+
+def test_what_is_put_back_with_the_rows_that_belong_to_them(jobs: Archives) -> None:
+    """By a key of texts in another charset, whose collation takes a for A."""
+    jobs.source.execute(
+        "CREATE TABLE p (name VARCHAR(9), n INT, v INT, PRIMARY KEY (name, n)) CHARSET latin1",
+        "CREATE TABLE c (id INT PRIMARY KEY, of_name VARCHAR(9), of_n INT, "
+        "FOREIGN KEY (of_name, of_n) REFERENCES p (name, n) ON DELETE CASCADE) CHARSET latin1",
+        "CREATE TABLE g (id INT PRIMARY KEY, c INT, FOREIGN KEY (c) REFERENCES c (id) "
+        "ON DELETE CASCADE)",
+        "INSERT INTO p VALUES ('é', 1, 1), ('a', 1, 2), ('a', 2, 2), ('b', 1, 9)",
+        "INSERT INTO c VALUES (1, 'É', 1), (2, 'A', 1), (3, 'a', 2), (4, NULL, 1), (5, 'b', 1)",
+        "INSERT INTO g VALUES (1, 1), (2, 2), (3, 2), (4, 4), (5, 5)",
+    )
+    whole = {"purge": "system", "check": {"percent": 100}}
+    more: dict[str, dict[str, Any]] = {
+        "p": {"where": "v < 9"},
+        "c": {"belongs_to": "p"},
+        "g": {"belongs_to": "c"},
+    }
+    tables = [
+        jobs.job(n, f"{jobs.source.name}.{n}", target={"prefix": n}, **whole, **more[n])
+        for n in more
+    ]
+    jobs.write(*tables)
+    jobs.run()
+
+    def ids(*names: str) -> list[list[str]]:
+        return [
+            [str(r[0]) for r in jobs.source.rows(f"SELECT id FROM {n} ORDER BY 1")] for n in names
+        ]
+
+    assert ids("c", "g") == [["4", "5"], ["4", "5"]]
+    task = of_run(
+        jobs.state,
+        load_task(jobs.file),
+        None,
+        "p",
+        Wish(where="name = 'A' AND n = 1 OR v = 1", children=True),
+        jobs.store,
+    )
+    run = jobs.going_back(task)
+    for one in run.task.jobs:
+        run.plan(one.name)
+        run.copy(one.name)
+        run.check(one.name)
+    found = {one.name: one.rows_written for one in run.finish().jobs}
+    assert found == {"p": 2, "c": 2, "g": 3}
+    assert ids("c", "g") == [["1", "2", "4", "5"], ["1", "2", "3", "4", "5"]]
+
+    def refused(job: str, **wish: Any) -> str:
+        given = Wish(children=True, **wish)
+        with pytest.raises(ConfigError) as caught:
+            of_run(jobs.state, load_task(jobs.file), None, job, given, jobs.store)
+        return str(caught.value)
+
+    assert "no job of task task belongs to it" in refused("g")
+    assert "q is one table, and rows of c, g go with its rows" in refused("p", table="q")
 
 
 def by_manifest(jobs: Archives, table: str, **wish: Any) -> Any:

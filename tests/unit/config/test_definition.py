@@ -100,6 +100,8 @@ def test_pace_is_not_data(changes: dict[str, object]) -> None:
         {"accept_loss": ["b"]},
         {"accept_triggers": ["b"]},
         {"purge": "manual", "keep_last_auto_increment": True},
+        {"keep_newest": {"by": "b"}},
+        {"keep_newest": {"by": "b", "per": ["c"]}},
     ],
 )
 def test_what_the_data_definition_depends_on(changes: dict[str, object]) -> None:

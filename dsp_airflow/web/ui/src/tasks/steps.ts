@@ -7,7 +7,17 @@ const JOB = {
   source: ["name", "type", "source", "key", "after"],
   target: ["target", "on_conflict"],
   columns: ["columns", "accept_loss"],
-  rows: ["mode", "where", "variables", "cursor", "step", "delete_missing", "allow_empty"],
+  rows: [
+    "mode",
+    "where",
+    "variables",
+    "belongs_to",
+    "keep_newest",
+    "cursor",
+    "step",
+    "delete_missing",
+    "allow_empty",
+  ],
   check: ["check", "purge", "accept_triggers", "report_values", "keep_last_auto_increment"],
 } as const;
 const TASK = {
