@@ -26,13 +26,17 @@ from bench.ledger import BATCHES, QUICK_BATCHES, measure_ledger
 from bench.measure import FailedError
 from bench.mongodb import measure_mongodb
 from bench.mysql import measure_mysql
+from bench.noting import measure_rollback
 from bench.purging import measure_purge
 from bench.report import Report
 from bench.stage import SETTINGS, SOURCE, Stage, stage
 from dsp_airflow.demo.process import ServerError
 
 ROWS, QUICK_ROWS, QUICK_LARGE_ROWS = 2_000_000, 100_000, 50
-LEGS = ("copy", "check", "purge", "large", "archive", "mysql", "mongodb", "fixed", "ledger")
+LEGS = (
+    *("copy", "check", "purge", "large", "archive", "mysql", "mongodb", "rollback"),
+    *("fixed", "ledger"),
+)
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -98,6 +102,7 @@ def _measure(
         "archive": lambda: measure_archive(place, report, large_rows),
         "mysql": lambda: measure_mysql(place, report),
         "mongodb": lambda: measure_mongodb(place, report),
+        "rollback": lambda: measure_rollback(place, report),
         "fixed": lambda: measure_fixed(place, report),
         "ledger": lambda: measure_ledger(
             place, report, QUICK_BATCHES if options.quick else BATCHES

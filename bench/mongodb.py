@@ -134,13 +134,13 @@ def _document(number: int) -> dict[str, Any]:
 
 
 def measure_mongodb(stage: Stage, report: Report) -> None:
-    with _served(stage) as place:
+    with served(stage) as place:
         _copy(place, report)
         _purge(place, report)
 
 
 @contextmanager
-def _served(stage: Stage) -> Iterator[MongoStage]:
+def served(stage: Stage) -> Iterator[MongoStage]:
     with MongoServer() as server, server.connect() as client:
         for name in (HERE, THERE):
             stage.env[f"AIRFLOW_CONN_{name.upper()}"] = server.airflow_uri(name)

@@ -110,6 +110,10 @@ class Notes(Protocol):
         """``Refused`` where the target is not any more what the notes were made of."""
         ...
 
+    def index(self) -> None:
+        """Gives their table what it takes to go by them, unless it has that. Idempotent."""
+        ...
+
     def undoing(self) -> AbstractContextManager[Undoing]:
         """Opens a transaction; leaving without ``commit`` rolls it back."""
         ...
@@ -196,8 +200,9 @@ def noting_costs(plan: Plan, rows: int) -> list[str]:
         return []
     told = (
         f"rollback: each of the {rows:,} rows is staged and, where it is written, noted beside "
-        f"{plan.target.label}: the key of a new one, all of one that is updated. That takes about "
-        "twice the time, and room until the notes are dropped (see dsp rollback)"
+        f"{plan.target.label}: the key of a new one, all of one that is updated. That takes up to "
+        "three times the time, most where the table is empty, and room until the notes are "
+        "dropped (see dsp rollback)"
     )
     return [told]
 

@@ -142,6 +142,7 @@ def _to_the_end(work: _Work, interrupter: Interrupter) -> Tally:
         if work.seen is None:
             refuse_unsafe(plan, target)
             work.seen = target.fingerprint(plan.target.table)
+            notes.index()
         while True:
             job.pace.before_batch()
             with target.proving(plan.target):

@@ -143,7 +143,6 @@ class MongoNotes:
             # A transaction cannot use a collection that is made after it has begun.
             self._connection.make(self._what.notes)
             self._collection.create_index("key")
-            self._collection.create_index([("outcome", 1), ("_id", -1)])
 
     def tally(self) -> Tally | None:
         """See ``engine.notes.Notes``."""
@@ -184,6 +183,11 @@ class MongoNotes:
 
     def require_fitting(self) -> None:
         """See ``engine.notes.Notes``: a document is kept whole, whatever it has."""
+
+    def index(self) -> None:
+        """See ``engine.notes.Notes``."""
+        with self._at(self._what.notes):
+            self._collection.create_index([("outcome", 1), ("_id", -1)])
 
     @contextmanager
     def undoing(self) -> Iterator[MongoUndoing]:

@@ -97,8 +97,7 @@ def stage_notes(connection: Connection, what: Projection) -> None:
     columns = ", ".join(column.ddl for column in _columns(connection, what.table))
     execute(
         connection,
-        f"CREATE TEMPORARY TABLE {_TAKEN} ({own}, {columns}, KEY `dsp_key` ({_index(what)})) "
-        "ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
+        f"CREATE TEMPORARY TABLE {_TAKEN} ({own}, {columns}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
     )
 
 
@@ -250,6 +249,12 @@ class MySqlNotes:
                 f"({', '.join(odd)}), so that they do not fit it; take the change back, or forget "
                 "them"
             )
+
+    def index(self) -> None:
+        """See ``engine.notes.Notes``: the table is created with it.
+
+        A login that may create a table may not give it an index afterwards.
+        """
 
     @contextmanager
     def undoing(self) -> Iterator[MySqlUndoing]:

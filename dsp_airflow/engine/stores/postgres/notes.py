@@ -72,7 +72,7 @@ def _lock(connection: Connection, what: Projection) -> int:
     ).rowcount
     key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
     connection.execute(f"CREATE INDEX ON {_THERE} ({key})".encode())
-    connection.execute(f"ANALYZE {_THERE}".encode())
+    connection.execute(f"ANALYZE {_THERE} ({key})".encode())
     return there
 
 
@@ -225,6 +225,23 @@ class PostgresNotes:
                 "forget them"
             )
 
+    def index(self) -> None:
+        """See ``engine.notes.Notes``: only now, as each would cost whatever is noted."""
+        what = self._what
+        key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
+        with self._at(what.notes), self._connection.transaction():
+            (there,) = one(
+                self._connection,
+                "SELECT count(*) FROM pg_index WHERE indrelid = to_regclass(%s) "
+                "AND NOT indisprimary",
+                (what.notes,),
+            )
+            if there:
+                return
+            for index in (f"({key})", "(dsp_note) WHERE dsp_outcome IS NULL"):
+                self._connection.execute(f"CREATE INDEX ON {what.notes} {index}".encode())
+            self._connection.execute(f"ANALYZE {what.notes}".encode())
+
     @contextmanager
     def undoing(self) -> Iterator[PostgresUndoing]:
         """See ``engine.notes.Notes``."""
@@ -264,12 +281,9 @@ class PostgresNotes:
         # Of a domain its base: a note of a key alone has NULL elsewhere.
         listed = ", ".join(_carried(column) for column in columns)
         own = ", ".join(f"ADD {name} {kind}" for name, kind in _OWN.items())
-        key = ", ".join(dialect.quote(f.column) for f in proof.key_fields(what))
         for statement in (
             f"CREATE TABLE {what.notes} AS SELECT {listed} FROM {what.table} WITH NO DATA",
             f"ALTER TABLE {what.notes} {own}",
-            f"CREATE INDEX ON {what.notes} ({key})",
-            f"CREATE INDEX ON {what.notes} (dsp_note) WHERE dsp_outcome IS NULL",
         ):
             self._connection.execute(statement.encode())
 
