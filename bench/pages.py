@@ -143,6 +143,7 @@ def _pages(database: StateDatabase) -> dict[str, str]:
         "Reports, jobs": "/reports/jobs",
         "Reports, abnormal": "/reports/abnormal",
         "Reports, archives": "/reports/archives",
+        "Reports, drills": "/reports/drills",
         "Reports, flow": "/reports/flow",
         "Reports, jobs of 90 days": "/reports/jobs?since=2020-01-01",
     }

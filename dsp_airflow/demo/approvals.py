@@ -26,7 +26,7 @@ TRIGGERS = "admin"
 GRANTS = (
     (OWNER, "flights_source", ("read", "purge")),
     (OWNER, "flights_target", ("write",)),
-    (OWNER, "archive_s3", ("write",)),
+    (OWNER, "archive_s3", ("read", "write")),
     (OWNER, "shop_mariadb", ("write",)),
     (OWNER, "shop_mongo", ("read", "write", "purge")),
     (TRIGGERS, "flights_source", ("read", "write")),

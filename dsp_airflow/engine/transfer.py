@@ -49,7 +49,8 @@ def prepare(session: Session, plan: Plan) -> bool:
     if not marked and plan.on_conflict != "update":
         raise Refused(
             f"{plan.target.label}: on_conflict {plan.on_conflict} needs the table "
-            f"{plan.target.markers}, which the role may not create; use update, or create it"
+            f"{plan.target.markers}, which the role may not create, or not SELECT, INSERT and "
+            "DELETE there; have that granted, or use update"
         )
     if plan.target.notes:
         if not marked:

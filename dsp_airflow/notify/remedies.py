@@ -10,6 +10,17 @@ CLEAR = "Then clear the failed step in Airflow; it goes on where it stopped."
 TIMEOUT = "AirflowTaskTimeout"
 ASK = "Then clear the whole run in Airflow: it is looked at, and asked for, anew."
 ANEW = "Then start a new run; clearing this one does not help."
+GRANT = "Grant the missing privilege; docs/privileges.md lists them."
+LACKING = (
+    "permission denied",
+    "the role lacks",
+    "the role may not",
+    "the login lacks",
+    "the login may not",
+    "command denied",
+    "not authorized on",
+)
+"""How each system says that a privilege is missing."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +36,7 @@ REMEDIES = (
     Remedy("rows differ between source and target", "Find out why rows differ before any purge."),
     Remedy("cannot connect", "Bring the server, or the network to it, back."),
     Remedy("correct login and password", "Correct the login in the Airflow connection."),
-    Remedy("permission denied", "Grant the missing privilege; docs/privileges.md lists them."),
-    Remedy("the role lacks", "Grant the missing privilege; docs/privileges.md lists them."),
-    Remedy("the login lacks", "Grant the missing privilege; docs/privileges.md lists them."),
-    Remedy("the login may not", "Grant the missing privilege; docs/privileges.md lists them."),
-    Remedy("may not create it", "Grant the missing privilege; docs/privileges.md lists them."),
+    *(Remedy(words, GRANT) for words in LACKING),
     Remedy("make room on the server", "Make room on the disk that is full."),
     Remedy("does not fit its target type", "Widen the target column, or correct the value."),
     Remedy("does not accept NULL", "Map the column with a constant or with coalesce."),

@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ jobs:
     where: "id < 140"
 """
 
+EXAMPLE = Path(__file__).parents[2] / "dags" / "tasks" / "flights_drill.yaml"
 DRILL = """
 name: drill
 jobs:
@@ -54,7 +56,7 @@ jobs:
     drill: {task: it, job: old}
 """
 
-TABLES = "SELECT count(*) FROM pg_class WHERE relname LIKE 'tried_dsp_drill_%' AND relkind = 'r'"
+TABLES = "SELECT count(*) FROM pg_class WHERE relname LIKE '%_dsp_drill_%' AND relkind = 'r'"
 
 
 @pytest.fixture
@@ -178,9 +180,10 @@ def test_the_example_restores(world: World, place: Place, archived: str) -> None
 def test_a_drill_leaves_nothing(
     world: World, archived: str, place: Place, steps: Callable[..., Stepper]
 ) -> None:
-    step = steps(DRILL.replace("BUCKET", place.name))
-    group = ["old.plan", "old.restore", "old.check", "old.drop"]
-    assert [t.task_id for t in step.dag.tasks if t.task_id.startswith("old.")] == group
+    text = EXAMPLE.read_text().replace("bucket: archive", f"bucket: {place.name}")
+    step = steps(text.replace("task: flights_to_s3, job: flights", "task: it, job: old"))
+    group = ["flights.plan", "flights.restore", "flights.check", "flights.drop"]
+    assert [t.task_id for t in step.dag.tasks if t.task_id.startswith("flights.")] == group
     # What is dropped again is nothing that others wait for.
     assert [t.outlets for t in step.dag.tasks if t.outlets] == []
     step("estimate")
@@ -188,7 +191,7 @@ def test_a_drill_leaves_nothing(
     assert found["rows_checked"] == found["rows_written"] > 0
     assert world.target.value(TABLES) == 1
     for _ in range(2):
-        step("old.drop")
+        step("flights.drop")
         assert world.target.value(TABLES) == 0
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from dsp_airflow.engine.errors import ConfigError, Denied, DspError, Refused
 from dsp_airflow.engine.ports import Store
+from dsp_airflow.notify import remedies
 from dsp_airflow.state import receipts
 from dsp_airflow.state.database import StateDatabase, open_state, upgrade
 from dsp_airflow.state.maintenance import prune
@@ -28,6 +29,7 @@ from dsp_airflow.state.switches import Switches
 from tests.conftest import NewDatabase, NewMongoDatabase, NewMySQLDatabase
 from tests.engine.harness import store_at
 from tests.mysql.pairs import Pair
+from tests.s3.drills import Drills
 from tests.s3.harness import archives, finished
 from tests.servers import Database, MongoDatabase, MySQLDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
@@ -98,6 +100,10 @@ class System(ABC):
     def clear(self, database: Any) -> None:
         """No table."""
 
+    @abstractmethod
+    def tables(self, database: Any) -> list[str]:
+        """Names of those that are there."""
+
     @contextmanager
     @abstractmethod
     def login(self, database: Any, grants: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -119,6 +125,10 @@ class PostgreSQL(System):
             "CREATE SCHEMA public",
             f"REVOKE ALL ON DATABASE {database.name} FROM PUBLIC",
         )
+
+    def tables(self, database: Database) -> list[str]:
+        query = "SELECT relname FROM pg_class WHERE relkind = 'r'"
+        return [name for (name,) in database.rows(query)]
 
     @contextmanager
     def login(self, database: Database, grants: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -144,15 +154,18 @@ class MySQL(System):
         )
 
     def clear(self, database: MySQLDatabase) -> None:
-        for (table,) in database.rows("SHOW TABLES"):
+        for table in self.tables(database):
             database.execute(f"DROP TABLE {table}")
+
+    def tables(self, database: MySQLDatabase) -> list[str]:
+        return [name for (name,) in database.rows("SHOW TABLES")]
 
     @contextmanager
     def login(self, database: MySQLDatabase, grants: Sequence[str]) -> Iterator[dict[str, Any]]:
         user = f"user_of_{database.name}"
         password = database.server.create_user(user)
         for where, which in self.by_object(grants).items():
-            there = re.sub(r"^(shop|warehouse)\.", f"{database.name}.", where)
+            there = re.sub(r"^(shop|warehouse|drill)\.", f"{database.name}.", where)
             try:
                 database.execute(f"GRANT {', '.join(which)} ON {there} TO {user}")
             except MySQLdb.ProgrammingError as error:
@@ -186,8 +199,11 @@ class MongoDB(System):
         database[table].insert_many([{"_id": n, "v": "v"} for n in rows])
 
     def clear(self, database: MongoDatabase) -> None:
-        for name in database.database.list_collection_names():
+        for name in self.tables(database):
             database[name].drop()
+
+    def tables(self, database: MongoDatabase) -> list[str]:
+        return database.database.list_collection_names()
 
     @contextmanager
     def login(self, database: MongoDatabase, grants: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -270,6 +286,65 @@ def test_mysql_and_mariadb(case: Case, pair: Pair, new_my_db: NewMySQLDatabase) 
 def test_mongodb(case: Case, pair: Pair, new_mongo_db: NewMongoDatabase) -> None:
     pair.source, pair.target = new_mongo_db(), new_mongo_db()
     prove(MongoDB(), pair, case)
+
+
+@pytest.mark.parametrize(
+    ("system", "database", "table"),
+    [
+        (PostgreSQL(), "pg15_db", "drill.t"),
+        (MySQL(), "mariadb_db", "{}.t"),
+        (MongoDB(), "mongo_db", "t"),
+    ],
+    ids=["postgresql", "mariadb", "mongodb"],
+)
+def test_drills(
+    system: System,
+    database: str,
+    table: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    pg18_db: Database,
+    moto: S3Server,
+) -> None:
+    """In each system: with what the page says they leave nothing; with less they say what lacks."""
+    jobs: Any = archives(tmp_path, pg18_db, fresh_bucket(moto))
+    jobs.target = target = request.getfixturevalue(database)
+    jobs.source.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text)")
+    jobs.source.execute("INSERT INTO t SELECT n, 'v' FROM generate_series(1, 9) n")
+    jobs.write(jobs.job())
+    jobs.run()
+    drills = Drills(jobs)
+    drills.write(table.format(target.name))
+
+    def attempt(grants: Sequence[str]) -> DspError | None:
+        system.clear(target)
+        if isinstance(system, PostgreSQL):
+            target.execute("DROP SCHEMA IF EXISTS drill CASCADE", "CREATE SCHEMA drill")
+        at = jobs.store
+        with system.login(target, grants) as login, pytest.MonkeyPatch.context() as patch:
+
+            def store(conn_id: str) -> Store:
+                its: Store = at(conn_id)
+                return store_at(conn_id, target.uri, **login) if conn_id == "target" else its
+
+            patch.setattr(jobs, "store", store)
+            try:
+                found = drills.run().jobs[0]
+            except DspError as error:
+                return error
+        assert found.rows_checked == found.rows_written == 9
+        assert [name for name in system.tables(target) if "drill" in name] == []
+        return None
+
+    own, _ = system.grants("drill")
+    own = [one for one in own if not one.startswith("CREATE SCHEMA")]
+    assert attempt(own) is None
+    for missing in own:
+        told = attempt([one for one in own if one != missing])
+        assert isinstance(told, (Denied, Refused)), (missing, told)
+        word = missing.split(" ")[1]
+        assert word in str(told), (missing, told)
+        assert remedies.next_step(str(told)) is not None, told
 
 
 def test_the_state_database(pair: Pair, new_pg_db: NewDatabase) -> None:

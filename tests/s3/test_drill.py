@@ -21,7 +21,6 @@ from tests.conftest import NewDatabase
 from tests.s3.drills import Drills
 from tests.s3.harness import archives
 from tests.s3.test_path import damage, filled
-from tests.servers import MongoDatabase, MySQLDatabase
 from tests.servers.s3 import S3Server, fresh_bucket
 
 STAND = "SELECT relname FROM pg_class WHERE relname LIKE '%dsp_drill%' AND relkind = 'r'"
@@ -153,22 +152,3 @@ def test_nothing_to_try(drills: Drills) -> None:
     undo_of(drills.jobs.latest(), "copy").do("ann")
     with pytest.raises(Refused, match="nothing to try: no run of task undone"):
         drills.begin()
-
-
-@pytest.mark.parametrize("system", ["mariadb", "mongo"])
-def test_in_other_systems(
-    drills: Drills, system: str, mariadb_db: MySQLDatabase, mongo_db: MongoDatabase
-) -> None:
-    database: Any = mariadb_db if system == "mariadb" else mongo_db
-    # Not every system holds microseconds.
-    drills.jobs.source.execute("ALTER TABLE t DROP COLUMN at", "INSERT INTO t VALUES (1), (2)")
-    drills.jobs.write(drills.jobs.job(target={"prefix": "c/d"}), name="plain")
-    drills.jobs.run()
-    drills.jobs.target = database
-    drills.write(f"{database.name}.tried", drill={"task": "plain", "job": "copy"})
-    found = drills.run().jobs[0]
-    assert found.rows_written == found.rows_checked > 0
-    if system == "mariadb":
-        assert mariadb_db.rows("SHOW TABLES LIKE '%drill%'") == []
-    else:
-        assert [n for n in mongo_db.database.list_collection_names() if "drill" in n] == []

@@ -59,6 +59,13 @@ _TOO_LARGE: Final = frozenset({10334, 17419, 17420, 17280})
 _ILL_FORMED: Final = frozenset({2, 9, 14, 16410, 40324, 40353, 40415, 168, 5692200})
 _FULL: Final = frozenset({14031, 10071})
 _NO_TRANSACTIONS: Final = 20
+_ACTIONS: Final = {
+    "create": "createCollection",
+    "createIndexes": "createIndex",
+    "delete": "remove",
+    "drop": "dropCollection",
+}
+"""Actions of roles whose commands have other names."""
 _VALUES: Final = (
     re.compile(r"(dup key): .*", re.DOTALL),
     re.compile(r"(with _id): .*", re.DOTALL),
@@ -121,11 +128,17 @@ def _contended(error: PyMongoError) -> bool:
     return conflicting(error) or (undone and code(error) not in _EXPIRED)
 
 
+def _action(text: str) -> str:
+    """What a role has to have for a command, whose name is not always that of its action."""
+    named = re.search(r"to execute command (\w+)", text)
+    return f"the action {_ACTIONS.get(named[1], named[1])}" if named else "this action"
+
+
 def _coded(
     number: int, error: PyMongoError, where: str, text: str, options: SessionOptions
 ) -> DspError:
     if number == UNAUTHORIZED:
-        return Denied(f"{where}: {text}; ask the owner for a role with this action")
+        return Denied(f"{where}: {text}; ask the owner for a role with {_action(text)}")
     if number in _NO_LOGIN:
         return Denied(
             f"{where}: {text}; correct login and password of the Airflow connection, or the "
