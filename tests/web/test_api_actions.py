@@ -146,11 +146,9 @@ def test_a_run_is_undone_done_again_and_repaired_by_forms(
     (undone,) = shown["afterwards"]["rollbacks"]
     assert {name: undone[name] for name in counts} == counts
     assert undone["reasons"] == [{"why": "others have changed it since", "rows": 3}]
-    assert (shown["rollback"], shown["may_roll_back"], shown["may_repair"]) == (
-        "partly",
-        False,
-        False,
-    )
+    may = [shown[name] for name in ("may_roll_back", "may_re_execute", "may_repair", "may_retry")]
+    assert (shown["rollback"], shown["next_step"], may) == ("partly", None, [False] * 4)
+    assert "was rolled back" in refused("retry", {}, 409)
     assert shown["afterwards"]["again"] == scene.run
     assert api.get(f"/runs/{scene.run}", **UWE)["afterwards"]["again_of"] == scene.failed
     states = {one["id"]: one["rollback"] for one in api.get("/runs", **UWE)["items"]}

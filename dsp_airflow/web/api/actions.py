@@ -18,6 +18,7 @@ from dsp_airflow.marking import MARK_DELETED
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import Run
 from dsp_airflow.state.repairs import Repairs
+from dsp_airflow.state.rollbacks import Rollbacks
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.web import scheduler
@@ -79,6 +80,8 @@ def _again(run: str, database: Database, actor: Acting) -> AirflowRun:
         raise HTTPException(
             409, f"run {found.id} was not begun by Airflow; dsp run {found.file} goes on with it"
         )
+    if Rollbacks(database).undone(found.id):
+        raise Refused(f"run {found.id} was rolled back; nothing works on it any more")
     Switches(database).require_enabled(found.task)
     return AirflowRun(dag_id=found.dag, dag_run_id=dag_run)
 

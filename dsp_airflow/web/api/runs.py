@@ -290,7 +290,8 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         steps=_steps(found) if line.airflow else [],
         filters=_executed(database, found, jobs),
         may_steer=actor.may_steer(found.dag, owner_of(found)),
-        may_retry=actor.may_clear(found.dag),
+        # Nothing works on what was undone.
+        may_retry=not undone and actor.may_clear(found.dag),
         may_purge=actor.may_begin(f"{found.task}{PURGE_SUFFIX}"),
         may_roll_back=may_roll_back,
         may_re_execute=may_roll_back and actor.may_begin(found.task),
@@ -329,7 +330,7 @@ def _line(
     now: datetime,
 ) -> RunLine:
     dag_run = (run.external_key or "").partition("/")[2].partition("/")[0]
-    counts, known = list(counts), {job.name: job for job in jobs}
+    counts, known, undone = list(counts), {job.name: job for job in jobs}, list(undone)
     defined = {one["name"]: one for one in run.definition.get("jobs", ())}
     errors = [run.error, *(one.error for one in counts)]
     return RunLine(
@@ -349,7 +350,7 @@ def _line(
         ended_at=run.ended_at,
         seconds=_seconds(run.started_at, run.ended_at or now),
         error=next(filter(None, errors), None),
-        next_step=_next_step(errors),
+        next_step=None if undone else _next_step(errors),
         rollback=rollback_state(undone, known.values()),
         progress=_overall(run, [(one, known[one.name]) for one in counts if one.name in known]),
         jobs=[
