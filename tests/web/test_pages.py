@@ -395,8 +395,10 @@ def test_a_run_of_airflow_is_tried_again_and_purged_by_hand(site: Site) -> None:
 
 def test_a_viewer_sees_no_action_and_the_api_refuses_each(site: Site) -> None:
     run, jobs = f"runs/{site.failed}", f"runs/{site.failed}/jobs/one"
-    actions = ("Retry", "Terminate", "Purge source", "Mark as deleted", "Execute", "Disable")
-    actions += ("Repair", "Re-execute", "Roll back", "Accept")
+    actions = [
+        *("Retry", "Terminate", "Purge source", "Mark as deleted", "Execute", "Disable"),
+        *("Repair", "Re-execute", "Roll back", "Accept"),
+    ]
     with site.visit("vera") as page:
         for path, seen in ((run, "Logs in Airflow"), (jobs, "Batches"), ("tasks/flights", "Plan")):
             page.goto(f"/plugin/dsp/{path}")
