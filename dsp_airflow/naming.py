@@ -30,6 +30,15 @@ _OF: Final = "of {} "
 _OURS: Final = (PREFIX, TABLE, END, RUN, MANIFEST, BATCHES)
 
 
+def own_variables(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of a run's resolved variables, those that people wrote; jobs that have none are left out."""
+    found = {
+        job: {name: value for name, value in values.items() if name not in _OURS}
+        for job, values in variables.items()
+    }
+    return {job: values for job, values in found.items() if values}
+
+
 def names_of(
     task: Task, job: Job, resolve: Callable[[Mapping[str, TimeVariable]], Mapping[str, date]]
 ) -> dict[str, str]:

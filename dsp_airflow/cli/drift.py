@@ -23,6 +23,7 @@ def drift(file: Path, *, job: str | None, accept: bool, as_json: bool) -> None:
     names = chosen(report, task, job)
     log_to_stderr()
     from dsp_airflow.drifting import drift_of, key_of
+    from dsp_airflow.state.codec import dump
     from dsp_airflow.state.database import open_state
     from dsp_airflow.state.shapes import Shapes
 
@@ -48,6 +49,9 @@ def drift(file: Path, *, job: str | None, accept: bool, as_json: bool) -> None:
                     "known": seen.known is not None,
                     "changes": [{"kind": c.kind, "what": c.told} for c in seen.found],
                     "accepted": taken,
+                    # What an acceptance keeps, and under which name.
+                    "source": key.source if key else None,
+                    "shape": dump(seen.shape) if key and seen.shape else None,
                 }
             )
     if as_json:

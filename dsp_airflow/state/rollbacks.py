@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, insert, literal, select, update
 
 from dsp_airflow.engine.errors import Refused
 from dsp_airflow.state import audit
@@ -47,6 +47,22 @@ class Rollbacks:
         query = select(ROLLBACKS).where(ROLLBACKS.c.run == run).order_by(ROLLBACKS.c.job)
         with self._database.read() as connection:
             return [_rollback(row) for row in connection.execute(query)]
+
+    def of_runs(self, runs: Collection[str]) -> dict[str, list[Rollback]]:
+        """Of each job that was undone, by run, without the rows that were kept; few at once."""
+        columns = [one for one in ROLLBACKS.c if one.name != "report"]
+        query = select(*columns, literal("[]").label("report")).where(ROLLBACKS.c.run.in_(runs))
+        found: dict[str, list[Rollback]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.run, []).append(_rollback(row))
+        return found
+
+    def again_of(self, run: str) -> str | None:
+        """The run that was undone, and whose work this one does again."""
+        query = select(ROLLBACKS.c.run).where(ROLLBACKS.c.again == run).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none()
 
     def begin(
         self, run: str, job: str, by: str, target: str, allow: Callable[[Connection], None]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dsp_airflow.approval.people import Roles
+from dsp_airflow.approval.requests import Requests
 from dsp_airflow.state.database import open_state
 from tests.cli.harness import Done, Dsp, job
 
@@ -51,6 +52,31 @@ def rita(dsp: Dsp) -> As:
         for role, user in (("owners", "otto"), ("owners", "rita"), ("administrators", "root")):
             roles.add(role, user, "test")
     return As(dsp, "rita")
+
+
+def test_a_repair_and_a_rollback_ask_first(dsp: Dsp, rita: As) -> None:
+    dsp.fill(20)
+    file = dsp.write(job(batch_size=10, check={"percent": 100}, rollback=True), owner="data")
+    run = dsp("run", file, "--json").document["run"]
+    dsp.target.execute("UPDATE t SET name = 'x' WHERE id = 15")
+    assert dsp("check", file, "--run", run).code == 3
+
+    def agreed(*command: str) -> tuple[str, int | None]:
+        """The request without which nothing is done."""
+        refused = rita(*command)
+        found = re.search(r"nothing was done: request (\S+) waits", refused.err)
+        assert (refused.code, found is None) == (4, False), refused.err
+        assert found is not None
+        with open_state(f"sqlite:///{dsp.state}") as state:
+            request = Requests(state).decide(found[1], "root", approved=True)
+        assert rita(*command).code == 0
+        return request.task_type, request.evidence["rows"]
+
+    assert agreed("repair", run) == ("repair", 10)
+    assert dsp.target.value("SELECT count(*) FROM t WHERE name = 'x'") == 0
+    # Of the row that others changed, what they wrote comes back, and stays.
+    assert agreed("rollback", run, "--yes") == ("rollback", 21)
+    assert dsp.target.rows("SELECT id, name FROM t") == [(15, "x")]
 
 
 def test_a_run_a_purge_and_a_restore_ask_first(dsp: Dsp, rita: As) -> None:

@@ -159,6 +159,23 @@ def test_rows_that_were_kept_are_told_with_reasons(
     assert "The next run copies the kept rows" in said
 
 
+def test_a_table_that_changed_is_told_with_what_to_do(
+    world: World, steps: Build, mails: SmtpSink
+) -> None:
+    world.fill(10)
+    ready(steps(task()))
+    world.source.execute("ALTER TABLE flights DROP COLUMN origin")
+    step = steps(task(), run_id="later")
+    with pytest.raises(Exception, match="column origin dropped"):
+        step("estimate")
+    ended()(context(step, reason="task_failure"))
+    [mail] = mails.wait_for_mails(1, 10)
+    assert mail["Subject"] == "[dsp] FAILED (the table changed): Move old flights"
+    said = " ".join(text(mail).split())
+    assert "column origin dropped (drift: fail)" in said
+    assert "accept the table as it is: dsp drift FILE --accept, or the button" in said
+
+
 def test_a_step_that_ended_without_a_word(world: World, steps: Build, mails: SmtpSink) -> None:
     world.fill()
     step = ready(steps(task()))
@@ -292,6 +309,9 @@ def test_manual_deletion_tells_of_the_run_it_purged(
     for conf in ({"run": run.id}, {}):
         given = {"dag_run": SimpleNamespace(clear_number=0, conf=conf)}
         ended("success", act="purge")(context(by_hand) | given | {"run_id": f"by_hand{conf}"})
+    # A DAG that an earlier version made carries it in another word.
+    carried = ended(act="purge").carried().replace('"act": "purge"', '"by_hand": true')
+    assert RunEnded.load("success", carried).act == "purge"
     for mail in mails.wait_for_mails(2, 10):
         assert mail["Subject"] == "[dsp] OK: Move old flights (manual deletion)"
         lines = text(mail).splitlines()

@@ -171,6 +171,7 @@ def hostile_task() -> str:
                     "target": {"connection": f"to {HOSTILE}", "table": table},
                     "where": f"v <> '{HOSTILE}'",
                     "purge": "manual",
+                    "rollback": True,
                 }
             ],
         }

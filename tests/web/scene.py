@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from sqlalchemy import update
 
 from dsp_airflow.approval.matching import Touched
 from dsp_airflow.approval.people import Roles
@@ -22,6 +23,7 @@ from dsp_airflow.permissions.store import Grants
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.state.tables import BATCHES
 from tests.state.samples import batches, plan
 from tests.web.served import Served
 
@@ -115,7 +117,7 @@ def made(api: Served, state: StateDatabase, dags: Path) -> Scene:
     file = dags / "tasks" / "flights.yaml"
     file.write_text(yaml.safe_dump(TASK))
     told_to_airflow(dags)
-    for dag in ("flights", "flights__purge", "flights__rollback"):
+    for dag in ("flights", "flights__purge", "flights__rollback", "flights__repair"):
         path = f"/api/v2/dags/{dag}"
         assert api.airflow("PATCH", path, {"is_paused": False}).status_code == 200
     body = {"logical_date": None, "dag_run_id": "manual__1"}
@@ -143,6 +145,14 @@ def made(api: Served, state: StateDatabase, dags: Path) -> Scene:
     request = Requests(state, processes=processes).ask(f"cli/{run}", subject, "rita")
     grant = Grants(state).add(Holder("otto"), Scope("shop_pg", "public"), ["read"], "anna")
     return Scene(run, failed, request.id, grant.id)
+
+
+def differing(state: StateDatabase, run: str, rows: int = 2) -> None:
+    """A check has found rows of its second batch to differ."""
+    values = {"rows_different": rows, "checked_at": state.now(), "copied_at": state.now()}
+    with state.write() as connection:
+        its = (BATCHES.c.run == run) & (BATCHES.c.number == 2)
+        connection.execute(update(BATCHES).where(its).values(**values))
 
 
 class Again:

@@ -13,7 +13,7 @@ from dsp_airflow.approval.requests import Requests
 from dsp_airflow.state import audit
 from dsp_airflow.state.audit import Wanted
 from dsp_airflow.state.database import StateDatabase
-from tests.web.scene import Again, filled, made
+from tests.web.scene import Again, differing, filled, made
 from tests.web.served import Role, Served
 
 TABLE = Path(__file__).with_name("access.txt")
@@ -65,10 +65,11 @@ def test_who_may_do_what(api: Served, state: StateDatabase, tmp_path: Path) -> N
     scene = made(api, state, tmp_path / "dags")
     request = Requests(state).get(scene.request)
     assert request.version == 2
+    differing(state, scene.failed)
     again = Again(api, state)
     wrong = []
     for row in rows():
-        more = {"run": scene.failed} if row.path.endswith("/retry") else {}
+        more = {"run": scene.failed} if row.path.endswith(("/retry", "/repair")) else {}
         path = filled(row.path, scene, **more)
         body = row.body
         if body is not None and "digest" in body:

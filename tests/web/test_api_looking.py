@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -11,8 +12,14 @@ import pytest
 import yaml
 
 from dsp_airflow.approval.people import Roles
+from dsp_airflow.config.loading import load_task
+from dsp_airflow.connections import open_store
+from dsp_airflow.drifting import drift_of, keep
 from dsp_airflow.permissions.grants import Holder, Scope
 from dsp_airflow.permissions.store import Grants
+from dsp_airflow.state import audit
+from dsp_airflow.state.audit import Wanted
+from dsp_airflow.state.codec import dump
 from dsp_airflow.state.database import StateDatabase
 from tests.servers import Database
 from tests.web.served import Served
@@ -74,6 +81,49 @@ def test_a_plan_of_real_databases(
     assert job["error"] is None
     assert job["plan"]["ddl"][0].startswith("CREATE TABLE")
     assert pg18_db.value("SELECT count(*) FROM pg_class WHERE relname = 'copied'") == 0
+
+
+def test_a_table_that_changed_is_accepted_as_it_was_seen(
+    api: Served,
+    state: StateDatabase,
+    tmp_path: Path,
+    pg18_db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pg18_db.execute("CREATE TABLE flights (id bigint PRIMARY KEY, v text)")
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg18_db.uri)
+    task(tmp_path)
+    source = open_store("shop_pg")
+    (job,) = load_task(tmp_path / "dags" / "tasks" / "flights.yaml").jobs
+    keep(state, "flights", drift_of(state, "flights", job, source), source, "r1")
+    pg18_db.execute("ALTER TABLE flights DROP COLUMN v")
+
+    def digest() -> str:
+        shape = drift_of(state, "flights", job, source).shape
+        return hashlib.sha256(dump(shape).encode()).hexdigest()
+
+    def asked(path: str, body: dict[str, Any], user: str = "olga") -> Any:
+        return api("POST", f"/tasks/flights/{path}", body, user=user, role="VIEWER")
+
+    # It changes once more before somebody accepts what was seen.
+    acceptance = {"job": "one", "digest": digest()}
+    pg18_db.execute("ALTER TABLE flights ADD COLUMN w int")
+    refused = asked("drift/accept", acceptance)
+    assert (refused.status_code, "changed since you looked" in refused.text) == (409, True)
+    assert asked("drift/accept", acceptance, "vera").status_code == 403
+    done = asked("drift/accept", {"job": "one", "digest": digest()})
+    assert (done.status_code, done.json()["accepted"], done.json()["run"]) == (200, True, "r1")
+    assert [one["what"] for one in done.json()["changes"]] == [
+        "column v dropped",
+        "column w added (integer)",
+    ]
+    assert drift_of(state, "flights", job, source).require_taken() == []
+    (told,) = audit.recent(state, Wanted(actions=["drift.accept"]), 9)
+    assert (told.actor, told.object, told.address) == (
+        "olga",
+        "task flights job one",
+        "192.0.2.7",
+    )
 
 
 def test_a_failing_connection_tells_no_secret(

@@ -21,6 +21,10 @@ from dsp_airflow.config.processes import Process
 from dsp_airflow.marking import MARK_DELETED
 from dsp_airflow.permissions.grants import Holder, Scope
 from dsp_airflow.permissions.store import Grants
+from dsp_airflow.state import audit
+from dsp_airflow.state.audit import Wanted
+from dsp_airflow.state.repairs import Repairs
+from dsp_airflow.state.rollbacks import Rollbacks
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.web import pages
@@ -28,7 +32,7 @@ from tests.servers import PostgresServer
 from tests.web.browser import Visitors, chromium
 from tests.web.pages_server import api_server
 from tests.web.pages_world import HOSTILE, World, hostile_task, plain_request, world
-from tests.web.scene import begun, told_to_airflow
+from tests.web.scene import begun, differing, told_to_airflow
 
 pytestmark = pytest.mark.timeout(300)
 AXE = pages.BUNDLE.parents[1] / "ui" / "node_modules" / "axe-core" / "axe.min.js"
@@ -102,7 +106,7 @@ def site(
         url = stack.enter_context(api_server(home, airflow_db, state, settings))
         visitors = Visitors(stack.enter_context(chromium()), url)
         site = Site(url, made, visitors, flights.parent, failed="")
-        for dag in ("flights", "flights__purge"):
+        for dag in ("flights", "flights__purge", "flights__rollback", "flights__repair"):
             assert site.airflow("PATCH", f"dags/{dag}", {"is_paused": False}).is_success
         begins = {"logical_date": None, "dag_run_id": "manual__seen"}
         assert site.airflow("POST", "dags/flights/dagRuns", begins).is_success
@@ -393,7 +397,10 @@ def test_a_run_of_airflow_is_tried_again_and_purged_by_hand(site: Site) -> None:
 
 def test_a_viewer_sees_no_action_and_the_api_refuses_each(site: Site) -> None:
     run, jobs = f"runs/{site.failed}", f"runs/{site.failed}/jobs/one"
-    actions = ("Retry", "Terminate", "Purge source", "Mark as deleted", "Execute", "Disable")
+    actions = [
+        *("Retry", "Terminate", "Purge source", "Mark as deleted", "Execute", "Disable"),
+        *("Repair", "Re-execute", "Roll back", "Accept"),
+    ]
     with site.visit("vera") as page:
         for path, seen in ((run, "Logs in Airflow"), (jobs, "Batches"), ("tasks/flights", "Plan")):
             page.goto(f"/plugin/dsp/{path}")
@@ -404,6 +411,8 @@ def test_a_viewer_sees_no_action_and_the_api_refuses_each(site: Site) -> None:
     for path, body in (
         (f"{run}/retry", {}),
         (f"{run}/terminate", {}),
+        (f"{run}/rollback", {"again": True}),
+        ("tasks/nightly/drift/accept", {"job": "events", "digest": "d"}),
         (f"{jobs}/purge", {"batches": "all"}),
         (f"{jobs}/mark-deleted", {"batches": "all"}),
         ("tasks/flights/run", {}),
@@ -907,3 +916,81 @@ def test_a_page_that_is_only_looked_at_asks_little(site: Site) -> None:
         before = len(asked)
         page.wait_for_timeout(10_000)
         assert len(asked) - before < 5, "one in two seconds"
+
+
+def test_a_run_is_repaired_undone_and_done_again_and_a_table_accepted(site: Site) -> None:
+    """At the end of all tests: lists show its runs, too, and a table is another one then."""
+    state = site.world.bench.state
+    run = begun(state, site.tasks / "flights.yaml", "flights/manual__undone")
+    Runs(state).finish(run, "failed", "job one: 2 rows differ between source and target")
+    differing(state, run)
+    with site.visit("bert") as page:
+        page.goto(f"/plugin/dsp/runs/{run}/jobs/one")
+        page.get_by_role("button", name="Repair").click()
+        dialog = page.get_by_role("alertdialog", name="Repair one?")
+        expect(dialog).to_contain_text(f"The batches of run {run} of which the check found rows")
+        dialog.get_by_role("button", name="Repair").click()
+        expect(page.get_by_text("It runs in Airflow now: flights__repair")).to_be_visible()
+        page.goto(f"/plugin/dsp/runs/{run}")
+        page.get_by_role("button", name="Re-execute").click()
+        dialog = page.get_by_role("alertdialog", name=re.compile("^Roll Flights .* run it again"))
+        expect(dialog).to_contain_text(f"What run {run} wrote is undone")
+        expect(dialog).to_contain_text("Then a new run of the task begins")
+        dialog.get_by_role("button", name="Re-execute").click()
+        expect(page.get_by_text("It runs in Airflow now: flights__rollback")).to_be_visible()
+        for dag, form in (
+            ("flights__repair", {"run": run, "job": "one"}),
+            ("flights__rollback", {"run": run, "job": "all", "again": True}),
+        ):
+            (asked,) = site.airflow("GET", f"dags/{dag}/dagRuns").json()["dag_runs"]
+            assert (asked["conf"], asked["triggering_user_name"]) == (form, "bert")
+        # What both come to.
+        Repairs(state).begin(run, "one", "bert")
+        Repairs(state).end(run, "one", "bert")
+        Rollbacks(state).begin(run, "one", "bert", "db public.flights", lambda _: None)
+        why = [{"key": ["1"], "inserted": True, "why": f"others have changed it since {HOSTILE}"}]
+        counts = {"removed": 12345, "restored": 7, "kept": 1}
+        Rollbacks(state).end(run, "one", "bert", counts, why)
+        Rollbacks(state).link(run, site.failed)
+        page.reload()
+        undone = page.get_by_role("region", name="one: rolled back")
+        expect(undone).to_contain_text("Rows removed12,345")
+        expect(undone).to_contain_text(f"1 kept: others have changed it since {HOSTILE}")
+        expect(page.get_by_role("region", name="one: repaired")).to_contain_text(
+            "Rows that differed2"
+        )
+        expect(page.get_by_text("partly rolled back")).to_be_visible()
+        for name in ("Re-execute", "Roll back", "Repair", "Retry"):
+            expect(page.get_by_role("button", name=name)).to_have_count(0)
+        _judged(page)
+        page.get_by_role("link", name=site.failed).click()
+        page.get_by_role("link", name=f"Does the work of run {run} again").click()
+        expect(undone).to_be_visible()
+
+    site.world.bench.source.execute("ALTER TABLE events ADD COLUMN more text")
+    known = Runs(state).get(site.world.running)
+    file = str(site.tasks / "nightly.yaml")
+    drifted = Runs(state).start("nightly", file, known.definition, "d" * 64).id
+    error = "job events: public.events is not as it was when run r1 found it: column more added (t)"
+    Runs(state).finish(drifted, "failed", error)
+    with site.visit("bert") as page:
+        page.goto(f"/plugin/dsp/runs/{drifted}")
+        expect(page.get_by_text("then accept the table as it is")).to_be_visible()
+        page.get_by_role("button", name="Accept the new shape").click()
+        dialog = page.get_by_role("alertdialog", name="Accept the source table of events as it is?")
+        expect(dialog.get_by_role("list")).to_contain_text("column more added (text)")
+        dialog.get_by_role("button", name="Accept the new shape").click()
+        expect(dialog).to_have_count(0)
+    (told,) = audit.recent(state, Wanted(actions=["drift.accept"]), 9)
+    assert (told.actor, told.object) == ("bert", "task nightly job events")
+
+
+def _judged(page: Page) -> None:
+    """By axe-core, in both themes."""
+    page.evaluate(AXE.read_text())
+    page.add_style_tag(content="* { transition: none !important }")
+    found = []
+    for theme in ("light", "dark"):
+        page.evaluate("theme => document.documentElement.className = theme", theme)
+        found += page.evaluate(VIOLATIONS, theme)
+    assert found == []

@@ -11,16 +11,19 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Depends, HTTPException, Request
 from pydantic import Field
 
-from dsp_airflow.config.names import PURGE_SUFFIX, ROLLBACK_SUFFIX
+from dsp_airflow.config.names import PURGE_SUFFIX, REPAIR_SUFFIX, ROLLBACK_SUFFIX
 from dsp_airflow.engine.batches import parse_batches
-from dsp_airflow.engine.errors import Refused
+from dsp_airflow.engine.errors import Denied, Refused
 from dsp_airflow.marking import MARK_DELETED
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.records import Run
+from dsp_airflow.state.repairs import Repairs
+from dsp_airflow.state.rollbacks import Rollbacks
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.switches import Switches
 from dsp_airflow.web import scheduler
-from dsp_airflow.web.api.runs import AirflowRun, undoable, visible
+from dsp_airflow.web.api.runs import AirflowRun, visible
+from dsp_airflow.web.api.undone import mendable, undoable
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment
 from dsp_airflow.web.routing import router
@@ -28,6 +31,7 @@ from dsp_airflow.web.users import Acting, Actor, owner_of
 
 routes = router("actions")
 
+ALL = "all"
 Text = Annotated[str, Field(max_length=4000)]
 
 
@@ -76,6 +80,8 @@ def _again(run: str, database: Database, actor: Acting) -> AirflowRun:
         raise HTTPException(
             409, f"run {found.id} was not begun by Airflow; dsp run {found.file} goes on with it"
         )
+    if Rollbacks(database).undone(found.id):
+        raise Refused(f"run {found.id} was rolled back; nothing works on it any more")
     Switches(database).require_enabled(found.task)
     return AirflowRun(dag_id=found.dag, dag_run_id=dag_run)
 
@@ -140,11 +146,18 @@ async def mark_deleted(request: Request, wanted: Purged) -> AirflowRun:
     return await begin(request, dag, form | {"act": MARK_DELETED})
 
 
-class Undoing(Document):
+class OfRun(Document):
     """What of a run."""
 
-    job: Annotated[str, Field(max_length=250)] = "all"
+    job: Annotated[str, Field(max_length=250)] = ALL
     """One job, or `all`."""
+
+
+class Undoing(OfRun):
+    """What of a run, and whether it is done anew."""
+
+    again: bool = False
+    """Whether the work is done again then, by a new run of the task, which is linked to this."""
 
 
 def _undone(
@@ -152,13 +165,34 @@ def _undone(
 ) -> tuple[str, dict[str, Any]]:
     found = visible(database, actor, run)
     noted = undoable(found)
-    if not noted or said.job not in ("all", *noted):
+    _require_job(found, said.job)
+    if not noted or said.job not in (ALL, *noted):
         raise Refused(
             f"run {run} noted nothing of what it wrote in job {said.job}, so that it cannot be "
             "undone; with rollback: true the next run can"
         )
     Switches(database).require_online(found.task)
-    return f"{found.task}{ROLLBACK_SUFFIX}", {"run": found.id, "job": said.job}
+    form: dict[str, Any] = {"run": found.id, "job": said.job}
+    if said.again:
+        _require_again(database, actor, found.task)
+        form["again"] = True
+    return f"{found.task}{ROLLBACK_SUFFIX}", form
+
+
+def _require_again(database: StateDatabase, actor: Actor, task: str) -> None:
+    """Asked before anything is undone that nobody could do again."""
+    if not actor.may_begin(task):
+        raise Denied(f"{actor.name} may not run task {task} again: Airflow does not allow it")
+    Switches(database).require_enabled(task)
+    dag = scheduler.scheduled([task]).get(task)
+    if dag is None or dag.paused:
+        why = "is paused in Airflow" if dag else "is not in Airflow"
+        raise Refused(f"DAG {task} {why}, so that its work would not be done again")
+
+
+def _require_job(run: Run, job: str) -> None:
+    if job != ALL and job not in [one["name"] for one in run.definition["jobs"]]:
+        raise HTTPException(404, f"run {run.id} has no job {job}")
 
 
 @routes.post("/runs/{run}/rollback", summary="Undo what a run wrote", status_code=202)
@@ -166,7 +200,39 @@ async def rollback(
     request: Request, wanted: Annotated[tuple[str, dict[str, Any]], Depends(_undone)]
 ) -> AirflowRun:
     """Begins a run of the task's DAG of rollbacks, which looks, asks for approval where that is
-    enforced, and undoes only what the source still has.
+    enforced, and undoes only what the source still has; with `again` it then runs the task anew.
+    """
+    return await begin(request, *wanted)
+
+
+def _repaired(
+    run: str, said: OfRun, database: Database, actor: Acting
+) -> tuple[str, dict[str, Any]]:
+    found = visible(database, actor, run)
+    _require_job(found, said.job)
+    wanted = [one for one in mendable(found) if said.job in (ALL, one)]
+    if not wanted:
+        raise Refused(
+            f"job {said.job} of run {run} cannot be repaired: only a job of type warm with "
+            "on_conflict: update, without mode: replace, writes over what differs"
+        )
+    repairs = Repairs(database)
+    if not any(repairs.waiting(found.id, one) for one in wanted):
+        raise Refused(f"no check of run {run} has found a row to differ, so nothing is repaired")
+    if not found.ended:
+        raise Refused(f"run {run} is {found.state}; it is repaired once it has ended")
+    Switches(database).require_online(found.task)
+    return f"{found.task}{REPAIR_SUFFIX}", {"run": found.id, "job": said.job}
+
+
+@routes.post(
+    "/runs/{run}/repair", summary="Copy what differs once more, and check it", status_code=202
+)
+async def repair(
+    request: Request, wanted: Annotated[tuple[str, dict[str, Any]], Depends(_repaired)]
+) -> AirflowRun:
+    """Begins a run of the task's DAG of repairs, which looks, asks for approval where that is
+    enforced, and copies only the batches of which the check found rows to differ.
     """
     return await begin(request, *wanted)
 

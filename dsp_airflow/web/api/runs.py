@@ -12,18 +12,27 @@ from fastapi import HTTPException, Query
 from dsp_airflow.approval.machine import State
 from dsp_airflow.approval.records import Request
 from dsp_airflow.approval.requests import Requests
-from dsp_airflow.config.names import PURGE_SUFFIX, ROLLBACK_SUFFIX
+from dsp_airflow.config.names import PURGE_SUFFIX, REPAIR_SUFFIX, ROLLBACK_SUFFIX
 from dsp_airflow.engine.model import LossCount
+from dsp_airflow.naming import own_variables
 from dsp_airflow.notify.remedies import next_step
 from dsp_airflow.standing import standing
 from dsp_airflow.state.database import StateDatabase
 from dsp_airflow.state.ledger import SqlLedger
 from dsp_airflow.state.progress import jobs_of
 from dsp_airflow.state.records import Job, JobState, JobSummary, PurgeMode, Run, RunState
+from dsp_airflow.state.rollbacks import Rollback, Rollbacks
 from dsp_airflow.state.run_list import Order, WantedRuns, dags_with_runs, runs_page
 from dsp_airflow.state.runs import Runs
 from dsp_airflow.state.targets import target_in
 from dsp_airflow.step_ids import steps_of
+from dsp_airflow.web.api.undone import (
+    Afterwards,
+    RollbackState,
+    afterwards,
+    rollback_state,
+    undoable,
+)
 from dsp_airflow.web.database import Database
 from dsp_airflow.web.paging import Document, Moment, Number, Page, Paged, plain
 from dsp_airflow.web.routing import router
@@ -110,6 +119,9 @@ class RunLine(Document):
     error: str | None
     next_step: str | None
     """What to do about the error."""
+    rollback: RollbackState | None
+    """`done`: all that it wrote was undone; `partly`: rows were kept, or jobs were not; `begun`: it
+    goes on, or was killed. Null: nothing was."""
     progress: float
     """Of all steps of all its jobs, 0 to 1."""
     jobs: list[JobCounts]
@@ -158,6 +170,7 @@ class RunDetail(RunLine):
     definition: dict[str, Any]
     definition_digest: str
     variables: dict[str, Any]
+    """By job, the values that those of its file had."""
     stop: Stop | None
     notes: list[NoteText]
     losses: list[Loss]
@@ -176,6 +189,11 @@ class RunDetail(RunLine):
     """Whether Airflow lets you begin the DAG of its purges by hand."""
     may_roll_back: bool
     """Whether what it wrote can be undone, and Airflow lets you begin the DAG that does."""
+    may_re_execute: bool
+    """Whether Airflow also lets you run the task anew then."""
+    may_repair: bool
+    """Whether rows differ that a repair copies once more, and Airflow lets you begin its DAG."""
+    afterwards: Afterwards
 
 
 @routes.get("/runs", summary="List runs")
@@ -226,10 +244,15 @@ def list_runs(
             descending=descending,
         )
         counts = jobs_of(connection, [run.id for run in runs])
-    times = Runs(database).jobs_of([run.id for run in runs])
+    ids = [run.id for run in runs]
+    times, undone = Runs(database).jobs_of(ids), Rollbacks(database).of_runs(ids)
     now = database.now()
     return paging.page(
-        [_line(run, counts.get(run.id, ()), times.get(run.id, ()), now) for run in runs], total
+        [
+            _line(run, counts.get(run.id, ()), times.get(run.id, ()), undone.get(run.id, ()), now)
+            for run in runs
+        ],
+        total,
     )
 
 
@@ -239,7 +262,16 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
     found = visible(database, actor, run)
     runs = Runs(database)
     summary, jobs = runs.summary(found.id), runs.jobs(found.id)
-    line = _line(found, summary.jobs, jobs, database.now())
+    undone = Rollbacks(database).of_run(found.id)
+    line = _line(found, summary.jobs, jobs, undone, database.now())
+    since = afterwards(database, found, summary.jobs)
+    may_roll_back = (
+        found.ended
+        # What was purged has to be restored first, which who knows that asks of the command.
+        and not any(one.rows_purged for one in summary.jobs)
+        and any(one.name in undoable(found) and not one.undone_at for one in jobs)
+        and actor.may_begin(f"{found.task}{ROLLBACK_SUFFIX}")
+    )
     requests = Requests(database)
     asked = requests.find(found.external_key or f"cli/{found.id}")
     return RunDetail(
@@ -247,36 +279,27 @@ def show_run(run: str, database: Database, actor: Acting) -> RunDetail:
         file=found.file,
         definition=plain(found.definition),
         definition_digest=found.definition_digest,
-        variables=plain(found.variables),
+        variables=plain(own_variables(found.variables)),
         stop=_stop(found),
         notes=[
             *([] if asked is None or found.ended else _awaited(requests, asked)),
             *(NoteText(job=one.job, text=one.text) for one in standing(runs, found)),
-            *(
-                NoteText(job=one.name, text=f"rolled back at {one.undone_at:%Y-%m-%d %H:%M} UTC")
-                for one in jobs
-                if one.undone_at is not None
-            ),
         ],
         losses=[_loss(job.name, loss) for job in summary.jobs for loss in job.losses],
         request=None if asked is None else asked.id,
         steps=_steps(found) if line.airflow else [],
         filters=_executed(database, found, jobs),
         may_steer=actor.may_steer(found.dag, owner_of(found)),
-        may_retry=actor.may_clear(found.dag),
+        # Nothing works on what was undone.
+        may_retry=not undone and actor.may_clear(found.dag),
         may_purge=actor.may_begin(f"{found.task}{PURGE_SUFFIX}"),
-        may_roll_back=found.ended
-        # What was purged has to be restored first, which who knows that asks of the command.
-        and not any(one.rows_purged for one in summary.jobs)
-        and any(one.name in undoable(found) and not one.undone_at for one in jobs)
-        and actor.may_begin(f"{found.task}{ROLLBACK_SUFFIX}"),
+        may_roll_back=may_roll_back,
+        may_re_execute=may_roll_back and actor.may_begin(found.task),
+        may_repair=found.ended
+        and bool(since.repairable)
+        and actor.may_begin(f"{found.task}{REPAIR_SUFFIX}"),
+        afterwards=since,
     )
-
-
-def undoable(run: Run) -> list[str]:
-    """The jobs of which it is noted what they wrote."""
-    defined = run.definition.get("jobs", ())
-    return [one["name"] for one in defined if one.get("rollback") or one["type"] == "s3"]
 
 
 def _awaited(requests: Requests, asked: Request) -> list[NoteText]:
@@ -299,9 +322,15 @@ def visible(database: StateDatabase, actor: Actor, run: str) -> Run:
     return found
 
 
-def _line(run: Run, counts: Iterable[JobSummary], jobs: Iterable[Job], now: datetime) -> RunLine:
+def _line(
+    run: Run,
+    counts: Iterable[JobSummary],
+    jobs: Iterable[Job],
+    undone: Iterable[Rollback],
+    now: datetime,
+) -> RunLine:
     dag_run = (run.external_key or "").partition("/")[2].partition("/")[0]
-    counts, known = list(counts), {job.name: job for job in jobs}
+    counts, known, undone = list(counts), {job.name: job for job in jobs}, list(undone)
     defined = {one["name"]: one for one in run.definition.get("jobs", ())}
     errors = [run.error, *(one.error for one in counts)]
     return RunLine(
@@ -321,7 +350,8 @@ def _line(run: Run, counts: Iterable[JobSummary], jobs: Iterable[Job], now: date
         ended_at=run.ended_at,
         seconds=_seconds(run.started_at, run.ended_at or now),
         error=next(filter(None, errors), None),
-        next_step=_next_step(errors),
+        next_step=None if undone else _next_step(errors),
+        rollback=rollback_state(undone, known.values()),
         progress=_overall(run, [(one, known[one.name]) for one in counts if one.name in known]),
         jobs=[
             _counts(one, known[one.name], defined.get(one.name, {}), now)

@@ -64,6 +64,9 @@ export interface JobCounts {
   error: string | null;
 }
 
+/** How far a run is undone. */
+export type RollbackState = "begun" | "partly" | "done";
+
 export interface AirflowRun {
   dag_id: string;
   dag_run_id: string;
@@ -87,6 +90,7 @@ export interface RunLine {
   seconds: number | null;
   error: string | null;
   next_step: string | null;
+  rollback: RollbackState | null;
   /** Of all steps of all jobs, 0 to 1. */
   progress: number;
   jobs: JobCounts[];
@@ -108,6 +112,55 @@ export interface RunDetail extends RunLine {
   may_retry: boolean;
   may_purge: boolean;
   may_roll_back: boolean;
+  may_re_execute: boolean;
+  may_repair: boolean;
+  afterwards: Afterwards;
+}
+
+/** What was done about a run since it ended. */
+export interface Afterwards {
+  rollbacks: RolledBack[];
+  /** The run that does its work again. */
+  again: string | null;
+  /** The run whose work it does again. */
+  again_of: string | null;
+  repairs: Repaired[];
+  /** Jobs of which rows differ. */
+  repairable: string[];
+  /** Jobs whose source table is not as before, for which the run was refused. */
+  drifted: string[];
+}
+
+export interface RolledBack {
+  job: string;
+  by: string;
+  begun_at: string;
+  ended_at: string | null;
+  removed: Count;
+  restored: Count;
+  kept: Count;
+  reasons: { why: string; rows: Count }[];
+}
+
+export interface Repaired {
+  job: string;
+  by: string;
+  begun_at: string;
+  ended_at: string | null;
+  batches: Count;
+  rows_found: Count;
+  rows_left: Count;
+}
+
+/** A source table, compared with what the last run found of it. */
+export interface JobDrift {
+  job: string;
+  table: string;
+  run: string | null;
+  known: boolean;
+  changes: { kind: string; what: string }[];
+  digest: string | null;
+  accepted: boolean;
 }
 
 /** Where a step's log is in Airflow; `job` is null for one of the whole run. */

@@ -6,6 +6,7 @@ import type {
   FindingState,
   Privilege,
   RequestState,
+  RollbackState,
   RunState,
   SourceStatus,
   Tab,
@@ -149,6 +150,11 @@ export const words = {
       processed: "processed",
       kept: "some rows kept",
     } satisfies Record<SourceStatus, string>,
+    rollbacks: {
+      begun: "rolling back",
+      partly: "partly rolled back",
+      done: "rolled back",
+    } satisfies Record<RollbackState, string>,
     purged: (purged: string, kept: string) => `${purged} purged, ${kept} kept`,
     gone: (rows: string) => `${rows} removed by hand`,
     all: "all rows",
@@ -188,6 +194,44 @@ export const words = {
       "rows that it updated get the values that they had, its objects are deleted. Rows that others " +
       "changed since stay, and so does what the source no longer has. The run is over then. " +
       "Where that has to be approved, nothing happens before.",
+    reExecute: "Re-execute",
+    reExecuteTitle: (title: string) => `Roll ${title} back and run it again?`,
+    reExecuteConsequence:
+      "Then a new run of the task begins, by its file as it is then, with all its gates. The two are linked.",
+    repair: "Repair",
+    repairTitle: (what: string) => `Repair ${what}?`,
+    repairConsequence: (run: string) =>
+      `The batches of run ${run} of which the check found rows to differ are copied once more, as the ` +
+      "source has them now, and checked again. What was found right is not touched, nothing is deleted, " +
+      "and rows that only the target has stay. Where that has to be approved, nothing happens before.",
+  },
+  afterwards: {
+    title: "Since then",
+    rolledBack: (job: string) => `${job}: rolled back`,
+    repaired: (job: string) => `${job}: repaired`,
+    by: (who: string) => `by ${who}`,
+    goesOn: "it is not through; asked for again, it goes on where it was",
+    removed: "Rows removed",
+    restored: "Rows set back",
+    kept: "Rows kept",
+    reason: (rows: string, why: string) => `${rows} kept: ${why}`,
+    again: "Its work is done again by run",
+    againOf: (run: string) => `Does the work of run ${run} again`,
+    batches: "Batches copied once more",
+    found: "Rows that differed",
+    left: "Rows that differ now",
+  },
+  drift: {
+    what: "what changed of the table",
+    action: "Accept the new shape",
+    ofJob: (job: string) => `Accept the new shape: ${job}`,
+    title: (job: string) => `Accept the source table of ${job} as it is?`,
+    changes: (table: string) => `What changed of ${table}`,
+    consequence:
+      "Runs compare the table with what it is now from then on. Nothing is changed in it, nor in the " +
+      "target: look whether the copies are still what they should be. Retry goes on with this run.",
+    nothing: (table: string) =>
+      `${table} is as the last run found it, or was accepted meanwhile. Retry goes on.`,
   },
   job: {
     what: "the batches",

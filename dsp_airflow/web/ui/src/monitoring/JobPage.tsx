@@ -27,6 +27,7 @@ import { type Act, ByHand } from "./ByHand";
 import { downloadDifferences } from "./differences";
 import { Check, SourceData } from "./Jobs";
 import { JobLogs } from "./Logs";
+import { Began, RepairJob } from "./RunActions";
 import { useRun } from "./RunPage";
 import { Strip, Swatch } from "./Strip";
 
@@ -375,12 +376,7 @@ function Actions({ run, job }: { run: RunDetail; job: JobCounts }) {
   };
   return (
     <>
-      {began && (
-        <Text alignSelf="center">
-          {words.job.began}{" "}
-          <To to={places.airflowRun(began.dag_id, began.dag_run_id)}>{began.dag_id}</To>
-        </Text>
-      )}
+      <Began run={began} />
       {report instanceof Problem && <Trouble problem={report} title={words.problems.notDone} />}
       <Button
         size="sm"
@@ -390,6 +386,7 @@ function Actions({ run, job }: { run: RunDetail; job: JobCounts }) {
       >
         {words.job.download}
       </Button>
+      <RepairJob run={run} job={job.name} began={setBegan} />
       {/* What is done is for the grants and the approval to allow, as in every run. */}
       {job.purge === "manual" && run.may_purge && Number(job.batches) > 0 && (
         <>

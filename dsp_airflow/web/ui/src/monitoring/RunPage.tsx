@@ -1,21 +1,22 @@
 /** One run: its jobs, what it waits for, what went wrong and what to do. */
 
-import { Box, Button, Code, Stack, Table, Text } from "@chakra-ui/react";
+import { Box, Code, Stack, Table, Text } from "@chakra-ui/react";
 import { useEffect, useState } from "react";
 import { useParams } from "react-router-dom";
 import { places } from "../address";
-import { address, path, send } from "../api";
+import { address, path } from "../api";
 import { bytes, count, duration } from "../format";
-import { Confirm } from "../parts/Confirm";
 import { Card, Facts, Title, To, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
 import { Bar, Fact, Moment } from "../parts/values";
 import { IDLE, LIVE, type Polled, usePolled } from "../polling";
-import type { AirflowRun, RunDetail } from "../shapes";
+import type { RunDetail } from "../shapes";
 import { ended } from "../states";
 import { words } from "../words";
+import { Afterwards } from "./Afterwards";
 import { Jobs } from "./Jobs";
 import { Logs } from "./Logs";
+import { RunActions } from "./RunActions";
 import { RunState } from "./Runs";
 import { useSpeeds } from "./speeds";
 import { totals } from "./totals";
@@ -38,11 +39,12 @@ function Run({ id }: { id: string }) {
           <Title
             beside={<RunState run={run} />}
             under={<Origin run={run} />}
-            actions={<Actions run={run} done={found.reload} />}
+            actions={<RunActions run={run} done={found.reload} />}
           >
             {run.title}
           </Title>
           <WhatToKnow run={run} />
+          <Afterwards run={run} />
           <Card>
             <Figures run={run} />
           </Card>
@@ -84,6 +86,14 @@ function Origin({ run }: { run: RunDetail }) {
         <>
           {" · "}
           <To to={places.request(run.request)}>{words.run.request}</To>
+        </>
+      )}
+      {run.afterwards.again_of && (
+        <>
+          {" · "}
+          <To to={places.run(run.afterwards.again_of)}>
+            {words.afterwards.againOf(run.afterwards.again_of)}
+          </To>
         </>
       )}
     </>
@@ -214,85 +224,5 @@ function Definition({ run }: { run: RunDetail }) {
         </details>
       </Box>
     </Card>
-  );
-}
-
-function Actions({ run, done }: { run: RunDetail; done: () => void }) {
-  const [asked, setAsked] = useState<"terminate" | "retry" | "roll back">();
-  const [began, setBegan] = useState<AirflowRun>();
-  const goesOn = !ended(run.state);
-  return (
-    <>
-      {began && (
-        <Text fontSize="sm" role="status">
-          {words.job.began}{" "}
-          <To to={places.airflowRun(began.dag_id, began.dag_run_id)}>{began.dag_id}</To>
-        </Text>
-      )}
-      {run.may_steer && goesOn && !run.stop_requested && (
-        <Button
-          size="sm"
-          variant="outline"
-          colorPalette="red"
-          onClick={() => setAsked("terminate")}
-        >
-          {words.run.terminate}
-        </Button>
-      )}
-      {run.may_retry && !goesOn && run.state !== "succeeded" && run.airflow && (
-        <Button size="sm" variant="outline" onClick={() => setAsked("retry")}>
-          {words.run.retry}
-        </Button>
-      )}
-      {run.may_roll_back && (
-        <Button
-          size="sm"
-          variant="outline"
-          colorPalette="red"
-          onClick={() => setAsked("roll back")}
-        >
-          {words.run.rollBack}
-        </Button>
-      )}
-      {asked === "terminate" && (
-        <Confirm
-          title={words.run.terminateTitle(run.title)}
-          consequence={words.run.terminateConsequence(run.id)}
-          action={words.run.terminate}
-          danger
-          comment={{ label: words.confirm.reason, required: false }}
-          onConfirm={async (reason) => {
-            await send("POST", address(path("runs", run.id, "terminate")), { reason });
-            done();
-          }}
-          onClose={() => setAsked(undefined)}
-        />
-      )}
-      {asked === "retry" && (
-        <Confirm
-          title={words.run.retryTitle(run.title)}
-          consequence={words.run.retryConsequence(run.id)}
-          action={words.run.retry}
-          onConfirm={async () => {
-            await send("POST", address(path("runs", run.id, "retry")), {});
-            done();
-          }}
-          onClose={() => setAsked(undefined)}
-        />
-      )}
-      {asked === "roll back" && (
-        <Confirm
-          title={words.run.rollBackTitle(run.title)}
-          consequence={words.run.rollBackConsequence(run.id)}
-          action={words.run.rollBack}
-          danger
-          onConfirm={async () => {
-            setBegan(await send<AirflowRun>("POST", address(path("runs", run.id, "rollback")), {}));
-            done();
-          }}
-          onClose={() => setAsked(undefined)}
-        />
-      )}
-    </>
   );
 }

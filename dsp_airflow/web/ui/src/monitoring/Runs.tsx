@@ -1,6 +1,6 @@
 /** The table of runs: each opens into its jobs, and those lead to their batches. */
 
-import { Box, Stack, Text } from "@chakra-ui/react";
+import { Box, HStack, Stack, Text } from "@chakra-ui/react";
 import type { ReactNode } from "react";
 import { places } from "../address";
 import { bytes, count, duration } from "../format";
@@ -166,10 +166,18 @@ function Name({ run, opened }: { run: RunLine } & Shown) {
 export function RunState({ run }: { run: RunLine }) {
   const stopping = run.stop_requested && (run.state === "running" || run.state === "planned");
   return (
-    <StateBadge
-      state={stopping ? "terminated" : run.state}
-      text={stopping ? words.monitoring.stopping : words.states[run.state]}
-    />
+    <HStack gap={1} wrap="wrap">
+      <StateBadge
+        state={stopping ? "terminated" : run.state}
+        text={stopping ? words.monitoring.stopping : words.states[run.state]}
+      />
+      {run.rollback && (
+        <StateBadge
+          state={run.rollback === "begun" ? "purging" : "disabled"}
+          text={words.monitoring.rollbacks[run.rollback]}
+        />
+      )}
+    </HStack>
   );
 }
 
