@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsp_airflow.config.jobs import TableJob
 from dsp_airflow.config.names import split_table
 from dsp_airflow.config.restores import RestoreJob
 from dsp_airflow.config.stepping import point_text
@@ -25,8 +26,7 @@ def bound_key(task: str, job: Job, source: Located) -> CursorKey | None:
     """By which it is known where a job stands; ``None`` for one that goes by no steps."""
     if isinstance(job, RestoreJob) or job.step is None:
         return None
-    table = ".".join(split_table(job.source.table))
-    return CursorKey(task, job.name, f"{source.identity} {table}", job.step.column)
+    return _key(task, job, source, job.step.column)
 
 
 def bound_of(database: StateDatabase, task: str, job: Job, source: Located) -> Bound | None:
@@ -39,14 +39,18 @@ def cursor_key(task: str, job: Job, source: Located) -> CursorKey | None:
     """Whose cursor an incremental job moves; ``None`` for any other job."""
     if isinstance(job, RestoreJob) or job.cursor is None:
         return None
-    table = ".".join(split_table(job.source.table))
-    return CursorKey(task, job.name, f"{source.identity} {table}", job.cursor.column)
+    return _key(task, job, source, job.cursor.column)
 
 
 def cursor_of(database: StateDatabase, task: str, job: Job, source: Located) -> str | None:
     """Where an incremental job has come to; ``None`` at its start."""
     key = cursor_key(task, job, source)
     return None if key is None else Cursors(database).get(key)
+
+
+def _key(task: str, job: TableJob, source: Located, column: str) -> CursorKey:
+    table = ".".join(split_table(job.source.table))
+    return CursorKey(task, job.name, f"{source.identity} {table}", column)
 
 
 @dataclass(frozen=True, slots=True)
