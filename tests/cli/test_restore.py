@@ -88,7 +88,7 @@ def test_wrong_usage(dsp: Dsp, place: Place) -> None:
     for arguments, told in [
         ((), "give a task file and --run, or --manifest"),
         (("old.yaml",), "say which run with --run"),
-        (("--manifest", "s3://x/y", "--run", "r"), "--run and --job belong to a task file"),
+        (("--manifest", "s3://x/y", "--run", "r"), "--run, --job and --children belong to"),
         (("--manifest", "s3://x/y"), "needs the connection and the table"),
         (("old.yaml", "--run", "latest", "--batches", "1-x"), "batches"),
         (("old.yaml", "--run", "latest", "--on-conflict", "replace"), "on_conflict"),

@@ -53,8 +53,8 @@ CREATE TEMPORARY TABLE copies AS
   FROM generate_series(1, 3000) AS n;
 INSERT INTO dag_run SELECT (jsonb_populate_record(r, jsonb_build_object(
     'id', c.id, 'run_id', 'scheduled__' || c.n, 'run_type', 'scheduled', 'logical_date', c.at,
-    'data_interval_start', c.at, 'data_interval_end', c.at + interval '1 hour',
-    'run_after', c.at + interval '1 hour', 'queued_at', c.at, 'start_date', c.at,
+    'data_interval_start', c.at, 'data_interval_end', c.at, 'run_after', c.at,
+    'queued_at', c.at, 'start_date', c.at,
     'end_date', c.at + (r.end_date - r.start_date), 'created_at', c.at, 'updated_at', c.at))).*
   FROM dag_run AS r, copies AS c WHERE r.run_id = 'model';
 INSERT INTO task_instance SELECT (jsonb_populate_record(t, jsonb_build_object(
