@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pymongo.client_session import ClientSession
 from sqlalchemy import update
 
 from dsp_airflow.engine import rollback
-from dsp_airflow.engine.errors import Refused, Transient
+from dsp_airflow.engine.errors import Refused, Terminated, Transient
 from dsp_airflow.engine.stores.postgres import notes
 from dsp_airflow.opening import latest_run
 from dsp_airflow.state.repairs import Repairs
@@ -492,6 +493,31 @@ def test_beside_others(
         assert all("20" not in told for told in why.values()), why
         others = {1003: 203, 1007: 207, 20: 999}
         assert found(target) == before | others | {3: 103, 7: 107}
+
+
+@pytest.mark.parametrize("scene", PAIRS[:1], indirect=True)
+def test_a_stop_is_heard_while_somebody_holds_a_row(scene: Scene) -> None:
+    scene.configure(timeouts={"lock": "10m"})
+    before = scene.rows()
+    scene.bench.run()
+    work = scene.bench.latest()
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor(1) as pool, scene.target.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT FROM t WHERE id = 30 FOR UPDATE")
+        undoing = pool.submit(scene.undo, work)
+        while not scene.target.value(waiting):
+            assert not undoing.done()
+            time.sleep(0.05)
+        work.pace.stop("somebody said so")
+        with pytest.raises(Terminated, match="somebody said so"):
+            undoing.result(timeout=60)
+        connection.execute("ROLLBACK")
+    assert scene.undo().kept == 0
+    assert scene.rows() == before
 
 
 def test_documents_written_twice_by_another_clock(
