@@ -143,10 +143,7 @@ def to_do(found: Verdict, error: str, trial: Trial) -> list[str]:
         ),
         f"See how far it goes: {trial.verify}",
         mend,
-        (
-            "Then start a new run of the drill: an archive that failed is drawn before those that "
-            "were found right."
-        ),
+        "Then see by that command that it is whole again, and start a new run of the drill.",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from dsp_airflow.notify.end import link
 from dsp_airflow.operators.restore import RestoreCheckOperator, RestoreOperator
 from dsp_airflow.state import audit
 from dsp_airflow.state.audit import Wanted
+from tests.cli.harness import DSP
 from tests.dags.conftest import Stepper, World
 from tests.dags.test_archive import TASK, place
 from tests.dags.test_mails import context
@@ -258,8 +260,7 @@ def test_the_mail_of_a_drill_that_failed(
           --connection archive_s3
         - Bring back what was written: an earlier version of the object, or a copy of it. Rows
           that the source still has can be archived again by a new run.
-        - Then start a new run of the drill: an archive that failed is drawn before those that
-          were found right.
+        - Then see by that command that it is whole again, and start a new run of the drill.
 
         WHERE TO LOOK
         {link("drill", "damaged")}
@@ -283,6 +284,13 @@ def test_the_mail_of_a_drill_that_failed(
         """
     assert said.split() == expected.split()
     # What the mail says is what helps.
+    verified = (
+        f"archive verify {run} --job old --at s3://{place.name}/{folder} --connection archive_s3"
+    )
+    asked = subprocess.run(
+        [str(DSP), *verified.split()], capture_output=True, text=True, check=False
+    )
+    assert (asked.returncode, "1 findings about 1 objects" in asked.stderr) == (3, True), asked
     versions = place.client.list_object_versions(Bucket=place.name, Prefix=key)["Versions"]
     for one in versions:
         if one["VersionId"] != first["VersionId"]:

@@ -284,6 +284,15 @@ export interface RequestChange {
 }
 
 /** One job as a look at it found it. */
+export interface TypePair {
+  source: string;
+  source_type: string;
+  target: string;
+  target_type: string;
+  fit: string;
+  note: string | null;
+}
+
 export interface Estimate {
   name: string;
   type: string;
@@ -293,14 +302,7 @@ export interface Estimate {
   statements: string[];
   rows: Count;
   bytes: Count;
-  columns: {
-    source: string;
-    source_type: string;
-    target: string;
-    target_type: string;
-    fit: string;
-    note: string | null;
-  }[];
+  columns: TypePair[];
   purge: string;
   deletes: string | null;
   warnings: string[];
@@ -578,14 +580,7 @@ export interface JobPlan {
     ddl: string[];
     warnings: string[];
     purge_refusals: string[];
-    pairs: {
-      source: string;
-      target: string;
-      source_type: string;
-      target_type: string;
-      fit: string;
-      note: string;
-    }[];
+    pairs: TypePair[];
   } | null;
   error: string | null;
 }

@@ -585,7 +585,6 @@ export const words = {
       any: "All drills",
       which: "How much of each job's archives was tried",
       whichTitle: "By the end of the period",
-      failedDrills: (number: string) => `${number} failed`,
       noArchives: "No archive is known yet, so there is nothing to try.",
       nothing: "No drill was made in this period.",
       nothingStep:

@@ -10,6 +10,7 @@ import { Confirm } from "../parts/Confirm";
 import { Diff } from "../parts/Diff";
 import { Card, Facts, Title, To, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
+import { Types } from "../parts/Types";
 import { Fact, Moment, StateBadge } from "../parts/values";
 import { useNow, usePolled } from "../polling";
 import type { Estimate, NodeStand, RequestDetail } from "../shapes";
@@ -269,7 +270,6 @@ function Changes({ request }: { request: RequestDetail }) {
 }
 
 function Job({ job }: { job: Estimate }) {
-  const titles = text.typeColumns;
   return (
     <Card title={job.name}>
       <Text mb={3} overflowWrap="anywhere">
@@ -277,33 +277,8 @@ function Job({ job }: { job: Estimate }) {
         {job.create && `, ${text.creates}`}
       </Text>
       {job.columns.length > 0 && (
-        <Box overflowX="auto" mb={3}>
-          <Table.Root size="sm" aria-label={text.types}>
-            <Table.Header>
-              <Table.Row>
-                <Table.ColumnHeader>{titles.source}</Table.ColumnHeader>
-                <Table.ColumnHeader>{titles.target}</Table.ColumnHeader>
-                <Table.ColumnHeader>{titles.fit}</Table.ColumnHeader>
-                <Table.ColumnHeader>{titles.note}</Table.ColumnHeader>
-              </Table.Row>
-            </Table.Header>
-            <Table.Body>
-              {job.columns.map((one) => (
-                <Table.Row key={`${one.source} ${one.target}`}>
-                  <Table.Cell>
-                    {one.source} <Code fontSize="xs">{one.source_type}</Code>
-                  </Table.Cell>
-                  <Table.Cell>
-                    {one.target} <Code fontSize="xs">{one.target_type}</Code>
-                  </Table.Cell>
-                  <Table.Cell color={one.fit === "lossy" ? "red.fg" : "inherit"}>
-                    {one.fit}
-                  </Table.Cell>
-                  <Table.Cell>{one.note ?? ""}</Table.Cell>
-                </Table.Row>
-              ))}
-            </Table.Body>
-          </Table.Root>
+        <Box mb={3}>
+          <Types pairs={job.columns} />
         </Box>
       )}
       <Text fontSize="xs" color="fg.muted" mb={1}>

@@ -1,40 +1,32 @@
 /** The connections that tasks use: what for, and whether they can do their work. */
 
-import { Box, Button, Table as Chakra, Link as ChakraLink, Text } from "@chakra-ui/react";
+import { Box, Button, Link as ChakraLink, Text } from "@chakra-ui/react";
 import { useState } from "react";
 import { Link } from "react-router-dom";
-import { places, useListState } from "../address";
-import { address, type Page } from "../api";
-import { ChoiceFilter, Filters, TextFilter } from "../parts/Filters";
+import { places } from "../address";
+import { type Filter, List, useList } from "../parts/List";
 import { Title, To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
+import type { Column } from "../parts/Table";
 import { Pill } from "../parts/values";
-import { usePolled } from "../polling";
 import type { ConnectionLine, Me } from "../shapes";
 import { words } from "../words";
 import { Findings } from "./Findings";
 
 const text = words.connections;
-const FILTERS = ["name", "type", "used"] as const;
+const titles = text.columns;
+const FILTERS: readonly Filter[] = [
+  { kind: "text", name: "name", label: titles.name },
+  { kind: "choice", name: "type", label: titles.type, any: text.anyType, options: text.types },
+  { kind: "choice", name: "used", label: text.used, any: text.anyUse, options: text.uses },
+];
 const EVERY = 15_000;
 /** Tasks that are named at once. */
 const NAMED = 5;
 
 export function ConnectionsPage({ me }: { me: Me | undefined }) {
-  const list = useListState("name", false);
+  const list = useList<ConnectionLine>({ route: "connections", filters: FILTERS, every: EVERY });
   // By connection, how often its test was asked for.
   const [tested, setTested] = useState<Readonly<Record<string, number>>>({});
-  const rows = usePolled<Page<ConnectionLine>>(
-    address("connections", {
-      name: list.filter("name"),
-      type: list.filter("type"),
-      used: list.filter("used"),
-      limit: list.limit,
-      offset: list.offset,
-    }),
-    EVERY,
-  );
-  const titles = text.columns;
   const mayEdit = me?.may_edit_connections === true;
   const columns: Column<ConnectionLine>[] = [
     {
@@ -66,9 +58,10 @@ export function ConnectionsPage({ me }: { me: Me | undefined }) {
             size="xs"
             variant="outline"
             aria-label={text.testOf(one.name)}
-            onClick={() =>
-              setTested((before) => ({ ...before, [one.name]: (before[one.name] ?? 0) + 1 }))
-            }
+            onClick={() => {
+              setTested((before) => ({ ...before, [one.name]: (before[one.name] ?? 0) + 1 }));
+              list.opened.add(one.name);
+            }}
           >
             {text.test}
           </Button>
@@ -88,41 +81,18 @@ export function ConnectionsPage({ me }: { me: Me | undefined }) {
       >
         {text.title}
       </Title>
-      <Filters list={list} names={FILTERS}>
-        <TextFilter list={list} name="name" label={titles.name} />
-        <ChoiceFilter
-          list={list}
-          name="type"
-          label={titles.type}
-          any={text.anyType}
-          options={text.types}
-        />
-        <ChoiceFilter
-          list={list}
-          name="used"
-          label={text.used}
-          any={text.anyUse}
-          options={text.uses}
-        />
-      </Filters>
-      <Table
+      <List
+        list={list}
         what={text.connections}
         label={text.title}
         columns={columns}
-        rows={rows}
-        list={list}
         rowKey={(one) => one.name}
         below={(one) =>
           tested[one.name] !== undefined && (
-            <Chakra.Row>
-              <Chakra.Cell colSpan={columns.length} bg="bg.subtle" ps={10}>
-                <Findings key={tested[one.name]} connection={one.name} />
-              </Chakra.Cell>
-            </Chakra.Row>
+            <Findings key={tested[one.name]} connection={one.name} />
           )
         }
         empty={{ title: text.empty, step: text.emptyStep }}
-        filtered={FILTERS.some((name) => list.filter(name) !== "")}
       />
     </>
   );

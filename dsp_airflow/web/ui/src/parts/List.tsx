@@ -1,6 +1,6 @@
 /** A list of anything that the API has: asked for, filtered, sorted, paged, chosen from, opened. */
 
-import { Box, Table as Chakra, IconButton } from "@chakra-ui/react";
+import { Box, Table as Chakra, Flex, IconButton, Spacer } from "@chakra-ui/react";
 import { type ReactNode, useEffect, useState } from "react";
 import { type ListState, useListState } from "../address";
 import { address, type Page, type Query } from "../api";
@@ -37,6 +37,8 @@ interface Source<Row> {
 export interface Listed<Answer> {
   state: ListState;
   rows: Polled<Answer>;
+  /** What is asked for, without the page. */
+  asked: Query;
   filters: readonly Filter[];
   /** The rows that are opened, and those that are chosen, by their keys. */
   opened: Marks;
@@ -47,6 +49,7 @@ export interface Listed<Answer> {
 export interface Marks {
   all: ReadonlySet<string>;
   toggle: (key: string) => void;
+  add: (key: string) => void;
   remove: (key: string) => void;
 }
 
@@ -58,13 +61,8 @@ export function useList<Row, Answer extends Page<Row> = Page<Row>>(
   const state = useListState(sort ?? "", descending);
   const values = Object.fromEntries(filters.map((one) => [one.name, wanted(one, state)]));
   const order = sort === undefined ? {} : { sort: state.sort, descending: state.descending };
-  const url = address(route, {
-    ...query,
-    ...values,
-    ...order,
-    limit: state.limit,
-    offset: state.offset,
-  });
+  const asked = { ...query, ...values, ...order };
+  const url = address(route, { ...asked, limit: state.limit, offset: state.offset });
   const [rhythm, setRhythm] = useState(LIVE);
   const rows = usePolled<Answer>(url, typeof every === "function" ? rhythm : every);
   useEffect(() => {
@@ -72,7 +70,7 @@ export function useList<Row, Answer extends Page<Row> = Page<Row>>(
       setRhythm(every(rows.data.items));
     }
   }, [every, rows.data]);
-  return { state, rows, filters, opened: useMarks(), chosen: useMarks() };
+  return { state, rows, asked, filters, opened: useMarks(), chosen: useMarks() };
 }
 
 interface ListProps<Row> {
@@ -83,9 +81,16 @@ interface ListProps<Row> {
   rowKey: (row: Row) => string;
   /** What a row shows under itself once it is opened. */
   below?: (row: Row) => ReactNode;
+  /** And what while it is not; nothing of most rows. */
+  under?: (row: Row) => ReactNode;
   /** How choosing a row is called; null for one that cannot be chosen. */
   choose?: (row: Row) => string | null;
   empty: { title: string; step?: string };
+  /** Whether it is by what was chosen that nothing is there; by any filter unless it is said. */
+  filtered?: boolean;
+  /** What stands at the end of the filters, and between them and the table. */
+  beside?: ReactNode;
+  above?: ReactNode;
 }
 
 export function List<Row>(props: ListProps<Row>) {
@@ -96,12 +101,17 @@ export function List<Row>(props: ListProps<Row>) {
   return (
     <>
       {filters.length > 0 && (
-        <Filters list={state} names={names}>
-          {filters.map((one) => (
-            <Field key={one.name} filter={one} state={state} />
-          ))}
-        </Filters>
+        <Flex align="end" gap={3} wrap="wrap">
+          <Filters list={state} names={names}>
+            {filters.map((one) => (
+              <Field key={one.name} filter={one} state={state} />
+            ))}
+          </Filters>
+          <Spacer />
+          {props.beside}
+        </Flex>
       )}
+      {props.above}
       <Table
         what={props.what}
         label={props.label}
@@ -109,18 +119,21 @@ export function List<Row>(props: ListProps<Row>) {
         rows={list.rows}
         list={state}
         rowKey={rowKey}
-        below={(row) =>
-          below &&
-          opened.all.has(rowKey(row)) && (
-            <Chakra.Row>
-              <Chakra.Cell colSpan={columns.length} bg="bg.subtle" ps={10}>
-                {below(row)}
-              </Chakra.Cell>
-            </Chakra.Row>
-          )
-        }
+        below={(row) => {
+          const open = below !== undefined && opened.all.has(rowKey(row));
+          const shown = open ? below(row) : props.under?.(row);
+          return (
+            shown && (
+              <Chakra.Row>
+                <Chakra.Cell colSpan={columns.length} bg="bg.subtle" ps={10}>
+                  {shown}
+                </Chakra.Cell>
+              </Chakra.Row>
+            )
+          );
+        }}
         empty={props.empty}
-        filtered={names.some((name) => state.filter(name) !== "")}
+        filtered={props.filtered ?? names.some((name) => state.filter(name) !== "")}
       />
     </>
   );
@@ -199,6 +212,7 @@ function useMarks(): Marks {
     all,
     toggle: (key) =>
       setAll((known) => (known.has(key) ? without(known, key) : new Set([...known, key]))),
+    add: (key) => setAll((known) => new Set([...known, key])),
     remove: (key) => setAll((known) => without(known, key)),
   };
 }

@@ -2,38 +2,40 @@
 
 import { Badge, Box, Button, Text } from "@chakra-ui/react";
 import { useState } from "react";
-import { places, useListState } from "../address";
-import { address, type Page, path, send } from "../api";
+import { places } from "../address";
+import { address, path, send } from "../api";
 import { Confirm } from "../parts/Confirm";
-import { ChoiceFilter, Filters, TextFilter } from "../parts/Filters";
+import { type Filter, List, useList } from "../parts/List";
 import { To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
+import type { Column } from "../parts/Table";
 import { Moment } from "../parts/values";
-import { usePolled } from "../polling";
 import type { GrantLine, Privilege } from "../shapes";
 import { words } from "../words";
 import { holderText, mayText, PRIVILEGES, scopeText } from "./draft";
 import { addressOf, type Holder } from "./PermissionsPage";
 
 const text = words.permissions;
-const FILTERS = ["connection", "privilege", "over"] as const;
+const FILTERS: readonly Filter[] = [
+  { kind: "text", name: "connection", label: text.connection },
+  {
+    kind: "choice",
+    name: "privilege",
+    label: text.privilege,
+    any: text.anyPrivilege,
+    options: text.privileges,
+  },
+  { kind: "choice", name: "over", label: text.ended, any: text.notEnded, options: text.withEnded },
+];
 const EVERY = 10_000;
 
 export function Grants({ holder }: { holder: Holder | undefined }) {
-  const list = useListState("connection", false);
+  const list = useList<GrantLine>({
+    route: "grants",
+    query: { holder: holder?.name, is_role: holder?.isRole },
+    filters: FILTERS,
+    every: EVERY,
+  });
   const [asked, setAsked] = useState<GrantLine>();
-  const rows = usePolled<Page<GrantLine>>(
-    address("grants", {
-      holder: holder?.name,
-      is_role: holder?.isRole,
-      connection: list.filter("connection"),
-      privilege: list.filter("privilege"),
-      over: list.filter("over"),
-      limit: list.limit,
-      offset: list.offset,
-    }),
-    EVERY,
-  );
   const titles = text.columns;
   const all: (Column<GrantLine> | false)[] = [
     holder === undefined && {
@@ -103,39 +105,20 @@ export function Grants({ holder }: { holder: Holder | undefined }) {
   ];
   return (
     <>
-      <Filters list={list} names={FILTERS}>
-        <TextFilter list={list} name="connection" label={text.connection} />
-        <ChoiceFilter
-          list={list}
-          name="privilege"
-          label={text.privilege}
-          any={text.anyPrivilege}
-          options={text.privileges}
-        />
-        <ChoiceFilter
-          list={list}
-          name="over"
-          label={text.ended}
-          any={text.notEnded}
-          options={text.withEnded}
-        />
-      </Filters>
-      <Table
+      <List
+        list={list}
         what={text.grants}
         label={text.tabs.grants}
         columns={all.filter((one) => one !== false)}
-        rows={rows}
-        list={list}
         rowKey={(one) => one.id}
         empty={{ title: text.empty, step: text.emptyStep }}
-        filtered={FILTERS.some((name) => list.filter(name) !== "")}
       />
       {asked && (
         <Revoke
           grant={asked}
           onClose={() => {
             setAsked(undefined);
-            rows.reload();
+            list.rows.reload();
           }}
         />
       )}

@@ -1,11 +1,9 @@
 /** What was given and taken, as the audit has it. */
 
 import { Text } from "@chakra-ui/react";
-import { useListState } from "../address";
-import { address, type Page } from "../api";
-import { type Column, Table } from "../parts/Table";
+import { List, useList } from "../parts/List";
+import type { Column } from "../parts/Table";
 import { Moment } from "../parts/values";
-import { usePolled } from "../polling";
 import type { AuditRecord } from "../shapes";
 import { words } from "../words";
 import { tell } from "./history";
@@ -16,16 +14,11 @@ const ACTIONS = ["grant", "role", "administrator"] as const;
 const EVERY = 15_000;
 
 export function History({ holder }: { holder: Holder | undefined }) {
-  const list = useListState("seq");
-  const rows = usePolled<Page<AuditRecord>>(
-    address("audit", {
-      action: ACTIONS,
-      names: holder?.name,
-      limit: list.limit,
-      offset: list.offset,
-    }),
-    EVERY,
-  );
+  const list = useList<AuditRecord>({
+    route: "audit",
+    query: { action: ACTIONS, names: holder?.name },
+    every: EVERY,
+  });
   const titles = text.historyColumns;
   const columns: Column<AuditRecord>[] = [
     { id: "at", title: titles.at, cell: (one) => <Moment at={one.recorded_at} /> },
@@ -38,12 +31,11 @@ export function History({ holder }: { holder: Holder | undefined }) {
     { id: "address", title: titles.address, cell: (one) => one.address ?? "–" },
   ];
   return (
-    <Table
+    <List
+      list={list}
       what={text.history}
       label={text.tabs.history}
       columns={columns}
-      rows={rows}
-      list={list}
       rowKey={(one) => String(one.seq)}
       empty={{ title: text.noHistory }}
       filtered={holder !== undefined}

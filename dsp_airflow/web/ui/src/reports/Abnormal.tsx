@@ -1,20 +1,19 @@
 /** Jobs that did not go as they should, and what to do. */
 
 import { Box, Stack, Text } from "@chakra-ui/react";
-import { places, useListState } from "../address";
-import { address, type Page } from "../api";
-import { everything } from "../csv";
+import { places } from "../address";
 import { count, exact } from "../format";
+import { List, useList } from "../parts/List";
 import { To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
-import { usePolled } from "../polling";
+import type { Column } from "../parts/Table";
 import type { AbnormalJob, Reason } from "../shapes";
 import { words } from "../words";
-import { Period, periodOf } from "./period";
+import { Download, every, PERIOD } from "./period";
 
 const text = words.reports;
 const titles = text.columns;
 const EVERY = 30_000;
+const ROUTE = "reports/abnormal";
 
 const columns: readonly Column<AbnormalJob>[] = [
   {
@@ -80,36 +79,20 @@ function reasonText(one: AbnormalJob, reason: Reason): string {
 }
 
 export function Abnormal() {
-  const list = useListState("run");
-  const asked = periodOf(list);
-  const rows = usePolled<Page<AbnormalJob>>(
-    address("reports/abnormal", { ...asked, limit: list.limit, offset: list.offset }),
-    EVERY,
-  );
+  const list = useList<AbnormalJob>({ route: ROUTE, filters: PERIOD, every: EVERY });
   return (
-    <>
-      <Period
-        list={list}
-        file="dsp-abnormal-jobs"
-        lines={async () =>
-          lines(
-            await everything<AbnormalJob>("reports/abnormal", asked, (most) =>
-              text.tooMany(count(most)),
-            ),
-          )
-        }
-      />
-      <Table
-        what={text.what}
-        label={text.reports.abnormal}
-        columns={columns}
-        rows={rows}
-        list={list}
-        rowKey={(one) => JSON.stringify([one.task, one.job, one.source, one.target, one.type])}
-        empty={{ title: text.allWell }}
-        filtered={false}
-      />
-    </>
+    <List
+      list={list}
+      what={text.what}
+      label={text.reports.abnormal}
+      columns={columns}
+      rowKey={(one) => JSON.stringify([one.task, one.job, one.source, one.target, one.type])}
+      empty={{ title: text.allWell }}
+      filtered={false}
+      beside={
+        <Download file="dsp-abnormal-jobs" lines={async () => lines(await every(ROUTE, list))} />
+      }
+    />
   );
 }
 

@@ -1,22 +1,20 @@
 /** What archives hold, and how that grew. */
 
 import { useMemo } from "react";
-import { useListState } from "../address";
-import { address, type Page } from "../api";
-import { everything } from "../csv";
 import { bytes, count, sum } from "../format";
+import { List, useList } from "../parts/List";
 import { Card } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
-import { usePolled } from "../polling";
+import type { Column } from "../parts/Table";
 import type { ArchiveReport } from "../shapes";
 import { words } from "../words";
 import { Growth, LINES } from "./Growth";
 import { daysOf, growth } from "./growth";
-import { bounds, Period, periodOf } from "./period";
+import { bounds, Download, every, PERIOD } from "./period";
 
 const text = words.reports;
 const titles = text.columns;
 const EVERY = 30_000;
+const ROUTE = "reports/archives";
 
 const came = (one: ArchiveReport) => sum(one.days.map((day) => day.bytes));
 const rowsCame = (one: ArchiveReport) => sum(one.days.map((day) => day.rows));
@@ -37,47 +35,33 @@ const columns: readonly Column<ArchiveReport>[] = [
 ];
 
 export function Archives() {
-  const list = useListState("bytes");
-  const asked = periodOf(list);
-  const rows = usePolled<Page<ArchiveReport>>(
-    address("reports/archives", { ...asked, limit: list.limit, offset: list.offset }),
-    EVERY,
-  );
-  const [since, until] = bounds(list, Date.now());
+  const list = useList<ArchiveReport>({ route: ROUTE, filters: PERIOD, every: EVERY });
+  const [since, until] = bounds(list.state, Date.now());
   const days = useMemo(() => daysOf(since, until), [since, until]);
   const lines = useMemo(
-    () => growth((rows.data?.items ?? []).slice(0, LINES), days),
-    [rows.data, days],
+    () => growth((list.rows.data?.items ?? []).slice(0, LINES), days),
+    [list.rows.data, days],
   );
   return (
-    <>
-      <Period
-        list={list}
-        file="dsp-archives"
-        lines={async () =>
-          linesOf(
-            await everything<ArchiveReport>("reports/archives", asked, (most) =>
-              text.tooMany(count(most)),
-            ),
-          )
-        }
-      />
-      {lines.length > 0 && (
-        <Card title={text.growth}>
-          <Growth lines={lines} days={days} />
-        </Card>
-      )}
-      <Table
-        what={text.what}
-        label={text.reports.archives}
-        columns={columns}
-        rows={rows}
-        list={list}
-        rowKey={(one) => JSON.stringify([one.source, one.target])}
-        empty={{ title: text.noArchives, step: text.noArchivesStep }}
-        filtered={false}
-      />
-    </>
+    <List
+      list={list}
+      what={text.what}
+      label={text.reports.archives}
+      columns={columns}
+      rowKey={(one) => JSON.stringify([one.source, one.target])}
+      empty={{ title: text.noArchives, step: text.noArchivesStep }}
+      filtered={false}
+      beside={
+        <Download file="dsp-archives" lines={async () => linesOf(await every(ROUTE, list))} />
+      }
+      above={
+        lines.length > 0 && (
+          <Card title={text.growth}>
+            <Growth lines={lines} days={days} />
+          </Card>
+        )
+      }
+    />
   );
 }
 

@@ -1,24 +1,33 @@
 /** Archives that were restored to see whether they can be, and those that nobody has tried. */
 
 import { Box, Table as Chakra, Flex, Text } from "@chakra-ui/react";
-import { places, useListState } from "../address";
-import { address, type Page } from "../api";
-import { everything } from "../csv";
+import { places } from "../address";
+import { address } from "../api";
 import { count, duration, exact } from "../format";
-import { ChoiceFilter } from "../parts/Filters";
+import { type Filter, List, useList } from "../parts/List";
 import { Card, To } from "../parts/layout";
 import { Trouble } from "../parts/States";
-import { type Column, Table } from "../parts/Table";
+import type { Column } from "../parts/Table";
 import { Moment, StateBadge } from "../parts/values";
 import { usePolled } from "../polling";
 import type { DrillLine, TriedLine } from "../shapes";
 import { words } from "../words";
-import { Download, Period, periodOf } from "./period";
+import { Download, every, PERIOD, periodOf } from "./period";
 
 const text = words.reports.drills;
 const titles = text.columns;
 const EVERY = 30_000;
-const RESULT = "result";
+const ROUTE = "reports/drills";
+const FILTERS: readonly Filter[] = [
+  ...PERIOD,
+  {
+    kind: "choice",
+    name: "failed",
+    label: text.result,
+    any: text.any,
+    options: { true: text.failedOnly },
+  },
+];
 
 const columns: readonly Column<DrillLine>[] = [
   {
@@ -97,46 +106,21 @@ const whichColumns: readonly Column<TriedLine>[] = [
 ];
 
 export function Drills() {
-  const list = useListState("run");
-  const asked = { ...periodOf(list), failed: list.filter(RESULT) === "failed" };
-  const rows = usePolled<Page<DrillLine>>(
-    address("reports/drills", { ...asked, limit: list.limit, offset: list.offset }),
-    EVERY,
-  );
+  const list = useList<DrillLine>({ route: ROUTE, filters: FILTERS, every: EVERY });
   return (
     <>
-      <Period
+      <List
         list={list}
-        names={[RESULT]}
-        file="dsp-drills"
-        lines={async () =>
-          lines(
-            await everything<DrillLine>("reports/drills", asked, (most) =>
-              words.reports.tooMany(count(most)),
-            ),
-          )
-        }
-      >
-        <ChoiceFilter
-          list={list}
-          name={RESULT}
-          label={text.result}
-          any={text.any}
-          options={{ failed: text.failedOnly }}
-        />
-      </Period>
-      <Table
         what={words.reports.what}
         label={words.reports.reports.drills}
         columns={columns}
-        rows={rows}
-        list={list}
         rowKey={(one) => JSON.stringify([one.run, one.job])}
-        below={below}
+        under={under}
         empty={{ title: text.nothing, step: text.nothingStep }}
-        filtered={list.filter(RESULT) !== ""}
+        filtered={list.state.filter("failed") !== ""}
+        beside={<Download file="dsp-drills" lines={async () => lines(await every(ROUTE, list))} />}
       />
-      <Which asked={periodOf(list)} />
+      <Which asked={periodOf(list.state)} />
     </>
   );
 }
@@ -195,37 +179,35 @@ function WhichTable({ found }: { found: readonly TriedLine[] }) {
 }
 
 /** What is wrong stands under its drill, over the whole width. */
-function below(one: DrillLine) {
+function under(one: DrillLine) {
   const left = one.result === "working" ? null : one.left;
   if (one.error === null && left === null) {
     return null;
   }
   return (
-    <Chakra.Row>
-      <Chakra.Cell
-        colSpan={columns.length}
-        fontSize="xs"
-        overflowWrap="anywhere"
-        borderStartWidth="3px"
-        borderStartColor={one.error === null ? "transparent" : "failed.solid"}
-      >
-        {one.error !== null && (
-          <Text color="red.fg" lineClamp={3} title={one.error}>
-            {one.error}
-          </Text>
-        )}
-        {one.next_step !== null && (
-          <Text mt={1}>
-            <strong>{words.run.nextStep}</strong> {one.next_step}
-          </Text>
-        )}
-        {left !== null && (
-          <Text mt={1} color="fg.muted">
-            {text.left(left)}
-          </Text>
-        )}
-      </Chakra.Cell>
-    </Chakra.Row>
+    <Box
+      fontSize="xs"
+      overflowWrap="anywhere"
+      ps={3}
+      borderStartWidth="3px"
+      borderStartColor={one.error === null ? "transparent" : "failed.solid"}
+    >
+      {one.error !== null && (
+        <Text color="red.fg" lineClamp={3} title={one.error}>
+          {one.error}
+        </Text>
+      )}
+      {one.next_step !== null && (
+        <Text mt={1}>
+          <strong>{words.run.nextStep}</strong> {one.next_step}
+        </Text>
+      )}
+      {left !== null && (
+        <Text mt={1} color="fg.muted">
+          {text.left(left)}
+        </Text>
+      )}
+    </Box>
   );
 }
 

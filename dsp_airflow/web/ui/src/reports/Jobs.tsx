@@ -1,21 +1,20 @@
 /** What each job did in a period. */
 
 import { Text } from "@chakra-ui/react";
-import { places, useListState } from "../address";
-import { address, type Page } from "../api";
-import { everything } from "../csv";
+import { places } from "../address";
 import { bytes, count, percent } from "../format";
-import { TextFilter } from "../parts/Filters";
+import { type Filter, List, useList } from "../parts/List";
 import { To } from "../parts/layout";
-import { type Column, Table } from "../parts/Table";
-import { usePolled } from "../polling";
+import type { Column } from "../parts/Table";
 import type { JobReport } from "../shapes";
 import { words } from "../words";
-import { Period, periodOf } from "./period";
+import { Download, every, PERIOD } from "./period";
 
 const text = words.reports;
 const titles = text.columns;
 const EVERY = 30_000;
+const ROUTE = "reports/jobs";
+const FILTERS: readonly Filter[] = [...PERIOD, { kind: "text", name: "name", label: text.name }];
 
 const columns: readonly Column<JobReport>[] = [
   {
@@ -90,34 +89,18 @@ const columns: readonly Column<JobReport>[] = [
 ];
 
 export function Jobs() {
-  const list = useListState("rows");
-  const asked = { ...periodOf(list), name: list.filter("name") };
-  const order = { sort: list.sort, descending: list.descending };
-  const rows = usePolled<Page<JobReport>>(
-    address("reports/jobs", { ...asked, ...order, limit: list.limit, offset: list.offset }),
-    EVERY,
-  );
+  const list = useList<JobReport>({ route: ROUTE, filters: FILTERS, sort: "rows", every: EVERY });
   return (
-    <>
-      <Period
-        list={list}
-        names={["name"]}
-        file="dsp-jobs"
-        lines={async () => lines(await all(asked, order))}
-      >
-        <TextFilter list={list} name="name" label={text.name} />
-      </Period>
-      <Table
-        what={text.what}
-        label={text.reports.jobs}
-        columns={columns}
-        rows={rows}
-        list={list}
-        rowKey={(one) => JSON.stringify([one.task, one.job, one.source, one.target, one.type])}
-        empty={{ title: text.nothing, step: text.nothingStep }}
-        filtered={list.filter("name") !== ""}
-      />
-    </>
+    <List
+      list={list}
+      what={text.what}
+      label={text.reports.jobs}
+      columns={columns}
+      rowKey={(one) => JSON.stringify([one.task, one.job, one.source, one.target, one.type])}
+      empty={{ title: text.nothing, step: text.nothingStep }}
+      filtered={list.state.filter("name") !== ""}
+      beside={<Download file="dsp-jobs" lines={async () => lines(await every(ROUTE, list))} />}
+    />
   );
 }
 
@@ -125,12 +108,6 @@ export function Jobs() {
 function success(one: JobReport): number | null {
   const ended = Number(one.succeeded) + Number(one.failed);
   return ended === 0 ? null : Number(one.succeeded) / ended;
-}
-
-function all(asked: object, order: object): Promise<JobReport[]> {
-  return everything<JobReport>("reports/jobs", { ...asked, ...order }, (most) =>
-    text.tooMany(count(most)),
-  );
 }
 
 function lines(found: readonly JobReport[]) {

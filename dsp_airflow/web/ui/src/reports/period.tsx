@@ -1,15 +1,16 @@
 /** The period of a report, and its file. */
 
 import { Box, Button, Flex, Spacer } from "@chakra-ui/react";
-import { type ReactNode, useState } from "react";
+import { useState } from "react";
 import type { ListState } from "../address";
-import { type Problem, problemFrom, type Query } from "../api";
-import { csv, download } from "../csv";
+import { type Page, type Problem, problemFrom, type Query } from "../api";
+import { csv, download, everything } from "../csv";
+import { count } from "../format";
 import { DayFilter, dayStart, Filters } from "../parts/Filters";
+import type { Filter, Listed } from "../parts/List";
 import { Trouble } from "../parts/States";
 import { words } from "../words";
 
-const PERIOD = ["since", "until"] as const;
 /** What the server takes where nothing else is said. */
 const USUAL_DAYS = 30;
 const DAY = 86_400_000;
@@ -29,28 +30,37 @@ export function bounds(list: ListState, now: number): [number, number] {
 
 type Lines = readonly (readonly (string | number | null)[])[];
 
+/** The filters of a report that is a list. */
+export const PERIOD: readonly Filter[] = [
+  { kind: "day", name: "since", label: words.table.since },
+  { kind: "day", name: "until", label: words.table.until, end: true },
+];
+
 interface PeriodProps {
   list: ListState;
-  /** Further filters of this report. */
-  names?: readonly string[];
-  children?: ReactNode;
   /** The file's name, and its lines. */
   file: string;
   lines: () => Promise<Lines>;
 }
 
-export function Period({ list, names = [], children, file, lines }: PeriodProps) {
+/** Those of one that is no list. */
+export function Period({ list, file, lines }: PeriodProps) {
   return (
     <Flex align="end" gap={3} wrap="wrap">
-      <Filters list={list} names={[...PERIOD, ...names]}>
-        <DayFilter list={list} name="since" label={words.table.since} />
-        <DayFilter list={list} name="until" label={words.table.until} />
-        {children}
+      <Filters list={list} names={PERIOD.map((one) => one.name)}>
+        {PERIOD.map((one) => (
+          <DayFilter key={one.name} list={list} name={one.name} label={one.label} />
+        ))}
       </Filters>
       <Spacer />
       <Download file={file} lines={lines} />
     </Flex>
   );
+}
+
+/** All lines of a list of a report; its own words where there are too many for a file. */
+export function every<Line>(route: string, list: Listed<Page<Line>>): Promise<Line[]> {
+  return everything<Line>(route, list.asked, (most) => words.reports.tooMany(count(most)));
 }
 
 /** A button that saves lines as a file, and what speaks against it. */

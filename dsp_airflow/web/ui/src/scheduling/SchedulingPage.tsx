@@ -1,36 +1,24 @@
 /** Tasks: when they run, whether they may, and running one now. */
 
-import { Box, HStack, Stack, Text } from "@chakra-ui/react";
+import { Box, Stack, Text } from "@chakra-ui/react";
 import { places } from "../address";
 import { address, path } from "../api";
-import { type Filter, List, type Marks, Opener, useList } from "../parts/List";
+import { List, type Marks, Opener, useList } from "../parts/List";
 import { Title, To } from "../parts/layout";
 import { Problems } from "../parts/Problems";
 import { Loading, Trouble } from "../parts/States";
 import type { Column } from "../parts/Table";
-import { Moment, StateBadge } from "../parts/values";
+import { Moment } from "../parts/values";
 import { usePolled } from "../polling";
-import type { RunState, TaskDetail, TaskLine } from "../shapes";
+import type { TaskDetail, TaskLine } from "../shapes";
 import { Actions } from "../tasks/Actions";
 import { words } from "../words";
+import { FILTERS, LAST, OWNER, STATE, TYPES } from "./columns";
 import { inWords } from "./cron";
 
 const text = words.scheduling;
 const titles = text.columns;
-const { anyState, anyType } = words.approvals;
 const EVERY = 5_000;
-const FILTERS: readonly Filter[] = [
-  { kind: "text", name: "name", label: titles.name },
-  {
-    kind: "choice",
-    name: "type",
-    label: titles.type,
-    any: anyType,
-    options: words.monitoring.kinds,
-  },
-  { kind: "choice", name: "state", label: titles.state, any: anyState, options: text.states },
-];
-
 export function SchedulingPage() {
   const list = useList<TaskLine>({
     route: "tasks",
@@ -46,8 +34,8 @@ export function SchedulingPage() {
       sort: "name",
       cell: (task) => <Name task={task} opened={list.opened} />,
     },
-    { id: "type", title: titles.type, cell: (task) => typesOf(task) },
-    { id: "owner", title: titles.owner, cell: (task) => task.owner ?? "–" },
+    TYPES,
+    OWNER,
     { id: "schedule", title: titles.schedule, cell: (task) => <Schedule task={task} /> },
     {
       id: "next",
@@ -55,13 +43,8 @@ export function SchedulingPage() {
       sort: "next_at",
       cell: (task) => <Moment at={task.next_at} />,
     },
-    { id: "last", title: titles.last, sort: "last_at", cell: (task) => <LastRun task={task} /> },
-    {
-      id: "state",
-      title: titles.state,
-      sort: "state",
-      cell: (task) => <TaskState task={task} />,
-    },
+    LAST,
+    STATE,
   ];
   return (
     <>
@@ -76,23 +59,6 @@ export function SchedulingPage() {
         empty={{ title: text.empty, step: text.emptyStep }}
       />
     </>
-  );
-}
-
-export function typesOf(task: TaskLine): string {
-  return task.types.map((one) => words.types[one] ?? one).join(", ") || "–";
-}
-
-export function TaskState({ task }: { task: TaskLine }) {
-  return (
-    <Stack gap={0} align="start">
-      <StateBadge state={task.state} text={text.states[task.state]} />
-      {task.paused === true && task.state === "enabled" && (
-        <Text fontSize="xs" color="fg.muted">
-          {text.paused}
-        </Text>
-      )}
-    </Stack>
   );
 }
 
@@ -132,21 +98,6 @@ export function Schedule({ task }: { task: TaskLine }) {
         </Text>
       )}
     </Stack>
-  );
-}
-
-export function LastRun({ task }: { task: TaskLine }) {
-  if (task.last_run === null) {
-    return <>–</>;
-  }
-  const state = (task.last_state ?? "planned") as RunState;
-  return (
-    <HStack>
-      <StateBadge state={state} text={words.states[state]} />
-      <To to={places.run(task.last_run)}>
-        <Moment at={task.last_at} />
-      </To>
-    </HStack>
   );
 }
 

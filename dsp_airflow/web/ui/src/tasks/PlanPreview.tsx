@@ -1,11 +1,12 @@
 /** What a run of a task would do, looked at in the databases when somebody asks. */
 
-import { Box, Button, Code, List, Stack, Table, Text } from "@chakra-ui/react";
+import { Box, Button, Code, List, Stack, Text } from "@chakra-ui/react";
 import { useState } from "react";
 import { address, Problem, problemFrom, send } from "../api";
 import { bytes, count } from "../format";
 import { Card, Facts, Verbatim } from "../parts/layout";
 import { Loading, Trouble } from "../parts/States";
+import { Types } from "../parts/Types";
 import { Fact } from "../parts/values";
 import type { JobPlan, TaskDetail, TaskPlan } from "../shapes";
 import { words } from "../words";
@@ -59,7 +60,6 @@ export function PlanPreview({ task }: { task: TaskDetail }) {
 
 function Job({ job }: { job: JobPlan }) {
   const { plan } = job;
-  const titles = words.request.typeColumns;
   return (
     <Card title={job.name}>
       {job.error && (
@@ -81,32 +81,7 @@ function Job({ job }: { job: JobPlan }) {
           </Facts>
           <Remarks title={text.refusals} lines={plan.purge_refusals} />
           <Remarks title={words.request.warnings} lines={plan.warnings} />
-          <Box overflowX="auto">
-            <Table.Root size="sm" aria-label={words.request.types}>
-              <Table.Header>
-                <Table.Row>
-                  <Table.ColumnHeader>{titles.source}</Table.ColumnHeader>
-                  <Table.ColumnHeader>{titles.target}</Table.ColumnHeader>
-                  <Table.ColumnHeader>{titles.fit}</Table.ColumnHeader>
-                  <Table.ColumnHeader>{titles.note}</Table.ColumnHeader>
-                </Table.Row>
-              </Table.Header>
-              <Table.Body>
-                {plan.pairs.map((one) => (
-                  <Table.Row key={`${one.source} ${one.target}`}>
-                    <Table.Cell>
-                      {one.source} <Code fontSize="xs">{one.source_type}</Code>
-                    </Table.Cell>
-                    <Table.Cell>
-                      {one.target} <Code fontSize="xs">{one.target_type}</Code>
-                    </Table.Cell>
-                    <Table.Cell>{one.fit}</Table.Cell>
-                    <Table.Cell>{one.note}</Table.Cell>
-                  </Table.Row>
-                ))}
-              </Table.Body>
-            </Table.Root>
-          </Box>
+          <Types pairs={plan.pairs} />
           {plan.ddl.map((statement) => (
             <Verbatim key={statement}>{statement}</Verbatim>
           ))}

@@ -7,30 +7,15 @@ import { type Filter, List, useList } from "../parts/List";
 import { Title, To } from "../parts/layout";
 import { Problems } from "../parts/Problems";
 import type { Column } from "../parts/Table";
-import { LastRun, TaskState, typesOf } from "../scheduling/SchedulingPage";
+import { LAST, FILTERS as OF_TASKS, OWNER, STATE, TYPES } from "../scheduling/columns";
 import type { TaskLine } from "../shapes";
 import { words } from "../words";
 
 const text = words.tasks;
-const { anyState, anyType } = words.approvals;
 const titles = words.scheduling.columns;
 const EVERY = 10_000;
 const FILTERS: readonly Filter[] = [
-  { kind: "text", name: "name", label: titles.name },
-  {
-    kind: "choice",
-    name: "type",
-    label: titles.type,
-    any: anyType,
-    options: words.monitoring.kinds,
-  },
-  {
-    kind: "choice",
-    name: "state",
-    label: titles.state,
-    any: anyState,
-    options: words.scheduling.states,
-  },
+  ...OF_TASKS,
   { kind: "choice", name: "broken", label: text.file, any: text.anyFile, options: text.files },
 ];
 
@@ -70,20 +55,10 @@ export function TasksPage() {
         </Box>
       ),
     },
-    { id: "type", title: titles.type, cell: typesOf },
-    { id: "owner", title: titles.owner, cell: (task) => task.owner ?? "–" },
-    {
-      id: "last",
-      title: titles.last,
-      sort: "last_at",
-      cell: (task) => <LastRun task={task} />,
-    },
-    {
-      id: "state",
-      title: titles.state,
-      sort: "state",
-      cell: (task) => <TaskState task={task} />,
-    },
+    TYPES,
+    OWNER,
+    LAST,
+    STATE,
   ];
   return (
     <>
