@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from dsp_airflow.approval.requests import Requests
 from dsp_airflow.engine.errors import DspError
 from dsp_airflow.state.database import open_state
+from dsp_airflow.triggers.rest import rest
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,9 @@ class ApprovalTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event."""
+        began = time.monotonic()
         await Watch.of_this_loop().settled(self.request, self.seconds)
+        await rest(began)
         yield TriggerEvent({"request": self.request})  # type: ignore[no-untyped-call]
 
 

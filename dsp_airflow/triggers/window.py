@@ -16,6 +16,7 @@ from dsp_airflow.state import stops
 from dsp_airflow.state.database import StateDatabase, open_state
 from dsp_airflow.state.limit_changes import LimitChanges
 from dsp_airflow.state.runs import Runs
+from dsp_airflow.triggers.rest import rest
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the state database: was the run stopped, its window changed?"""
@@ -50,6 +51,7 @@ class WindowTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Any number of them wait in one thread; each looks for a moment in another one."""
+        began = time.monotonic()
         known = None if self.window is None else parse_window(self.window)
         while True:
             known, stopped = await asyncio.to_thread(self._look, known)
@@ -58,6 +60,7 @@ class WindowTrigger(BaseTrigger):
                 break
             opens = (known.next_opening(now) - now).total_seconds()
             await asyncio.sleep(min(opens, LOOK_EVERY))
+        await rest(began)
         yield TriggerEvent("stopped" if stopped else "open")  # type: ignore[no-untyped-call]
 
     def _look(self, known: DailyWindow | None) -> tuple[DailyWindow | None, bool]:

@@ -58,6 +58,12 @@ class World:
         return self.source.value(query), self.target.value(query) if there else 0
 
 
+@pytest.fixture(autouse=True)
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here no scheduler has to hear of a step that sleeps."""
+    monkeypatch.setattr("dsp_airflow.triggers.rest.LEAST", 0.0)
+
+
 @pytest.fixture
 def world(
     airflow_db: Path,

@@ -220,3 +220,17 @@ def test_a_whole_dag_waits_for_its_window(
     assert [(t.try_number, t.max_tries) for t in copies] == [(1, 2), (1, 2)]
     [run] = world.runs.recent()
     assert (run.state, run.attempt) == ("succeeded", 1)
+
+
+def test_a_step_sleeps_for_a_while_at_least(
+    world: World, steps: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However soon the window opens: else its scheduler may take it for killed."""
+    monkeypatch.setattr("dsp_airflow.triggers.rest.LEAST", 1.0)
+    world.fill()
+    step = ready(steps(task(extra=f"limits: {{window: '{shut()}'}}")))
+    deferred = left(step, "job.copy")
+    set_window(world, None)
+    began = time.monotonic()
+    assert fired(deferred) == "open"
+    assert time.monotonic() - began >= 1.0

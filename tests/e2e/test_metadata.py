@@ -143,10 +143,12 @@ def test_airflow_lives_on_without_its_old_runs(
                 dags=dags,
                 plugins=REPOSITORY / "plugins",
                 state_url=state.uri,
+                metadata_url=metadata.uri,
                 connections={"airflow_db": metadata.uri, "archive_s3": place.airflow_connection},
                 settings={
-                    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.sqlalchemy_url,
                     "AIRFLOW__DSP__ENFORCE_GRANTS": "False",
+                    # Of older runs Airflow would delete them itself with each run that it makes.
+                    "AIRFLOW__CORE__NUM_DAG_RUNS_TO_RETAIN_RENDERED_FIELDS": "0",
                     **settings,
                 },
             )
