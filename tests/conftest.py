@@ -98,7 +98,6 @@ _APART = {
     "test_standalone.py": "cases",
     "test_mails.py": "engine",
     "test_approval.py": "faults",
-    "test_pages_e2e.py": "mysql",
     "test_celery.py": "s3",
 }
 

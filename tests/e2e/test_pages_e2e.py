@@ -31,7 +31,7 @@ from tests.e2e.conftest import REPOSITORY, RUN_SECONDS, logged
 from tests.servers import Database, PostgresServer, fresh_database
 from tests.web.browser import Visitors, chromium
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
 
 RUN_ENDS = RUN_SECONDS * 1000
 ROWS = 400
@@ -252,7 +252,6 @@ def test_a_run_is_terminated_at_the_edge_of_its_batches(site: Site) -> None:
     assert site.counts("slow")[1] in range(0, ROWS, 100)
 
 
-@pytest.mark.soak
 def test_a_run_that_failed_is_tried_again(site: Site) -> None:
     with site.visit("rita") as page:
         execute(page, "ghosts")
@@ -274,7 +273,6 @@ def decide(page: Page, button: str, comment: str) -> None:
     press(page, button, writes=comment)
 
 
-@pytest.mark.soak
 def test_two_people_agree_after_one_of_them_did_not(site: Site) -> None:
     requests = Requests(site.state)
     with site.visit("rita") as page:
@@ -311,7 +309,6 @@ def test_two_people_agree_after_one_of_them_did_not(site: Site) -> None:
     assert Runs(site.state).summary(run.id).jobs[0].batches == ROWS / 50
 
 
-@pytest.mark.soak
 def test_a_process_is_made_ordered_and_disabled(site: Site) -> None:
     processes = Processes(site.state, site.airflow.home / "dags" / "processes")
     with site.visit("anna") as page:
@@ -334,7 +331,6 @@ def test_a_process_is_made_ordered_and_disabled(site: Site) -> None:
     assert (found.enabled, found.priority < processes.get("Shop").process.priority) == (False, True)
 
 
-@pytest.mark.soak
 def test_a_grant_is_given_and_revoked(site: Site) -> None:
     check = "/dsp/api/v1/grants/check?connection=office&privilege=write&user=otto"
     with site.visit("anna") as page:
@@ -360,7 +356,6 @@ def test_a_grant_is_given_and_revoked(site: Site) -> None:
         assert page.request.get(check).json()["allowed"] is False
 
 
-@pytest.mark.soak
 def test_connections_are_tested(site: Site) -> None:
     with site.visit("anna") as page:
         page.goto("/plugin/dsp/connections")
@@ -376,7 +371,6 @@ ACTIONS = re.compile(
 )
 
 
-@pytest.mark.soak
 def test_who_only_looks_is_offered_nothing_and_refused_all_the_same(site: Site) -> None:
     purgeable = f"runs/{site.latest('orders').id}/jobs/rows"
     run = Runs(site.state).start("orders", "orders.yaml", {}, "d" * 64).id

@@ -21,7 +21,7 @@ __all__ = ["pair"]
 
 ROWS = 4000
 OLD = 10
-KILLS = share(60, 3)
+KILLS = share(60, 2)
 LONGEST = 1.2
 """Seconds after which the last kill falls, of each step."""
 PATIENCE = 120.0
