@@ -93,20 +93,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=soak)
 
 
-# Each starts a whole Airflow: begun one after the other they would all be at work at once.
+# Each of the first four starts a whole Airflow: begun one after the other they would all be at
+# work at once. The last would go on by itself when all others have ended.
 _APART = {
-    "test_standalone.py": "cases",
-    "test_mails.py": "engine",
-    "test_approval.py": "faults",
-    "test_celery.py": "s3",
+    "e2e/test_standalone.py": "cases",
+    "e2e/test_mails.py": "engine",
+    "e2e/test_approval.py": "faults",
+    "e2e/test_celery.py": "s3",
+    "web/test_pages.py": "mongo",
 }
 
 
 def _begins(item: pytest.Item) -> tuple[str, bool]:
     """The folder of tests that a test stands in, or before which it begins."""
-    folder, _, name = str(item.path.relative_to(Path(__file__).parent)).rpartition("/")
-    folder = folder.partition("/")[0]
-    return (_APART.get(name, folder), False) if folder == "e2e" else (folder, True)
+    file = item.path.relative_to(Path(__file__).parent).as_posix()
+    folder = file.partition("/")[0]
+    return (_APART[file], False) if file in _APART else (folder, folder != "e2e")
 
 
 @pytest.fixture(scope="session")
