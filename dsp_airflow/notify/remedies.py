@@ -33,7 +33,11 @@ class Remedy:
 
 
 REMEDIES = (
-    Remedy("rows differ between source and target", "Find out why rows differ before any purge."),
+    Remedy(
+        "rows differ between source and target",
+        "Find out why rows differ before any purge. Where the target is wrong, dsp repair copies "
+        "those rows once more.",
+    ),
     Remedy("cannot connect", "Bring the server, or the network to it, back."),
     Remedy("correct login and password", "Correct the login in the Airflow connection."),
     *(Remedy(words, GRANT) for words in LACKING),

@@ -89,7 +89,8 @@ def test_a_failure_says_what_where_and_what_to_do(
           (origin); see dsp status {run.id} --differences
 
         WHAT TO DO
-        - Find out why rows differ before any purge.
+        - Find out why rows differ before any purge. Where the target is wrong, dsp
+          repair copies those rows once more.
         - Which rows: dsp status {run.id} --differences
         - Then clear the failed step in Airflow; it goes on where it stopped.
         - A retry is safe: it only compares again, and fails again while rows
