@@ -201,7 +201,7 @@ def noting_costs(plan: Plan, rows: int) -> list[str]:
     told = (
         f"rollback: each of the {rows:,} rows is staged and, where it is written, noted beside "
         f"{plan.target.label}: the key of a new one, all of one that is updated. That takes up to "
-        "three times the time, most where the table is empty, and room until the notes are "
+        "four times the time, most where the table is empty, and room until the notes are "
         "dropped (see dsp rollback)"
     )
     return [told]
