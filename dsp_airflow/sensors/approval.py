@@ -33,7 +33,6 @@ RETRIES = 3
 """At least: a scheduler that is behind may take a step that wakes up for one that was killed, and
 fails it. No retry asks twice, and none makes a yes of a no: what people decided fails at once.
 """
-RETRY_DELAY = timedelta(seconds=30)
 
 
 class ApprovalSensor(BaseSensorOperator):
@@ -89,9 +88,9 @@ class ApprovalSensor(BaseSensorOperator):
             raise ValueError(
                 "an approval that fails must fail: soft_fail and never_fail are refused"
             )
-        kwargs["retries"] = max(kwargs.get("retries") or 0, RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
         super().__init__(**kwargs)
+        # Only now the defaults of the DAG are in.
+        self.retries = max(self.retries or 0, RETRIES)
         self.asks_for = asks_for
         self.subtypes = subtypes
         self.connections = connections

@@ -634,3 +634,13 @@ def test_an_error_is_never_a_yes(
     for name in ("approval", "job.plan"):
         with pytest.raises((AirflowFailException, DspError), match="must be true or false"):
             step(name)
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, 3), ({"retries": 0}, 3), ({"retries": 7}, 7)])
+def test_what_wakes_up_too_soon_is_tried_again(given: dict[str, int], kept: int) -> None:
+    """Whatever the DAG says of its steps; a no fails without a retry all the same."""
+    from airflow.sdk import DAG
+
+    with DAG("any", default_args=given):
+        step = ApprovalSensor(task_id="approval", asks_for="database_change")
+    assert step.retries == kept
